@@ -1,0 +1,12 @@
+//! `erasured` forgets people on request and data on schedule, and can prove it.
+//!
+//! The way of a ticket is the way through the modules: [`policy`] and [`catalog`] meet in
+//! [`lineage`] (how rows belong to a person), which becomes a [`plan`] (ordered statements as a
+//! value); [`erasure`] runs it on a [`system`] in one transaction, [`verify`] says what is left,
+//! [`certificate`] signs what was done and [`store`] remembers it. Everything before `erasure`
+//! is pure: values in, values out.
+
+pub mod diagnostic;
+pub mod name;
+pub mod policy;
+pub mod ticket;

@@ -1,0 +1,3 @@
+//! Tickets as values: states, identifiers, clocks.
+
+pub mod sla;
