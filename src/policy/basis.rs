@@ -1,0 +1,1 @@
+//! Legal bases for keeping, by code.
