@@ -6,7 +6,11 @@
 //! [`certificate`] signs what was done and [`store`] remembers it. Everything before `erasure`
 //! is pure: values in, values out.
 
+pub mod catalog;
 pub mod diagnostic;
+pub mod lineage;
 pub mod name;
+pub mod plan;
 pub mod policy;
+pub mod system;
 pub mod ticket;

@@ -1,0 +1,199 @@
+//! One database's catalog as a value: what lineage and plan need to know of it, and no more.
+//!
+//! Partitions are not tables of their own here: a partitioned table stands for all of them, as
+//! it does in SQL.
+
+use crate::name::TableName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The catalog of one PostgreSQL database, as its daemon role sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// The registered system's name.
+    pub system: String,
+    /// `server_version_num`, such as 150018.
+    pub server_version: i32,
+    /// Whether the database is encoded in UTF-8; `normalize()` needs it.
+    pub utf8: bool,
+    /// Every table, view and foreign table outside the system schemas.
+    pub tables: BTreeMap<TableName, Table>,
+    /// Every foreign key, children of partitions left out.
+    pub foreign_keys: Vec<ForeignKey>,
+}
+
+/// What kind of relation a [`Table`] is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableKind {
+    /// An ordinary table.
+    #[default]
+    Ordinary,
+    /// A partitioned table, standing for its partitions.
+    Partitioned,
+    /// A view.
+    View,
+    /// A materialized view.
+    MaterializedView,
+    /// A foreign table.
+    Foreign,
+}
+
+/// One table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// What it is.
+    pub kind: TableKind,
+    /// In order of attribute number, dropped ones left out.
+    pub columns: Vec<Column>,
+    /// Columns of the primary key, in its order; empty without one.
+    pub primary_key: Vec<String>,
+    /// Column sets with a full (not partial, not expression) unique index, the key included.
+    pub unique: Vec<Vec<String>>,
+    /// Leading columns of every valid, full btree or hash index.
+    pub indexes: Vec<Vec<String>>,
+    /// Constraint name, columns concerned and expression of every CHECK.
+    pub checks: Vec<Check>,
+    /// Triggers that people made, enabled ones.
+    pub triggers: Vec<Trigger>,
+    /// Has rewrite rules that change what DELETE or UPDATE do.
+    pub rewrites: bool,
+    /// What else must hold before rows may go.
+    #[serde(skip)]
+    pub access: Access,
+    /// Planner's estimate of rows and the size on disk in bytes.
+    #[serde(skip)]
+    pub size: (f32, i64),
+}
+
+/// What the daemon's own role may do and see; no part of the fingerprint.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Access {
+    /// Row-level security would hide rows from this role.
+    pub rows_hidden: bool,
+    /// May SELECT.
+    pub select: bool,
+    /// May UPDATE.
+    pub update: bool,
+    /// May DELETE.
+    pub delete: bool,
+    /// Published for DELETE without a replica identity: the server would refuse.
+    pub delete_unpublishable: bool,
+    /// Published for UPDATE without a replica identity.
+    pub update_unpublishable: bool,
+}
+
+/// One column.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type as SQL that reads the same under any search_path.
+    pub sql_type: String,
+    /// Bare name of the base type, domains looked through: `int8`, `text`, `jsonb`.
+    pub base: String,
+    /// `pg_type.typcategory` of the base type: `S` string, `N` number, `D` date, `A` array.
+    pub category: char,
+    /// For varchar(n) and char(n).
+    pub max_chars: Option<i32>,
+    /// NOT NULL, by the column or its domain.
+    pub not_null: bool,
+    /// Computed by the database: cannot be set.
+    pub generated: bool,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// The columns that it reads.
+    pub columns: Vec<String>,
+    /// Its expression as SQL.
+    pub expression: String,
+}
+
+/// A trigger that is not the database's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    /// Its name.
+    pub name: String,
+    /// Fires on DELETE.
+    pub on_delete: bool,
+    /// Fires on UPDATE.
+    pub on_update: bool,
+    /// BEFORE or INSTEAD OF each row: may make the row stay.
+    pub may_veto: bool,
+    /// Schema-qualified function.
+    pub function: String,
+    /// Source of the function, where its language has one.
+    pub body: String,
+}
+
+/// What the database does to the referring row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnDelete {
+    /// Refuses at the end of the statement or transaction.
+    #[default]
+    NoAction,
+    /// Refuses at once.
+    Restrict,
+    /// Takes the row along.
+    Cascade,
+    /// Empties the columns.
+    SetNull,
+    /// Fills in the defaults.
+    SetDefault,
+}
+
+/// One foreign key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignKey {
+    /// Constraint name.
+    pub name: String,
+    /// The referring table and its columns.
+    pub child: (TableName, Vec<String>),
+    /// The table referred to and its columns, in the same order.
+    pub parent: (TableName, Vec<String>),
+    /// One equality operator a column, `parent op child`, such as `OPERATOR(pg_catalog.=)`.
+    pub equality: Vec<String>,
+    /// What DELETE of the parent row does.
+    pub on_delete: OnDelete,
+    /// Validated, and none of its triggers is switched off: the database really holds it.
+    pub enforced: bool,
+}
+
+impl Catalog {
+    /// The foreign keys that refer to `parent`.
+    pub fn referring_to<'a>(
+        &'a self,
+        parent: &'a TableName,
+    ) -> impl Iterator<Item = &'a ForeignKey> {
+        self.foreign_keys.iter().filter(move |k| k.parent.0 == *parent)
+    }
+}
+
+impl Table {
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Whether an index leads with these columns, in any order.
+    pub fn indexed(&self, columns: &[String]) -> bool {
+        self.indexes.iter().any(|index| {
+            index.len() >= columns.len() && index[..columns.len()].iter().all(|c| columns.contains(c))
+        })
+    }
+
+    /// The columns by which one row is told from all others: the primary key, else a unique key
+    /// whose columns are all NOT NULL, else none (then only the row's place will do).
+    pub fn row_key(&self) -> &[String] {
+        if !self.primary_key.is_empty() {
+            return &self.primary_key;
+        }
+        self.unique
+            .iter()
+            .find(|set| set.iter().all(|c| self.column(c).is_some_and(|c| c.not_null)))
+            .map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,517 @@
+//! What a policy asks against what the database allows: every rule that the two must share.
+
+use super::{Edge, Fate, Join, Parent, Reached, SystemLineage};
+use crate::catalog::{Catalog, Column, OnDelete, Table, TableKind};
+use crate::diagnostic::Diagnostic;
+use crate::name::TableName;
+use crate::policy::{Action, LinkFrom, Policy, ScopeTables, Span, Strategy, TableRule};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Tables below this many rows are searched quickly without an index.
+const SMALL: f32 = 10_000.0;
+
+pub(super) fn policy_against_lineage(
+    policy: &Policy,
+    systems: &[SystemLineage],
+    catalogs: &BTreeMap<String, Catalog>,
+    found: &mut Vec<Diagnostic>,
+) {
+    Check { policy, catalogs, found }.all(systems);
+}
+
+struct Check<'a> {
+    policy: &'a Policy,
+    catalogs: &'a BTreeMap<String, Catalog>,
+    found: &'a mut Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    fn all(&mut self, systems: &[SystemLineage]) {
+        self.identifiers();
+        self.scopes();
+        for rule in &self.policy.tables {
+            self.rule(rule, systems);
+        }
+        for system in systems {
+            for reached in &system.tables {
+                self.table(system, reached);
+                for edge in &reached.edges {
+                    self.edge(system, reached, edge);
+                }
+            }
+        }
+    }
+
+    fn error(&mut self, code: &'static str, span: &Span, message: String, help: impl Into<String>) {
+        self.found
+            .push(Diagnostic::error(code, message, help).at(&self.policy.source, span.clone()));
+    }
+
+    fn warn(&mut self, code: &'static str, span: &Span, message: String, help: impl Into<String>) {
+        self.found
+            .push(Diagnostic::warning(code, message, help).at(&self.policy.source, span.clone()));
+    }
+
+    fn identifiers(&mut self) {
+        let (root, span) = &self.policy.root;
+        let Some(table) = self.catalogs.get(&root.system).and_then(|c| c.tables.get(&root.table)) else {
+            if self.catalogs.contains_key(&root.system) {
+                self.error("E0202", span, format!("the root table {root} does not exist"), "mend the name, or create the table");
+            }
+            return;
+        };
+        if table.row_key().is_empty() {
+            self.error(
+                "E0218",
+                span,
+                format!("the root table {root} has no primary key, so no ticket could say which row it means"),
+                "give it one, or a unique index over NOT NULL columns",
+            );
+        }
+        let missing: Vec<_> = self
+            .policy
+            .identifiers
+            .iter()
+            .filter(|(_, i)| table.column(&i.column).is_none())
+            .map(|(name, i)| (name.clone(), i.column.clone(), i.span.clone()))
+            .collect();
+        for (name, column, span) in missing {
+            self.error("E0203", &span, format!("identifier {name} names column {column:?}, which {root} lacks"), columns_of(table));
+        }
+    }
+
+    fn scopes(&mut self) {
+        for scope in self.policy.scopes.values() {
+            let ScopeTables::Listed(listed) = &scope.tables else { continue };
+            for (table, span) in listed {
+                if !self.policy.tables.iter().any(|r| r.table == *table) {
+                    self.error(
+                        "E0219",
+                        span,
+                        format!("the scope names {table}, which no [[table]] of this policy decides"),
+                        "add a [[table]] for it, or take it out of the scope",
+                    );
+                }
+            }
+        }
+    }
+
+    /// A rule by itself: its table, its columns, whether anything leads to it.
+    fn rule(&mut self, rule: &TableRule, systems: &[SystemLineage]) {
+        let Some(catalog) = self.catalogs.get(&rule.table.system) else { return };
+        let Some(table) = catalog.tables.get(&rule.table.table) else {
+            self.error(
+                "E0202",
+                &rule.span,
+                format!("{} does not exist", rule.table),
+                nearest(catalog, &rule.table.table),
+            );
+            return;
+        };
+        if let Some((via, span)) = &rule.via
+            && rule.link.is_none()
+            && !catalog.foreign_keys.iter().any(|k| k.child.0 == rule.table.table && k.name == *via)
+        {
+            let keys: Vec<_> = catalog
+                .foreign_keys
+                .iter()
+                .filter(|k| k.child.0 == rule.table.table)
+                .map(|k| k.name.as_str())
+                .collect();
+            self.error(
+                "E0204",
+                span,
+                format!("{} has no foreign key {via:?}", rule.table),
+                format!("its foreign keys: {}", keys.join(", ")),
+            );
+        }
+        self.link_columns(rule, table);
+        let exempt: Vec<_> = rule.sweep_exempt.keys().filter(|c| table.column(c).is_none()).cloned().collect();
+        for column in exempt {
+            self.error("E0203", &rule.span, format!("sweep_exempt names column {column:?}, which {} lacks", rule.table), columns_of(table));
+        }
+        self.action_columns(rule, table, catalog);
+        let reached = systems
+            .iter()
+            .filter(|s| s.system == rule.table.system)
+            .flat_map(|s| &s.tables)
+            .any(|t| t.table == rule.table.table);
+        if !reached && systems.iter().any(|s| s.system == rule.table.system) {
+            self.error(
+                "E0219",
+                &rule.span,
+                format!("nothing leads from the subject to {}: no foreign key, and no link in this policy", rule.table),
+                "add a link = { columns = […], to = … } or identifier = …, or take the rule out",
+            );
+        }
+    }
+
+    fn link_columns(&mut self, rule: &TableRule, table: &Table) {
+        let Some(link) = &rule.link else { return };
+        let named: Vec<&String> = match &link.from {
+            LinkFrom::Columns(columns) => columns.iter().collect(),
+            LinkFrom::Json { column, .. } => {
+                if table.column(column).is_some_and(|c| !matches!(c.base.as_str(), "json" | "jsonb")) {
+                    self.error(
+                        "E0217",
+                        &link.span,
+                        format!("{}.{column} is not json or jsonb, so it has no path", rule.table),
+                        "use columns = […] for a plain column",
+                    );
+                }
+                vec![column]
+            }
+        };
+        for column in named.into_iter().chain(link.when.keys()) {
+            if table.column(column).is_none() {
+                self.error("E0203", &link.span, format!("the link names column {column:?}, which {} lacks", rule.table), columns_of(table));
+            }
+        }
+    }
+
+    fn action_columns(&mut self, rule: &TableRule, table: &Table, catalog: &Catalog) {
+        match &rule.action {
+            Action::Anonymize { set } => self.set(rule, table, catalog, set),
+            Action::Retain(retain) => {
+                self.set(rule, table, catalog, &retain.set);
+                if let Some(until) = &retain.until {
+                    match table.column(&until.column) {
+                        None => self.error("E0203", &retain.span, format!("until names column {:?}, which {} lacks", until.column, rule.table), columns_of(table)),
+                        Some(c) if !matches!(c.base.as_str(), "date" | "timestamp" | "timestamptz") => self.error(
+                            "E0220",
+                            &retain.span,
+                            format!("{}.{} is {}, not a date, so no end can be counted from it", rule.table, c.name, c.sql_type),
+                            "name a date or timestamp column",
+                        ),
+                        Some(_) => {}
+                    }
+                }
+            }
+            Action::Delete | Action::Detach | Action::Exempt { .. } => {}
+        }
+    }
+
+    fn set(&mut self, rule: &TableRule, table: &Table, catalog: &Catalog, set: &BTreeMap<String, (Strategy, Span)>) {
+        for (name, (strategy, span)) in set {
+            let Some(column) = table.column(name) else {
+                self.error("E0203", span, format!("set names column {name:?}, which {} lacks", rule.table), columns_of(table));
+                continue;
+            };
+            self.strategy(rule, table, column, strategy, span);
+            let key = table.primary_key.contains(name)
+                || catalog
+                    .referring_to(&rule.table.table)
+                    .any(|k| k.parent.1.contains(name));
+            if key {
+                self.error(
+                    "E0224",
+                    span,
+                    format!("{}.{name} is part of a key that other rows may refer to", rule.table),
+                    "leave it, or delete the row; anonymize the columns that say who it is",
+                );
+            }
+        }
+    }
+
+    fn strategy(&mut self, rule: &TableRule, table: &Table, column: &Column, strategy: &Strategy, span: &Span) {
+        let place = format!("{}.{}", rule.table, column.name);
+        if column.generated {
+            self.error("E0205", span, format!("{place} is generated by the database and cannot be set"), "set the columns that it is made from");
+            return;
+        }
+        let misfit = match strategy {
+            Strategy::Null => column.not_null.then(|| ("E0206", format!("{place} is NOT NULL"), "choose a constant, redact or hash, or drop the NOT NULL")),
+            Strategy::Redact | Strategy::Hash if column.category != 'S' => Some((
+                "E0205",
+                format!("{place} is {}: only text can be redacted or hashed", column.sql_type),
+                "choose null, a constant or truncate",
+            )),
+            Strategy::Truncate(_) if !matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz") => Some((
+                "E0205",
+                format!("{place} is {}: only dates can be truncated", column.sql_type),
+                "choose null or a constant",
+            )),
+            Strategy::Constant(text) => column.max_chars.filter(|max| text.chars().count() > *max as usize).map(|max| {
+                ("E0205", format!("{place} holds {max} characters and the constant is longer"), "shorten it")
+            }),
+            Strategy::Redact => column.max_chars.filter(|max| crate::plan::REDACTED.chars().count() > *max as usize).map(|max| {
+                ("E0205", format!("{place} holds {max} characters: too few for the mark {:?}", crate::plan::REDACTED), "choose null or a shorter constant")
+            }),
+            Strategy::Hash => column.max_chars.filter(|max| *max < 16).map(|max| {
+                ("E0222", format!("{place} holds {max} characters: a hash that short could meet another"), "choose null, or widen the column to 16 or more")
+            }),
+            Strategy::Truncate(_) => None,
+        };
+        if let Some((code, message, help)) = misfit {
+            self.error(code, span, message, help);
+        }
+        let unique = table.unique.iter().any(|set| set.contains(&column.name));
+        if unique && matches!(strategy, Strategy::Constant(_) | Strategy::Redact | Strategy::Truncate(_)) {
+            self.error(
+                "E0207",
+                span,
+                format!("{place} is UNIQUE: the second subject would get the value of the first"),
+                "choose null or hash",
+            );
+        }
+        let nulls = matches!(strategy, Strategy::Null);
+        for check in table.checks.iter().filter(|c| c.columns.contains(&column.name)) {
+            let refuses_null = nulls && check.expression.to_lowercase().contains("is not null");
+            if refuses_null && check.columns.len() == 1 {
+                self.error("E0208", span, format!("CHECK {} on {} refuses NULL in {}", check.name, rule.table, column.name), "choose a constant that it accepts");
+            } else if !nulls || check.columns.len() > 1 {
+                self.warn(
+                    "E0208",
+                    span,
+                    format!("CHECK {} on {} reads {}; `erasured check` tries the value only where the constraint reads no other column", check.name, rule.table, column.name),
+                    format!("make sure it accepts the new value: CHECK {}", check.expression),
+                );
+            }
+        }
+    }
+
+    /// A table as the executor will meet it: rights, row security, triggers, rules.
+    fn table(&mut self, system: &SystemLineage, reached: &Reached) {
+        let fates: Vec<Fate> = reached.edges.iter().map(|e| e.decision.fate).collect();
+        if fates.iter().all(|f| *f == Fate::Exempt) {
+            return;
+        }
+        let name = format!("{}.{}", system.system, reached.table);
+        let span = self.policy.tables[reached.edges[0].decision.rule].span.clone();
+        let access = reached.facts.access;
+        let deletes = fates.iter().any(|f| f.may_delete());
+        let updates = fates.iter().any(|f| matches!(f, Fate::Anonymize | Fate::Detach | Fate::Retain | Fate::RetainWithParent));
+        if access.rows_hidden {
+            self.error(
+                "E0213",
+                &span,
+                format!("row-level security on {name} hides rows from the daemon's role, so it could not know what is left"),
+                "ALTER ROLE … BYPASSRLS for the daemon, or make it the owner without FORCE ROW LEVEL SECURITY",
+            );
+        }
+        let lacks = [(!access.select, "SELECT"), (!access.update, "UPDATE"), (deletes && !access.delete, "DELETE")];
+        let lacks: Vec<_> = lacks.iter().filter(|(lacks, _)| *lacks).map(|(_, right)| *right).collect();
+        if !lacks.is_empty() {
+            self.error(
+                "E0214",
+                &span,
+                format!("the daemon's role lacks {} on {name} (rows are locked with FOR UPDATE, which needs UPDATE)", lacks.join(", ")),
+                format!("GRANT {} ON {} TO erasured_daemon", lacks.join(", "), reached.table),
+            );
+        }
+        if deletes && access.delete_unpublishable || updates && access.update_unpublishable {
+            self.error(
+                "E0215",
+                &span,
+                format!("{name} is published without a replica identity: the server refuses to change its rows"),
+                format!("ALTER TABLE {} REPLICA IDENTITY FULL, or give it a primary key", reached.table),
+            );
+        }
+        match reached.facts.kind {
+            TableKind::Ordinary | TableKind::Partitioned if !reached.facts.rewrites => {}
+            TableKind::Ordinary | TableKind::Partitioned => self.error(
+                "E0216",
+                &span,
+                format!("{name} has rewrite rules for UPDATE or DELETE: what would run is not what the plan says"),
+                "replace the rules by triggers, or decide the table as exempt",
+            ),
+            kind => self.error(
+                "E0216",
+                &span,
+                format!("{name} is a {kind:?}, not a table: rows cannot be erased through it here"),
+                "decide the tables behind it, or exempt it with a reason",
+            ),
+        }
+        if deletes || updates {
+            self.triggers(system, reached, &span, deletes, updates);
+        }
+    }
+
+    fn triggers(&mut self, system: &SystemLineage, reached: &Reached, span: &Span, deletes: bool, updates: bool) {
+        let kept: BTreeSet<&str> = system
+            .tables
+            .iter()
+            .filter(|t| t.edges.iter().any(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent | Fate::Exempt)))
+            .map(|t| t.table.table.as_str())
+            .collect();
+        for trigger in &reached.facts.triggers {
+            if !(trigger.on_delete && deletes || trigger.on_update && updates) {
+                continue;
+            }
+            let Some(taken) = written_to(&trigger.body).into_iter().find(|t| kept.contains(t.as_str())) else {
+                continue;
+            };
+            self.error(
+                "E0211",
+                span,
+                format!("trigger {} on {}.{} ({}) changes {taken}, whose rows this policy keeps", trigger.name, system.system, reached.table, trigger.function),
+                "change the trigger, or decide that table differently",
+            );
+        }
+    }
+
+    fn edge(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge) {
+        let rule = &self.policy.tables[edge.decision.rule];
+        let span = rule.span.clone();
+        if edge.decision.fate == Fate::RetainWithParent {
+            let parent_kept = matches!(&edge.parent, Parent::Table(parent)
+                if table_of(system, parent).is_some_and(|p| p.edges.iter().any(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent))));
+            if !parent_kept {
+                self.error(
+                    "E0227",
+                    &span,
+                    format!("{}.{} is retained without an end, and {} does not lead from a retained table", system.system, reached.table, edge.label),
+                    "give it until = { column = …, plus = … }, or another action",
+                );
+            }
+        }
+        if edge.decision.fate == Fate::Detach {
+            self.detach(reached, edge, &span);
+        }
+        self.join_types(system, reached, edge, &span);
+        self.index(system, reached, edge, &span);
+        self.survives_its_parent(system, reached, edge);
+    }
+
+    fn detach(&mut self, reached: &Reached, edge: &Edge, span: &Span) {
+        let Join::Columns { child, .. } = &edge.join else {
+            self.error("E0205", span, format!("{} is reached by {}, which is no column that could be emptied", reached.table, edge.label), "use anonymize with set");
+            return;
+        };
+        let open = child.iter().any(|c| reached.facts.column(c).is_some_and(|c| !c.not_null));
+        if !open {
+            self.error(
+                "E0206",
+                span,
+                format!("{}: every column of {} is NOT NULL, so the link cannot be emptied", reached.table, edge.label),
+                "drop a NOT NULL, or choose delete or anonymize",
+            );
+        }
+    }
+
+    fn join_types(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
+        let (Join::Columns { child, parent, .. }, Parent::Table(above), None) = (&edge.join, &edge.parent, &edge.foreign_key) else {
+            return;
+        };
+        let Some(above) = table_of(system, above) else { return };
+        if child.len() != parent.len() {
+            self.error("E0217", span, format!("{}: the link has {} column(s) and its target {}", reached.table, child.len(), parent.len()), "name the same number, in the same order");
+            return;
+        }
+        for (c, p) in child.iter().zip(parent) {
+            let (Some(c), Some(p)) = (reached.facts.column(c), above.facts.column(p)) else { continue };
+            if c.base != p.base && c.category != p.category && c.category != 'S' {
+                self.error("E0217", span, format!("{}.{} is {} and {}.{} is {}: they cannot be compared", reached.table, c.name, c.sql_type, above.table, p.name, p.sql_type), "link columns of the same type, or a text column");
+            }
+        }
+    }
+
+    fn index(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
+        let Join::Columns { child, .. } = &edge.join else { return };
+        if edge.parent == Parent::Subject || reached.facts.size.0 < SMALL || reached.facts.indexed(child) {
+            return;
+        }
+        self.warn(
+            "E0221",
+            span,
+            format!("no index leads with {} of {}.{} (about {:.0} rows): each batch reads the whole table", child.join(", "), system.system, reached.table, reached.facts.size.0),
+            format!("CREATE INDEX CONCURRENTLY ON {} ({})", reached.table, child.join(", ")),
+        );
+    }
+
+    /// A row that stays must not hang by an enforced key on a row that goes.
+    fn survives_its_parent(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge) {
+        let (Some(key), Parent::Table(above)) = (&edge.foreign_key, &edge.parent) else { return };
+        let Some(above) = table_of(system, above) else { return };
+        let parent_goes = above.edges.iter().any(|e| e.decision.fate.may_delete());
+        let together = matches!(edge.decision.fate, Fate::RetainWithParent)
+            && above.edges.iter().all(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent));
+        let rule = &self.policy.tables[edge.decision.rule];
+        if !parent_goes || matches!(edge.decision.fate, Fate::Delete | Fate::Detach) || together {
+            return;
+        }
+        let set = match &rule.action {
+            Action::Anonymize { set } => Some(set),
+            Action::Retain(retain) => Some(&retain.set),
+            _ => None,
+        };
+        let in_scope = !matches!(edge.decision.fate, Fate::Untouched);
+        let emptied = in_scope
+            && set.is_some_and(|set| key.child.1.iter().any(|c| matches!(set.get(c), Some((Strategy::Null, _)))));
+        if emptied {
+            return;
+        }
+        let does = match key.on_delete {
+            OnDelete::Cascade => "would take the row along (ON DELETE CASCADE)",
+            OnDelete::SetNull | OnDelete::SetDefault => "would change the row behind the plan's back",
+            OnDelete::NoAction | OnDelete::Restrict => "would refuse",
+        };
+        let what = match edge.decision.fate {
+            Fate::Untouched => "is outside this scope",
+            Fate::Exempt => "is exempt",
+            Fate::Anonymize => "is anonymized",
+            _ => "is retained",
+        };
+        let columns = key.child.1.join(", ");
+        self.error(
+            "E0209",
+            &rule.span.clone(),
+            format!("{}.{} {what}, but hangs by {} on {}, whose rows go: the database {does}", system.system, reached.table, key.name, above.table),
+            format!("add {columns} = \"null\" to set, keep the rows of {} (anonymize them), or delete both", above.table),
+        );
+    }
+}
+
+fn table_of<'a>(system: &'a SystemLineage, name: &TableName) -> Option<&'a Reached> {
+    system.tables.iter().find(|t| t.table == *name)
+}
+
+fn columns_of(table: &Table) -> String {
+    let names: Vec<_> = table.columns.iter().map(|c| c.name.as_str()).collect();
+    format!("its columns: {}", names.join(", "))
+}
+
+fn nearest(catalog: &Catalog, wanted: &TableName) -> String {
+    let same_name = catalog.tables.keys().find(|t| t.table.eq_ignore_ascii_case(&wanted.table));
+    match same_name {
+        Some(other) => format!("there is {}.{other}", catalog.system),
+        None => "mend the name as the catalog spells it (case counts), or take the rule out".into(),
+    }
+}
+
+/// Bare names of the tables that a trigger function deletes from, updates or truncates, read
+/// from its source: a heuristic that errs on the side of naming too many.
+fn written_to(body: &str) -> BTreeSet<String> {
+    let words: Vec<String> = body
+        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+        .filter(|w| !w.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let mut written = BTreeSet::new();
+    for (at, word) in words.iter().enumerate() {
+        let rest = &words[at + 1..];
+        let verb = match word.as_str() {
+            "delete" => rest.first().is_some_and(|w| w == "from"),
+            "update" | "truncate" => true,
+            _ => false,
+        };
+        if verb {
+            // FROM, TABLE, ONLY, a schema, then the name: all of them are candidates.
+            written.extend(rest.iter().take(4).cloned());
+        }
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::written_to;
+
+    #[test]
+    fn finds_what_a_trigger_writes_to() {
+        let body = "BEGIN DELETE FROM ONLY billing.\"invoice\" WHERE id = OLD.id; update t set x = 1; END";
+        let found = written_to(body);
+        assert!(found.contains("invoice") && found.contains("t"), "{found:?}");
+        assert!(!written_to("INSERT INTO audit SELECT old.*").contains("audit"));
+    }
+}

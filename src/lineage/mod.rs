@@ -1,0 +1,446 @@
+//! Lineage: how rows of each table belong to the subject.
+//!
+//! [`trace`] follows foreign keys and the policy's own links from the subject outwards through
+//! one or more catalogs, asks the policy at every step, and collects everything that is wrong:
+//! a table nobody decided, a decision that the database would overrule, a column that is not
+//! there. It is pure.
+
+mod check;
+mod order;
+mod types;
+
+pub use types::*;
+
+use crate::catalog::{Catalog, ForeignKey, Table};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::name::{QualifiedTable, TableName};
+use crate::policy::{Action, LinkFrom, LinkTo, Policy, Scope, ScopeTables, TableRule};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Traces one scope of a policy through the catalogs of its systems.
+///
+/// # Errors
+/// All that keeps a ticket of this scope from running, warnings among them. Warnings alone come
+/// back with the lineage.
+pub fn trace(
+    policy: &Policy,
+    scope: &str,
+    catalogs: &BTreeMap<String, Catalog>,
+) -> Result<(Lineage, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let Some(scope_rule) = policy.scopes.get(scope) else {
+        return Err(vec![unknown_scope(policy, scope)]);
+    };
+    let mut found = Vec::new();
+    let mut systems = Vec::new();
+    for system in systems_of(policy) {
+        let Some(catalog) = catalogs.get(&system) else {
+            found.push(unknown_system(policy, &system));
+            continue;
+        };
+        let tracer = Tracer::new(policy, scope_rule, catalog);
+        if let Some(traced) = tracer.run(&mut found) {
+            systems.push(traced);
+        }
+    }
+    // The root's system comes last: what could re-create the rest goes only when the rest is gone.
+    systems.sort_by_key(|s| s.system == policy.root.0.system);
+    check::policy_against_lineage(policy, &systems, catalogs, &mut found);
+    if found.iter().any(|d| d.severity == Severity::Error) {
+        return Err(found);
+    }
+    let lineage = Lineage {
+        policy_file: policy.source.path.to_string(),
+        policy_sha256: policy.sha256.clone(),
+        subject: policy.subject.clone(),
+        scope: scope.to_owned(),
+        required_level: scope_rule.at_least,
+        four_eyes: scope_rule.four_eyes,
+        systems,
+    };
+    Ok((lineage, found))
+}
+
+/// The systems that a policy names, each once.
+pub fn systems_of(policy: &Policy) -> BTreeSet<String> {
+    std::iter::once(&policy.root.0)
+        .chain(policy.tables.iter().map(|t| &t.table))
+        .map(|t| t.system.clone())
+        .collect()
+}
+
+fn unknown_scope(policy: &Policy, scope: &str) -> Diagnostic {
+    let known: Vec<_> = policy.scopes.keys().map(String::as_str).collect();
+    Diagnostic::error(
+        "E0225",
+        format!("the policy for {} has no scope {scope:?}", policy.subject),
+        format!("name one of: {}", known.join(", ")),
+    )
+    .at(&policy.source, policy.root.1.clone())
+}
+
+fn unknown_system(policy: &Policy, system: &str) -> Diagnostic {
+    let span = policy
+        .tables
+        .iter()
+        .find(|t| t.table.system == system)
+        .map_or_else(|| policy.root.1.clone(), |t| t.span.clone());
+    Diagnostic::error(
+        "E0226",
+        format!("the policy names the system {system:?}, which erasured.toml does not register"),
+        format!("add [system.{system}] to erasured.toml, or mend the name here"),
+    )
+    .at(&policy.source, span)
+}
+
+/// The walk through one system.
+struct Tracer<'a> {
+    policy: &'a Policy,
+    scope: &'a Scope,
+    catalog: &'a Catalog,
+    tables: Vec<(TableName, Vec<Edge>)>,
+    index: BTreeMap<TableName, usize>,
+    undecided: BTreeSet<String>,
+}
+
+impl<'a> Tracer<'a> {
+    fn new(policy: &'a Policy, scope: &'a Scope, catalog: &'a Catalog) -> Self {
+        Self {
+            policy,
+            scope,
+            catalog,
+            tables: Vec::new(),
+            index: BTreeMap::new(),
+            undecided: BTreeSet::new(),
+        }
+    }
+
+    fn run(mut self, found: &mut Vec<Diagnostic>) -> Option<SystemLineage> {
+        let mut queue = self.entries(found);
+        let mut seen: BTreeSet<TableName> = queue.iter().cloned().collect();
+        while let Some(parent) = queue.pop() {
+            for child in self.follow(&parent, found) {
+                if seen.insert(child.clone()) {
+                    queue.push(child);
+                }
+            }
+        }
+        self.two_keys_one_rule(found);
+        let order = match order::parents_first(&self.tables) {
+            Ok(order) => order,
+            Err(cycle) => {
+                found.push(self.cycle(&cycle));
+                return None;
+            }
+        };
+        Some(self.finish(order))
+    }
+
+    /// Where the subject enters this system: its root row, or links by identifier.
+    fn entries(&mut self, found: &mut Vec<Diagnostic>) -> Vec<TableName> {
+        let mut queue = Vec::new();
+        let root = &self.policy.root.0;
+        if root.system == self.catalog.system && self.exists(&root.table) {
+            match self.default_rule(&root.table) {
+                Some(rule) => queue.extend(self.add(&root.table, self.root_edge(rule))),
+                None => found.push(self.undecided(&root.table, "as the root of the subject", None)),
+            }
+        }
+        for (rule, table) in self.rules_here() {
+            let Some(link) = &table.link else { continue };
+            if let LinkTo::Identifier(name) = &link.to
+                && let Some(identifier) = self.policy.identifiers.get(name)
+                && let LinkFrom::Columns(columns) = &link.from
+                && self.exists(&table.table.table)
+            {
+                let edge = Edge {
+                    label: format!("by {name}"),
+                    parent: Parent::Identifier {
+                        name: name.clone(),
+                        kind: identifier.kind.clone(),
+                    },
+                    join: Join::Identifier {
+                        column: columns.first().cloned().unwrap_or_default(),
+                    },
+                    when: link.when.clone().into_iter().collect(),
+                    foreign_key: None,
+                    decision: self.decision(rule),
+                };
+                queue.extend(self.add(&table.table.table, edge));
+            }
+        }
+        queue
+    }
+
+    fn root_edge(&self, rule: usize) -> Edge {
+        Edge {
+            label: SUBJECT.into(),
+            parent: Parent::Subject,
+            join: Join::Columns {
+                child: self.table(&self.policy.root.0.table).row_key().to_vec(),
+                parent: Vec::new(),
+                equality: Vec::new(),
+            },
+            when: Vec::new(),
+            foreign_key: None,
+            decision: self.decision(rule),
+        }
+    }
+
+    /// Adds the edges from `parent` to whatever refers to it; returns the children through which
+    /// the walk goes on.
+    fn follow(&mut self, parent: &TableName, found: &mut Vec<Diagnostic>) -> Vec<TableName> {
+        let mut next = Vec::new();
+        let catalog = self.catalog;
+        for key in catalog.referring_to(parent) {
+            match self.rule_for_key(key) {
+                Some(rule) => next.extend(self.add(&key.child.0, self.key_edge(key, rule))),
+                None if self.undecided.insert(key.name.clone()) => {
+                    found.push(self.undecided(&key.child.0, "", Some(key)));
+                }
+                None => {}
+            }
+        }
+        for (rule, table) in self.rules_here() {
+            if let Some(edge) = self.soft_edge(rule, table, parent) {
+                next.extend(self.add(&table.table.table, edge));
+            }
+        }
+        next
+    }
+
+    fn key_edge(&self, key: &ForeignKey, rule: usize) -> Edge {
+        Edge {
+            label: key.name.clone(),
+            parent: Parent::Table(key.parent.0.clone()),
+            join: Join::Columns {
+                child: key.child.1.clone(),
+                parent: key.parent.1.clone(),
+                equality: key.equality.clone(),
+            },
+            when: Vec::new(),
+            foreign_key: Some(key.clone()),
+            decision: self.decision(rule),
+        }
+    }
+
+    fn soft_edge(&self, rule: usize, table: &TableRule, parent: &TableName) -> Option<Edge> {
+        let link = table.link.as_ref()?;
+        let LinkTo::Table { table: to, columns } = &link.to else {
+            return None;
+        };
+        if to.system != self.catalog.system || to.table != *parent || !self.exists(&table.table.table) {
+            return None;
+        }
+        let parent_columns = if columns.is_empty() {
+            self.table(parent).primary_key.clone()
+        } else {
+            columns.clone()
+        };
+        let join = match &link.from {
+            LinkFrom::Columns(child) => Join::Columns {
+                equality: vec!["OPERATOR(pg_catalog.=)".into(); child.len()],
+                child: child.clone(),
+                parent: parent_columns,
+            },
+            LinkFrom::Json { column, path } => Join::Json {
+                column: column.clone(),
+                path: path.clone(),
+                parent: parent_columns.into_iter().next()?,
+            },
+        };
+        Some(Edge {
+            label: table.via.as_ref().map_or_else(|| "link".into(), |(via, _)| via.clone()),
+            parent: Parent::Table(parent.clone()),
+            join,
+            when: link.when.clone().into_iter().collect(),
+            foreign_key: None,
+            decision: self.decision(rule),
+        })
+    }
+
+    /// Adds an edge; returns the child if its rows' own children belong to the subject too.
+    fn add(&mut self, child: &TableName, edge: Edge) -> Option<TableName> {
+        let goes_on = edge.decision.fate.is_followed();
+        let at = *self.index.entry(child.clone()).or_insert_with(|| {
+            self.tables.push((child.clone(), Vec::new()));
+            self.tables.len() - 1
+        });
+        self.tables[at].1.push(edge);
+        goes_on.then(|| child.clone())
+    }
+
+    fn rules_here(&self) -> impl Iterator<Item = (usize, &'a TableRule)> + use<'a> {
+        let system = &self.catalog.system;
+        self.policy
+            .tables
+            .iter()
+            .enumerate()
+            .filter(move |(_, rule)| rule.table.system == *system)
+    }
+
+    fn rule_for_key(&self, key: &ForeignKey) -> Option<usize> {
+        let of_table = || self.rules_here().filter(|(_, r)| r.table.table == key.child.0);
+        let named = of_table().find(|(_, r)| r.via.as_ref().is_some_and(|(via, _)| *via == key.name));
+        if let Some((rule, _)) = named {
+            return Some(rule);
+        }
+        // Another row of the same table is another person, or another person's: never by default.
+        let root = &self.policy.root.0;
+        let is_root = root.system == self.catalog.system && root.table == key.child.0;
+        if is_root || key.child.0 == key.parent.0 {
+            return None;
+        }
+        self.default_rule(&key.child.0)
+    }
+
+    fn default_rule(&self, table: &TableName) -> Option<usize> {
+        self.rules_here()
+            .find(|(_, r)| r.table.table == *table && r.via.is_none())
+            .map(|(rule, _)| rule)
+    }
+
+    fn decision(&self, rule: usize) -> Decision {
+        let table = &self.policy.tables[rule];
+        let in_scope = match &self.scope.tables {
+            ScopeTables::All => true,
+            ScopeTables::Listed(listed) => listed.iter().any(|(t, _)| *t == table.table),
+        };
+        let fate = match &table.action {
+            Action::Exempt { .. } => Fate::Exempt,
+            Action::Detach => Fate::Detach,
+            _ if !in_scope => Fate::Untouched,
+            Action::Delete => Fate::Delete,
+            Action::Anonymize { .. } => Fate::Anonymize,
+            Action::Retain(retain) if retain.until.is_some() => Fate::Retain,
+            Action::Retain(_) => Fate::RetainWithParent,
+        };
+        let fate = if in_scope || fate == Fate::Exempt { fate } else { Fate::Untouched };
+        Decision { rule, fate }
+    }
+
+    fn exists(&self, table: &TableName) -> bool {
+        self.catalog.tables.contains_key(table)
+    }
+
+    fn table(&self, name: &TableName) -> &'a Table {
+        &self.catalog.tables[name]
+    }
+
+    fn undecided(&self, table: &TableName, how: &str, key: Option<&ForeignKey>) -> Diagnostic {
+        let qualified = QualifiedTable {
+            system: self.catalog.system.clone(),
+            table: table.clone(),
+        };
+        let (how, via) = match key {
+            None => (how.to_owned(), String::new()),
+            Some(key) => (
+                format!("by foreign key {} from {}", key.name, key.parent.0),
+                if self.default_rule(table).is_some() || key.child.0 == key.parent.0 {
+                    format!(", via = {:?}", key.name)
+                } else {
+                    String::new()
+                },
+            ),
+        };
+        let why = if via.is_empty() {
+            ""
+        } else {
+            " (it leads to other rows of the same kind, so the table's general rule does not cover it)"
+        };
+        Diagnostic::error(
+            "E0201",
+            format!("{qualified} is reached {how}, and no policy decides it{why}"),
+            format!("add to {}: [[table]] with name = {:?}{via} and an action", self.policy.source.path, qualified.to_string()),
+        )
+        .at(&self.policy.source, self.policy.root.1.clone())
+    }
+
+    /// Two keys to the same table seldom mean the same thing (`created_by`, `owned_by`).
+    fn two_keys_one_rule(&self, found: &mut Vec<Diagnostic>) {
+        for (table, edges) in &self.tables {
+            let mut seen: BTreeMap<(&Parent, usize), &str> = BTreeMap::new();
+            for edge in edges.iter().filter(|e| e.foreign_key.is_some()) {
+                let rule = &self.policy.tables[edge.decision.rule];
+                if rule.via.is_some() {
+                    continue;
+                }
+                if let Some(other) = seen.insert((&edge.parent, edge.decision.rule), &edge.label) {
+                    found.push(
+                        Diagnostic::error(
+                            "E0223",
+                            format!("{}.{table} refers to the same table by {other} and {}: one rule cannot mean both", self.catalog.system, edge.label),
+                            format!("give one of them a [[table]] of its own with via = {:?}", edge.label),
+                        )
+                        .at(&self.policy.source, rule.span.clone()),
+                    );
+                }
+            }
+        }
+    }
+
+    fn cycle(&self, tables: &[TableName]) -> Diagnostic {
+        let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
+        Diagnostic::error(
+            "E0212",
+            format!("{}: these tables refer to each other in a ring: {}", self.catalog.system, names.join(" → ")),
+            "decide one of the keys in the ring with action = \"detach\" or \"exempt\" and via; rings that must be followed are not supported yet",
+        )
+        .at(&self.policy.source, self.policy.root.1.clone())
+    }
+
+    fn finish(mut self, order: Vec<usize>) -> SystemLineage {
+        let mut tables = Vec::new();
+        for at in order {
+            let edges = std::mem::take(&mut self.tables[at].1);
+            let table = self.tables[at].0.clone();
+            let facts = self.table(&table).clone();
+            tables.push(Reached { table, facts, edges });
+        }
+        let fingerprint = fingerprint(&tables, self.catalog);
+        SystemLineage {
+            system: self.catalog.system.clone(),
+            utf8: self.catalog.utf8,
+            tables,
+            fingerprint,
+        }
+    }
+}
+
+/// SHA-256 over the definitions of the tables reached and every foreign key at either end of
+/// them: what the plan was made for.
+fn fingerprint(tables: &[Reached], catalog: &Catalog) -> String {
+    let names: BTreeSet<_> = tables.iter().map(|t| &t.table).collect();
+    let keys: Vec<_> = catalog
+        .foreign_keys
+        .iter()
+        .filter(|k| names.contains(&k.parent.0) || names.contains(&k.child.0))
+        .collect();
+    let facts: BTreeMap<_, _> = tables.iter().map(|t| (t.table.to_string(), &t.facts)).collect();
+    let text = serde_json::to_vec(&(facts, keys)).expect("a catalog value is always JSON");
+    format!("{:x}", Sha256::digest(text))
+}
+
+/// Everything wrong with any scope of a policy, each thing once, and the lineages that stand.
+pub fn trace_all(
+    policy: &Policy,
+    catalogs: &BTreeMap<String, Catalog>,
+) -> (BTreeMap<String, Lineage>, Vec<Diagnostic>) {
+    let mut lineages = BTreeMap::new();
+    let mut found: Vec<Diagnostic> = Vec::new();
+    for scope in policy.scopes.keys() {
+        let said = match trace(policy, scope, catalogs) {
+            Ok((lineage, warnings)) => {
+                lineages.insert(scope.clone(), lineage);
+                warnings
+            }
+            Err(errors) => errors,
+        };
+        for diagnostic in said {
+            if !found.iter().any(|d| d.code == diagnostic.code && d.message == diagnostic.message) {
+                found.push(diagnostic);
+            }
+        }
+    }
+    (lineages, found)
+}

@@ -1,0 +1,154 @@
+//! The values that lineage is made of.
+
+use crate::catalog::{ForeignKey, Table};
+use crate::name::TableName;
+use crate::policy::{IdentifierKind, Level};
+use serde::{Deserialize, Serialize};
+
+/// Label of the edge by which a ticket enters at its own row.
+pub const SUBJECT: &str = "subject";
+
+/// How one scope of one policy reaches into its systems.
+#[derive(Clone, Debug)]
+pub struct Lineage {
+    /// The policy's file.
+    pub policy_file: String,
+    /// And its content.
+    pub policy_sha256: String,
+    /// Subject kind.
+    pub subject: String,
+    /// Scope.
+    pub scope: String,
+    /// What the scope asks of the identity check.
+    pub required_level: Level,
+    /// And of the approval.
+    pub four_eyes: bool,
+    /// In the order in which they are erased: the root's system last.
+    pub systems: Vec<SystemLineage>,
+}
+
+/// The part in one system.
+#[derive(Clone, Debug)]
+pub struct SystemLineage {
+    /// The registered name.
+    pub system: String,
+    /// Whether the database is encoded in UTF-8.
+    pub utf8: bool,
+    /// Parents before children.
+    pub tables: Vec<Reached>,
+    /// Hash of all the definitions that this lineage rests on.
+    pub fingerprint: String,
+}
+
+/// A table that the subject reaches.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// The table.
+    pub table: TableName,
+    /// Its definition.
+    pub facts: Table,
+    /// Every way by which its rows belong to the subject.
+    pub edges: Vec<Edge>,
+}
+
+/// One way by which rows belong to the subject.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// For people: the constraint's name, or what kind of link.
+    pub label: String,
+    /// From where.
+    pub parent: Parent,
+    /// By which equality.
+    pub join: Join,
+    /// Further columns that must hold a constant.
+    pub when: Vec<(String, String)>,
+    /// The foreign key, if it is one.
+    pub foreign_key: Option<ForeignKey>,
+    /// What the policy says of rows reached so.
+    pub decision: Decision,
+}
+
+/// Where an edge starts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Parent {
+    /// The ticket itself: this is the root table.
+    Subject,
+    /// Rows of another table already reached.
+    Table(TableName),
+    /// An identifier of the subject.
+    Identifier {
+        /// Its name in the policy.
+        name: String,
+        /// How it is compared.
+        kind: IdentifierKind,
+    },
+}
+
+/// The equality of an edge.
+#[derive(Clone, Debug)]
+pub enum Join {
+    /// Column by column.
+    Columns {
+        /// Of the table reached.
+        child: Vec<String>,
+        /// Of the parent, in the same order.
+        parent: Vec<String>,
+        /// `parent op child`, for each pair.
+        equality: Vec<String>,
+    },
+    /// The text at a JSON path equals the parent's column as text.
+    Json {
+        /// Column of the table reached.
+        column: String,
+        /// From the top.
+        path: Vec<String>,
+        /// Column of the parent.
+        parent: String,
+    },
+    /// The column, normalised, equals the subject's identifier.
+    Identifier {
+        /// Column of the table reached.
+        column: String,
+    },
+}
+
+/// What happens to rows reached by an edge, and the rule that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Index into [`crate::policy::Policy::tables`].
+    pub rule: usize,
+    /// What happens.
+    pub fate: Fate,
+}
+
+/// A disposition under a given scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// The rows go.
+    Delete,
+    /// The rows lose the person.
+    Anonymize,
+    /// The rows lose the link only.
+    Detach,
+    /// The rows stay until their own date; those past it go.
+    Retain,
+    /// The rows stay or go with the retained row they hang off.
+    RetainWithParent,
+    /// Left alone, with a reason.
+    Exempt,
+    /// Outside the ticket's scope.
+    Untouched,
+}
+
+impl Fate {
+    /// Whether the rows are the subject's own, so that what hangs off them is too.
+    pub fn is_followed(self) -> bool {
+        !matches!(self, Self::Detach | Self::Exempt)
+    }
+
+    /// Whether the rows, or some of them, are removed.
+    pub fn may_delete(self) -> bool {
+        matches!(self, Self::Delete | Self::Retain | Self::RetainWithParent)
+    }
+}

@@ -1,0 +1,248 @@
+//! The plan: for each system, the ordered statements that erase one batch of subjects, as a
+//! value that can be shown, stored and compared. What it holds is what runs.
+//!
+//! A plan is made for a policy, a scope and a catalog, not for a person: its statements take the
+//! batch's keys as parameters, so that one plan serves every ticket of the scope and its text
+//! holds no personal data.
+
+mod build;
+pub mod show;
+mod sql;
+
+pub use build::build;
+pub use sql::find_subject;
+
+use crate::lineage::Fate;
+use crate::name::TableName;
+use crate::policy::{IdentifierKind, Period};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// What stands where [`crate::policy::Strategy::Redact`] took a text away.
+pub const REDACTED: &str = "[erased]";
+
+/// Everything that one scope of one policy does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The policy's file name.
+    pub policy_file: String,
+    /// And its content.
+    pub policy_sha256: String,
+    /// Subject kind.
+    pub subject: String,
+    /// Scope.
+    pub scope: String,
+    /// In the order of execution.
+    pub systems: Vec<SystemPlan>,
+}
+
+/// The part in one system: one transaction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SystemPlan {
+    /// The registered name.
+    pub system: String,
+    /// Of the definitions that the statements were made for.
+    pub catalog_fingerprint: String,
+    /// Keeps the definitions as they are until the end of the transaction; empty if no row changes.
+    pub lock_tables: String,
+    /// The rows concerned, captured under lock before the first change; parents first.
+    pub sets: Vec<RowSet>,
+    /// The changes, children first.
+    pub changes: Vec<Change>,
+    /// What must hold before COMMIT.
+    pub probes: Vec<Probe>,
+    /// Tables left alone, with the policy's reason.
+    pub exempt: BTreeMap<String, String>,
+    /// Tables whose leftover rows the database itself would refuse (by an enforced foreign key to
+    /// rows that go in the same transaction), so that no probe of ours is needed.
+    pub probed_by_foreign_key: Vec<TableName>,
+}
+
+/// The rows of one table that the batch's subjects reach.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RowSet {
+    /// The table.
+    pub table: TableName,
+    /// How one row is told from all others.
+    pub key: RowKey,
+    /// How many of the captured columns are the key; they come first.
+    pub key_width: usize,
+    /// All captured columns, key first.
+    pub columns: Vec<CapturedColumn>,
+    /// One for each way that leads here.
+    pub captures: Vec<Capture>,
+}
+
+/// How one row is addressed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowKey {
+    /// By these columns.
+    Columns(Vec<String>),
+    /// By its place, which holds still while the row is locked.
+    Place,
+    /// By partition and place.
+    PartitionAndPlace,
+}
+
+/// A column that is read when a row is captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapturedColumn {
+    /// Its name, or `ctid`, `tableoid`.
+    pub name: String,
+    /// SQL type of a parameter holding its value.
+    pub sql_type: String,
+}
+
+/// One statement that finds and locks rows, and what is claimed of the rows it finds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Capture {
+    /// For people: the foreign key or link.
+    pub label: String,
+    /// Index of the parent set in [`SystemPlan::sets`]; `None` where a ticket enters.
+    pub parent: Option<usize>,
+    /// Returns the ticket's ordinal, then the captured columns, then (for retain) the end, then
+    /// [`Capture::texts`].
+    pub statement: Statement,
+    /// Columns read as text besides: of the subject's own row its identifiers, of rows retained
+    /// until a date their key, by which they are found again on that date.
+    pub texts: Vec<String>,
+    /// Appended when it runs for real, left out for a dry run.
+    pub lock: String,
+    /// What happens to these rows.
+    pub fate: Fate,
+    /// The rule, by its index in the policy.
+    pub rule: usize,
+    /// For [`Fate::Retain`]: the basis and the column and period that give the end.
+    pub retained: Option<Retained>,
+    /// The table refers to itself by this: repeat with the rows newly found until none is.
+    pub repeats: bool,
+}
+
+/// Why rows stay and until when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retained {
+    /// Code of the legal basis or the policy's words.
+    pub because: String,
+    /// The column and what is added to it; `None` with the row's retained parent.
+    pub until: Option<(String, Period)>,
+}
+
+/// One statement with its parameters, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// The text: identifiers quoted, values as `$1`, `$2`, …
+    pub sql: String,
+    /// What is bound.
+    pub parameters: Vec<Parameter>,
+}
+
+/// A value bound to a statement when it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parameter {
+    /// `int4[]`: ordinals of the tickets, beside [`Parameter::SubjectKey`].
+    SubjectTickets,
+    /// `text[]`: one column of the subjects' root keys.
+    SubjectKey(usize),
+    /// `int4[]`: ordinals beside [`Parameter::IdentifierValues`].
+    IdentifierTickets(String),
+    /// `text[]`: an identifier's values, normalised as [`find_subject`] compares them.
+    IdentifierValues(String),
+    /// `int4[]`: ordinals of captured rows.
+    Tickets(Rows),
+    /// An array of the column's type: one captured column of captured rows.
+    Column(Rows, usize),
+    /// `text[]`: keyed hashes of one captured column.
+    Hashes(Rows, usize),
+    /// A constant of the policy, as text.
+    Text(String),
+}
+
+/// Some of the rows of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Index into [`SystemPlan::sets`].
+    pub set: usize,
+    /// Which of them.
+    pub part: Part,
+}
+
+/// Which rows of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Those whose own children belong to the subject: all but the merely detached.
+    Followed,
+    /// Those that go.
+    Gone,
+    /// Those that the law keeps.
+    Kept,
+    /// Those that stay, for whatever reason.
+    Staying,
+    /// Those staying that this rule changes.
+    ChangedBy(usize),
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The table.
+    pub table: TableName,
+    /// Counted as.
+    pub kind: ChangeKind,
+    /// For people: how the rows are reached, what is set.
+    pub label: String,
+    /// The statement. For captured rows its affected count must equal theirs; else it returns
+    /// ordinals and counts.
+    pub statement: Statement,
+    /// The captured rows it changes; `None`: found again by their parents' keys.
+    pub rows: Option<Rows>,
+    /// For rows not captured: counts them without changing them (the dry run).
+    pub count: Option<Statement>,
+}
+
+/// How changed rows are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// Removed.
+    Deleted,
+    /// Without the person.
+    Anonymized,
+    /// Without the link.
+    Detached,
+    /// Kept by law, cleaned of what the law does not need.
+    Cleaned,
+}
+
+/// A statement returning one number, which must be zero, or the number of some rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The table.
+    pub table: TableName,
+    /// What it would mean if it failed.
+    pub label: String,
+    /// The statement.
+    pub statement: Statement,
+    /// The number expected: that of these rows, or zero.
+    pub expect: Option<Rows>,
+}
+
+impl Plan {
+    /// SHA-256 of the plan's JSON: the name under which it is stored.
+    pub fn id(&self) -> String {
+        let text = serde_json::to_vec(self).expect("a plan is always JSON");
+        format!("{:x}", Sha256::digest(text))
+    }
+}
+
+/// An identifier as a subject is found by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FindBy {
+    /// Column of the root table.
+    pub column: String,
+    /// How it is compared.
+    pub kind: IdentifierKind,
+}

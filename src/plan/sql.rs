@@ -1,0 +1,402 @@
+//! The one place where SQL text for target databases is built. Identifiers are always quoted,
+//! values always bound; the only literals are JSON paths, quoted too, so that an expression
+//! index over the same path can serve.
+
+use super::{CapturedColumn, FindBy, Parameter, REDACTED, Retained, RowKey, Rows, Statement};
+use crate::catalog::Table;
+use crate::lineage::{Edge, Join, Parent};
+use crate::name::TableName;
+use crate::policy::{IdentifierKind, Span, Strategy, TruncateTo};
+use crate::system::postgres::quote::{comment, identifier, literal};
+use std::collections::BTreeMap;
+
+/// Collects parameters while a text is written.
+#[derive(Default)]
+pub(super) struct Binds(Vec<Parameter>);
+
+impl Binds {
+    fn bind(&mut self, parameter: Parameter) -> String {
+        let at = self.0.iter().position(|p| *p == parameter).unwrap_or_else(|| {
+            self.0.push(parameter);
+            self.0.len() - 1
+        });
+        format!("${}", at + 1)
+    }
+
+    fn statement(self, name: &str, table: &TableName, body: &str) -> Statement {
+        Statement {
+            sql: format!("/* erasured:{name} {} */ {body}", comment(&table.to_string())),
+            parameters: self.0,
+        }
+    }
+}
+
+/// `"schema"."table"`.
+pub(super) fn table_name(table: &TableName) -> String {
+    format!("{}.{}", identifier(&table.schema), identifier(&table.table))
+}
+
+/// How the batch's keys enter a statement: `unnest(…) AS k(n, k0, …)` and the equalities that tie
+/// `t` to them.
+struct Tie {
+    from: String,
+    on: String,
+}
+
+/// What a statement needs to know of the parent of an edge.
+pub(super) struct ParentRows<'a> {
+    pub rows: Rows,
+    pub columns: &'a [CapturedColumn],
+}
+
+fn tie(binds: &mut Binds, edge: &Edge, facts: &Table, parent: Option<&ParentRows<'_>>, utf8: bool) -> Tie {
+    let (tickets, keys, mut on) = match (&edge.parent, &edge.join) {
+        (Parent::Subject, Join::Columns { child, .. }) => {
+            let keys: Vec<String> = (0..child.len())
+                .map(|i| format!("{}::text[]", binds_after(binds, Parameter::SubjectTickets, Parameter::SubjectKey(i))))
+                .collect();
+            let on = child
+                .iter()
+                .enumerate()
+                .map(|(i, c)| format!("t.{} = k.k{i}::{}", identifier(c), sql_type(facts, c)))
+                .collect::<Vec<_>>();
+            (binds.bind(Parameter::SubjectTickets), keys, on)
+        }
+        (Parent::Identifier { name, kind }, Join::Identifier { column }) => {
+            let tickets = binds.bind(Parameter::IdentifierTickets(name.clone()));
+            let values = binds.bind(Parameter::IdentifierValues(name.clone()));
+            let on = vec![format!("{} = k.k0", normalised(kind, &format!("t.{}", identifier(column)), utf8))];
+            (tickets, vec![format!("{values}::text[]")], on)
+        }
+        (_, join) => {
+            let parent = parent.expect("an edge from a table has its parent's rows");
+            let tickets = binds.bind(Parameter::Tickets(parent.rows));
+            let (keys, on) = parent_keys(binds, join, facts, parent);
+            (tickets, keys, on)
+        }
+    };
+    for (column, value) in &edge.when {
+        let value = binds.bind(Parameter::Text(value.clone()));
+        on.push(format!("t.{} = {value}::text::{}", identifier(column), sql_type(facts, column)));
+    }
+    let names: Vec<String> = (0..keys.len()).map(|i| format!(", k{i}")).collect();
+    Tie {
+        from: format!("unnest({tickets}::int4[], {}) AS k(n{})", keys.join(", "), names.concat()),
+        on: on.join(" AND "),
+    }
+}
+
+/// Binds `first` before `second`, so that ordinals always lead.
+fn binds_after(binds: &mut Binds, first: Parameter, second: Parameter) -> String {
+    binds.bind(first);
+    binds.bind(second)
+}
+
+fn parent_keys(binds: &mut Binds, join: &Join, facts: &Table, parent: &ParentRows<'_>) -> (Vec<String>, Vec<String>) {
+    let (columns, on): (Vec<&String>, Vec<String>) = match join {
+        Join::Columns { child, parent: above, equality } => {
+            let on = child
+                .iter()
+                .zip(above)
+                .zip(equality)
+                .enumerate()
+                .map(|(i, ((c, p), equal))| {
+                    let (child_type, parent_type) = (base(facts, c), captured_type(parent, p));
+                    let cast = if equal.contains("pg_catalog") && child_type != parent_type && category(facts, c) == 'S' {
+                        "::text"
+                    } else {
+                        ""
+                    };
+                    format!("k.k{i}{cast} {equal} t.{}", identifier(c))
+                })
+                .collect();
+            (above.iter().collect(), on)
+        }
+        Join::Json { column, path, parent: above } => {
+            let path: Vec<String> = path.iter().map(|p| literal(p)).collect();
+            let on = format!("(t.{} #>> ARRAY[{}]::text[]) = k.k0::text", identifier(column), path.join(", "));
+            (vec![above], vec![on])
+        }
+        Join::Identifier { .. } => (Vec::new(), Vec::new()),
+    };
+    let keys = columns
+        .into_iter()
+        .map(|name| {
+            let at = parent.columns.iter().position(|c| c.name == *name).expect("the parent captures what its children refer to");
+            let bound = binds.bind(Parameter::Column(parent.rows, at));
+            format!("{bound}::{}[]", parent.columns[at].sql_type)
+        })
+        .collect();
+    (keys, on)
+}
+
+fn sql_type(facts: &Table, column: &str) -> String {
+    facts.column(column).map_or_else(|| "text".into(), |c| c.sql_type.clone())
+}
+
+fn base<'a>(facts: &'a Table, column: &str) -> &'a str {
+    facts.column(column).map_or("text", |c| c.base.as_str())
+}
+
+fn category(facts: &Table, column: &str) -> char {
+    facts.column(column).map_or('U', |c| c.category)
+}
+
+fn captured_type<'a>(parent: &'a ParentRows<'_>, column: &str) -> &'a str {
+    parent.columns.iter().find(|c| c.name == column).map_or("", |c| c.sql_type.as_str())
+}
+
+/// The expression that turns a stored value into the form in which identifiers are compared.
+/// Plain identifiers and e-mails: NFKC (where the encoding allows) and lower case. Phone
+/// numbers: digits alone, to be compared with every way of writing the number.
+fn normalised(kind: &IdentifierKind, column: &str, utf8: bool) -> String {
+    let text = if utf8 {
+        format!("normalize({column}::text, NFKC)")
+    } else {
+        format!("{column}::text")
+    };
+    match kind {
+        IdentifierKind::Plain | IdentifierKind::Email => format!("lower({text})"),
+        IdentifierKind::Phone { .. } => format!("regexp_replace({text}, '[^0-9]', '', 'g')"),
+        IdentifierKind::Name => format!("lower(regexp_replace({text}, '[[:space:]]', '', 'g'))"),
+    }
+}
+
+/// Finds the root rows whose column equals `$2` (a `text[]` beside the ordinals `$1`), compared
+/// as [`Parameter::IdentifierValues`] are; returns ordinal, then the columns of `read` as text.
+pub fn find_subject(root: &TableName, by: &FindBy, read: &[String], utf8: bool) -> String {
+    let read: Vec<String> = read.iter().map(|c| format!(", t.{}::text", identifier(c))).collect();
+    format!(
+        "/* erasured:find subject */ SELECT DISTINCT k.n{} FROM unnest($1::int4[], $2::text[]) AS k(n, v) \
+         JOIN {} AS t ON {} = k.v",
+        read.concat(),
+        table_name(root),
+        normalised(&by.kind, &format!("t.{}", identifier(&by.column)), utf8),
+    )
+}
+
+/// `LOCK TABLE`: no definition of these tables changes until the transaction ends.
+pub(super) fn lock_tables(tables: &[&TableName]) -> String {
+    if tables.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = tables.iter().map(|t| table_name(t)).collect();
+    format!("/* erasured:hold definitions */ LOCK TABLE {} IN ROW EXCLUSIVE MODE", names.join(", "))
+}
+
+/// Finds rows by one edge. Rows retained until a date also say when.
+#[allow(clippy::too_many_arguments)] // each is one part of the sentence
+pub(super) fn capture(
+    table: &TableName,
+    facts: &Table,
+    edge: &Edge,
+    columns: &[CapturedColumn],
+    texts: &[String],
+    retained: Option<&Retained>,
+    parent: Option<&ParentRows<'_>>,
+    utf8: bool,
+) -> Statement {
+    let mut binds = Binds::default();
+    let tie = tie(&mut binds, edge, facts, parent, utf8);
+    let mut read: Vec<String> = columns.iter().map(|c| format!("t.{}", identifier(&c.name))).collect();
+    if let Some((column, plus)) = retained.and_then(|r| r.until.as_ref()) {
+        read.push(format!(
+            "(t.{} + make_interval(months => {}, days => {}))::timestamptz",
+            identifier(column),
+            plus.months,
+            plus.days
+        ));
+    }
+    read.extend(texts.iter().map(|c| format!("t.{}::text", identifier(c))));
+    let body = format!(
+        "SELECT k.n, {} FROM {} JOIN {} AS t ON {}",
+        read.join(", "),
+        tie.from,
+        table_name(table),
+        tie.on
+    );
+    binds.statement("capture", table, &body)
+}
+
+/// Rows are locked in the order of their key, so that two batches never wait for each other.
+pub(super) fn lock_rows(key: &RowKey, untouched: bool) -> String {
+    let by = match key {
+        RowKey::Columns(columns) => columns.iter().map(|c| format!("t.{}", identifier(c))).collect::<Vec<_>>().join(", "),
+        RowKey::Place => "t.ctid".into(),
+        RowKey::PartitionAndPlace => "t.tableoid, t.ctid".into(),
+    };
+    let strength = if untouched { "KEY SHARE" } else { "UPDATE" };
+    format!(" ORDER BY {by} FOR {strength} OF t")
+}
+
+/// Deletes rows found again by their parents' keys; returns ordinals and counts.
+pub(super) fn delete_by_edge(table: &TableName, facts: &Table, edge: &Edge, parent: Option<&ParentRows<'_>>, utf8: bool) -> (Statement, Statement) {
+    let mut binds = Binds::default();
+    let t = tie(&mut binds, edge, facts, parent, utf8);
+    let body = format!(
+        "WITH gone AS (DELETE FROM {} AS t USING {} WHERE {} RETURNING k.n) SELECT n, count(*) FROM gone GROUP BY n",
+        table_name(table),
+        t.from,
+        t.on
+    );
+    let delete = binds.statement("delete", table, &body);
+    let mut binds = Binds::default();
+    let t = tie(&mut binds, edge, facts, parent, utf8);
+    let body = format!("SELECT k.n, count(*) FROM {} JOIN {} AS t ON {} GROUP BY k.n", t.from, table_name(table), t.on);
+    (delete, binds.statement("count", table, &body))
+}
+
+/// `unnest` of the row keys and the equality with `t`.
+fn by_key(binds: &mut Binds, key: &RowKey, columns: &[CapturedColumn], rows: Rows, extra: &[String]) -> Tie {
+    let width = match key {
+        RowKey::Columns(columns) => columns.len(),
+        RowKey::Place => 1,
+        RowKey::PartitionAndPlace => 2,
+    };
+    let mut arrays = Vec::new();
+    let mut names = Vec::new();
+    let mut on = Vec::new();
+    for (at, column) in columns.iter().take(width).enumerate() {
+        let bound = binds.bind(Parameter::Column(rows, at));
+        arrays.push(format!("{bound}::{}[]", column.sql_type));
+        names.push(format!("k{at}"));
+        on.push(format!("t.{} = k.k{at}", identifier(&column.name)));
+    }
+    for (i, array) in extra.iter().enumerate() {
+        arrays.push(array.clone());
+        names.push(format!("v{i}"));
+    }
+    Tie {
+        from: format!("unnest({}) AS k({})", arrays.join(", "), names.join(", ")),
+        on: on.join(" AND "),
+    }
+}
+
+/// Deletes captured rows by their keys.
+pub(super) fn delete_by_key(table: &TableName, key: &RowKey, columns: &[CapturedColumn], rows: Rows) -> Statement {
+    let mut binds = Binds::default();
+    let body = match (key, columns) {
+        (RowKey::Columns(names), [column, ..]) if names.len() == 1 => {
+            let keys = binds.bind(Parameter::Column(rows, 0));
+            format!("DELETE FROM {} AS t WHERE t.{} = ANY ({keys}::{}[])", table_name(table), identifier(&column.name), column.sql_type)
+        }
+        _ => {
+            let tie = by_key(&mut binds, key, columns, rows, &[]);
+            format!("DELETE FROM {} AS t USING {} WHERE {}", table_name(table), tie.from, tie.on)
+        }
+    };
+    binds.statement("delete", table, &body)
+}
+
+/// What a rule sets: column to strategy.
+pub(super) type Set = BTreeMap<String, (Strategy, Span)>;
+
+/// The new value of each column, and how to tell a row that does not have it.
+struct NewValues {
+    assignments: Vec<String>,
+    differs: Vec<String>,
+    arrays: Vec<String>,
+}
+
+fn new_values(binds: &mut Binds, facts: &Table, columns: &[CapturedColumn], rows: Rows, set: &Set) -> NewValues {
+    let mut new = NewValues { assignments: Vec::new(), differs: Vec::new(), arrays: Vec::new() };
+    for (name, (strategy, _)) in set {
+        let (column, ty) = (identifier(name), sql_type(facts, name));
+        let (value, differs) = match strategy {
+            Strategy::Null => ("NULL".into(), format!("t.{column} IS NOT NULL")),
+            Strategy::Constant(text) => {
+                let value = format!("{}::text::{ty}", binds.bind(Parameter::Text(text.clone())));
+                let differs = format!("t.{column}::text IS DISTINCT FROM ({value})::text");
+                (value, differs)
+            }
+            Strategy::Redact => {
+                let mark = binds.bind(Parameter::Text(REDACTED.into()));
+                (
+                    format!("CASE WHEN t.{column} IS NOT NULL THEN {mark}::text::{ty} END"),
+                    format!("t.{column}::text <> {mark}::text"),
+                )
+            }
+            Strategy::Truncate(unit) => {
+                let unit = match unit {
+                    TruncateTo::Month => "month",
+                    TruncateTo::Year => "year",
+                };
+                let value = format!("date_trunc('{unit}', t.{column})::{ty}");
+                let differs = format!("t.{column} <> {value}");
+                (value, differs)
+            }
+            Strategy::Hash => {
+                let at = columns.iter().position(|c| c.name == *name).expect("a hashed column is captured");
+                let bound = binds.bind(Parameter::Hashes(rows, at));
+                let v = new.arrays.len();
+                new.arrays.push(format!("{bound}::text[]"));
+                (format!("k.v{v}::{ty}"), format!("t.{column}::text IS DISTINCT FROM k.v{v}::{ty}::text"))
+            }
+        };
+        new.assignments.push(format!("{column} = {value}"));
+        new.differs.push(differs);
+    }
+    new
+}
+
+/// Sets columns of captured rows, and the probe that counts those of them which are there and
+/// do not have the new values.
+pub(super) fn update_by_key(
+    table: &TableName,
+    facts: &Table,
+    key: &RowKey,
+    columns: &[CapturedColumn],
+    rows: Rows,
+    set: &Set,
+) -> (Statement, Statement) {
+    let mut binds = Binds::default();
+    let new = new_values(&mut binds, facts, columns, rows, set);
+    let tie = by_key(&mut binds, key, columns, rows, &new.arrays);
+    let body = format!("UPDATE {} AS t SET {} FROM {} WHERE {}", table_name(table), new.assignments.join(", "), tie.from, tie.on);
+    let update = binds.statement("update", table, &body);
+    let mut binds = Binds::default();
+    let new = new_values(&mut binds, facts, columns, rows, set);
+    let tie = by_key(&mut binds, key, columns, rows, &new.arrays);
+    let body = format!(
+        "SELECT count(*) FROM {} JOIN {} AS t ON {} WHERE {}",
+        tie.from,
+        table_name(table),
+        tie.on,
+        new.differs.join(" OR ")
+    );
+    (update, binds.statement("probe", table, &body))
+}
+
+/// Counts captured rows that are there.
+pub(super) fn count_by_key(table: &TableName, key: &RowKey, columns: &[CapturedColumn], rows: Rows) -> Statement {
+    let mut binds = Binds::default();
+    let tie = by_key(&mut binds, key, columns, rows, &[]);
+    let body = format!("SELECT count(*) FROM {} JOIN {} AS t ON {}", tie.from, table_name(table), tie.on);
+    binds.statement("probe", table, &body)
+}
+
+/// Counts rows that an edge reaches and that are none of `known`: what came, or was left, behind
+/// the plan's back. By a query path of its own: a semi-join from the table, not a join from the
+/// keys.
+pub(super) fn strangers_by_edge(
+    table: &TableName,
+    facts: &Table,
+    edge: &Edge,
+    parent: Option<&ParentRows<'_>>,
+    known: Option<(&RowKey, &[CapturedColumn], Rows)>,
+    utf8: bool,
+) -> Statement {
+    let mut binds = Binds::default();
+    let reach = tie(&mut binds, edge, facts, parent, utf8);
+    let except = known.map_or_else(String::new, |(key, columns, rows)| {
+        let tie = by_key(&mut binds, key, columns, rows, &[]);
+        format!(" AND NOT EXISTS (SELECT FROM {} WHERE {})", tie.from, tie.on)
+    });
+    let body = format!(
+        "SELECT count(*) FROM {} AS t WHERE EXISTS (SELECT FROM {} WHERE {}){except}",
+        table_name(table),
+        reach.from,
+        reach.on
+    );
+    binds.statement("probe", table, &body)
+}

@@ -1,0 +1,3 @@
+//! Adapters to what holds data: one folder a kind of system.
+
+pub mod postgres;

@@ -1,0 +1,267 @@
+//! Reads a database's catalog into a [`Catalog`] value.
+
+use crate::catalog::{
+    Access, Catalog, Check, Column, ForeignKey, OnDelete, Table, TableKind, Trigger,
+};
+use crate::name::TableName;
+use std::collections::BTreeMap;
+use tokio_postgres::{Error, GenericClient, Row};
+
+/// Relations that are ours to look at: no system schemas, no partitions, no temporary tables.
+const RELATIONS: &str = "
+    pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+    WHERE c.relkind IN ('r','p','v','m','f') AND NOT c.relispartition AND c.relpersistence <> 't'
+      AND s.nspname NOT IN ('pg_catalog','information_schema','pg_toast','erasured')
+      AND s.nspname NOT LIKE 'pg\\_t%'";
+
+/// Reads the whole catalog in a handful of pipelined statements.
+///
+/// The session's `search_path` must be `pg_catalog` alone, so that types are spelled in full.
+pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, Error> {
+    let (about, tables, columns, indexes, checks, triggers, keys) = tokio::try_join!(
+        client.query_one(
+            "/* erasured:catalog */ SELECT current_setting('server_version_num')::int4, \
+             current_setting('server_encoding') = 'UTF8'",
+            &[]
+        ),
+        query(client, TABLES),
+        query(client, COLUMNS),
+        query(client, INDEXES),
+        query(client, CHECKS),
+        query(client, TRIGGERS),
+        query(client, FOREIGN_KEYS),
+    )?;
+    let mut by_name: BTreeMap<TableName, Table> =
+        tables.iter().map(|row| (name(row), table(row))).collect();
+    for row in &columns {
+        edit(&mut by_name, row, |t| t.columns.push(column(row)));
+    }
+    for row in &indexes {
+        edit(&mut by_name, row, |t| index(t, row));
+    }
+    for row in &checks {
+        edit(&mut by_name, row, |t| {
+            t.checks.push(Check {
+                name: row.get(2),
+                columns: row.get(3),
+                expression: row.get(4),
+            });
+        });
+    }
+    for row in &triggers {
+        edit(&mut by_name, row, |t| t.triggers.push(trigger(row)));
+    }
+    Ok(Catalog {
+        system: system.to_owned(),
+        server_version: about.get(0),
+        utf8: about.get(1),
+        tables: by_name,
+        foreign_keys: keys.iter().map(foreign_key).collect(),
+    })
+}
+
+/// A short text that changes whenever the definition of any table, column, constraint, trigger
+/// or rule changes, and costs one statement: as long as it stays the catalog need not be read.
+pub async fn stamp(client: &impl GenericClient) -> Result<String, Error> {
+    Ok(client.query_one(STAMP, &[]).await?.get(0))
+}
+
+/// See [`stamp`]; row versions (`xmin`) change with every ALTER. ANALYZE and VACUUM write
+/// pg_class in place and leave it alone.
+pub const STAMP: &str = "/* erasured:catalog stamp */ SELECT md5(concat_ws('.',
+  (SELECT string_agg(concat_ws(':', c.oid, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relreplident), ',' ORDER BY c.oid)
+     FROM pg_class c WHERE c.oid >= 16384 AND c.relkind IN ('r','p','v','m','f')),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, 1) % 1000000007), max(oid::int8)) FROM pg_constraint WHERE oid >= 16384),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(a.xmin::text::int8, a.attrelid::int8 * 1600 + a.attnum) % 1000000007)) FROM pg_attribute a WHERE a.attrelid >= 16384),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_trigger),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_rewrite WHERE oid >= 16384),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_proc WHERE oid >= 16384),
+  (SELECT count(*) || ':' || coalesce(sum(oid::int8), 0) FROM pg_publication_rel)))";
+
+async fn query(client: &impl GenericClient, body: &str) -> Result<Vec<Row>, Error> {
+    let sql = format!("/* erasured:catalog */ {}", body.replace("{relations}", RELATIONS));
+    client.query(&sql, &[]).await
+}
+
+const TABLES: &str = "
+    SELECT s.nspname::text, c.relname::text, c.relkind::text,
+      coalesce(row_security_active(c.oid), false),
+      has_table_privilege(c.oid, 'SELECT'),
+      has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'),
+      has_table_privilege(c.oid, 'DELETE'),
+      coalesce(identity.missing AND p.deletes, false), coalesce(identity.missing AND p.updates, false),
+      EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2','4') AND c.relkind IN ('r','p')),
+      c.reltuples, pg_total_relation_size(c.oid)
+    FROM (SELECT c.oid AS id FROM {relations}) AS ours
+    JOIN pg_class c ON c.oid = ours.id
+    JOIN pg_namespace s ON s.oid = c.relnamespace
+    CROSS JOIN LATERAL (SELECT c.relkind IN ('r','p') AND (c.relreplident = 'n'
+        OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))
+      AS missing) AS identity
+    LEFT JOIN LATERAL (SELECT bool_or(b.pubdelete) AS deletes, bool_or(b.pubupdate) AS updates
+       FROM pg_publication b JOIN pg_publication_tables bt ON bt.pubname = b.pubname
+       WHERE bt.schemaname = s.nspname AND bt.tablename = c.relname) AS p ON true";
+
+const COLUMNS: &str = "
+    SELECT s.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
+      b.typname::text, b.typcategory::text,
+      CASE WHEN b.typname IN ('varchar','bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4
+           WHEN b.typname IN ('varchar','bpchar') AND t.typtypmod > 4 THEN t.typtypmod - 4 END,
+      a.attnotnull OR t.typnotnull, a.attgenerated <> '' OR a.attidentity = 'a'
+    FROM pg_attribute a
+    JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = a.attrelid
+    JOIN pg_namespace s ON s.oid = c.relnamespace
+    JOIN pg_type t ON t.oid = a.atttypid
+    JOIN LATERAL (WITH RECURSIVE up AS (SELECT t.oid, t.typbasetype
+                    UNION ALL SELECT n.oid, n.typbasetype FROM up JOIN pg_type n ON n.oid = up.typbasetype)
+                  SELECT n.typname, n.typcategory FROM up JOIN pg_type n ON n.oid = up.oid
+                  WHERE up.typbasetype = 0) AS b ON true
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum";
+
+const INDEXES: &str = "
+    SELECT s.nspname::text, c.relname::text, i.indisprimary,
+      i.indisunique AND i.indimmediate,
+      (SELECT coalesce(array_agg(a.attname::text ORDER BY k.n), '{}')
+       FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
+       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+       WHERE k.n <= i.indnkeyatts) AS columns,
+      am.amname IN ('btree','hash')
+    FROM pg_index i
+    JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = i.indrelid
+    JOIN pg_namespace s ON s.oid = c.relnamespace
+    JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am am ON am.oid = x.relam
+    WHERE i.indisvalid AND i.indpred IS NULL AND NOT 0 = ANY (i.indkey::int2[])
+    ORDER BY i.indexrelid";
+
+const CHECKS: &str = "
+    SELECT s.nspname::text, c.relname::text, k.conname::text,
+      (SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}') FROM pg_attribute a
+       WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)),
+      pg_get_expr(k.conbin, k.conrelid)
+    FROM pg_constraint k
+    JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = k.conrelid
+    JOIN pg_namespace s ON s.oid = c.relnamespace
+    WHERE k.contype = 'c' ORDER BY k.oid";
+
+const TRIGGERS: &str = "
+    SELECT s.nspname::text, c.relname::text, g.tgname::text,
+      (g.tgtype & 8) <> 0, (g.tgtype & 16) <> 0,
+      (g.tgtype & 1) <> 0 AND (g.tgtype & 66) <> 0,
+      quote_ident(fs.nspname) || '.' || quote_ident(f.proname),
+      coalesce(f.prosrc, '')
+    FROM pg_trigger g
+    JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = g.tgrelid
+    JOIN pg_namespace s ON s.oid = c.relnamespace
+    JOIN pg_proc f ON f.oid = g.tgfoid JOIN pg_namespace fs ON fs.oid = f.pronamespace
+    WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' ORDER BY g.oid";
+
+const FOREIGN_KEYS: &str = "
+    SELECT k.conname::text, cs.nspname::text, c.relname::text,
+      (SELECT array_agg(a.attname::text ORDER BY u.n) FROM unnest(k.conkey) WITH ORDINALITY u(num, n)
+       JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num),
+      ps.nspname::text, p.relname::text,
+      (SELECT array_agg(a.attname::text ORDER BY u.n) FROM unnest(k.confkey) WITH ORDINALITY u(num, n)
+       JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.num),
+      (SELECT array_agg(format('OPERATOR(%I.%s)', os.nspname, o.oprname) ORDER BY u.n)
+       FROM unnest(k.conpfeqop) WITH ORDINALITY u(op, n)
+       JOIN pg_operator o ON o.oid = u.op JOIN pg_namespace os ON os.oid = o.oprnamespace),
+      k.confdeltype::text,
+      k.convalidated AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled IN ('D','R'))
+    FROM pg_constraint k
+    JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace cs ON cs.oid = c.relnamespace
+    JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace ps ON ps.oid = p.relnamespace
+    WHERE k.contype = 'f' AND k.conparentid = 0
+    ORDER BY cs.nspname, c.relname, k.conname";
+
+fn name(row: &Row) -> TableName {
+    TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))
+}
+
+fn edit(tables: &mut BTreeMap<TableName, Table>, row: &Row, change: impl FnOnce(&mut Table)) {
+    if let Some(table) = tables.get_mut(&name(row)) {
+        change(table);
+    }
+}
+
+fn table(row: &Row) -> Table {
+    Table {
+        kind: match row.get::<_, &str>(2) {
+            "p" => TableKind::Partitioned,
+            "v" => TableKind::View,
+            "m" => TableKind::MaterializedView,
+            "f" => TableKind::Foreign,
+            _ => TableKind::Ordinary,
+        },
+        access: Access {
+            rows_hidden: row.get(3),
+            select: row.get(4),
+            update: row.get(5),
+            delete: row.get(6),
+            delete_unpublishable: row.get(7),
+            update_unpublishable: row.get(8),
+        },
+        rewrites: row.get(9),
+        size: (row.get::<_, f32>(10).max(0.0), row.get(11)),
+        ..Table::default()
+    }
+}
+
+fn column(row: &Row) -> Column {
+    Column {
+        name: row.get(2),
+        sql_type: row.get(3),
+        base: row.get(4),
+        category: row.get::<_, &str>(5).chars().next().unwrap_or('U'),
+        max_chars: row.get(6),
+        not_null: row.get(7),
+        generated: row.get(8),
+    }
+}
+
+fn index(table: &mut Table, row: &Row) {
+    let columns: Vec<String> = row.get(4);
+    if row.get(2) {
+        table.primary_key.clone_from(&columns);
+    }
+    if row.get(3) {
+        table.unique.push(columns.clone());
+    }
+    if row.get(5) {
+        table.indexes.push(columns);
+    }
+}
+
+fn trigger(row: &Row) -> Trigger {
+    Trigger {
+        name: row.get(2),
+        on_delete: row.get(3),
+        on_update: row.get(4),
+        may_veto: row.get(5),
+        function: row.get(6),
+        body: row.get(7),
+    }
+}
+
+fn foreign_key(row: &Row) -> ForeignKey {
+    ForeignKey {
+        name: row.get(0),
+        child: (
+            TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+            row.get(3),
+        ),
+        parent: (
+            TableName::new(row.get::<_, String>(4), row.get::<_, String>(5)),
+            row.get(6),
+        ),
+        equality: row.get(7),
+        on_delete: match row.get::<_, &str>(8) {
+            "r" => OnDelete::Restrict,
+            "c" => OnDelete::Cascade,
+            "n" => OnDelete::SetNull,
+            "d" => OnDelete::SetDefault,
+            _ => OnDelete::NoAction,
+        },
+        enforced: row.get(9),
+    }
+}

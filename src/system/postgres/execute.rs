@@ -1,0 +1,501 @@
+//! Runs one system's part of a plan for a batch of tickets, in one transaction.
+//!
+//! Capture under lock, change, probe, and only then the row that says it happened, and COMMIT.
+//! Whatever is not as the plan says ends in a rollback with the table's name.
+
+use super::capture::{self, Captured};
+use super::failure::{self, Failure};
+use super::value::RawArray;
+use crate::name::TableName;
+use crate::plan::{Change, ChangeKind, Parameter, Rows, Statement, SystemPlan};
+use chrono::{DateTime, Utc};
+use futures_util::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, GenericClient, Transaction};
+use uuid::Uuid;
+
+/// What the executor needs to know of one ticket.
+#[derive(Clone)]
+pub struct Subject {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// Counts how often the plan was made anew after a repair.
+    pub generation: i32,
+    /// Keys of the rows where the ticket enters (the root row; on a later date the rows retained
+    /// until then), each part as text.
+    pub keys: Vec<Vec<String>>,
+    /// By identifier name: every form in which the stored value may be met, compared as
+    /// [`Parameter::IdentifierValues`] says.
+    pub identifiers: BTreeMap<String, Vec<String>>,
+}
+
+/// How long one transaction may wait and work.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a lock.
+    pub lock: Duration,
+    /// For one statement.
+    pub statement: Duration,
+    /// Between two statements.
+    pub idle: Duration,
+}
+
+/// What was done for one ticket in one system; free of personal data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows by table and kind of change.
+    pub changed: BTreeMap<String, BTreeMap<ChangeKind, i64>>,
+    /// Rows that stay.
+    pub kept: Vec<KeptRows>,
+}
+
+/// Rows that the law keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRows {
+    /// The table.
+    pub table: String,
+    /// Basis.
+    pub because: String,
+    /// Until when; `None` with the retained row that they hang off.
+    pub until: Option<DateTime<Utc>>,
+    /// How many.
+    pub rows: i64,
+}
+
+/// The keys of rows that stay, for coming back on their date.
+pub struct Deferred {
+    /// Position of the ticket in the batch.
+    pub ticket: usize,
+    /// The table.
+    pub table: TableName,
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// Basis.
+    pub because: String,
+    /// One key a row, each part as text.
+    pub keys: Vec<Vec<String>>,
+}
+
+/// The end of a batch's transaction.
+pub struct Outcome {
+    /// In the order of the batch.
+    pub counts: Vec<Counts>,
+    /// Rows to come back for.
+    pub deferred: Vec<Deferred>,
+    /// When the server committed, by its own clock.
+    pub committed_at: DateTime<Utc>,
+    /// The WAL position behind the commit: what a standby must have replayed to show it.
+    pub wal: String,
+    /// `server_version_num`.
+    pub server_version: i32,
+    /// Positions in the batch of tickets whose step had been committed before.
+    pub repeated: Vec<usize>,
+}
+
+/// Why a batch did not happen. Nothing here holds personal data.
+#[derive(Debug, thiserror::Error)]
+pub enum NotErased {
+    /// The server said no, or nothing at all.
+    #[error("{0}")]
+    Database(String, Failure),
+    /// COMMIT was sent and its answer never came.
+    #[error("the connection was lost while committing; whether it happened is read from the target's own row")]
+    CommitUnknown,
+    /// The definitions are not those of the plan.
+    #[error("the catalog of {system} changed since the plan was made")]
+    Drift {
+        /// Which.
+        system: String,
+    },
+    /// Rows matched and rows affected differ.
+    #[error("{table}: {matched} rows were matched and {affected} {kind:?}: a trigger, a rule or a policy of the database interferes")]
+    Mismatch {
+        /// Where.
+        table: TableName,
+        /// What was to happen to them.
+        kind: ChangeKind,
+        /// Captured.
+        matched: u64,
+        /// Changed.
+        affected: u64,
+    },
+    /// The probe found something.
+    #[error("{table}: {label} ({rows})")]
+    Residual {
+        /// Where.
+        table: TableName,
+        /// What it means.
+        label: String,
+        /// How many, or how many too few.
+        rows: i64,
+    },
+    /// A row to be retained has no date.
+    #[error("{table}: a row to be retained has no date in {column}, so no end can be counted")]
+    NoEnd {
+        /// Where.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// What the ticket calls the subject is no longer what the row says.
+    #[error("the subject's {identifier} is no longer the one that the ticket names")]
+    OtherIdentity {
+        /// Which identifier.
+        identifier: String,
+    },
+    /// The step between capture and change could not be done.
+    #[error("{0}")]
+    Hook(String),
+}
+
+impl From<tokio_postgres::Error> for NotErased {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(failure::describe(&error), failure::classify(&error))
+    }
+}
+
+/// What the root rows said when they were locked, ticket by ticket, before anything changed.
+pub struct Seen {
+    /// Position in the batch.
+    pub ticket: usize,
+    /// Column of the root table to its value as text; NULLs left out.
+    pub values: BTreeMap<String, String>,
+}
+
+/// One system's part of a plan and how to run it.
+pub struct Execution<'a> {
+    /// The plan.
+    pub plan: &'a SystemPlan,
+    /// The batch.
+    pub subjects: &'a [Subject],
+    /// The instant that decides whether a retained row's time is over.
+    pub now: DateTime<Utc>,
+    /// Bounds.
+    pub timeouts: Timeouts,
+    /// Stamp of the catalog for which `plan` is known to fit.
+    pub stamp: &'a str,
+    /// Count only: no lock is taken and nothing changes.
+    pub dry: bool,
+    /// Hashes a value for [`crate::policy::Strategy::Hash`].
+    pub hash: &'a (dyn Fn(&str) -> String + Sync),
+}
+
+impl Execution<'_> {
+    /// Runs it. `before_change` is given what the locked root rows say, and may stop the batch;
+    /// what it writes elsewhere must bear being written twice.
+    ///
+    /// # Errors
+    /// [`NotErased`]; except for [`NotErased::CommitUnknown`] nothing has happened.
+    pub async fn run(
+        &self,
+        client: &mut Client,
+        before_change: impl AsyncFnOnce(Vec<Seen>) -> Result<(), NotErased>,
+    ) -> Result<Outcome, NotErased> {
+        let tx = client.transaction().await?;
+        self.settings(&tx).await?;
+        let repeated = self.repeated(&tx).await?;
+        if repeated.len() == self.subjects.len() {
+            let outcome = self.recall(&tx, repeated).await?;
+            tx.rollback().await?;
+            return Ok(outcome);
+        }
+        let mut captured = Captured::new(self.plan);
+        let active: Vec<usize> = (0..self.subjects.len()).filter(|i| !repeated.contains(i)).collect();
+        capture::all(&tx, self, &active, &mut captured).await?;
+        // A batch that waited for another daemon's lock learns here that the work is done.
+        let meanwhile = self.repeated(&tx).await?;
+        if meanwhile.len() > repeated.len() {
+            tx.rollback().await?;
+            return Err(NotErased::Database(
+                "another daemon committed this step meanwhile".into(),
+                Failure::Transient("overtaken"),
+            ));
+        }
+        before_change(capture::seen(self, &captured)).await?;
+        let mut counts = vec![Counts::default(); self.subjects.len()];
+        self.change(&tx, &captured, &mut counts).await?;
+        self.probe(&tx, &captured).await?;
+        let deferred = capture::kept(self, &captured, &mut counts);
+        self.record(&tx, &active, &counts).await?;
+        fail::fail_point!("before-commit", |_| Err(NotErased::Hook("failpoint before-commit".into())));
+        let about = tx
+            .query_one(
+                "/* erasured:step */ SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text, current_setting('server_version_num')::int4",
+                &[],
+            )
+            .await?;
+        if tx.commit().await.is_err() {
+            return Err(NotErased::CommitUnknown);
+        }
+        fail::fail_point!("after-commit", |_| Err(NotErased::CommitUnknown));
+        let mut outcome = Outcome {
+            counts,
+            deferred,
+            committed_at: about.get(0),
+            wal: about.get(1),
+            server_version: about.get(2),
+            repeated,
+        };
+        if !outcome.repeated.is_empty() {
+            let tx = client.transaction().await?;
+            let recalled = self.recall(&tx, outcome.repeated.clone()).await?;
+            for &i in &outcome.repeated {
+                outcome.counts[i] = recalled.counts[i].clone();
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Counts what [`Execution::run`] would do, in one read-only snapshot, by the same statements.
+    ///
+    /// # Errors
+    /// As [`Execution::run`].
+    pub async fn dry_run(&self, client: &mut Client) -> Result<Vec<Counts>, NotErased> {
+        let tx = client
+            .build_transaction()
+            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        self.settings(&tx).await?;
+        let mut captured = Captured::new(self.plan);
+        let active: Vec<usize> = (0..self.subjects.len()).collect();
+        capture::all(&tx, self, &active, &mut captured).await?;
+        let mut counts = vec![Counts::default(); self.subjects.len()];
+        capture::would_change(self, &captured, &mut counts);
+        capture::kept(self, &captured, &mut counts);
+        for change in &self.plan.changes {
+            let Some(count) = &change.count else { continue };
+            for row in self.query(&tx, &captured, count, "").await? {
+                let kinds = counts[position(row.get(0))].changed.entry(change.table.to_string()).or_default();
+                *kinds.entry(change.kind).or_default() += row.get::<_, i64>(1);
+            }
+        }
+        tx.rollback().await?;
+        Ok(counts)
+    }
+
+    async fn settings(&self, tx: &Transaction<'_>) -> Result<(), NotErased> {
+        let Timeouts { lock, statement, idle } = self.timeouts;
+        let sql = format!(
+            "/* erasured:settings */ SET LOCAL search_path = pg_catalog; SET LOCAL row_security = off; \
+             SET LOCAL timezone = 'UTC'; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+             SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL plan_cache_mode = force_custom_plan; \
+             SET LOCAL synchronous_commit = on; {}",
+            lock.as_millis(),
+            statement.as_millis(),
+            idle.as_millis(),
+            if self.dry { "" } else { &self.plan.lock_tables }
+        );
+        tx.batch_execute(&sql).await?;
+        if super::catalog::stamp(tx).await? == self.stamp {
+            return Ok(());
+        }
+        Err(NotErased::Drift { system: self.plan.system.clone() })
+    }
+
+    /// Positions of tickets whose step stands in the target's own table.
+    async fn repeated(&self, tx: &Transaction<'_>) -> Result<Vec<usize>, NotErased> {
+        let rows = tx
+            .query(
+                "/* erasured:applied steps */ SELECT k.n FROM erasured.applied_step AS s \
+                 JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
+                 ON s.ticket_id = k.ticket AND s.generation = k.generation AND s.system = $4 ORDER BY k.n",
+                &[&self.tickets(), &self.generations(), &self.ordinals(), &self.plan.system],
+            )
+            .await?;
+        Ok(rows.iter().map(|row| position(row.get(0))).collect())
+    }
+
+    /// The outcome of steps committed earlier, read from the target's own rows.
+    async fn recall(&self, tx: &Transaction<'_>, repeated: Vec<usize>) -> Result<Outcome, NotErased> {
+        let rows = tx
+            .query(
+                "/* erasured:applied steps */ SELECT k.n, s.counts, s.committed_at, pg_current_wal_insert_lsn()::text, \
+                 current_setting('server_version_num')::int4 FROM erasured.applied_step AS s \
+                 JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
+                 ON s.ticket_id = k.ticket AND s.generation = k.generation AND s.system = $4",
+                &[&self.tickets(), &self.generations(), &self.ordinals(), &self.plan.system],
+            )
+            .await?;
+        let mut outcome = Outcome {
+            counts: vec![Counts::default(); self.subjects.len()],
+            deferred: Vec::new(),
+            committed_at: self.now,
+            wal: String::new(),
+            server_version: 0,
+            repeated,
+        };
+        for row in rows {
+            let counts: serde_json::Value = row.get(1);
+            outcome.counts[position(row.get(0))] =
+                serde_json::from_value(counts).map_err(|e| NotErased::Hook(format!("erasured.applied_step holds counts of another version: {e}")))?;
+            (outcome.committed_at, outcome.wal, outcome.server_version) = (row.get(2), row.get(3), row.get(4));
+        }
+        Ok(outcome)
+    }
+
+    async fn change(&self, tx: &Transaction<'_>, captured: &Captured, counts: &mut [Counts]) -> Result<(), NotErased> {
+        let done = try_join_all(self.plan.changes.iter().map(|change| self.one_change(tx, captured, change))).await?;
+        for (change, by_ticket) in self.plan.changes.iter().zip(done) {
+            let table = change.table.to_string();
+            for (ticket, rows) in by_ticket {
+                let kinds = counts[ticket].changed.entry(table.clone()).or_default();
+                *kinds.entry(change.kind).or_default() += rows;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sent without waiting for the one before: the server runs them in this order.
+    async fn one_change(&self, tx: &Transaction<'_>, captured: &Captured, change: &Change) -> Result<BTreeMap<usize, i64>, NotErased> {
+        let Some(rows) = change.rows else {
+            let found = self.query(tx, captured, &change.statement, "").await?;
+            return Ok(found.iter().map(|row| (position(row.get(0)), row.get(1))).collect());
+        };
+        let by_ticket = captured.count(rows);
+        let matched: i64 = by_ticket.values().sum();
+        if matched == 0 {
+            return Ok(by_ticket);
+        }
+        let affected = self.execute(tx, captured, &change.statement).await?;
+        if affected == matched.unsigned_abs() {
+            return Ok(by_ticket);
+        }
+        Err(NotErased::Mismatch {
+            table: change.table.clone(),
+            kind: change.kind,
+            matched: matched.unsigned_abs(),
+            affected,
+        })
+    }
+
+    async fn probe(&self, tx: &Transaction<'_>, captured: &Captured) -> Result<(), NotErased> {
+        try_join_all(self.plan.probes.iter().map(async |probe| {
+            let expected: i64 = probe.expect.map_or(0, |rows| captured.count(rows).values().sum());
+            let found = self.query(tx, captured, &probe.statement, "").await?;
+            let found: i64 = found.first().map_or(0, |row| row.get(0));
+            if found == expected {
+                return Ok(());
+            }
+            Err(NotErased::Residual {
+                table: probe.table.clone(),
+                label: probe.label.clone(),
+                rows: (found - expected).abs(),
+            })
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// The row that makes it exactly once.
+    async fn record(&self, tx: &Transaction<'_>, active: &[usize], counts: &[Counts]) -> Result<(), NotErased> {
+        let tickets: Vec<Uuid> = active.iter().map(|&i| self.subjects[i].ticket).collect();
+        let generations: Vec<i32> = active.iter().map(|&i| self.subjects[i].generation).collect();
+        let counts: Vec<serde_json::Value> = active
+            .iter()
+            .map(|&i| serde_json::to_value(&counts[i]).expect("counts are always JSON"))
+            .collect();
+        tx.execute(
+            "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, counts) \
+             SELECT k.ticket, k.generation, $4, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)",
+            &[&tickets, &generations, &counts, &self.plan.system],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Runs a statement of the plan with its parameters bound; `suffix` is its lock clause.
+    pub(super) async fn query(
+        &self,
+        client: &impl GenericClient,
+        captured: &Captured,
+        statement: &Statement,
+        suffix: &str,
+    ) -> Result<Vec<tokio_postgres::Row>, NotErased> {
+        self.query_from(client, captured, statement, suffix, 0).await
+    }
+
+    /// The same with captured rows narrowed to those found since `from`, for tables that refer
+    /// to themselves.
+    pub(super) async fn query_from(
+        &self,
+        client: &impl GenericClient,
+        captured: &Captured,
+        statement: &Statement,
+        suffix: &str,
+        from: usize,
+    ) -> Result<Vec<tokio_postgres::Row>, NotErased> {
+        let bound = self.bind(captured, statement, from);
+        let parameters: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
+        let sql = format!("{}{suffix}", statement.sql);
+        Ok(client.query(&sql, &parameters).await?)
+    }
+
+    async fn execute(&self, client: &impl GenericClient, captured: &Captured, statement: &Statement) -> Result<u64, NotErased> {
+        let bound = self.bind(captured, statement, 0);
+        let parameters: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
+        Ok(client.execute(&statement.sql, &parameters).await?)
+    }
+
+    fn bind<'c>(&'c self, captured: &'c Captured, statement: &Statement, from: usize) -> Vec<Box<dyn ToSql + Sync + Send + 'c>> {
+        statement.parameters.iter().map(|parameter| self.value(captured, parameter, from)).collect()
+    }
+
+    fn value<'c>(&'c self, captured: &'c Captured, parameter: &Parameter, from: usize) -> Box<dyn ToSql + Sync + Send + 'c> {
+        match parameter {
+            Parameter::SubjectTickets => Box::new(self.entries(captured).map(|(i, _)| ordinal(i)).collect::<Vec<i32>>()),
+            Parameter::SubjectKey(part) => {
+                Box::new(self.entries(captured).map(|(_, key)| key.get(*part).map(String::as_str)).collect::<Vec<_>>())
+            }
+            Parameter::IdentifierTickets(name) => {
+                Box::new(self.forms(captured, name).map(|(i, _)| ordinal(i)).collect::<Vec<i32>>())
+            }
+            Parameter::IdentifierValues(name) => Box::new(self.forms(captured, name).map(|(_, form)| form).collect::<Vec<&str>>()),
+            Parameter::Tickets(rows) => Box::new(captured.rows(*rows).skip(from).map(|r| ordinal(r.ticket)).collect::<Vec<i32>>()),
+            Parameter::Column(rows, at) => Box::new(RawArray(captured.rows(*rows).skip(from).map(|r| &r.values[*at]).collect())),
+            Parameter::Hashes(rows, at) => Box::new(self.hashes(captured, *rows, *at)),
+            Parameter::Text(text) => Box::new(text.clone()),
+        }
+    }
+
+    fn entries<'c>(&'c self, captured: &'c Captured) -> impl Iterator<Item = (usize, &'c Vec<String>)> {
+        captured.active.iter().flat_map(|&i| self.subjects[i].keys.iter().map(move |key| (i, key)))
+    }
+
+    fn forms<'c>(&'c self, captured: &'c Captured, name: &str) -> impl Iterator<Item = (usize, &'c str)> {
+        let name = name.to_owned();
+        captured.active.iter().flat_map(move |&i| {
+            let forms = self.subjects[i].identifiers.get(&name);
+            forms.into_iter().flatten().map(move |form| (i, form.as_str()))
+        })
+    }
+
+    fn hashes(&self, captured: &Captured, rows: Rows, at: usize) -> Vec<Option<String>> {
+        captured.rows(rows).map(|row| row.values[at].text().map(|text| (self.hash)(text))).collect()
+    }
+
+    fn tickets(&self) -> Vec<Uuid> {
+        self.subjects.iter().map(|s| s.ticket).collect()
+    }
+
+    fn generations(&self) -> Vec<i32> {
+        self.subjects.iter().map(|s| s.generation).collect()
+    }
+
+    fn ordinals(&self) -> Vec<i32> {
+        (0..self.subjects.len()).map(ordinal).collect()
+    }
+}
+
+/// Batches are bounded far below `i32::MAX` by the configuration.
+fn ordinal(position: usize) -> i32 {
+    i32::try_from(position).expect("a batch has fewer tickets than i32 counts")
+}
+
+pub(super) fn position(ordinal: i32) -> usize {
+    usize::try_from(ordinal).expect("ordinals come from positions")
+}
