@@ -15,6 +15,7 @@ pub use sql::find_subject;
 use crate::lineage::Fate;
 use crate::name::TableName;
 use crate::policy::{IdentifierKind, Period};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -228,6 +229,28 @@ pub struct Probe {
     pub statement: Statement,
     /// The number expected: that of these rows, or zero.
     pub expect: Option<Rows>,
+}
+
+/// What was done for one ticket in one system; free of personal data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows by table and kind of change.
+    pub changed: BTreeMap<String, BTreeMap<ChangeKind, i64>>,
+    /// Rows that stay.
+    pub kept: Vec<KeptRows>,
+}
+
+/// Rows that the law keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRows {
+    /// The table.
+    pub table: String,
+    /// Basis.
+    pub because: String,
+    /// Until when; `None` with the retained row that they hang off.
+    pub until: Option<DateTime<Utc>>,
+    /// How many.
+    pub rows: i64,
 }
 
 impl Plan {

@@ -1,1 +1,214 @@
-//! A plan as people read it.
+//! A plan as people read it: the tree of tables with what happens to their rows, or the exact
+//! statements.
+
+use super::{ChangeKind, Counts, Parameter, Part, Plan, SystemPlan};
+use crate::lineage::{Edge, Fate, Lineage, Parent, Reached, SystemLineage};
+use crate::name::TableName;
+use crate::policy::{Action, Policy, Strategy, TruncateTo};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// The tree of tables, with counts where they are known (system to counts).
+pub fn tree(policy: &Policy, lineage: &Lineage, plan: &Plan, counts: &BTreeMap<String, Counts>) -> String {
+    let mut out = format!(
+        "{} · scope {} · {} (sha256 {}…)\nplan {}…\n",
+        lineage.subject,
+        lineage.scope,
+        lineage.policy_file,
+        &lineage.policy_sha256[..12.min(lineage.policy_sha256.len())],
+        &plan.id()[..12]
+    );
+    for system in &lineage.systems {
+        let fingerprint = &system.fingerprint[..12.min(system.fingerprint.len())];
+        let _ = writeln!(out, "\n{}   one transaction · catalog {fingerprint}…", system.system);
+        let tree = Tree { policy, system, counts: counts.get(&system.system) };
+        let lines = tree.lines();
+        let width = lines.iter().map(|(left, ..)| left.chars().count()).max().unwrap_or(0);
+        let what_width = lines.iter().map(|(_, what, _)| what.chars().count()).max().unwrap_or(0);
+        for (left, what, why) in lines {
+            let line = format!("{left:width$}  {what:what_width$}  {why}");
+            let _ = writeln!(out, "{}", line.trim_end());
+        }
+    }
+    out
+}
+
+struct Tree<'a> {
+    policy: &'a Policy,
+    system: &'a SystemLineage,
+    counts: Option<&'a Counts>,
+}
+
+impl Tree<'_> {
+    fn lines(&self) -> Vec<(String, String, String)> {
+        let mut lines = Vec::new();
+        let roots: Vec<&Reached> = self
+            .system
+            .tables
+            .iter()
+            .filter(|t| self.place(t).is_none())
+            .collect();
+        for (at, root) in roots.iter().enumerate() {
+            self.branch(root, "", at + 1 == roots.len(), &mut lines);
+        }
+        lines
+    }
+
+    /// The parent under which a table is drawn: the first that leads to it.
+    fn place(&self, table: &Reached) -> Option<TableName> {
+        table.edges.iter().find_map(|e| match &e.parent {
+            Parent::Table(parent) if *parent != table.table => Some(parent.clone()),
+            _ => None,
+        })
+        .filter(|_| !table.edges.iter().any(|e| e.parent == Parent::Subject))
+    }
+
+    fn branch(&self, table: &Reached, indent: &str, last: bool, lines: &mut Vec<(String, String, String)>) {
+        let elbow = if last { "└─ " } else { "├─ " };
+        let (what, why) = (self.what(table), self.why(table));
+        lines.push((format!("{indent}{elbow}{}", table.table), what, why));
+        let indent = format!("{indent}{}", if last { "   " } else { "│  " });
+        let children: Vec<&Reached> = self
+            .system
+            .tables
+            .iter()
+            .filter(|t| self.place(t).as_ref() == Some(&table.table))
+            .collect();
+        for (at, child) in children.iter().enumerate() {
+            self.branch(child, &indent, at + 1 == children.len(), lines);
+        }
+    }
+
+    /// `delete 3`, `anonymize 2`, `keep 1 until 2031-04-01`.
+    fn what(&self, table: &Reached) -> String {
+        let mut fates: Vec<Fate> = table.edges.iter().map(|e| e.decision.fate).collect();
+        fates.sort_by_key(|f| *f as u8);
+        fates.dedup();
+        let words: Vec<String> = fates.iter().map(|f| self.count(table, *f)).collect();
+        words.join(" · ")
+    }
+
+    fn count(&self, table: &Reached, fate: Fate) -> String {
+        let verb = match fate {
+            Fate::Delete => "delete",
+            Fate::Anonymize => "anonymize",
+            Fate::Detach => "detach",
+            Fate::Retain | Fate::RetainWithParent => "keep",
+            Fate::Exempt => return "exempt".into(),
+            Fate::Untouched => return "outside the scope".into(),
+        };
+        let Some(counts) = self.counts else { return verb.into() };
+        let name = table.table.to_string();
+        let of = |kind| counts.changed.get(&name).and_then(|k| k.get(&kind)).copied().unwrap_or(0);
+        let rows = match fate {
+            Fate::Delete => of(ChangeKind::Deleted),
+            Fate::Anonymize => of(ChangeKind::Anonymized),
+            Fate::Detach => of(ChangeKind::Detached),
+            _ => {
+                let kept: Vec<_> = counts.kept.iter().filter(|k| k.table == name).collect();
+                let until = kept.iter().filter_map(|k| k.until).max();
+                let until = until.map_or_else(String::new, |u| format!(" until {}", u.format("%Y-%m-%d")));
+                let gone = of(ChangeKind::Deleted);
+                let gone = if gone > 0 { format!(", delete {gone}") } else { String::new() };
+                return format!("keep {}{until}{gone}", kept.iter().map(|k| k.rows).sum::<i64>());
+            }
+        };
+        format!("{verb} {rows}")
+    }
+
+    fn why(&self, table: &Reached) -> String {
+        let mut said: Vec<String> = Vec::new();
+        for edge in &table.edges {
+            let reason = self.reason(edge);
+            let line = if reason.is_empty() { edge.label.clone() } else { format!("{} ({reason})", edge.label) };
+            if !said.contains(&line) {
+                said.push(line);
+            }
+        }
+        said.join("; ")
+    }
+
+    fn reason(&self, edge: &Edge) -> String {
+        if edge.decision.fate == Fate::Untouched {
+            return String::new();
+        }
+        match &self.policy.tables[edge.decision.rule].action {
+            Action::Delete | Action::Detach => String::new(),
+            Action::Anonymize { set } => settings(set),
+            Action::Retain(retain) => {
+                let cleaned = if retain.set.is_empty() { String::new() } else { format!("; {}", settings(&retain.set)) };
+                format!("{}{cleaned}", retain.because)
+            }
+            Action::Exempt { reason } => reason.clone(),
+        }
+    }
+}
+
+fn settings(set: &super::sql::Set) -> String {
+    let words: Vec<String> = set
+        .iter()
+        .map(|(column, (strategy, _))| {
+            let value = match strategy {
+                Strategy::Null => "null".to_owned(),
+                Strategy::Constant(text) => format!("{text:?}"),
+                Strategy::Redact => "redacted".into(),
+                Strategy::Hash => "hash".into(),
+                Strategy::Truncate(TruncateTo::Month) => "month only".into(),
+                Strategy::Truncate(TruncateTo::Year) => "year only".into(),
+            };
+            format!("{column} → {value}")
+        })
+        .collect();
+    words.join(", ")
+}
+
+/// Every statement in the order in which it runs, with the parameters it is given.
+pub fn statements(plan: &Plan) -> String {
+    let mut out = String::new();
+    for system in &plan.systems {
+        let _ = writeln!(out, "-- {} (catalog {})\nBEGIN;", system.system, system.catalog_fingerprint);
+        if !system.lock_tables.is_empty() {
+            let _ = writeln!(out, "{};", system.lock_tables);
+        }
+        for capture in system.sets.iter().flat_map(|s| &s.captures) {
+            one(&mut out, system, &format!("{}{}", capture.statement.sql, capture.lock), &capture.statement.parameters);
+        }
+        for change in &system.changes {
+            one(&mut out, system, &change.statement.sql, &change.statement.parameters);
+        }
+        for probe in &system.probes {
+            one(&mut out, system, &probe.statement.sql, &probe.statement.parameters);
+        }
+        let _ = writeln!(out, "-- the row in erasured.applied_step\nCOMMIT;\n");
+    }
+    out
+}
+
+fn one(out: &mut String, system: &SystemPlan, sql: &str, parameters: &[Parameter]) {
+    let _ = writeln!(out, "{sql};");
+    for (at, parameter) in parameters.iter().enumerate() {
+        let _ = writeln!(out, "  -- ${} = {}", at + 1, meaning(system, parameter));
+    }
+}
+
+fn meaning(system: &SystemPlan, parameter: &Parameter) -> String {
+    let of = |rows: &super::Rows| {
+        let part = match rows.part {
+            Part::Followed => "the subject's",
+            Part::Gone => "to go,",
+            Part::Kept => "kept,",
+            Part::Staying => "staying,",
+            Part::ChangedBy(_) => "to change,",
+        };
+        format!("rows {part} in {}", system.sets[rows.set].table)
+    };
+    match parameter {
+        Parameter::SubjectTickets | Parameter::IdentifierTickets(_) => "the tickets' ordinals".into(),
+        Parameter::SubjectKey(at) => format!("the subjects' key, part {}", at + 1),
+        Parameter::IdentifierValues(name) => format!("the subjects' {name}, normalised"),
+        Parameter::Tickets(rows) => format!("ordinals of {}", of(rows)),
+        Parameter::Column(rows, at) => format!("{} of {}", system.sets[rows.set].columns[*at].name, of(rows)),
+        Parameter::Hashes(rows, at) => format!("keyed hash of {} of {}", system.sets[rows.set].columns[*at].name, of(rows)),
+        Parameter::Text(text) => format!("{text:?}"),
+    }
+}

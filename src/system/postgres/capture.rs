@@ -1,12 +1,13 @@
 //! The rows that a batch concerns, found and locked before anything changes.
 
-use super::execute::{Counts, Deferred, Execution, KeptRows, NotErased, Seen, position};
+use super::execute::{Deferred, Execution, NotErased, Seen, position};
 use super::value::Raw;
 use crate::lineage::Fate;
-use crate::plan::{Capture, ChangeKind, Part, Rows, SystemPlan};
+use crate::plan::{Capture, ChangeKind, Counts, KeptRows, Part, Rows, SystemPlan};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, HashMap};
-use tokio_postgres::{GenericClient, Row};
+use deadpool_postgres::GenericClient;
+use tokio_postgres::Row;
 
 /// One captured row.
 pub(super) struct CapturedRow {

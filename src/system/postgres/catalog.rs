@@ -5,7 +5,8 @@ use crate::catalog::{
 };
 use crate::name::TableName;
 use std::collections::BTreeMap;
-use tokio_postgres::{Error, GenericClient, Row};
+use deadpool_postgres::GenericClient;
+use tokio_postgres::{Error, Row};
 
 /// Relations that are ours to look at: no system schemas, no partitions, no temporary tables.
 const RELATIONS: &str = "

@@ -7,14 +7,13 @@ use super::capture::{self, Captured};
 use super::failure::{self, Failure};
 use super::value::RawArray;
 use crate::name::TableName;
-use crate::plan::{Change, ChangeKind, Parameter, Rows, Statement, SystemPlan};
+use crate::plan::{Change, ChangeKind, Counts, Parameter, Rows, Statement, SystemPlan};
 use chrono::{DateTime, Utc};
 use futures_util::future::try_join_all;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use deadpool_postgres::{Client, GenericClient, Transaction};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, GenericClient, Transaction};
 use uuid::Uuid;
 
 /// What the executor needs to know of one ticket.
@@ -41,28 +40,6 @@ pub struct Timeouts {
     pub statement: Duration,
     /// Between two statements.
     pub idle: Duration,
-}
-
-/// What was done for one ticket in one system; free of personal data.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Rows by table and kind of change.
-    pub changed: BTreeMap<String, BTreeMap<ChangeKind, i64>>,
-    /// Rows that stay.
-    pub kept: Vec<KeptRows>,
-}
-
-/// Rows that the law keeps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptRows {
-    /// The table.
-    pub table: String,
-    /// Basis.
-    pub because: String,
-    /// Until when; `None` with the retained row that they hang off.
-    pub until: Option<DateTime<Utc>>,
-    /// How many.
-    pub rows: i64,
 }
 
 /// The keys of rows that stay, for coming back on their date.
@@ -339,6 +316,10 @@ impl Execution<'_> {
     }
 
     async fn change(&self, tx: &Transaction<'_>, captured: &Captured, counts: &mut [Counts]) -> Result<(), NotErased> {
+        // Prepared beforehand, or the preparing of one would come between two of the others.
+        for change in &self.plan.changes {
+            tx.prepare_cached(&change.statement.sql).await?;
+        }
         let done = try_join_all(self.plan.changes.iter().map(|change| self.one_change(tx, captured, change))).await?;
         for (change, by_ticket) in self.plan.changes.iter().zip(done) {
             let table = change.table.to_string();
@@ -431,14 +412,15 @@ impl Execution<'_> {
     ) -> Result<Vec<tokio_postgres::Row>, NotErased> {
         let bound = self.bind(captured, statement, from);
         let parameters: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
-        let sql = format!("{}{suffix}", statement.sql);
-        Ok(client.query(&sql, &parameters).await?)
+        let prepared = client.prepare_cached(&format!("{}{suffix}", statement.sql)).await?;
+        Ok(client.query(&prepared, &parameters).await?)
     }
 
     async fn execute(&self, client: &impl GenericClient, captured: &Captured, statement: &Statement) -> Result<u64, NotErased> {
         let bound = self.bind(captured, statement, 0);
         let parameters: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
-        Ok(client.execute(&statement.sql, &parameters).await?)
+        let prepared = client.prepare_cached(&statement.sql).await?;
+        Ok(client.execute(&prepared, &parameters).await?)
     }
 
     fn bind<'c>(&'c self, captured: &'c Captured, statement: &Statement, from: usize) -> Vec<Box<dyn ToSql + Sync + Send + 'c>> {
