@@ -6,7 +6,11 @@
 //! [`certificate`] signs what was done and [`store`] remembers it. Everything before `erasure`
 //! is pure: values in, values out.
 
+pub mod certificate;
 pub mod diagnostic;
+pub mod keys;
+pub mod ledger;
 pub mod name;
 pub mod policy;
+pub mod secret;
 pub mod ticket;
