@@ -7,10 +7,14 @@
 //! is pure: values in, values out.
 
 pub mod catalog;
+pub mod certificate;
 pub mod diagnostic;
+pub mod keys;
+pub mod ledger;
 pub mod lineage;
 pub mod name;
 pub mod plan;
 pub mod policy;
+pub mod secret;
 pub mod system;
 pub mod ticket;
