@@ -7,6 +7,9 @@
 //! is pure: values in, values out.
 
 pub mod diagnostic;
+pub mod identifier;
 pub mod name;
 pub mod policy;
+pub mod system;
 pub mod ticket;
+pub mod verify;
