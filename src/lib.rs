@@ -9,6 +9,7 @@
 pub mod catalog;
 pub mod certificate;
 pub mod diagnostic;
+pub mod identifier;
 pub mod keys;
 pub mod ledger;
 pub mod lineage;
@@ -18,3 +19,4 @@ pub mod policy;
 pub mod secret;
 pub mod system;
 pub mod ticket;
+pub mod verify;
