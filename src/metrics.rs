@@ -1,0 +1,107 @@
+//! The metrics' names, meanings and buckets: all that `/metrics` can show, in one place.
+//!
+//! Labels are bounded: systems and tables come from the configuration and the catalog, states,
+//! actions and causes are words of this program. No label and no value is personal.
+
+use metrics::{describe_counter, describe_gauge, describe_histogram, Unit};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Tickets, by `state`.
+pub const TICKETS: &str = "erasured_tickets";
+/// Subjects whose erasure was completed, by `subject` and `scope`.
+pub const SUBJECTS_ERASED: &str = "erasured_subjects_erased_total";
+/// Rows, by `system`, `table` and `action`.
+pub const ROWS: &str = "erasured_rows_total";
+/// One batch from lease to verifying.
+pub const BATCH_SECONDS: &str = "erasured_batch_duration_seconds";
+/// Tickets in a batch.
+pub const BATCH_TICKETS: &str = "erasured_batch_tickets";
+/// One system's transaction, by `system`.
+pub const STEP_SECONDS: &str = "erasured_step_duration_seconds";
+/// Tickets not closed whose due time has come.
+pub const OVERDUE: &str = "erasured_sla_overdue_tickets";
+/// Tickets not closed that have a due time.
+pub const DUE: &str = "erasured_sla_due_tickets";
+/// Seconds to the nearest due time.
+pub const NEAREST_DUE: &str = "erasured_sla_nearest_due_seconds";
+/// Tickets closed in time.
+pub const SLA_MET: &str = "erasured_sla_met_total";
+/// Tickets closed too late.
+pub const SLA_MISSED: &str = "erasured_sla_missed_total";
+/// Bytes read by the sweep, by `system`.
+pub const SWEEP_BYTES: &str = "erasured_sweep_read_bytes_total";
+/// Residuals found, by `system`.
+pub const SWEEP_FINDINGS: &str = "erasured_sweep_findings_total";
+/// One sweep.
+pub const SWEEP_SECONDS: &str = "erasured_sweep_duration_seconds";
+/// Work put off, by `cause`.
+pub const RETRIES: &str = "erasured_retries_total";
+/// Tickets that failed and need a person, by `code`.
+pub const FAILURES: &str = "erasured_failures_total";
+/// Tickets under lease, by this daemon.
+pub const LEASED: &str = "erasured_leased_tickets";
+/// Entries in the ledger.
+pub const LEDGER_HEIGHT: &str = "erasured_ledger_height_entries";
+/// Events not yet in the ledger.
+pub const LEDGER_PENDING: &str = "erasured_ledger_pending_events";
+/// When the last ticket was completed.
+pub const LAST_SUCCESS: &str = "erasured_last_success_timestamp_seconds";
+/// Whether the policies in force stand (1) or a newer set was refused (0).
+pub const POLICIES_CURRENT: &str = "erasured_policies_current";
+/// Whether a system could be reached at the last try, by `system`.
+pub const SYSTEM_UP: &str = "erasured_system_up";
+/// One transaction on the control database, by `name` and `status`.
+pub const CONTROL_SECONDS: &str = "erasured_control_transaction_seconds";
+/// Always 1; the `version` is the label.
+pub const BUILD_INFO: &str = "erasured_build_info";
+
+/// Seconds, from a millisecond to five minutes.
+const SECONDS: &[f64] = &[
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+const TICKETS_IN_BATCH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+
+/// Installs the recorder for the whole process and describes every metric.
+///
+/// # Errors
+/// If a recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(BATCH_TICKETS.into()), TICKETS_IN_BATCH)?
+        .install_recorder()?;
+    describe();
+    // Counters that alerts are built on exist from the first scrape, or rate() starts blind.
+    for name in [SLA_MET, SLA_MISSED] {
+        metrics::counter!(name).absolute(0);
+    }
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+fn describe() {
+    describe_gauge!(TICKETS, Unit::Count, "Tickets by state.");
+    describe_counter!(SUBJECTS_ERASED, Unit::Count, "Subjects whose erasure was completed, by subject kind and scope.");
+    describe_counter!(ROWS, Unit::Count, "Rows changed or kept, by system, table and action.");
+    describe_histogram!(BATCH_SECONDS, Unit::Seconds, "Time of one batch, from its lease to the end of its transactions.");
+    describe_histogram!(BATCH_TICKETS, Unit::Count, "Tickets in one batch.");
+    describe_histogram!(STEP_SECONDS, Unit::Seconds, "Time of one batch's transaction on one system.");
+    describe_gauge!(OVERDUE, Unit::Count, "Open tickets past their due time.");
+    describe_gauge!(DUE, Unit::Count, "Open tickets with a due time.");
+    describe_gauge!(NEAREST_DUE, Unit::Seconds, "Seconds to the nearest due time of an open ticket; negative when overdue.");
+    describe_counter!(SLA_MET, Unit::Count, "Tickets closed in time.");
+    describe_counter!(SLA_MISSED, Unit::Count, "Tickets closed after their due time.");
+    describe_counter!(SWEEP_BYTES, Unit::Bytes, "Bytes read in search of residuals, by system.");
+    describe_counter!(SWEEP_FINDINGS, Unit::Count, "Residuals found, by system.");
+    describe_histogram!(SWEEP_SECONDS, Unit::Seconds, "Time of one sweep over all systems.");
+    describe_counter!(RETRIES, Unit::Count, "Work put off for another try, by cause.");
+    describe_counter!(FAILURES, Unit::Count, "Tickets that failed and wait for a person, by error code.");
+    describe_gauge!(LEASED, Unit::Count, "Tickets that this daemon holds under lease.");
+    describe_gauge!(LEDGER_HEIGHT, Unit::Count, "Entries in the ledger.");
+    describe_gauge!(LEDGER_PENDING, Unit::Count, "Events that wait to be entered in the ledger.");
+    describe_gauge!(LAST_SUCCESS, Unit::Seconds, "When the last ticket was completed, in Unix time.");
+    describe_gauge!(POLICIES_CURRENT, Unit::Count, "1 if the policies in force are those on disk, 0 if a newer set was refused.");
+    describe_gauge!(SYSTEM_UP, Unit::Count, "1 if the system answered at the last try.");
+    describe_histogram!(CONTROL_SECONDS, Unit::Seconds, "Time of one transaction on the control database, by name and status.");
+    describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; the label says which version runs.");
+}
