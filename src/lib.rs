@@ -2,20 +2,23 @@
 //!
 //! The way of a ticket is the way through the modules: [`policy`] and [`catalog`] meet in
 //! [`lineage`] (how rows belong to a person), which becomes a [`plan`] (ordered statements as a
-//! value); [`erasure`] runs it on a [`system`] in one transaction, [`verify`] says what is left,
-//! [`certificate`] signs what was done and [`store`] remembers it. Everything before `erasure`
+//! value); `erasure` runs it on a [`system`] in one transaction, [`verify`] says what is left,
+//! [`certificate`] signs what was done and `store` remembers it. Everything before `erasure`
 //! is pure: values in, values out.
 
 pub mod catalog;
 pub mod certificate;
+pub mod config;
 pub mod diagnostic;
 pub mod identifier;
 pub mod keys;
 pub mod ledger;
 pub mod lineage;
+pub mod metrics;
 pub mod name;
 pub mod plan;
 pub mod policy;
+pub mod reading;
 pub mod secret;
 pub mod system;
 pub mod ticket;

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub mod basis;
+pub mod folder;
 pub mod read;
+mod rule;
 
 /// Bytes in the policy's text, for pointing at it.
 pub type Span = Range<usize>;

@@ -1,1 +1,303 @@
 //! Reading policy files.
+
+use super::{
+    Identifier, IdentifierKind, Level, Policy, Scope, ScopeTables, Span, SweepPolicy, SweepWhen,
+    rule,
+};
+use crate::diagnostic::Diagnostic;
+use crate::name::QualifiedTable;
+use crate::reading::{self, Codes, Table, amount, quoted};
+use crate::ticket::sla;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) const CODES: Codes = Codes {
+    syntax: "E0102",
+    unknown_key: "E0103",
+    missing_key: "E0104",
+    wrong_type: "E0105",
+    bad_value: "E0106",
+};
+
+/// An action, strategy, level, clock or the like that does not exist.
+pub(super) const UNKNOWN_WORD: &str = "E0107";
+/// A period, a duration.
+const BAD_PERIOD: &str = "E0114";
+
+/// Longer names PostgreSQL cuts off, so no catalog has them.
+const LONGEST_NAME: usize = 63;
+
+/// Reads one policy; all mistakes of the file at once.
+pub fn read(path: &str, text: &str) -> Result<Policy, Vec<Diagnostic>> {
+    reading::read(path, text, text, false, CODES, |reader, file| {
+        file.need("subject", "name the kind of subject, such as subject = \"customer\"");
+        let subject = file.parsed("subject", CODES.bad_value, NAME_HELP, own_name);
+        file.need("root", "name the table whose row is the subject: root = \"system.schema.table\"");
+        let root = table_name(file, "root");
+        let identifiers = identifiers(file);
+        let scopes = scopes(file);
+        file.need("table", "say with [[table]] what happens to each table the subject reaches");
+        let tables = rule::rules(file, &identifiers);
+        let sweep = sweep(file);
+        Some(Policy {
+            source: reader.source().clone(),
+            sha256: sha256(text),
+            subject: subject?.0,
+            root: root?,
+            identifiers: identifiers.into_iter().filter_map(|(name, i)| Some((name, i?))).collect(),
+            scopes,
+            tables,
+            sweep: sweep?,
+        })
+    })
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const NAME_HELP: &str =
+    "use up to 63 lower-case letters, digits, `_` and `-`, with a letter first";
+
+/// A name that policies make up: it ends up in metrics, hashes and SQL arguments.
+fn own_name(name: &str) -> Result<String, String> {
+    let good = name.len() <= LONGEST_NAME
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'));
+    if good {
+        Ok(name.into())
+    } else {
+        Err("it is not a plain name".into())
+    }
+}
+
+/// What a column, constraint or table may be called.
+pub(super) const DATABASE_NAME_HELP: &str =
+    "write the name exactly as the catalog has it, 1 to 63 bytes";
+
+/// A name of a column or constraint.
+pub(super) fn database_name(name: &str) -> Result<String, String> {
+    match name.len() {
+        0 => Err("the name is empty".into()),
+        1..=LONGEST_NAME => Ok(name.into()),
+        _ => Err("PostgreSQL has no names longer than 63 bytes".into()),
+    }
+}
+
+const TABLE_HELP: &str = "write system.schema.table; a part that holds a dot, a quote or white \
+     space stands in double quotes";
+
+fn table_text(text: &str) -> Result<QualifiedTable, String> {
+    let name: QualifiedTable = text.parse()?;
+    database_name(&name.table.schema)?;
+    database_name(&name.table.table)?;
+    Ok(name)
+}
+
+/// The table that `key` names.
+pub(super) fn table_name(table: &Table<'_>, key: &'static str) -> Option<(QualifiedTable, Span)> {
+    table.parsed(key, CODES.bad_value, TABLE_HELP, table_text)
+}
+
+/// Declared identifiers by name; `None` is one with mistakes, which still is declared.
+fn identifiers(file: &Table<'_>) -> BTreeMap<String, Option<Identifier>> {
+    file.need("identifier", "declare how a ticket names the person: [identifier.NAME]");
+    let mut found = BTreeMap::new();
+    for (name, span, table) in file.named("identifier") {
+        made_up_name(&table, &name, &span);
+        let identifier = identifier(&table, span);
+        found.insert(name, identifier);
+    }
+    let whole: Vec<_> = found.values().flatten().collect();
+    if whole.len() == found.len() && !found.is_empty() && !whole.iter().any(|i| i.find) {
+        file.reader().error(
+            "E0117",
+            whole[0].span.clone(),
+            "no identifier has `find = true`, so no ticket could name a person",
+            "write `find = true` on the identifiers that tickets use",
+        );
+    }
+    found
+}
+
+fn made_up_name(table: &Table<'_>, name: &str, span: &Span) {
+    if own_name(name).is_err() {
+        let message = format!("{} is not a plain name", quoted(name));
+        table.reader().error(CODES.bad_value, span.clone(), message, NAME_HELP);
+    }
+}
+
+fn identifier(table: &Table<'_>, span: Span) -> Option<Identifier> {
+    table.need("column", "name the column of the root table that holds it");
+    let column = table.parsed("column", CODES.bad_value, DATABASE_NAME_HELP, database_name);
+    let words = [("plain", "plain"), ("email", "email"), ("phone", "phone"), ("name", "name")];
+    let kind = table.word("type", UNKNOWN_WORD, &words).map(|(word, _)| word);
+    let region = table.parsed("region", "E0113", REGION_HELP, region);
+    let kind = match kind {
+        Some("phone") => {
+            if !table.has("region") {
+                table.reader().error(
+                    "E0113",
+                    table.span_of("type").unwrap_or(span.clone()),
+                    format!("the phone numbers of {} need a region", table.label()),
+                    REGION_HELP,
+                );
+            }
+            region.map(|(region, _)| IdentifierKind::Phone { region })
+        }
+        other => {
+            if let Some(at) = table.span_of("region") {
+                table.reader().error(
+                    "E0113",
+                    at,
+                    format!("`region` in {} says nothing: this is no phone number", table.label()),
+                    "remove `region`, or write `type = \"phone\"`",
+                );
+            }
+            match other {
+                Some("email") => Some(IdentifierKind::Email),
+                Some("name") => Some(IdentifierKind::Name),
+                Some(_) => Some(IdentifierKind::Plain),
+                None => (!table.has("type")).then_some(IdentifierKind::Plain),
+            }
+        }
+    };
+    let find = table.boolean("find").unwrap_or(false);
+    let residual = table.boolean("residual").unwrap_or(false);
+    table.finish();
+    Some(Identifier { column: column?.0, kind: kind?, find, residual, span })
+}
+
+const REGION_HELP: &str = "name the country in which numbers without a country code are read, \
+     by its two letters: region = \"JP\"";
+
+fn region(text: &str) -> Result<String, String> {
+    text.parse::<phonenumber::country::Id>()
+        .map(|_| text.to_owned())
+        .map_err(|_| format!("{} is no country", quoted(text)))
+}
+
+const LEVELS: &[(&str, Level)] = &[
+    ("none", Level::None),
+    ("basic", Level::Basic),
+    ("reasonable", Level::Reasonable),
+    ("reasonably-high", Level::ReasonablyHigh),
+    ("high", Level::High),
+];
+
+fn scopes(file: &Table<'_>) -> BTreeMap<String, Scope> {
+    file.need("scope", "say what may be asked for: [scope.NAME]");
+    let mut scopes = BTreeMap::new();
+    for (name, span, table) in file.named("scope") {
+        made_up_name(&table, &name, &span);
+        if let Some(scope) = scope(&table, span) {
+            scopes.insert(name, scope);
+        }
+    }
+    scopes
+}
+
+fn scope(table: &Table<'_>, span: Span) -> Option<Scope> {
+    table.need("tables", "write tables = \"all\", or list them");
+    let tables = scope_tables(table);
+    table.need("verify", "say what proof it takes: verify = { at_least = \"basic\" }");
+    let verify = table.table("verify").map(|verify| {
+        verify.need("at_least", "one of none, basic, reasonable, reasonably-high, high");
+        let at_least = verify.word("at_least", UNKNOWN_WORD, LEVELS);
+        let four_eyes = verify.boolean("four_eyes").unwrap_or(false);
+        let cooling_off = verify
+            .parsed("cooling_off", BAD_PERIOD, amount::DURATION_HELP, amount::duration)
+            .map_or(chrono::Duration::zero(), |(length, _)| {
+                chrono::Duration::from_std(length).expect("ten years at most fit")
+            });
+        verify.finish();
+        (at_least, four_eyes, cooling_off)
+    });
+    table.need("sla", "name the clock, such as sla = \"jp-appi\"");
+    let profiles: Vec<(&str, &str)> = sla::PROFILES.iter().map(|p| (p.code, p.code)).collect();
+    let sla = table.word("sla", UNKNOWN_WORD, &profiles);
+    table.finish();
+    let (at_least, four_eyes, cooling_off) = verify?;
+    Some(Scope {
+        tables: tables?,
+        at_least: at_least?.0,
+        four_eyes,
+        cooling_off,
+        sla: sla?.0.to_owned(),
+        span,
+    })
+}
+
+fn scope_tables(table: &Table<'_>) -> Option<ScopeTables> {
+    if table.is_string("tables") {
+        return table.word("tables", UNKNOWN_WORD, &[("all", ScopeTables::All)]).map(|(all, _)| all);
+    }
+    let reader = table.reader();
+    let names = table.strings("tables")?;
+    if names.is_empty() {
+        let message = format!("`tables` in {} is empty", table.label());
+        let help = "list at least one table, or write \"all\"";
+        reader.error(CODES.bad_value, table.span_of("tables")?, message, help);
+        return None;
+    }
+    let mut seen = BTreeSet::new();
+    let mut listed = Vec::new();
+    for (text, span) in names {
+        match table_text(&text) {
+            Err(why) => {
+                let message = format!("{} cannot be read: {why}", quoted(&text));
+                reader.error(CODES.bad_value, span, message, TABLE_HELP);
+            }
+            Ok(name) if !seen.insert(name.clone()) => {
+                let message = format!("{} names {} twice", table.label(), quoted(&text));
+                reader.error("E0111", span, message, "remove one of the two");
+            }
+            Ok(name) => listed.push((name, span)),
+        }
+    }
+    Some(ScopeTables::Listed(listed))
+}
+
+fn sweep(file: &Table<'_>) -> Option<SweepPolicy> {
+    let Some(table) = file.table("sweep") else {
+        // A `sweep` that is no table has been noted.
+        return Some(SweepPolicy { when: SweepWhen::AtOnce });
+    };
+    let when = table.word("when", UNKNOWN_WORD, &[("at once", ())]);
+    let cron = table.parsed("schedule", "E0115", CRON_HELP, schedule);
+    let timezone = table.parsed("timezone", "E0115", "name it as the tz database does, such as \"Asia/Tokyo\"", |text| {
+        text.parse::<chrono_tz::Tz>().map_err(|_| format!("{} is no time zone", quoted(text)))
+    });
+    let when = if table.has("schedule") {
+        table.need("timezone", "say where the clock of `schedule` hangs: timezone = \"Asia/Tokyo\"");
+        if let Some((_, span)) = when {
+            let message = "`when` and `schedule` in [sweep] contradict each other";
+            table.reader().error("E0109", span, message, "keep one of the two");
+        }
+        cron.zip(timezone).map(|((cron, _), (timezone, _))| SweepWhen::Schedule {
+            cron: Box::new(cron),
+            timezone,
+        })
+    } else {
+        if let Some(span) = table.span_of("timezone") {
+            let message = "`timezone` in [sweep] says nothing without `schedule`";
+            table.reader().error("E0109", span, message, "add `schedule`, or remove `timezone`");
+        }
+        Some(SweepWhen::AtOnce)
+    };
+    table.finish();
+    Some(SweepPolicy { when: when? })
+}
+
+const CRON_HELP: &str = "write six fields: second minute hour day month weekday, such as \
+     \"0 30 2 * * *\" for half past two every night";
+
+fn schedule(text: &str) -> Result<cron::Schedule, String> {
+    let fields = text.split_whitespace().count();
+    if !text.starts_with('@') && !(6..=7).contains(&fields) {
+        return Err(format!("it has {fields} field(s), not six"));
+    }
+    text.parse().map_err(|_| format!("{} is no cron expression", quoted(text)))
+}

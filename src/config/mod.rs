@@ -1,0 +1,159 @@
+//! `erasured.toml` as a value. A `Config` that exists is well formed; whether the databases
+//! answer is somebody else's question. It names secrets' places and holds none.
+
+use crate::diagnostic::{Diagnostic, Source};
+use crate::reading::Span;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+mod mask;
+mod read;
+pub mod secret;
+
+pub use read::read;
+pub use secret::SecretSource;
+
+/// The whole file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file, for error excerpts.
+    pub source: Source,
+    /// Where the daemon keeps the last ledger head.
+    pub state_dir: PathBuf,
+    /// The folder of policies.
+    pub policies: PathBuf,
+    /// The control database.
+    pub control: Database,
+    /// By name; never empty.
+    pub systems: BTreeMap<String, System>,
+    /// Signing and hashing.
+    pub keys: Keys,
+    /// Where the daemon listens.
+    pub http: Http,
+    /// How it speaks.
+    pub log: Log,
+    /// Bounds of its work.
+    pub limits: Limits,
+}
+
+/// How to reach one PostgreSQL database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// libpq URL or `key=value` text, without password.
+    pub url: String,
+    /// Where the password is, if not in `.pgpass` and the like.
+    pub password: Option<SecretSource>,
+    /// Certificates, if not the system's.
+    pub tls: Option<Tls>,
+    /// Where the file says `url`.
+    pub span: Span,
+}
+
+/// `tls = { … }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM of the authorities to trust.
+    pub ca_file: Option<PathBuf>,
+    /// PEM of the client's certificate; there is a key exactly if there is this.
+    pub client_cert: Option<PathBuf>,
+    /// PEM of its key.
+    pub client_key_file: Option<PathBuf>,
+}
+
+/// `[system.NAME]`.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// What it is.
+    pub kind: SystemKind,
+    /// Where it is.
+    pub database: Database,
+    /// Where the sweep reads, if not there; password and tls are the system's unless it names
+    /// its own.
+    pub sweep: Option<Database>,
+}
+
+/// Kinds of systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemKind {
+    /// A PostgreSQL database.
+    Postgres,
+}
+
+/// `[keys]`.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Ed25519 key that signs certificates, PKCS#8 PEM.
+    pub signing: SecretSource,
+    /// Public keys of older certificates.
+    pub retired: Vec<PathBuf>,
+    /// Key of the keyed hashes, 32 bytes or more, base64 or raw.
+    pub hash: SecretSource,
+}
+
+/// `[http]`.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Bearer token for certificates; without it they are not served.
+    pub token: Option<SecretSource>,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// For whom.
+    pub format: LogFormat,
+    /// How much.
+    pub level: tracing::Level,
+}
+
+/// Shapes of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people at a terminal.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+    /// With journald's priority, without the time that journald has already.
+    Journald,
+}
+
+/// `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Tickets in one transaction.
+    pub batch: NonZeroU32,
+    /// Batches at the same time.
+    pub workers: NonZeroUsize,
+    /// How long a batch is a worker's own without a sign of life.
+    pub lease: Duration,
+    /// PostgreSQL's `lock_timeout`.
+    pub lock_timeout: Duration,
+    /// PostgreSQL's `statement_timeout`.
+    pub statement_timeout: Duration,
+    /// PostgreSQL's `idle_in_transaction_session_timeout`.
+    pub idle_timeout: Duration,
+    /// How often to look for work without being told.
+    pub poll: Duration,
+    /// What the sweep may read; `None` is as fast as it goes.
+    pub sweep_bytes_per_second: Option<NonZeroU64>,
+    /// Tries of a ticket before a person is needed.
+    pub attempts: NonZeroU32,
+}
+
+/// Reads the file from disk, and it.
+pub fn load(path: &Path) -> Result<Config, Vec<Diagnostic>> {
+    let shown = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => read(&shown, &text),
+        Err(error) => Err(vec![Diagnostic::error(
+            "E0001",
+            format!("{shown} cannot be read: {error}"),
+            "name the configuration with --config; it is UTF-8 text that erasured may read",
+        )]),
+    }
+}

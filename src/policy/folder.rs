@@ -1,0 +1,108 @@
+//! Reading a folder of policy files.
+
+use super::{Policy, read};
+use crate::diagnostic::Diagnostic;
+use std::path::{Path, PathBuf};
+
+/// Larger files are no policies.
+const LARGEST: u64 = 4 << 20;
+
+/// Every `*.toml` of the folder itself, in the order of their names.
+pub fn read_folder(folder: &Path) -> Result<Vec<Policy>, Vec<Diagnostic>> {
+    let paths = paths(folder).map_err(|error| vec![unreadable(folder, &error)])?;
+    let mut policies: Vec<Policy> = Vec::new();
+    let mut mistakes = Vec::new();
+    for path in &paths {
+        let text = match text(path) {
+            Ok(text) => text,
+            Err(error) => {
+                mistakes.push(unreadable(path, &error));
+                continue;
+            }
+        };
+        match read::read(&path.display().to_string(), &text) {
+            Ok(policy) => policies.push(policy),
+            Err(more) => mistakes.extend(more),
+        }
+    }
+    for (at, policy) in policies.iter().enumerate() {
+        if let Some(first) = policies[..at].iter().find(|first| first.subject == policy.subject) {
+            let subject = &policy.subject;
+            mistakes.push(
+                Diagnostic::error(
+                    "E0116",
+                    format!("two policies for the subject `{subject}`: {} and {}", first.source.path, policy.source.path),
+                    "a subject kind has one policy: remove one file, or name another subject",
+                )
+                .at(&policy.source, 0..0),
+            );
+        }
+    }
+    if paths.is_empty() {
+        mistakes.push(Diagnostic::error(
+            "E0101",
+            format!("there is no policy in {}", folder.display()),
+            "put a policy there, as a file that ends in .toml",
+        ));
+    }
+    if mistakes.is_empty() { Ok(policies) } else { Err(mistakes) }
+}
+
+fn paths(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|end| end == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn text(path: &Path) -> std::io::Result<String> {
+    if std::fs::metadata(path)?.len() > LARGEST {
+        return Err(std::io::Error::other("the file is larger than 4 MiB"));
+    }
+    std::fs::read_to_string(path)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error(
+        "E0101",
+        format!("{} cannot be read: {error}", path.display()),
+        "see that it is there, is UTF-8 text, and that the user erasured runs as may read it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+        subject = "customer"
+        root = "shop.public.customer"
+        identifier.member_no = { column = "member_no", find = true }
+        scope.all = { tables = "all", verify = { at_least = "basic" }, sla = "jp-appi" }
+        [[table]]
+        name = "shop.public.customer"
+        action = "delete"
+    "#;
+
+    #[test]
+    fn a_subject_has_one_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let codes = || read_folder(folder.path()).map_err(|all| all.iter().map(|d| d.code).collect::<Vec<_>>());
+        assert_eq!(codes().unwrap_err(), ["E0101"]);
+        std::fs::write(folder.path().join("a.toml"), SMALL).unwrap();
+        std::fs::write(folder.path().join("ignored.txt"), "x").unwrap();
+        assert_eq!(codes().unwrap().len(), 1);
+        std::fs::write(folder.path().join("b.toml"), SMALL).unwrap();
+        let message = read_folder(folder.path()).unwrap_err().remove(0).message;
+        assert!(message.contains("a.toml") && message.contains("b.toml"), "{message}");
+        std::fs::write(folder.path().join("b.toml"), b"\xff").unwrap();
+        assert_eq!(codes().unwrap_err(), ["E0101"]);
+        assert!(read_folder(&folder.path().join("none")).is_err());
+    }
+}

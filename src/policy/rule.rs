@@ -1,0 +1,395 @@
+//! Reading one `[[table]]` of a policy: its action, its link, its strategies.
+
+use super::read::{CODES, DATABASE_NAME_HELP, UNKNOWN_WORD, database_name, table_name};
+use super::{
+    Action, Identifier, Link, LinkFrom, LinkTo, Period, Retain, Span, Strategy, TableRule,
+    TruncateTo, Until, basis,
+};
+use crate::reading::{Table, amount, choose, nearest, quoted};
+use std::collections::BTreeMap;
+
+/// A key that does not go with another.
+const CONTRADICTION: &str = "E0109";
+/// A link that cannot be one.
+const BAD_LINK: &str = "E0118";
+
+type Identifiers = BTreeMap<String, Option<Identifier>>;
+type Set = BTreeMap<String, (Strategy, Span)>;
+
+/// All rules, in the order of the file.
+pub(super) fn rules(file: &Table<'_>, identifiers: &Identifiers) -> Vec<TableRule> {
+    let mut rules: Vec<TableRule> = Vec::new();
+    for mut table in file.list("table") {
+        let Some(rule) = rule(&mut table, identifiers) else {
+            continue;
+        };
+        if let Some(first) = rules.iter().find(|first| decide_the_same(first, &rule)) {
+            let (line, _) = file.reader().source().position(first.span.start);
+            file.reader().error(
+                "E0110",
+                rule.span.clone(),
+                format!("{} is decided twice, first in line {line}", rule.table),
+                "remove one rule, or give each its own `via` or `link`",
+            );
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+/// Whether two rules speak of the same rows: one table reached in one way.
+fn decide_the_same(a: &TableRule, b: &TableRule) -> bool {
+    let way = |rule: &TableRule| {
+        let via = rule.via.as_ref().map(|(name, _)| name.clone());
+        let link = rule.link.as_ref().map(|l| (l.from.clone(), l.to.clone(), l.when.clone()));
+        (rule.table.clone(), via, link)
+    };
+    way(a) == way(b)
+}
+
+const ACTIONS: &[(&str, &str)] = &[
+    ("delete", "delete"),
+    ("anonymize", "anonymize"),
+    ("detach", "detach"),
+    ("retain", "retain"),
+    ("exempt", "exempt"),
+];
+
+fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
+    table.need("name", "name the table: name = \"system.schema.table\"");
+    let name = table_name(table, "name");
+    if let Some((name, _)) = &name {
+        table.relabel(format!("the rule for {name}"));
+    }
+    let via = table.parsed("via", CODES.bad_value, DATABASE_NAME_HELP, database_name);
+    let link = match table.table("link") {
+        Some(link_table) => Some(link(&link_table, table, name.as_ref(), identifiers)),
+        None => None,
+    };
+    let set = table.table("set").map(|set| strategies(&set));
+    let span = name.as_ref().map_or_else(|| table.span(), |(_, span)| span.clone());
+    table.need("action", "one of delete, anonymize, detach, retain, exempt");
+    let action = table.word("action", UNKNOWN_WORD, ACTIONS);
+    let until = table.table("until").map(|until_table| until(&until_table));
+    let because = because(table);
+    let then = table.word("then", UNKNOWN_WORD, &[("delete", ())]);
+    let reason = reason(table);
+    let action = action.and_then(|(action, _)| {
+        misplaced(table, action);
+        match action {
+            "delete" => Some(Action::Delete),
+            "detach" => Some(Action::Detach),
+            "anonymize" => {
+                table.need("set", "say what becomes of each column: set = { name = \"null\" }");
+                Some(Action::Anonymize { set: set? })
+            }
+            "retain" => {
+                table.need("because", "name the legal basis by its code, or say why in words");
+                if table.has("until") {
+                    table.need("then", "say what happens at that date: then = \"delete\"");
+                } else if let (Some(()), Some(at)) = (then.map(|(w, _)| w), table.span_of("then")) {
+                    table.reader().error(
+                        CONTRADICTION,
+                        at,
+                        format!("`then` in {} has no date to wait for", table.label()),
+                        "add `until = { column = \"…\", plus = \"7 years\" }`, or remove `then`",
+                    );
+                }
+                let until = match until {
+                    Some(until) => Some(until?),
+                    None => None,
+                };
+                Some(Action::Retain(Retain {
+                    until,
+                    because: because?,
+                    set: set.unwrap_or_default(),
+                    span: table.span_of("until").unwrap_or(span.clone()),
+                }))
+            }
+            _ => {
+                table.need("reason", "say why these rows are left alone; certificates repeat it");
+                Some(Action::Exempt { reason: reason? })
+            }
+        }
+    });
+    let sweep_exempt = table.table("sweep_exempt").map(|t| reasons(&t)).unwrap_or_default();
+    table.finish();
+    let link = match link {
+        Some(link) => Some(link?),
+        None => None,
+    };
+    Some(TableRule {
+        table: name?.0,
+        via,
+        link,
+        action: action?,
+        span,
+        sweep_exempt,
+    })
+}
+
+/// Keys that belong to another action.
+fn misplaced(table: &Table<'_>, action: &str) {
+    const OF: &[(&str, &[&str])] = &[
+        ("set", &["anonymize", "retain"]),
+        ("until", &["retain"]),
+        ("because", &["retain"]),
+        ("then", &["retain"]),
+        ("reason", &["exempt"]),
+    ];
+    for (key, actions) in OF {
+        if actions.contains(&action) {
+            continue;
+        }
+        if let Some(at) = table.span_of(key) {
+            table.reader().error(
+                CONTRADICTION,
+                at,
+                format!("`{key}` in {} does not go with action \"{action}\"", table.label()),
+                format!("remove it, or make the action {}", actions.join(" or ")),
+            );
+        }
+    }
+}
+
+fn until(table: &Table<'_>) -> Option<Until> {
+    table.need("column", "name the date or timestamp column that the period is added to");
+    let column = table.parsed("column", CODES.bad_value, DATABASE_NAME_HELP, database_name);
+    table.need("plus", "say how long after it: plus = \"7 years\"");
+    let plus = table.parsed("plus", "E0114", amount::PERIOD_HELP, amount::period);
+    table.finish();
+    let (months, days) = plus?.0;
+    Some(Until { column: column?.0, plus: Period { months, days } })
+}
+
+fn because(table: &Table<'_>) -> Option<String> {
+    let (text, span) = table.string("because")?;
+    if text.trim().is_empty() {
+        let message = format!("`because` in {} is empty", table.label());
+        let help = "name the legal basis by its code, or say why in words";
+        table.reader().error(CODES.bad_value, span, message, help);
+        return None;
+    }
+    if basis::looks_like_code(&text) && basis::find(&text).is_none() {
+        let codes = basis::KNOWN.iter().map(|basis| basis.code);
+        let help = match nearest(&text, codes) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "use a known code, or say the reason in words with spaces between".into(),
+        };
+        let message = format!("no legal basis has the code {}", quoted(&text));
+        table.reader().error("E0108", span, message, help);
+        return None;
+    }
+    Some(text)
+}
+
+fn reason(table: &Table<'_>) -> Option<String> {
+    let (text, span) = table.string("reason")?;
+    let given = !text.trim().is_empty();
+    if !given {
+        let message = format!("`reason` in {} is empty", table.label());
+        table.reader().error(CODES.bad_value, span, message, "say why; certificates repeat it");
+    }
+    given.then_some(text)
+}
+
+/// Names of columns as keys.
+fn column_key(table: &Table<'_>, name: &str, span: Span) {
+    if let Err(why) = database_name(name) {
+        let message = format!("a column in {} cannot be meant: {why}", table.label());
+        table.reader().error(CODES.bad_value, span, message, DATABASE_NAME_HELP);
+    }
+}
+
+/// Column to reason.
+fn reasons(table: &Table<'_>) -> BTreeMap<String, String> {
+    let mut reasons = BTreeMap::new();
+    for entry in table.entries() {
+        column_key(table, &entry.name, entry.key.clone());
+        let Some((reason, span)) = entry.string() else {
+            continue;
+        };
+        if reason.trim().is_empty() {
+            let message = format!("{} has no reason", entry.label);
+            table.reader().error(CODES.bad_value, span, message, "say why; certificates repeat it");
+        }
+        reasons.insert(entry.name, reason);
+    }
+    reasons
+}
+
+fn strategies(table: &Table<'_>) -> Set {
+    if table.is_empty() {
+        let message = format!("{} is empty", table.label());
+        let help = "say what becomes of each column: set = { name = \"null\" }";
+        table.reader().error(CODES.bad_value, table.span(), message, help);
+    }
+    let mut set = BTreeMap::new();
+    for entry in table.entries() {
+        column_key(table, &entry.name, entry.key.clone());
+        let strategy = match entry.as_table() {
+            Some(inner) => compound(&inner, entry.span()),
+            None => simple(table, &entry),
+        };
+        if let Some(strategy) = strategy {
+            set.insert(entry.name, (strategy, entry.key));
+        }
+    }
+    set
+}
+
+const STRATEGIES: &[(&str, Strategy)] = &[
+    ("null", Strategy::Null),
+    ("redact", Strategy::Redact),
+    ("hash", Strategy::Hash),
+];
+
+fn simple(table: &Table<'_>, entry: &crate::reading::Entry<'_>) -> Option<Strategy> {
+    let (word, span) = entry.string()?;
+    if let Some((_, strategy)) = STRATEGIES.iter().find(|(known, _)| *known == word) {
+        return Some(strategy.clone());
+    }
+    let words: Vec<&str> = STRATEGIES.iter().map(|(word, _)| *word).collect();
+    let help = match word.as_str() {
+        "truncate" => "say to what: { truncate = \"year\" } or { truncate = \"month\" }".into(),
+        _ => format!(
+            "{}; a fixed text is written {{ constant = \"…\" }}, a shortened date {{ truncate = \"year\" }}",
+            choose(&word, &words).trim_end_matches('?'),
+        ),
+    };
+    let message = format!("{} names no strategy: {}", entry.label, quoted(&word));
+    table.reader().error(UNKNOWN_WORD, span, message, help);
+    None
+}
+
+/// `{ constant = "…" }` or `{ truncate = "year" }`.
+fn compound(table: &Table<'_>, span: Span) -> Option<Strategy> {
+    let units = [("year", TruncateTo::Year), ("month", TruncateTo::Month)];
+    let constant = table.string("constant").map(|(text, _)| Strategy::Constant(text));
+    let truncate = table.word("truncate", UNKNOWN_WORD, &units);
+    let truncate = truncate.map(|(unit, _)| Strategy::Truncate(unit));
+    table.finish();
+    if table.has("constant") == table.has("truncate") {
+        table.reader().error(
+            CONTRADICTION,
+            span,
+            format!("{} must have exactly one of `constant` and `truncate`", table.label()),
+            "write { constant = \"…\" }, or { truncate = \"year\" }",
+        );
+        return None;
+    }
+    constant.or(truncate)
+}
+
+fn link(
+    table: &Table<'_>,
+    rule: &Table<'_>,
+    of: Option<&(crate::name::QualifiedTable, Span)>,
+    identifiers: &Identifiers,
+) -> Option<Link> {
+    let complain = |span: Span, message: &str, help: &str| {
+        table.reader().error(BAD_LINK, span, format!("{message} in {}", table.label()), help);
+    };
+    let span = rule.span_of("link")?;
+    let columns = columns(table, "columns");
+    let json = table.table("json").map(|json| json_path(&json));
+    let to = table_name(table, "to");
+    let key = columns_or_empty(table);
+    let identifier = table.string("identifier");
+    let when = table.table("when").map(|when| constants(&when)).unwrap_or_default();
+    table.finish();
+
+    if table.has("columns") == table.has("json") {
+        let help = "say what in the row refers: columns = [\"customer_id\"], or \
+             json = { column = \"payload\", path = [\"user\", \"id\"] }";
+        complain(span.clone(), "exactly one of `columns` and `json` must stand", help);
+    }
+    if table.has("to") == table.has("identifier") {
+        let help = "say what it refers to: to = \"system.schema.table\", or identifier = \"member_no\"";
+        complain(span.clone(), "exactly one of `to` and `identifier` must stand", help);
+    }
+    let from = columns.map(LinkFrom::Columns).or(json.flatten())?;
+    let width = match &from {
+        LinkFrom::Columns(columns) => columns.len(),
+        LinkFrom::Json { .. } => 1,
+    };
+    let to = if let Some((name, at)) = identifier {
+        if !identifiers.contains_key(&name) {
+            let known: Vec<&str> = identifiers.keys().map(String::as_str).collect();
+            let message = format!("no identifier is called {}", quoted(&name));
+            table.reader().error("E0112", at, message, choose(&name, &known));
+        } else if width != 1 {
+            complain(at, "one identifier cannot be in several columns", "name one column");
+        }
+        if let Some(at) = table.span_of("key") {
+            complain(at, "`key` belongs to `to`, not to `identifier`", "remove `key`");
+        }
+        LinkTo::Identifier(name)
+    } else {
+        let ((to, at), key) = (to?, key?);
+        if of.is_some_and(|(of, _)| of.system != to.system) {
+            let help = "link by a value both systems have: identifier = \"member_no\"";
+            complain(at, "a link to another system cannot name a table", help);
+        }
+        if !key.is_empty() && key.len() != width {
+            let at = table.span_of("key").unwrap_or(span.clone());
+            complain(at, "`key` and `columns` differ in length", "name as many of each");
+        }
+        LinkTo::Table { table: to, columns: key }
+    };
+    Some(Link { from, to, when, span })
+}
+
+/// A list of columns that is not empty.
+fn columns(table: &Table<'_>, key: &'static str) -> Option<Vec<String>> {
+    let listed = table.strings(key)?;
+    if listed.is_empty() {
+        let message = format!("`{key}` in {} is empty", table.label());
+        table.reader().error(BAD_LINK, table.span_of(key)?, message, "name at least one column");
+        return None;
+    }
+    let mut names: Vec<String> = Vec::new();
+    for (name, span) in listed {
+        column_key(table, &name, span.clone());
+        if names.contains(&name) {
+            let message = format!("`{key}` in {} names {} twice", table.label(), quoted(&name));
+            table.reader().error(BAD_LINK, span, message, "name each column once");
+        }
+        names.push(name);
+    }
+    Some(names)
+}
+
+/// `key`, by default empty; `None` if it has mistakes.
+fn columns_or_empty(table: &Table<'_>) -> Option<Vec<String>> {
+    if table.has("key") { columns(table, "key") } else { Some(Vec::new()) }
+}
+
+fn json_path(table: &Table<'_>) -> Option<LinkFrom> {
+    table.need("column", "name the json or jsonb column");
+    let column = table.parsed("column", CODES.bad_value, DATABASE_NAME_HELP, database_name);
+    table.need("path", "name the way to the value from the top: path = [\"user\", \"id\"]");
+    let path = table.strings("path");
+    if path.as_ref().is_some_and(Vec::is_empty) {
+        let message = format!("`path` in {} is empty", table.label());
+        let help = "name the way to the value from the top: path = [\"user\", \"id\"]";
+        table.reader().error(BAD_LINK, table.span(), message, help);
+    }
+    table.finish();
+    Some(LinkFrom::Json {
+        column: column?.0,
+        path: path?.into_iter().map(|(step, _)| step).collect(),
+    })
+}
+
+/// Column to constant.
+fn constants(table: &Table<'_>) -> BTreeMap<String, String> {
+    let mut constants = BTreeMap::new();
+    for entry in table.entries() {
+        column_key(table, &entry.name, entry.key.clone());
+        if let Some((text, _)) = entry.string() {
+            constants.insert(entry.name, text);
+        }
+    }
+    constants
+}
