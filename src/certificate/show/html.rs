@@ -233,7 +233,11 @@ fn system(s: &System) -> String {
         .map(|t| {
             let mut name = code(&t.table);
             if let Some(reason) = &t.exempt {
-                name += &format!("<small>{}: {}</small>", both(w::EXEMPT_TABLE), escape(reason));
+                name += &format!(
+                    "<small>{}: {}</small>",
+                    both(w::EXEMPT_TABLE),
+                    escape(reason)
+                );
             }
             vec![
                 name,

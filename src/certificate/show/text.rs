@@ -28,16 +28,19 @@ pub fn text(certificate: &Certificate, lang: Lang) -> String {
     c.sweep.iter().for_each(|sweep| page.sweep(sweep));
     page.heading(w::ASSURANCE, "");
     page.fields(&[
-        (
-            w::GONE,
-            w::level(c.assurance.level).get(lang).to_owned(),
-        ),
+        (w::GONE, w::level(c.assurance.level).get(lang).to_owned()),
         (w::REACHED, time(&c.assurance.reached_at)),
     ]);
     page.heading(w::PROVENANCE, "");
     page.fields(&[
-        (w::POLICY, format!("{} sha256:{}", c.policy.file, c.policy.sha256)),
-        (w::PROGRAM, format!("{} {}", c.program.name, c.program.version)),
+        (
+            w::POLICY,
+            format!("{} sha256:{}", c.policy.file, c.policy.sha256),
+        ),
+        (
+            w::PROGRAM,
+            format!("{} {}", c.program.name, c.program.version),
+        ),
         (w::LEDGER, format!("{}:{}", c.ledger.height, c.ledger.head)),
     ]);
     page.out
@@ -61,7 +64,7 @@ impl Page {
 
     fn fields(&mut self, fields: &[(Word, String)]) {
         for (label, value) in fields {
-            let line = format!("  {}  {}", pad(label.get(self.lang), 24), tame(value));
+            let line = format!("  {}  {}", pad(label.get(self.lang), 30), tame(value));
             self.line(&line);
         }
     }
@@ -215,7 +218,10 @@ impl Page {
         self.heading(w::SWEEP, &sweep.system);
         self.fields(&[
             (w::SEARCHED, sweep.identifiers.join(", ")),
-            (w::READ_FROM, w::server(sweep.read_from).get(lang).to_owned()),
+            (
+                w::READ_FROM,
+                w::server(sweep.read_from).get(lang).to_owned(),
+            ),
             (
                 w::COVERED,
                 format!(
@@ -231,7 +237,11 @@ impl Page {
             ),
             (
                 w::FROM_TO,
-                format!("{} – {}", time(&sweep.first_read_at), time(&sweep.last_read_at)),
+                format!(
+                    "{} – {}",
+                    time(&sweep.first_read_at),
+                    time(&sweep.last_read_at)
+                ),
             ),
         ]);
         for exempt in &sweep.exempt {

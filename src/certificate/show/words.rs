@@ -76,7 +76,7 @@ words! {
     UNTIL: "保存期限", "Until";
     WITH_PARENT: "親の行と同時", "with the row it belongs to";
     DEFERRALS: "後日消去されるもの", "Put off to a date";
-    SWEEP: "消去後の全文検索", "Search after the erasure";
+    SWEEP: "消去後の残存検索", "Search after the erasure";
     READ_FROM: "読取り元", "Read from";
     COVERED: "読取り範囲", "Read";
     TABLES: "表", "tables";
@@ -94,7 +94,6 @@ words! {
     POLICY: "消去方針", "Policy";
     PROGRAM: "プログラム", "Program";
     LEDGER: "直前の台帳", "Ledger before this";
-    SIGNATURE: "署名", "Signature";
     SIGNED_TEXT: "署名付き原本(JWS)", "The signed original (JWS)";
     ANNEX: "付表:読み取った表と日時", "Annex: tables read, and when";
     LIMITS: "この証明書が述べないこと", "What this certificate does not say";
@@ -112,7 +111,6 @@ words! {
         "Nothing is said of systems that are not registered, of paper, of screenshots, or of those the data was passed on to. Nor does it say who the subject was.";
     LIMITS_LOGICAL: "水準「論理」は、生きている行に残っていないことだけを意味する。削除済み領域、WAL、バックアップには、それぞれが上書き又は失効するまでバイト列が残り得る。",
         "Level \u{201c}logical\u{201d} means only that no live row says it. Bytes may remain in freed space, the WAL and backups until these are overwritten or expire.";
-    PAGE_NOTE: "本書に個人データは含まれない。", "This document holds no personal data.";
 }
 
 pub(super) fn level(level: AssuranceLevel) -> Word {
