@@ -1,1 +1,371 @@
-//! x
+//! The certificate: the signed record, free of personal data, of what was erased, kept and
+//! checked for one ticket.
+//!
+//! Its JSON is the serialisation of [`Certificate`], fields in the order of declaration, every
+//! field present (`null` where there is nothing). It travels as a JWS ([`jws`]); what it says and
+//! does not say is written for auditors in `docs/audit.md`.
+
+pub mod jws;
+pub mod show;
+
+use crate::ledger::{Hash, Head};
+use crate::policy::Level;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use jws::{NotGenuine, sign, verify};
+
+/// The version of the format that this program writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+/// Everything a certificate says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// Version of this format: [`FORMAT`].
+    pub format: u32,
+    /// The certificate's own id.
+    pub id: Uuid,
+    /// When it was signed.
+    pub issued_at: DateTime<Utc>,
+    /// The earlier certificate of the same ticket that this one completes: what was kept then by
+    /// law has now been dealt with.
+    pub supplements: Option<Uuid>,
+    /// The request and its clock.
+    pub ticket: Ticket,
+    /// Keyed hash of the subject's key; the same for all certificates of one person.
+    pub subject_hash: String,
+    /// Keyed hashes of the identifiers that the ticket named the person by.
+    pub identifiers: Vec<IdentifierHash>,
+    /// The policy that decided.
+    pub policy: Policy,
+    /// What was done, for each system.
+    pub systems: Vec<System>,
+    /// What was read afterwards in search of the identifiers, for each system.
+    pub sweep: Vec<Sweep>,
+    /// Who the requester proved to be, and who stood behind it.
+    pub identity: Identity,
+    /// What is put off, and until when.
+    pub deferrals: Vec<Deferral>,
+    /// How far "gone" has been checked.
+    pub assurance: Assurance,
+    /// The program that did it.
+    pub program: Program,
+    /// The ledger as it stood before this certificate was entered.
+    pub ledger: LedgerPosition,
+}
+
+/// The request and its clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ticket {
+    /// The ticket's id.
+    pub id: Uuid,
+    /// The desk's own reference; the desk keeps names out of it.
+    pub reference: String,
+    /// Kind of subject, as the policy names it.
+    pub subject: String,
+    /// The scope asked for, as the policy names it.
+    pub scope: String,
+    /// The legal ground of the request.
+    pub ground: String,
+    /// When the person asked.
+    pub requested_at: DateTime<Utc>,
+    /// When it was due.
+    pub due_at: DateTime<Utc>,
+    /// End of the cooling-off time, if there was one.
+    pub not_before: Option<DateTime<Utc>>,
+    /// When the erasure began.
+    pub started_at: DateTime<Utc>,
+    /// When the last check was done.
+    pub finished_at: DateTime<Utc>,
+    /// The clock it ran against.
+    pub sla_profile: String,
+    /// Whether it was finished by then.
+    pub sla_met: bool,
+}
+
+/// A value that is not here, by its keyed hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentifierHash {
+    /// The identifier's name in the policy.
+    pub kind: String,
+    /// [`crate::keys::HashKey::hash`] of kind and normalised value.
+    pub hash: String,
+}
+
+/// The policy that decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Name of its file.
+    pub file: String,
+    /// SHA-256 of its bytes, in lower-case hexadecimal.
+    pub sha256: String,
+    /// The kind of subject it is for.
+    pub subject: String,
+}
+
+/// What was done in one system, in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// The system's registered name.
+    pub system: String,
+    /// What the server says of itself.
+    pub server_version: String,
+    /// Fingerprint of the parts of the catalog that the plan rests on.
+    pub catalog_fingerprint: String,
+    /// When the transaction committed.
+    pub committed_at: DateTime<Utc>,
+    /// The tables, in the order of the plan.
+    pub tables: Vec<Table>,
+    /// The probes inside the transaction, all of them clean.
+    pub probes: Probes,
+}
+
+/// What was done in one table; counts are rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// `schema.table`.
+    pub table: String,
+    /// Rows deleted.
+    pub deleted: u64,
+    /// Rows that stay without what said whose they were.
+    pub anonymized: u64,
+    /// Rows that stay and no longer point at the subject.
+    pub detached: u64,
+    /// Rows kept by law.
+    pub kept: Vec<Kept>,
+    /// Why the policy leaves the table alone, if it does.
+    pub exempt: Option<String>,
+}
+
+/// Rows kept by law.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// How many.
+    pub rows: u64,
+    /// Code of the legal basis, or the policy's own words.
+    pub basis: String,
+    /// The article, where the code is a known one.
+    pub citation: Option<String>,
+    /// Until when; nothing where the rows go with the row that they hang off.
+    pub until: Option<NaiveDate>,
+}
+
+/// How the transaction looked for rows that were left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probes {
+    /// By a query with the keys captured before the first deletion.
+    pub by_query: u64,
+    /// By a validated foreign key, which the database itself tested.
+    pub by_foreign_key: u64,
+}
+
+/// What was read in one system in search of the identifiers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// The system's registered name.
+    pub system: String,
+    /// Which server was read.
+    pub read_from: ReadFrom,
+    /// Columns read.
+    pub columns: u64,
+    /// Rows read.
+    pub rows: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// When the first table was read.
+    pub first_read_at: DateTime<Utc>,
+    /// When the last table was read.
+    pub last_read_at: DateTime<Utc>,
+    /// Names of the identifiers searched for.
+    pub identifiers: Vec<String>,
+    /// The tables read.
+    pub tables: Vec<TableRead>,
+    /// Columns left unread because the policy says so.
+    pub exempt: Vec<ExemptColumn>,
+    /// Tables that could not be read.
+    pub not_covered: Vec<NotCovered>,
+}
+
+/// The server that a sweep reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadFrom {
+    /// The server that the erasure ran on.
+    Primary,
+    /// A standby that had replayed the erasure.
+    Standby,
+}
+
+/// A table that the sweep has read whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableRead {
+    /// `schema.table`.
+    pub table: String,
+    /// When its snapshot was taken.
+    pub read_at: DateTime<Utc>,
+}
+
+/// A column that the policy keeps the sweep from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExemptColumn {
+    /// `schema.table`.
+    pub table: String,
+    /// The column.
+    pub column: String,
+    /// The policy's reason.
+    pub reason: String,
+}
+
+/// A table that the sweep could not read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotCovered {
+    /// `schema.table`.
+    pub table: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Who the requester proved to be, and who stood behind it: roles, never names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// How it was proved.
+    pub method: String,
+    /// The level reached.
+    pub level: Level,
+    /// The level that the policy asks for.
+    pub required_level: Level,
+    /// Role of who verified.
+    pub verified_by_role: String,
+    /// Role of who approved, where approval was asked for.
+    pub approved_by_role: Option<String>,
+    /// Whether two different people had to stand behind it, and did.
+    pub four_eyes: bool,
+}
+
+/// Rows that are put off to a known date.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deferral {
+    /// The system's registered name.
+    pub system: String,
+    /// `schema.table`.
+    pub table: String,
+    /// How many rows.
+    pub rows: u64,
+    /// Code of the legal basis, or the policy's own words.
+    pub basis: String,
+    /// The day from which they may go.
+    pub until: NaiveDate,
+}
+
+/// How far "gone" has been checked, and when that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assurance {
+    /// The level.
+    pub level: AssuranceLevel,
+    /// When.
+    pub reached_at: DateTime<Utc>,
+}
+
+/// Five meanings of "gone", each including those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AssuranceLevel {
+    /// No live row says it.
+    Logical,
+    /// No copy that the database derives says it.
+    Derived,
+    /// No dead tuple holds it.
+    Reclaimed,
+    /// The relation files do not hold it.
+    Rewritten,
+    /// WAL and backups that held it are past their retention.
+    Expired,
+}
+
+/// The program that did it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// A place in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerPosition {
+    /// Number of the last entry.
+    pub height: i64,
+    /// Hash of the last entry.
+    pub head: Hash,
+}
+
+impl From<Head> for LedgerPosition {
+    fn from(head: Head) -> Self {
+        Self {
+            height: head.seq,
+            head: head.hash,
+        }
+    }
+}
+
+impl From<LedgerPosition> for Head {
+    fn from(position: LedgerPosition) -> Self {
+        Self {
+            seq: position.height,
+            hash: position.head,
+        }
+    }
+}
+
+/// Rows of a certificate, added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Deleted.
+    pub deleted: u64,
+    /// Anonymized.
+    pub anonymized: u64,
+    /// Detached.
+    pub detached: u64,
+    /// Kept by law.
+    pub kept: u64,
+}
+
+impl Certificate {
+    /// Adds up the rows of all systems.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for table in self.systems.iter().flat_map(|system| &system.tables) {
+            totals.deleted += table.deleted;
+            totals.anonymized += table.anonymized;
+            totals.detached += table.detached;
+            totals.kept += table.kept();
+        }
+        totals
+    }
+}
+
+impl Table {
+    /// Rows kept by law, on whatever basis.
+    pub fn kept(&self) -> u64 {
+        self.kept.iter().map(|kept| kept.rows).sum()
+    }
+}
