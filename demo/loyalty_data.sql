@@ -52,7 +52,7 @@ SELECT l.id, l.id, (ARRAY['towel', 'lounge ticket', 'suitcase belt'])[1 + pg_tem
 INSERT INTO tier_history
 SELECT m.id, (m.joined_at + k * interval '1 year')::date, CASE k WHEN 0 THEN 'white' ELSE m.tier END
   FROM member m, generate_series(0, 1) AS k
- WHERE k = 0 OR m.tier <> 'white'
+ WHERE k = 0 OR m.tier = 'gold'
  ORDER BY 1, 2;
 
 INSERT INTO partner_optin (id, partner, email, opted_in_at)

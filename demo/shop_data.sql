@@ -177,13 +177,13 @@ SELECT id, n, 1 + pg_temp.pick('tour', id, 36),
 INSERT INTO booking_companion (id, booking_id, companion_customer_id, full_name, relation)
 SELECT b.id * 10, b.id, other.n, other.name, '配偶者'
   FROM booking b JOIN person other ON other.n = CASE WHEN b.customer_id % 2 = 1 THEN b.customer_id + 1 ELSE b.customer_id - 1 END
- WHERE pg_temp.pick('couple', b.id, 10) < 3
+ WHERE pg_temp.pick('couple', b.id, 10) < 2
  UNION ALL
 SELECT b.id * 10 + 1, b.id, NULL, f.kanji || ' ' || g.kanji, '友人'
   FROM booking b
   JOIN family f ON f.i = pg_temp.pick('friend family', b.id, 32)
   JOIN given g ON g.i = pg_temp.pick('friend given', b.id, 32)
- WHERE pg_temp.pick('friend', b.id, 10) < 3
+ WHERE pg_temp.pick('friend', b.id, 10) < 2
  ORDER BY 1;
 
 INSERT INTO payment (id, booking_id, method, payer_name, card_last4, amount, paid_at)
@@ -208,7 +208,7 @@ INSERT INTO invoice_line
 SELECT i.id, 1 + k, (ARRAY['旅行代金', '取扱手数料', '旅行保険'])[1 + k],
        CASE k WHEN 0 THEN i.total - 4000 ELSE 2000 END
   FROM invoice i, generate_series(0, 2) AS k
- WHERE k < 2 OR pg_temp.pick('insured', i.id, 4) = 0
+ WHERE k = 0 OR pg_temp.pick('extras', i.id, 4) >= k + 1
  ORDER BY 1, 2;
 
 INSERT INTO review (id, customer_id, tour_id, stars, body, written_at)
@@ -224,8 +224,8 @@ SELECT id, n, 1 + pg_temp.pick('agent', id, 60),
        CASE WHEN id % 7 > 0 THEN pg_temp.written(digits, id + 2) END,
        'calls/' || lpad(id::text, 9, '0') || '.opus',
        created_at + pg_temp.pick('call day', id, 60) * interval '1 day'
-  FROM (SELECT p.*, n * 10 + k AS id FROM person p, generate_series(0, 2) AS k
-         WHERE k < pg_temp.pick('calls', n, 4) OR (k = 0 AND n % 100 = 12)) AS c
+  FROM (SELECT p.*, n * 10 + k AS id FROM person p, generate_series(0, 1) AS k
+         WHERE k < pg_temp.pick('calls', n, 3) OR (k = 0 AND n % 100 = 12)) AS c
  ORDER BY id;
 
 INSERT INTO call_note (id, call_id, written_by, body, written_at)
@@ -267,7 +267,7 @@ SELECT n * 10 + k, created_at + k * interval '17 hours',
                                     'page', '/tours/' || (1 + pg_temp.pick('page', n * 10 + k, 36)))
             ELSE jsonb_build_object('user', NULL, 'page', '/') END
   FROM person, generate_series(0, 4) AS k
- WHERE k < 3 OR pg_temp.pick('visit', n * 10 + k, 2) = 0
+ WHERE k < 2 OR pg_temp.pick('visit', n * 10 + k, 2) = 0
  ORDER BY 1;
 
 -- Staff do things too, under the same numbers.
