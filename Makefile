@@ -1,0 +1,33 @@
+# What there is to do here. `make demo` first.
+
+PG ?= 15
+export KEEP CUSTOMERS
+
+.PHONY: demo test bench fmt lint ci
+.DEFAULT_GOAL := demo
+
+# The main job on a private server with the demo company; KEEP=1 leaves it up.
+demo:
+	@exec scripts/demo.sh
+
+# Everything, on a server version: make test PG=18
+test:
+	@scripts/install.sh test
+	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
+	ERASURED_TEST_PGBIN=$$bin INSTA_UPDATE=no exec cargo test --locked --features failpoints
+
+# The table of figures, and target/bench.json.
+bench:
+	@scripts/install.sh demo
+	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin exec cargo bench --locked
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets --features failpoints -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+ci:
+	.ci/run

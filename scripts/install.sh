@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Installs what the demo, the tests and the checks need and Debian 12 with Rust lacks. What is there
+# already is left alone.
+#
+#   scripts/install.sh          for `make demo`
+#   scripts/install.sh test     for `make test`, too
+#   scripts/install.sh ci       for `.ci/run`, too
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+what=${1:-demo}
+declare -A package_of=(
+    [/usr/lib/postgresql/15/bin/postgres]=postgresql-15
+    [psql]=postgresql-client-15
+    [cc]=build-essential
+    [setpriv]=util-linux
+    [openssl]=openssl
+    [curl]=curl
+)
+case $what in
+demo) ;;
+test | ci)
+    package_of+=([promtool]=prometheus [gdb]=gdb [gcore]=gdb [npm]=npm [python3]=python3
+        [systemd-analyze]=systemd)
+    ;;
+*)
+    echo "usage: scripts/install.sh [demo|test|ci]" >&2
+    exit 2
+    ;;
+esac
+
+missing=()
+for program in "${!package_of[@]}"; do
+    command -v "$program" >/dev/null || missing+=("${package_of[$program]}")
+done
+# For the auditor's twenty lines of Python.
+if [[ $what != demo ]] && command -v python3 >/dev/null && ! python3 -c 'import cryptography' 2>/dev/null; then
+    missing+=(python3-cryptography)
+fi
+
+if ((${#missing[@]})); then
+    as_root=()
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || {
+            echo "missing: ${missing[*]}. Install them as root, there is no sudo here." >&2
+            exit 1
+        }
+        as_root=(sudo)
+    fi
+    echo "installing ${missing[*]}" >&2
+    # Debian would create and start a cluster for every server it installs; ours are private.
+    if [[ " ${missing[*]} " == *" postgresql-15 "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+        "${as_root[@]}" mkdir -p /etc/postgresql-common
+        echo "create_main_cluster = false" | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    "${as_root[@]}" apt-get update -qq </dev/null >&2
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends \
+        -o Dpkg::Options::=--force-confold "${missing[@]}" </dev/null >&2
+fi
+
+if [[ $what == ci ]]; then
+    rustup component list --installed 2>/dev/null | grep -q '^clippy' || rustup component add clippy rustfmt
+    if ! [[ -x .cache/cargo-tools/bin/cargo-deny ]] && ! command -v cargo-deny >/dev/null; then
+        echo "building cargo-deny (once)" >&2
+        # Not our target folder: its profile and lock are other ones.
+        CARGO_TARGET_DIR=$PWD/.cache/cargo-tools/target \
+            cargo install --locked --debug --quiet --root .cache/cargo-tools cargo-deny
+        rm -rf .cache/cargo-tools/target
+    fi
+fi

@@ -1,0 +1,15 @@
+//! What the integration tests and the benchmarks stand on: a private PostgreSQL of their own, the
+//! demo company in it, and a folder with a configuration, keys and policies for the real binary.
+//!
+//! `mod support;` in a test, `#[path = "../tests/support/mod.rs"] mod support;` in a benchmark.
+
+// Every test file uses its own part of this, and a test binary exports nothing.
+#![allow(dead_code, unreachable_pub, unused_imports)]
+
+mod demo;
+mod server;
+mod workspace;
+
+pub use demo::{Demo, load_demo};
+pub use server::{Server, ServerOptions, blocking, connect, free_port, quoted, told, wait_until};
+pub use workspace::{SIGNING_SEED, Workspace, erasured, repository};
