@@ -8,7 +8,6 @@
 
 pub mod catalog;
 pub mod certificate;
-pub mod config;
 pub mod diagnostic;
 pub mod identifier;
 pub mod keys;

@@ -1,22 +1,3 @@
-<<<<<<< HEAD
-//! Bytes that are wiped when they are let go and never printed.
-
-use zeroize::Zeroizing;
-
-/// A secret, or personal data, in memory.
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
-
-impl SecretBytes {
-    /// Takes the bytes over; the vector is wiped on drop.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The bytes, for as long as they are needed.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-=======
 //! Secrets in memory: wiped when dropped, never printed.
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -43,14 +24,10 @@ impl SecretBytes {
         let text = text.strip_suffix('\n').unwrap_or(text);
         Some(text.strip_suffix('\r').unwrap_or(text))
     }
->>>>>>> h-policy
 }
 
 impl std::fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-<<<<<<< HEAD
-        f.write_str("SecretBytes(…)")
-=======
         f.write_str("…")
     }
 }
@@ -65,6 +42,5 @@ mod tests {
         assert_eq!(format!("{secret:?} {secret:#?}"), "… …");
         assert_eq!(secret.expose_line(), Some("hunter2"));
         assert_eq!(secret.expose(), b"hunter2\r\n");
->>>>>>> h-policy
     }
 }

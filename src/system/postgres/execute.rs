@@ -60,8 +60,6 @@ pub struct Deferred {
 pub struct Outcome {
     /// In the order of the batch.
     pub counts: Vec<Counts>,
-    /// Rows to come back for.
-    pub deferred: Vec<Deferred>,
     /// When the server committed, by its own clock.
     pub committed_at: DateTime<Utc>,
     /// The WAL position behind the commit: what a standby must have replayed to show it.
@@ -154,6 +152,8 @@ pub struct Execution<'a> {
     pub timeouts: Timeouts,
     /// Stamp of the catalog for which `plan` is known to fit.
     pub stamp: &'a str,
+    /// Names this attempt in the target's own rows.
+    pub batch: Uuid,
     /// Count only: no lock is taken and nothing changes.
     pub dry: bool,
     /// Hashes a value for [`crate::policy::Strategy::Hash`].
@@ -161,15 +161,15 @@ pub struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    /// Runs it. `before_change` is given what the locked root rows say, and may stop the batch;
-    /// what it writes elsewhere must bear being written twice.
+    /// Runs it. `before_change` is given what the locked root rows say and the rows to come back
+    /// for, and may stop the batch; what it writes elsewhere must bear being written twice.
     ///
     /// # Errors
     /// [`NotErased`]; except for [`NotErased::CommitUnknown`] nothing has happened.
     pub async fn run(
         &self,
         client: &mut Client,
-        before_change: impl AsyncFnOnce(Vec<Seen>) -> Result<(), NotErased>,
+        before_change: impl AsyncFnOnce(Vec<Seen>, Vec<Deferred>) -> Result<(), NotErased>,
     ) -> Result<Outcome, NotErased> {
         let tx = client.transaction().await?;
         self.settings(&tx).await?;
@@ -191,11 +191,11 @@ impl Execution<'_> {
                 Failure::Transient("overtaken"),
             ));
         }
-        before_change(capture::seen(self, &captured)).await?;
         let mut counts = vec![Counts::default(); self.subjects.len()];
+        let deferred = capture::kept(self, &captured, &mut counts);
+        before_change(capture::seen(self, &captured), deferred).await?;
         self.change(&tx, &captured, &mut counts).await?;
         self.probe(&tx, &captured).await?;
-        let deferred = capture::kept(self, &captured, &mut counts);
         self.record(&tx, &active, &counts).await?;
         fail::fail_point!("before-commit", |_| Err(NotErased::Hook("failpoint before-commit".into())));
         let about = tx
@@ -210,7 +210,6 @@ impl Execution<'_> {
         fail::fail_point!("after-commit", |_| Err(NotErased::CommitUnknown));
         let mut outcome = Outcome {
             counts,
-            deferred,
             committed_at: about.get(0),
             wal: about.get(1),
             server_version: about.get(2),
@@ -300,7 +299,6 @@ impl Execution<'_> {
             .await?;
         let mut outcome = Outcome {
             counts: vec![Counts::default(); self.subjects.len()],
-            deferred: Vec::new(),
             committed_at: self.now,
             wal: String::new(),
             server_version: 0,
@@ -381,9 +379,9 @@ impl Execution<'_> {
             .map(|&i| serde_json::to_value(&counts[i]).expect("counts are always JSON"))
             .collect();
         tx.execute(
-            "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, counts) \
-             SELECT k.ticket, k.generation, $4, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)",
-            &[&tickets, &generations, &counts, &self.plan.system],
+            "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, batch, counts) \
+             SELECT k.ticket, k.generation, $4, $5, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)",
+            &[&tickets, &generations, &counts, &self.plan.system, &self.batch],
         )
         .await?;
         Ok(())
