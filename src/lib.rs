@@ -9,6 +9,7 @@
 pub mod catalog;
 pub mod certificate;
 pub mod diagnostic;
+pub mod erasure;
 pub mod identifier;
 pub mod keys;
 pub mod ledger;
@@ -19,6 +20,7 @@ pub mod plan;
 pub mod policy;
 pub mod reading;
 pub mod secret;
+pub mod store;
 pub mod system;
 pub mod ticket;
 pub mod verify;

@@ -2,7 +2,10 @@
 
 mod capture;
 pub mod catalog;
+pub mod connect;
 pub mod execute;
 pub mod failure;
+pub mod libpq;
 pub mod quote;
+mod tls;
 pub mod value;
