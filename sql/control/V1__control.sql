@@ -48,9 +48,10 @@ CREATE TABLE erasured.plan (
     policy_sha256 text        NOT NULL,
     subject       text        NOT NULL,
     scope         text        NOT NULL,
-    body          jsonb       NOT NULL,
+    body          json        NOT NULL,
     created_at    timestamptz NOT NULL DEFAULT now()
 );
+-- json, not jsonb: the text is kept as it was hashed.
 COMMENT ON TABLE erasured.plan IS 'Plans as they ran, named by the SHA-256 of their body; one serves many tickets and holds no personal data.';
 
 CREATE TABLE erasured.ticket (
@@ -99,7 +100,7 @@ COMMENT ON COLUMN erasured.ticket.generation IS 'Grows when a person retries a f
 -- The queue: only what can be leased now is in these two, so that waiting tickets cost nothing.
 CREATE INDEX ticket_ready ON erasured.ticket (due_at, id)
     WHERE state = 'scheduled' AND next_attempt_at IS NULL AND lease_token IS NULL;
-CREATE INDEX ticket_ready_alike ON erasured.ticket (subject, scope, (coalesce(plan_id, '')), generation, due_at)
+CREATE INDEX ticket_ready_alike ON erasured.ticket (subject, scope, (coalesce(plan_id, '')), due_at)
     WHERE state = 'scheduled' AND next_attempt_at IS NULL AND lease_token IS NULL;
 -- What becomes leasable by the clock.
 CREATE INDEX ticket_wakes ON erasured.ticket (next_attempt_at)
@@ -119,9 +120,11 @@ CREATE TABLE erasured.ticket_identifier (
     name      text NOT NULL,
     value     text CHECK (length(value) BETWEEN 1 AND 1000),
     hash      text CHECK (hash ~ '^[0-9a-f]{64}$'),
+    given     boolean NOT NULL DEFAULT true,
     PRIMARY KEY (ticket_id, name)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 COMMENT ON TABLE erasured.ticket_identifier IS 'By what the desk named the person: the value until the ticket is closed, then its keyed hash alone.';
+COMMENT ON COLUMN erasured.ticket_identifier.given IS 'Named by the desk; false for those that the daemon found with the person, which are only ever hashes.';
 CREATE INDEX ticket_identifier_hash ON erasured.ticket_identifier (hash) WHERE hash IS NOT NULL;
 
 CREATE TABLE erasured.decision (
@@ -328,6 +331,20 @@ BEGIN
     THEN
         RAISE EXCEPTION 'nobody''s decision stands behind the move to %', NEW.state
             USING ERRCODE = 'ER002', HINT = 'Use erasured.verify_ticket and erasured.approve_ticket.';
+    END IF;
+    IF NEW.state = 'verifying' AND NOT coalesce(
+        (SELECT bool_and(s.state = 'done') FROM erasured.step s
+          WHERE s.ticket_id = NEW.id AND s.generation = NEW.generation), false)
+    THEN
+        RAISE EXCEPTION 'not every planned step of ticket % has committed', NEW.id USING ERRCODE = 'ER002';
+    END IF;
+    IF OLD.state = 'verifying' AND NEW.state IN ('completed', 'deferred') AND (
+        NOT EXISTS (SELECT FROM erasured.certificate c WHERE c.ticket_id = NEW.id AND c.kind = 'erasure')
+     OR EXISTS (SELECT FROM erasured.finding f WHERE f.ticket_id = NEW.id AND f.resolved_at IS NULL)
+     OR EXISTS (SELECT FROM erasured.ticket_identifier i WHERE i.ticket_id = NEW.id AND i.value IS NOT NULL))
+    THEN
+        RAISE EXCEPTION 'ticket % has a finding, a value or no certificate: it does not close', NEW.id
+            USING ERRCODE = 'ER002';
     END IF;
     RETURN NEW;
 END $$;

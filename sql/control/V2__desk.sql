@@ -101,7 +101,7 @@ BEGIN
         SELECT before.subject = submit_ticket.subject AND before.scope = submit_ticket.scope
            AND before.ground = submit_ticket.ground
            AND NOT EXISTS (
-                SELECT FROM (SELECT i.name, i.value FROM erasured.ticket_identifier i WHERE i.ticket_id = before.id) i
+                SELECT FROM (SELECT i.name, i.value FROM erasured.ticket_identifier i WHERE i.ticket_id = before.id AND i.given) i
                   FULL JOIN jsonb_each_text(submit_ticket.identifiers) e ON e.key = i.name
                  WHERE i.name IS NULL OR e.key IS NULL OR i.value <> e.value)
           INTO alike;
@@ -318,7 +318,7 @@ SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.h
        t.problem_code, t.problem,
        t.requested_at, t.received_at, t.due_at, t.not_before, t.next_attempt_at, t.started_at, t.finished_at, t.sla_met,
        t.attempt, t.generation, t.plan_id, t.subject_hash,
-       (SELECT array_agg(i.name ORDER BY i.name) FROM erasured.ticket_identifier i WHERE i.ticket_id = t.id) AS identified_by,
+       (SELECT array_agg(i.name ORDER BY i.name) FROM erasured.ticket_identifier i WHERE i.ticket_id = t.id AND i.given) AS identified_by,
        v.method AS verified_by_method, erasured.level_name(v.level) AS verified_level,
        v.by_name AS verified_by, v.at AS verified_at,
        a.by_name AS approved_by, a.at AS approved_at,

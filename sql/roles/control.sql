@@ -40,7 +40,8 @@ GRANT EXECUTE ON FUNCTION erasured.release_ticket(uuid)            TO erasured_a
 
 -- Looking. Nobody here sees an identifier's value; a finding may show the key of a row.
 GRANT SELECT ON erasured.ticket_status TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
-GRANT SELECT ON erasured.scope         TO erasured_desk, erasured_approver, erasured_auditor;
+GRANT SELECT ON erasured.control_history, erasured.scope
+                                       TO erasured_desk, erasured_approver, erasured_auditor;
 GRANT SELECT ON erasured.finding       TO erasured_desk, erasured_approver;
 GRANT SELECT ON erasured.step          TO erasured_desk, erasured_approver, erasured_auditor;
 GRANT SELECT (id, ticket_id, system, schema_name, table_name, due_at, basis, rows, state, done_at)
@@ -59,7 +60,8 @@ GRANT UPDATE (due_at, not_before, state, problem_code, problem, attempt, next_at
               lease_token, lease_until, lease_holder, sealed, subject_hash, plan_id,
               started_at, verifying_since, finished_at, sla_met)
    ON erasured.ticket TO erasured_daemon;
-GRANT UPDATE (value, hash)                    ON erasured.ticket_identifier TO erasured_daemon;
+GRANT UPDATE (value, hash), INSERT (ticket_id, name, hash, given)
+                                             ON erasured.ticket_identifier TO erasured_daemon;
 GRANT INSERT                                  ON erasured.plan TO erasured_daemon;
 GRANT INSERT, UPDATE (state, counts, committed_at)
                                               ON erasured.step TO erasured_daemon;

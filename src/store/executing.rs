@@ -1,0 +1,255 @@
+//! From the stored plan to the last step's own result. Every write names the lease.
+
+use super::lease::hold;
+use super::{Result, Store, Tx};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A plan as it is kept.
+#[derive(Clone, Debug)]
+pub struct StoredPlan {
+    /// SHA-256 of `body`, lower-case hex.
+    pub id: String,
+    /// The policy's file.
+    pub policy_file: String,
+    /// Its SHA-256.
+    pub policy_sha256: String,
+    /// Subject kind.
+    pub subject: String,
+    /// Scope.
+    pub scope: String,
+    /// The plan, JSON, kept to the byte; no personal data.
+    pub body: String,
+}
+
+/// One ticket's work on one system.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepRow {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// Which plan of the ticket's.
+    pub generation: i32,
+    /// The system.
+    pub system: String,
+    /// Order among the systems, from 0.
+    pub ordinal: i32,
+    /// The plan it belongs to.
+    pub plan_id: String,
+    /// Its own transaction is known to have committed.
+    pub done: bool,
+    /// What was done, when done.
+    pub counts: Option<Value>,
+    /// When, by the target's clock.
+    pub committed_at: Option<DateTime<Utc>>,
+}
+
+/// Rows that the law keeps until a date.
+#[derive(Debug)]
+pub struct NewDeferral {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// The system.
+    pub system: String,
+    /// The table's schema.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// When they go.
+    pub due_at: DateTime<Utc>,
+    /// Code of the legal basis.
+    pub basis: String,
+    /// How many.
+    pub rows: i64,
+    /// Their keys, encrypted.
+    pub sealed: Vec<u8>,
+}
+
+impl Store {
+    /// Before the first write on any target: stores the plan, plans a step on each system (in the
+    /// order given) for each ticket, and moves the tickets to `executing`. Doing it again for
+    /// tickets that have begun changes nothing.
+    pub async fn begin(&self, token: Uuid, tickets: &[Uuid], plan: &StoredPlan, systems: &[String]) -> Result<()> {
+        self.run_tx("begin", async |tx| {
+            hold(tx, token, tickets).await?;
+            tx.execute(
+                "/* erasured:begin */ INSERT INTO erasured.plan (id, policy_file, policy_sha256, subject, scope, body) \
+                 VALUES ($1, $2, $3, $4, $5, $6::text::json) ON CONFLICT (id) DO NOTHING",
+                &[&plan.id, &plan.policy_file, &plan.policy_sha256, &plan.subject, &plan.scope, &plan.body],
+            )
+            .await?;
+            tx.execute(
+                "/* erasured:begin */ INSERT INTO erasured.step (ticket_id, generation, system, ordinal, plan_id) \
+                 SELECT t.id, t.generation, s.system, s.ordinal - 1, $2 \
+                   FROM erasured.ticket t, unnest($3::text[]) WITH ORDINALITY AS s (system, ordinal) \
+                  WHERE t.id = ANY ($1) AND t.state = 'scheduled' ON CONFLICT DO NOTHING",
+                &[&tickets, &plan.id, &systems],
+            )
+            .await?;
+            tx.execute(
+                "/* erasured:begin */ UPDATE erasured.ticket SET state = 'executing', plan_id = $2, \
+                        started_at = coalesce(started_at, now()), problem_code = NULL, problem = NULL \
+                  WHERE id = ANY ($1) AND state = 'scheduled'",
+                &[&tickets, &plan.id],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// A stored plan.
+    pub async fn plan(&self, id: &str) -> Result<Option<StoredPlan>> {
+        self.run_tx("plan", async |tx| {
+            let row = tx
+                .query_opt(
+                    "/* erasured:plan */ SELECT id, policy_file, policy_sha256, subject, scope, body::text \
+                       FROM erasured.plan WHERE id = $1",
+                    &[&id],
+                )
+                .await?;
+            Ok(row.map(|r| StoredPlan {
+                id: r.get(0),
+                policy_file: r.get(1),
+                policy_sha256: r.get(2),
+                subject: r.get(3),
+                scope: r.get(4),
+                body: r.get(5),
+            }))
+        })
+        .await
+    }
+
+    /// Replaces what is sealed with the tickets.
+    pub async fn seal(&self, token: Uuid, sealed: &[(Uuid, Vec<u8>)]) -> Result<()> {
+        let ids: Vec<Uuid> = sealed.iter().map(|s| s.0).collect();
+        let bytes: Vec<&[u8]> = sealed.iter().map(|s| s.1.as_slice()).collect();
+        self.run_tx("seal", async |tx| {
+            hold(tx, token, &ids).await?;
+            tx.execute(
+                "/* erasured:seal */ UPDATE erasured.ticket t SET sealed = n.sealed \
+                   FROM unnest($1::uuid[], $2::bytea[]) AS n (id, sealed) WHERE t.id = n.id",
+                &[&ids, &bytes],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The step of these tickets on this system has committed: counts, and when by the target.
+    pub async fn step_done(&self, token: Uuid, system: &str, done: &[(Uuid, Value, DateTime<Utc>)]) -> Result<()> {
+        let ids: Vec<Uuid> = done.iter().map(|d| d.0).collect();
+        let counts: Vec<&Value> = done.iter().map(|d| &d.1).collect();
+        let at: Vec<DateTime<Utc>> = done.iter().map(|d| d.2).collect();
+        self.run_tx("step_done", async |tx| {
+            hold(tx, token, &ids).await?;
+            tx.execute(
+                "/* erasured:step_done */ WITH finished AS ( \
+                   UPDATE erasured.step s SET state = 'done', counts = n.counts, committed_at = n.at \
+                     FROM unnest($1::uuid[], $2::jsonb[], $3::timestamptz[]) AS n (id, counts, at), erasured.ticket t \
+                    WHERE t.id = n.id AND s.ticket_id = n.id AND s.generation = t.generation AND s.system = $4 \
+                      AND s.state = 'planned' RETURNING s.ticket_id, s.system, s.generation, s.counts) \
+                 INSERT INTO erasured.event (kind, ticket_id, body) \
+                 SELECT 'step_done', ticket_id, jsonb_build_object('system', system, 'generation', generation, 'counts', counts) \
+                   FROM finished ORDER BY ticket_id",
+                &[&ids, &counts, &at, &system],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Steps of these tickets, all generations, in order.
+    pub async fn steps(&self, tickets: &[Uuid]) -> Result<Vec<StepRow>> {
+        self.run_tx("steps", async |tx| steps_of(tx, tickets).await).await
+    }
+
+    /// All steps are done: the tickets wait for the sweep, their deferrals are on record, and the
+    /// lease on them ends. Refused while a planned step has no result.
+    pub async fn to_verifying(&self, token: Uuid, tickets: &[Uuid], deferrals: &[NewDeferral]) -> Result<()> {
+        let of: Vec<Uuid> = deferrals.iter().map(|d| d.ticket).collect();
+        let systems: Vec<&str> = deferrals.iter().map(|d| d.system.as_str()).collect();
+        let schemas: Vec<&str> = deferrals.iter().map(|d| d.schema.as_str()).collect();
+        let tables: Vec<&str> = deferrals.iter().map(|d| d.table.as_str()).collect();
+        let due: Vec<DateTime<Utc>> = deferrals.iter().map(|d| d.due_at).collect();
+        let bases: Vec<&str> = deferrals.iter().map(|d| d.basis.as_str()).collect();
+        let rows: Vec<i64> = deferrals.iter().map(|d| d.rows).collect();
+        let sealed: Vec<&[u8]> = deferrals.iter().map(|d| d.sealed.as_slice()).collect();
+        self.run_tx("to_verifying", async |tx| {
+            hold(tx, token, tickets).await?;
+            tx.execute(
+                "/* erasured:to_verifying */ INSERT INTO erasured.deferral \
+                   (ticket_id, system, schema_name, table_name, due_at, basis, rows, sealed) \
+                 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::int8[], $8::bytea[]) \
+                     AS n (ticket_id) WHERE n.ticket_id = ANY ($9)",
+                &[&of, &systems, &schemas, &tables, &due, &bases, &rows, &sealed, &tickets],
+            )
+            .await?;
+            tx.execute(
+                "/* erasured:to_verifying */ UPDATE erasured.ticket SET state = 'verifying', verifying_since = now(), \
+                        attempt = 0, lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = ANY ($1)",
+                &[&tickets],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Parks a ticket for a person to look at. `problem` must be free of personal data.
+    pub async fn failed(&self, token: Uuid, ticket: Uuid, code: &str, problem: &str) -> Result<()> {
+        self.run_tx("failed", async |tx| {
+            hold(tx, token, &[ticket]).await?;
+            tx.execute(
+                "/* erasured:failed */ UPDATE erasured.ticket SET state = 'failed', problem_code = $2, problem = $3, \
+                        lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = $1",
+                &[&ticket, &code, &problem],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Puts tickets back for a later attempt under the same plan; steps that are done stay done.
+    pub async fn retry_later(&self, token: Uuid, tickets: &[Uuid], code: &str, cause: &str, at: DateTime<Utc>) -> Result<()> {
+        self.run_tx("retry_later", async |tx| {
+            hold(tx, token, tickets).await?;
+            tx.execute(
+                "/* erasured:retry_later */ UPDATE erasured.ticket SET state = 'scheduled', attempt = attempt + 1, \
+                        next_attempt_at = $4, problem_code = $2, problem = $3, \
+                        lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = ANY ($1)",
+                &[&tickets, &code, &cause, &at],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+pub(super) async fn steps_of(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<Vec<StepRow>> {
+    let rows = tx
+        .query(
+            "/* erasured:steps */ SELECT ticket_id, generation, system, ordinal, plan_id, state = 'done' AS done, counts, committed_at \
+               FROM erasured.step WHERE ticket_id = ANY ($1) ORDER BY ticket_id, generation, ordinal",
+            &[&tickets],
+        )
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|r| StepRow {
+            ticket: r.get("ticket_id"),
+            generation: r.get("generation"),
+            system: r.get("system"),
+            ordinal: r.get("ordinal"),
+            plan_id: r.get("plan_id"),
+            done: r.get("done"),
+            counts: r.get("counts"),
+            committed_at: r.get("committed_at"),
+        })
+        .collect())
+}

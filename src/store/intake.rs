@@ -1,0 +1,139 @@
+//! From a name to a person: tickets whose subject is not found yet.
+
+use super::tickets::IdentifierValue;
+use super::{Result, Store};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// A ticket whose person has still to be found.
+#[derive(Debug)]
+pub struct Unresolved {
+    /// The ticket.
+    pub id: Uuid,
+    /// Subject kind.
+    pub subject: String,
+    /// Scope.
+    pub scope: String,
+    /// When the person asked: where the clock starts.
+    pub requested_at: DateTime<Utc>,
+    /// Name and value.
+    pub identifiers: Vec<(String, IdentifierValue)>,
+}
+
+/// A ticket whose person is found.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The ticket.
+    pub id: Uuid,
+    /// Keyed hash of the root key, lower-case hex.
+    pub subject_hash: String,
+    /// Name and keyed hash of every identifier by which the person may be asked for later, given
+    /// by the desk or found in the root row.
+    pub identifier_hashes: Vec<(String, String)>,
+    /// Root key and residual identifiers, encrypted.
+    pub sealed: Vec<u8>,
+    /// By the SLA profile.
+    pub due_at: DateTime<Utc>,
+    /// Not before this, if later than the cooling-off time demands.
+    pub not_before: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Tickets to find a person for, oldest request first.
+    pub async fn unresolved(&self, limit: u32) -> Result<Vec<Unresolved>> {
+        self.run_tx("unresolved", async |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:unresolved */ SELECT t.id, t.subject, t.scope, t.requested_at, i.names, i.texts \
+                       FROM (SELECT id, subject, scope, requested_at FROM erasured.ticket \
+                              WHERE state IN ('received', 'verified', 'approved') \
+                                AND subject_hash IS NULL AND problem_code IS NULL \
+                              ORDER BY requested_at LIMIT $1) t, \
+                            LATERAL (SELECT coalesce(array_agg(x.name ORDER BY x.name), '{}') AS names, \
+                                            coalesce(array_agg(x.value ORDER BY x.name), '{}') AS texts \
+                                       FROM erasured.ticket_identifier x \
+                                      WHERE x.ticket_id = t.id AND x.value IS NOT NULL) i",
+                    &[&i64::from(limit)],
+                )
+                .await?;
+            Ok(rows
+                .iter()
+                .map(|r| {
+                    let values = r.get::<_, Vec<String>>("texts").into_iter().map(IdentifierValue::new);
+                    Unresolved {
+                        id: r.get("id"),
+                        subject: r.get("subject"),
+                        scope: r.get("scope"),
+                        requested_at: r.get("requested_at"),
+                        identifiers: r.get::<_, Vec<String>>("names").into_iter().zip(values).collect(),
+                    }
+                })
+                .collect())
+        })
+        .await
+    }
+
+    /// Records who was found. Tickets that another daemon has resolved meanwhile, or that were
+    /// rejected, are left as they are; returns how many were taken.
+    pub async fn resolve(&self, resolved: &[Resolved]) -> Result<u64> {
+        let ids: Vec<Uuid> = resolved.iter().map(|r| r.id).collect();
+        let subjects: Vec<&str> = resolved.iter().map(|r| r.subject_hash.as_str()).collect();
+        let sealed: Vec<&[u8]> = resolved.iter().map(|r| r.sealed.as_slice()).collect();
+        let due: Vec<DateTime<Utc>> = resolved.iter().map(|r| r.due_at).collect();
+        let not_before: Vec<Option<DateTime<Utc>>> = resolved.iter().map(|r| r.not_before).collect();
+        let hashes = || resolved.iter().flat_map(|r| r.identifier_hashes.iter().map(move |(n, h)| (r.id, n, h)));
+        let of: Vec<Uuid> = hashes().map(|h| h.0).collect();
+        let names: Vec<&str> = hashes().map(|h| h.1.as_str()).collect();
+        let values: Vec<&str> = hashes().map(|h| h.2.as_str()).collect();
+        self.run_tx("resolve", async |tx| {
+            let taken: Vec<Uuid> = tx
+                .query(
+                    "/* erasured:resolve */ WITH open AS MATERIALIZED ( \
+                       SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND subject_hash IS NULL \
+                          AND state IN ('received', 'verified', 'approved', 'on_hold') ORDER BY id FOR UPDATE) \
+                     UPDATE erasured.ticket t SET subject_hash = n.subject_hash, sealed = n.sealed, due_at = n.due_at, \
+                            not_before = greatest(t.not_before, n.not_before), \
+                            next_attempt_at = CASE WHEN t.state = 'approved' \
+                              THEN greatest(t.not_before, n.not_before) ELSE t.next_attempt_at END, \
+                            problem_code = NULL, problem = NULL \
+                       FROM open, unnest($1::uuid[], $2::text[], $3::bytea[], $4::timestamptz[], $5::timestamptz[]) \
+                            AS n (id, subject_hash, sealed, due_at, not_before) \
+                      WHERE t.id = open.id AND n.id = open.id RETURNING t.id",
+                    &[&ids, &subjects, &sealed, &due, &not_before],
+                )
+                .await?
+                .iter()
+                .map(|r| r.get(0))
+                .collect();
+            tx.execute(
+                "/* erasured:resolve */ INSERT INTO erasured.ticket_identifier (ticket_id, name, hash, given) \
+                 SELECT n.ticket_id, n.name, n.hash, false FROM unnest($1::uuid[], $2::text[], $3::text[]) \
+                        AS n (ticket_id, name, hash) WHERE n.ticket_id = ANY ($4) \
+                 ON CONFLICT (ticket_id, name) DO UPDATE SET hash = excluded.hash",
+                &[&of, &names, &values, &taken],
+            )
+            .await?;
+            Ok(taken.len() as u64)
+        })
+        .await
+    }
+
+    /// Nobody, or more than one, was found: the ticket stays where it is with this problem until
+    /// somebody retries or rejects it. `problem` must be free of personal data.
+    pub async fn unresolvable(&self, id: Uuid, code: &str, problem: &str) -> Result<()> {
+        self.run_tx("unresolvable", async |tx| {
+            tx.execute(
+                "/* erasured:unresolvable */ WITH stopped AS ( \
+                   UPDATE erasured.ticket SET problem_code = $2, problem = $3, attempt = attempt + 1 \
+                    WHERE id = $1 AND subject_hash IS NULL AND problem_code IS NULL \
+                      AND state IN ('received', 'verified', 'approved') RETURNING id) \
+                 INSERT INTO erasured.event (kind, ticket_id, body) \
+                 SELECT 'unresolvable', id, jsonb_build_object('code', $2::text) FROM stopped",
+                &[&id, &code, &problem],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+}

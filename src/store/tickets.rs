@@ -1,0 +1,404 @@
+//! The desk's side: filing, deciding, looking. Deciding goes through the SQL functions, so the
+//! command line can do nothing that a CRM could not.
+
+use super::{Result, Store, StoreError, Tx};
+use crate::policy::Level;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::fmt;
+use tokio_postgres::Row;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// What a person is named by: wiped when let go, never printed.
+#[derive(Clone)]
+pub struct IdentifierValue(Zeroizing<String>);
+
+impl IdentifierValue {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for as long as it is needed.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for IdentifierValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdentifierValue(…)")
+    }
+}
+
+/// A request as the desk files it.
+#[derive(Debug)]
+pub struct NewTicket<'a> {
+    /// The desk's own word for it; unique.
+    pub reference: &'a str,
+    /// Subject kind.
+    pub subject: &'a str,
+    /// Name and value of each identifier.
+    pub identifiers: &'a [(String, IdentifierValue)],
+    /// Scope of the policy.
+    pub scope: &'a str,
+    /// Legal ground, as a code.
+    pub ground: &'a str,
+    /// When the person asked; now, if not given.
+    pub requested_at: Option<DateTime<Utc>>,
+    /// Language of the notice, as a tag.
+    pub language: Option<&'a str>,
+}
+
+/// What the loaded policies offer, for [`Store::publish_scopes`].
+#[derive(Clone, Debug)]
+pub struct ScopeOffer {
+    /// Subject kind.
+    pub subject: String,
+    /// Scope.
+    pub scope: String,
+    /// SHA-256 of the policy file.
+    pub policy_sha256: String,
+    /// Identifiers by which people are found.
+    pub identifiers: Vec<String>,
+    /// Least level of verification.
+    pub at_least: Level,
+    /// Two people needed.
+    pub four_eyes: bool,
+    /// Wait between approval and erasure.
+    pub cooling_off: chrono::Duration,
+    /// SLA profile.
+    pub sla: String,
+}
+
+/// Which tickets to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only of this subject kind.
+    pub subject: Option<String>,
+    /// Only those open past their due date.
+    pub overdue: bool,
+    /// At most this many, newest first; 0 for 1,000.
+    pub limit: u32,
+}
+
+/// A ticket as the desk may see it; times as in `docs/operations.md`.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // One field for each column of erasured.ticket_status, which says it.
+pub struct TicketView {
+    pub id: Uuid,
+    pub reference: String,
+    pub subject: String,
+    pub scope: String,
+    pub ground: String,
+    pub language: Option<String>,
+    pub state: String,
+    pub problem_code: Option<String>,
+    pub problem: Option<String>,
+    pub requested_at: DateTime<Utc>,
+    pub due_at: Option<DateTime<Utc>>,
+    pub not_before: Option<DateTime<Utc>>,
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub sla_met: Option<bool>,
+    pub attempt: i32,
+    pub generation: i32,
+    pub plan_id: Option<String>,
+    pub subject_hash: Option<String>,
+    pub identified_by: Vec<String>,
+    pub verified_by_method: Option<String>,
+    pub verified_level: Option<String>,
+    pub verified_by: Option<String>,
+    pub verified_at: Option<DateTime<Utc>>,
+    pub approved_by: Option<String>,
+    pub approved_at: Option<DateTime<Utc>>,
+    pub findings: i64,
+    pub deferred_until: Option<DateTime<Utc>>,
+    pub certificate_id: Option<Uuid>,
+}
+
+/// A ticket with what hangs off it.
+#[derive(Clone, Debug, Serialize)]
+pub struct TicketDetail {
+    /// The ticket.
+    #[serde(flatten)]
+    pub ticket: TicketView,
+    /// Its work on each system, all generations.
+    pub steps: Vec<super::executing::StepRow>,
+    /// What is left of the person, open ones first.
+    pub open_findings: Vec<FindingView>,
+    /// What is put off.
+    pub deferrals: Vec<super::deferrals::DeferralView>,
+}
+
+/// Where something is left: never what.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // As in erasured.finding.
+pub struct FindingView {
+    pub system: String,
+    pub schema: String,
+    pub table: String,
+    pub column: String,
+    pub identifier: String,
+    pub row_key: Option<String>,
+    pub rows: i64,
+    pub found_at: DateTime<Utc>,
+    pub resolved_at: Option<DateTime<Utc>>,
+}
+
+/// What a person decided, for the certificate: roles, not names.
+#[derive(Clone, Debug, Serialize)]
+pub struct DecisionRow {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// `verify`, `approve`, `reject`, `hold`, `release` or `retry`.
+    pub kind: String,
+    /// How identity was verified.
+    pub method: Option<String>,
+    /// How far, as a policy writes it.
+    pub level: Option<String>,
+    /// In what capacity.
+    pub by_role: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+impl Store {
+    /// Files a request; the same reference with the same content gives the same ticket. `actor`
+    /// counts only for logins that are trusted to name one.
+    pub async fn submit(&self, new: &NewTicket<'_>, actor: Option<&str>) -> Result<Uuid> {
+        // The server's own error for a NUL would repeat the value.
+        if new.identifiers.iter().any(|(name, value)| name.contains('\0') || value.expose().contains('\0')) {
+            return Err(StoreError::Nul("an identifier"));
+        }
+        let words = [new.reference, new.subject, new.scope, new.ground, new.language.unwrap_or_default()];
+        if words.iter().any(|w| w.contains('\0')) {
+            return Err(StoreError::Nul("the ticket"));
+        }
+        let identifiers: serde_json::Value = new
+            .identifiers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().into()))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        self.run_tx("submit", async |tx| {
+            act_as(tx, actor).await?;
+            let row = tx
+                .query_one(
+                    "/* erasured:submit */ SELECT erasured.submit_ticket($1, $2, $3, $4, $5, coalesce($6, now()), $7)",
+                    &[&new.reference, &new.subject, &identifiers, &new.scope, &new.ground, &new.requested_at, &new.language],
+                )
+                .await?;
+            Ok(row.get(0))
+        })
+        .await
+    }
+
+    /// Records how identity was verified; returns the state.
+    pub async fn verify(&self, ticket: Uuid, method: &str, level: &str, actor: Option<&str>) -> Result<String> {
+        self.run_tx("verify", async |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:verify */ SELECT erasured.verify_ticket($1, $2, $3)";
+            Ok(tx.query_one(sql, &[&ticket, &method, &level]).await?.get(0))
+        })
+        .await
+    }
+
+    /// Approves; returns the state.
+    pub async fn approve(&self, ticket: Uuid, actor: Option<&str>) -> Result<String> {
+        self.run_tx("approve", async |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:approve */ SELECT erasured.approve_ticket($1)";
+            Ok(tx.query_one(sql, &[&ticket]).await?.get(0))
+        })
+        .await
+    }
+
+    /// Rejects, with a reason's code; returns the state.
+    pub async fn reject(&self, ticket: Uuid, reason: &str, actor: Option<&str>) -> Result<String> {
+        self.run_tx("reject", async |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:reject */ SELECT erasured.reject_ticket($1, $2)";
+            Ok(tx.query_one(sql, &[&ticket, &reason]).await?.get(0))
+        })
+        .await
+    }
+
+    /// Lets a failed, unfindable or waiting ticket try again; returns the state.
+    pub async fn retry(&self, ticket: Uuid, actor: Option<&str>) -> Result<String> {
+        self.run_tx("retry", async |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:retry */ SELECT erasured.retry_ticket($1)";
+            Ok(tx.query_one(sql, &[&ticket]).await?.get(0))
+        })
+        .await
+    }
+
+    /// Tells the control schema what the loaded policies offer; what is not among them is offered
+    /// no more.
+    pub async fn publish_scopes(&self, offers: &[ScopeOffer]) -> Result<()> {
+        self.run_tx("publish_scopes", async |tx| {
+            let names: Vec<String> = offers.iter().map(|o| format!("{}\u{1}{}", o.subject, o.scope)).collect();
+            tx.execute(
+                "/* erasured:publish_scopes */ DELETE FROM erasured.scope WHERE subject || E'\\x01' || scope <> ALL ($1)",
+                &[&names],
+            )
+            .await?;
+            for o in offers {
+                tx.execute(
+                    "/* erasured:publish_scopes */ INSERT INTO erasured.scope AS s \
+                       (subject, scope, policy_sha256, identifiers, at_least, four_eyes, cooling_off, sla) \
+                     VALUES ($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8) \
+                     ON CONFLICT (subject, scope) DO UPDATE SET policy_sha256 = excluded.policy_sha256, \
+                       identifiers = excluded.identifiers, at_least = excluded.at_least, four_eyes = excluded.four_eyes, \
+                       cooling_off = excluded.cooling_off, sla = excluded.sla, published_at = now() \
+                     WHERE (s.policy_sha256, s.identifiers, s.at_least, s.four_eyes, s.cooling_off, s.sla) IS DISTINCT FROM \
+                       (excluded.policy_sha256, excluded.identifiers, excluded.at_least, excluded.four_eyes, excluded.cooling_off, excluded.sla)",
+                    &[&o.subject, &o.scope, &o.policy_sha256, &o.identifiers, &(o.at_least as i16), &o.four_eyes,
+                      &(o.cooling_off.num_seconds() as f64), &o.sla],
+                )
+                .await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tickets, newest first.
+    pub async fn list(&self, filter: &ListFilter) -> Result<Vec<TicketView>> {
+        let limit = if filter.limit == 0 { 1_000 } else { i64::from(filter.limit) };
+        self.run_tx("list", async |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:list */ SELECT * FROM erasured.ticket_status \
+                      WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR subject = $2) \
+                        AND (NOT $3 OR (due_at < now() AND state NOT IN ('completed', 'deferred', 'rejected'))) \
+                      ORDER BY requested_at DESC, id LIMIT $4",
+                    &[&filter.state, &filter.subject, &filter.overdue, &limit],
+                )
+                .await?;
+            Ok(rows.iter().map(view).collect())
+        })
+        .await
+    }
+
+    /// One ticket by id or reference.
+    pub async fn show(&self, id_or_reference: &str) -> Result<TicketDetail> {
+        if id_or_reference.contains('\0') {
+            return Err(StoreError::Nul("the reference"));
+        }
+        let id: Option<Uuid> = id_or_reference.parse().ok();
+        self.run_tx("show", async |tx| {
+            let ticket = tx
+                .query_opt(
+                    "/* erasured:show */ SELECT * FROM erasured.ticket_status WHERE id = $1 OR reference = $2 \
+                      ORDER BY id = $1 DESC LIMIT 1",
+                    &[&id, &id_or_reference],
+                )
+                .await?
+                .as_ref()
+                .map(view)
+                .ok_or(StoreError::NotFound("such ticket"))?;
+            let findings = tx
+                .query(
+                    "/* erasured:show */ SELECT * FROM erasured.finding WHERE ticket_id = $1 \
+                      ORDER BY resolved_at NULLS FIRST, id LIMIT 1000",
+                    &[&ticket.id],
+                )
+                .await?;
+            Ok(TicketDetail {
+                steps: super::executing::steps_of(tx, &[ticket.id]).await?,
+                deferrals: super::deferrals::deferrals_of(tx, &[ticket.id]).await?,
+                open_findings: findings.iter().map(finding).collect(),
+                ticket,
+            })
+        })
+        .await
+    }
+
+    /// What people decided about these tickets, oldest first.
+    pub async fn decisions(&self, tickets: &[Uuid]) -> Result<Vec<DecisionRow>> {
+        self.run_tx("decisions", async |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:decisions */ SELECT ticket_id, kind, method, \
+                       (ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'])[level + 1] AS level, by_role, at \
+                       FROM erasured.decision WHERE ticket_id = ANY ($1) ORDER BY id",
+                    &[&tickets],
+                )
+                .await?;
+            Ok(rows
+                .iter()
+                .map(|r| DecisionRow {
+                    ticket: r.get("ticket_id"),
+                    kind: r.get("kind"),
+                    method: r.get("method"),
+                    level: r.get("level"),
+                    by_role: r.get("by_role"),
+                    at: r.get("at"),
+                })
+                .collect())
+        })
+        .await
+    }
+}
+
+async fn act_as(tx: &Tx<'_>, actor: Option<&str>) -> Result<()> {
+    if let Some(actor) = actor {
+        tx.execute("/* erasured:act_as */ SELECT set_config('erasured.actor', $1, true)", &[&actor]).await?;
+    }
+    Ok(())
+}
+
+fn finding(r: &Row) -> FindingView {
+    FindingView {
+        system: r.get("system"),
+        schema: r.get("schema_name"),
+        table: r.get("table_name"),
+        column: r.get("column_name"),
+        identifier: r.get("identifier"),
+        row_key: r.get("row_key"),
+        rows: r.get("rows"),
+        found_at: r.get("found_at"),
+        resolved_at: r.get("resolved_at"),
+    }
+}
+
+fn view(r: &Row) -> TicketView {
+    TicketView {
+        id: r.get("id"),
+        reference: r.get("reference"),
+        subject: r.get("subject"),
+        scope: r.get("scope"),
+        ground: r.get("ground"),
+        language: r.get("language"),
+        state: r.get("state"),
+        problem_code: r.get("problem_code"),
+        problem: r.get("problem"),
+        requested_at: r.get("requested_at"),
+        due_at: r.get("due_at"),
+        not_before: r.get("not_before"),
+        next_attempt_at: r.get("next_attempt_at"),
+        started_at: r.get("started_at"),
+        finished_at: r.get("finished_at"),
+        sla_met: r.get("sla_met"),
+        attempt: r.get("attempt"),
+        generation: r.get("generation"),
+        plan_id: r.get("plan_id"),
+        subject_hash: r.get("subject_hash"),
+        identified_by: r.get::<_, Option<Vec<String>>>("identified_by").unwrap_or_default(),
+        verified_by_method: r.get("verified_by_method"),
+        verified_level: r.get("verified_level"),
+        verified_by: r.get("verified_by"),
+        verified_at: r.get("verified_at"),
+        approved_by: r.get("approved_by"),
+        approved_at: r.get("approved_at"),
+        findings: r.get("findings"),
+        deferred_until: r.get("deferred_until"),
+        certificate_id: r.get("certificate_id"),
+    }
+}
