@@ -1,0 +1,421 @@
+-- The control schema: what was asked, who stands behind it, how far it is, and the proof.
+--
+-- Everything is named with its schema; functions that others call run with their owner's rights
+-- and a fixed search_path, so a hostile schema on the caller's path changes nothing. Nobody but
+-- the owner has any right until sql/roles/control.sql grants it.
+--
+-- Errors of our own carry SQLSTATE class ER:
+--   ER001 no such ticket                       ER006 an argument is not acceptable
+--   ER002 the ticket's state does not allow it ER007 identity is not verified far enough
+--   ER003 reference already used for another   ER008 four eyes: verifier and approver are one
+--   ER004 no policy for this subject or scope  ER009 history is append-only
+--   ER005 identifiers are not acceptable       ER010 a daemon is at work on the ticket
+-- None of their texts repeats an identifier's value.
+
+-- ---------------------------------------------------------------- small vocabulary
+
+CREATE FUNCTION erasured.level_rank(level text) RETURNS smallint
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT (pg_catalog.array_position(
+        ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], level) - 1)::smallint $$;
+COMMENT ON FUNCTION erasured.level_rank IS 'How far an identity is verified, 0 (none) to 4 (high); NULL for an unknown word.';
+
+CREATE FUNCTION erasured.level_name(rank smallint) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT (ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'])[rank + 1] $$;
+COMMENT ON FUNCTION erasured.level_name IS 'The word for a rank of erasured.level_rank.';
+
+-- ---------------------------------------------------------------- tables
+
+CREATE TABLE erasured.scope (
+    subject       text        NOT NULL,
+    scope         text        NOT NULL,
+    policy_sha256 text        NOT NULL,
+    identifiers   text[]      NOT NULL,
+    at_least      smallint    NOT NULL CHECK (at_least BETWEEN 0 AND 4),
+    four_eyes     boolean     NOT NULL,
+    cooling_off   interval    NOT NULL CHECK (cooling_off >= interval '0'),
+    sla           text        NOT NULL,
+    published_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (subject, scope)
+);
+COMMENT ON TABLE erasured.scope IS 'What may be asked for and what it takes: published by the daemon from the policies it has loaded.';
+COMMENT ON COLUMN erasured.scope.identifiers IS 'Names by which a ticket may find the subject.';
+
+CREATE TABLE erasured.plan (
+    id            text        PRIMARY KEY CHECK (id ~ '^[0-9a-f]{64}$'),
+    policy_file   text        NOT NULL,
+    policy_sha256 text        NOT NULL,
+    subject       text        NOT NULL,
+    scope         text        NOT NULL,
+    body          json        NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now()
+);
+-- json, not jsonb: the text is kept as it was hashed.
+COMMENT ON TABLE erasured.plan IS 'Plans as they ran, named by the SHA-256 of their body; one serves many tickets and holds no personal data.';
+
+CREATE TABLE erasured.ticket (
+    id              uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    reference       text        NOT NULL UNIQUE,
+    subject         text        NOT NULL,
+    scope           text        NOT NULL,
+    ground          text        NOT NULL,
+    language        text,
+    requested_at    timestamptz NOT NULL,
+    received_at     timestamptz NOT NULL DEFAULT now(),
+    due_at          timestamptz,
+    not_before      timestamptz,
+    state           text        NOT NULL DEFAULT 'received' CHECK (state IN
+        ('received', 'verified', 'approved', 'scheduled', 'executing', 'verifying',
+         'completed', 'deferred', 'failed', 'on_hold', 'rejected')),
+    held_from       text,
+    problem_code    text,
+    problem         text,
+    attempt         integer     NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz,
+    lease_token     uuid,
+    lease_until     timestamptz,
+    lease_holder    text,
+    sealed          bytea,
+    subject_hash    text        CHECK (subject_hash ~ '^[0-9a-f]{64}$'),
+    plan_id         text        REFERENCES erasured.plan (id),
+    generation      integer     NOT NULL DEFAULT 1,
+    started_at      timestamptz,
+    verifying_since timestamptz,
+    finished_at     timestamptz,
+    sla_met         boolean,
+    CHECK ((lease_token IS NULL) = (lease_until IS NULL)),
+    CHECK (state NOT IN ('scheduled', 'executing', 'verifying', 'completed', 'deferred')
+           OR (subject_hash IS NOT NULL AND due_at IS NOT NULL)),
+    CHECK (state NOT IN ('completed', 'deferred', 'rejected')
+           OR (sealed IS NULL AND lease_token IS NULL AND finished_at IS NOT NULL))
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+COMMENT ON TABLE erasured.ticket IS 'One erasure request.';
+COMMENT ON COLUMN erasured.ticket.reference IS 'The desk''s own word for the request; it stays, so it must not name the person.';
+COMMENT ON COLUMN erasured.ticket.problem IS 'Why it does not go on; free of personal data.';
+COMMENT ON COLUMN erasured.ticket.next_attempt_at IS 'Not leased before; NULL means now. Cooling off and back-off both wait here.';
+COMMENT ON COLUMN erasured.ticket.sealed IS 'Root key and residual identifiers, encrypted by the daemon; NULL once closed.';
+COMMENT ON COLUMN erasured.ticket.generation IS 'Grows when a person retries a failed ticket: a new plan, new steps.';
+
+-- The queue: only what can be leased now is in these two, so that waiting tickets cost nothing.
+CREATE INDEX ticket_ready ON erasured.ticket (due_at, id)
+    WHERE state = 'scheduled' AND next_attempt_at IS NULL AND lease_token IS NULL;
+CREATE INDEX ticket_ready_alike ON erasured.ticket (subject, scope, (coalesce(plan_id, '')), due_at)
+    WHERE state = 'scheduled' AND next_attempt_at IS NULL AND lease_token IS NULL;
+-- What becomes leasable by the clock.
+CREATE INDEX ticket_wakes ON erasured.ticket (next_attempt_at)
+    WHERE state IN ('approved', 'scheduled') AND next_attempt_at IS NOT NULL AND subject_hash IS NOT NULL;
+CREATE INDEX ticket_lease ON erasured.ticket (lease_until) WHERE lease_token IS NOT NULL;
+CREATE INDEX ticket_token ON erasured.ticket (lease_token) WHERE lease_token IS NOT NULL;
+CREATE INDEX ticket_unresolved ON erasured.ticket (requested_at)
+    WHERE state IN ('received', 'verified', 'approved') AND subject_hash IS NULL AND problem_code IS NULL;
+CREATE INDEX ticket_verifying ON erasured.ticket (subject, verifying_since) WHERE state = 'verifying';
+CREATE INDEX ticket_open_due ON erasured.ticket (due_at)
+    WHERE state NOT IN ('completed', 'deferred', 'rejected');
+CREATE INDEX ticket_subject_hash ON erasured.ticket (subject_hash) WHERE subject_hash IS NOT NULL;
+CREATE INDEX ticket_requested ON erasured.ticket (requested_at);
+
+CREATE TABLE erasured.ticket_identifier (
+    ticket_id uuid NOT NULL REFERENCES erasured.ticket (id),
+    name      text NOT NULL,
+    value     text CHECK (length(value) BETWEEN 1 AND 1000),
+    hash      text CHECK (hash ~ '^[0-9a-f]{64}$'),
+    given     boolean NOT NULL DEFAULT true,
+    PRIMARY KEY (ticket_id, name)
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+COMMENT ON TABLE erasured.ticket_identifier IS 'By what the desk named the person: the value until the ticket is closed, then its keyed hash alone.';
+COMMENT ON COLUMN erasured.ticket_identifier.given IS 'Named by the desk; false for those that the daemon found with the person, which are only ever hashes.';
+CREATE INDEX ticket_identifier_hash ON erasured.ticket_identifier (hash) WHERE hash IS NOT NULL;
+
+CREATE TABLE erasured.decision (
+    id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ticket_id uuid        NOT NULL REFERENCES erasured.ticket (id),
+    kind      text        NOT NULL CHECK (kind IN ('verify', 'approve', 'reject', 'hold', 'release', 'retry')),
+    method    text,
+    level     smallint    CHECK (level BETWEEN 0 AND 4),
+    reason    text,
+    by_name   text        NOT NULL,
+    by_role   text        NOT NULL,
+    at        timestamptz NOT NULL DEFAULT now(),
+    CHECK (kind <> 'verify' OR (method IS NOT NULL AND level IS NOT NULL))
+);
+COMMENT ON TABLE erasured.decision IS 'What people decided about a ticket, and who. Only the functions below write it; the daemon may not.';
+CREATE INDEX decision_ticket ON erasured.decision (ticket_id, kind);
+
+CREATE TABLE erasured.step (
+    ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),
+    generation   integer     NOT NULL,
+    system       text        NOT NULL,
+    ordinal      integer     NOT NULL,
+    plan_id      text        NOT NULL REFERENCES erasured.plan (id),
+    state        text        NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'done')),
+    counts       jsonb,
+    committed_at timestamptz,
+    PRIMARY KEY (ticket_id, generation, system),
+    CHECK ((state = 'done') = (committed_at IS NOT NULL AND counts IS NOT NULL))
+);
+COMMENT ON TABLE erasured.step IS 'One ticket''s work on one system: planned before the first write, done when its own transaction is known to have committed.';
+
+CREATE TABLE erasured.deferral (
+    id           uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),
+    system       text        NOT NULL,
+    schema_name  text        NOT NULL,
+    table_name   text        NOT NULL,
+    due_at       timestamptz NOT NULL,
+    basis        text        NOT NULL,
+    rows         bigint      NOT NULL CHECK (rows > 0),
+    sealed       bytea,
+    state        text        NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done')),
+    done_at      timestamptz,
+    lease_token  uuid,
+    lease_until  timestamptz,
+    CHECK (state <> 'done' OR (sealed IS NULL AND done_at IS NOT NULL))
+);
+COMMENT ON TABLE erasured.deferral IS 'What the law keeps until a date; sealed holds the rows'' keys, encrypted by the daemon.';
+CREATE INDEX deferral_due ON erasured.deferral (due_at) WHERE state = 'waiting';
+CREATE INDEX deferral_ticket ON erasured.deferral (ticket_id);
+
+CREATE TABLE erasured.sweep (
+    id          uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    subject     text        NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz,
+    lease_token uuid        NOT NULL,
+    lease_until timestamptz NOT NULL,
+    holder      text        NOT NULL
+);
+COMMENT ON TABLE erasured.sweep IS 'One search for residuals on behalf of a fixed set of tickets.';
+CREATE UNIQUE INDEX sweep_open ON erasured.sweep (subject) WHERE finished_at IS NULL;
+
+CREATE TABLE erasured.sweep_ticket (
+    sweep_id  uuid NOT NULL REFERENCES erasured.sweep (id),
+    ticket_id uuid NOT NULL REFERENCES erasured.ticket (id),
+    PRIMARY KEY (sweep_id, ticket_id)
+);
+CREATE INDEX sweep_ticket_ticket ON erasured.sweep_ticket (ticket_id);
+
+CREATE TABLE erasured.sweep_progress (
+    sweep_id    uuid        NOT NULL REFERENCES erasured.sweep (id),
+    system      text        NOT NULL,
+    schema_name text        NOT NULL,
+    table_name  text        NOT NULL,
+    started_at  timestamptz NOT NULL,
+    finished_at timestamptz NOT NULL,
+    rows        bigint      NOT NULL,
+    bytes       bigint      NOT NULL,
+    PRIMARY KEY (sweep_id, system, schema_name, table_name)
+);
+COMMENT ON TABLE erasured.sweep_progress IS 'Tables a sweep has read to the end: where a sweep that was cut off goes on.';
+
+CREATE TABLE erasured.finding (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ticket_id   uuid        NOT NULL REFERENCES erasured.ticket (id),
+    sweep_id    uuid        REFERENCES erasured.sweep (id),
+    generation  integer     NOT NULL,
+    system      text        NOT NULL,
+    schema_name text        NOT NULL,
+    table_name  text        NOT NULL,
+    column_name text        NOT NULL,
+    identifier  text        NOT NULL,
+    row_key     text,
+    rows        bigint      NOT NULL CHECK (rows > 0),
+    found_at    timestamptz NOT NULL DEFAULT now(),
+    resolved_at timestamptz
+);
+COMMENT ON TABLE erasured.finding IS 'Where something of the person is left: the place, never the value. row_key goes when the ticket is closed.';
+CREATE INDEX finding_ticket ON erasured.finding (ticket_id);
+
+CREATE TABLE erasured.event (
+    id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at        timestamptz NOT NULL DEFAULT now(),
+    kind      text        NOT NULL,
+    ticket_id uuid,
+    body      jsonb       NOT NULL DEFAULT '{}'
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+COMMENT ON TABLE erasured.event IS 'Outbox of the ledger: written with the change itself, moved into the chain in batches.';
+
+CREATE TABLE erasured.ledger (
+    seq   bigint      PRIMARY KEY CHECK (seq > 0),
+    at    timestamptz NOT NULL,
+    entry text        NOT NULL,
+    prev  bytea       NOT NULL CHECK (length(prev) = 32),
+    hash  bytea       NOT NULL CHECK (length(hash) = 32),
+    CHECK (hash = sha256('\x00'::bytea || prev || convert_to(entry, 'UTF8')))
+);
+COMMENT ON TABLE erasured.ledger IS 'Every event in one hash chain; append-only. The first prev is 32 zero bytes.';
+
+CREATE TABLE erasured.certificate (
+    id           uuid        PRIMARY KEY,
+    ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),
+    kind         text        NOT NULL DEFAULT 'erasure' CHECK (kind IN ('erasure', 'supplement')),
+    deferral_id  uuid        REFERENCES erasured.deferral (id),
+    issued_at    timestamptz NOT NULL DEFAULT now(),
+    kid          text        NOT NULL,
+    subject_hash text        NOT NULL,
+    jws          text        NOT NULL,
+    CHECK ((kind = 'supplement') = (deferral_id IS NOT NULL))
+);
+COMMENT ON TABLE erasured.certificate IS 'Signed proofs; append-only, one for each ticket and one more for each deferral that ended.';
+CREATE UNIQUE INDEX certificate_one_each ON erasured.certificate (ticket_id) WHERE kind = 'erasure';
+CREATE UNIQUE INDEX certificate_one_supplement ON erasured.certificate (deferral_id) WHERE kind = 'supplement';
+CREATE INDEX certificate_subject ON erasured.certificate (subject_hash);
+CREATE INDEX certificate_issued ON erasured.certificate (issued_at);
+
+CREATE TABLE erasured.daemon (
+    id         uuid        PRIMARY KEY,
+    host       text        NOT NULL,
+    version    text        NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    seen_at    timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE erasured.daemon IS 'Who is or was at work.';
+
+-- ---------------------------------------------------------------- who is asking
+
+-- The person is the login. Only a login that is a member of erasured_trusted (a CRM's service
+-- account, which has authenticated its own user) may name another by SET LOCAL erasured.actor;
+-- everybody else's setting is ignored. A superuser is a member of every role.
+CREATE FUNCTION erasured.actor() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN named <> '' AND EXISTS (
+                    SELECT FROM pg_catalog.pg_roles r
+                     WHERE r.rolname = 'erasured_trusted'
+                       AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER'))
+                THEN pg_catalog.left(named, 200)
+                ELSE session_user::text END
+      FROM (SELECT pg_catalog.btrim(coalesce(pg_catalog.current_setting('erasured.actor', true), ''))) AS n (named)
+$$;
+COMMENT ON FUNCTION erasured.actor IS 'Who acts: the login, or whom a trusted login names in erasured.actor.';
+
+-- In what capacity: what a certificate says instead of a name.
+CREATE FUNCTION erasured.actor_role(wanted text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles r
+                              WHERE r.rolname = wanted
+                                AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER'))
+                THEN wanted ELSE 'owner' END
+$$;
+COMMENT ON FUNCTION erasured.actor_role IS 'The group role the login acts in, or "owner" for one that needs none.';
+
+-- ---------------------------------------------------------------- rules that hold for everybody
+
+-- Only these moves exist, whoever makes them, and the two that need a person need that person's
+-- decision on record: the daemon may change states but cannot write decisions.
+CREATE FUNCTION erasured.guard_move() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    IF NOT (CASE OLD.state
+        WHEN 'received'  THEN NEW.state IN ('verified', 'rejected', 'on_hold')
+        WHEN 'verified'  THEN NEW.state IN ('approved', 'rejected', 'on_hold')
+        WHEN 'approved'  THEN NEW.state IN ('scheduled', 'rejected', 'on_hold')
+        WHEN 'scheduled' THEN NEW.state IN ('executing', 'rejected', 'on_hold', 'failed')
+        WHEN 'executing' THEN NEW.state IN ('verifying', 'scheduled', 'failed')
+        WHEN 'verifying' THEN NEW.state IN ('completed', 'deferred', 'failed')
+        WHEN 'deferred'  THEN NEW.state = 'completed'
+        WHEN 'failed'    THEN NEW.state IN ('scheduled', 'rejected')
+        WHEN 'on_hold'   THEN NEW.state = OLD.held_from OR NEW.state = 'rejected'
+        ELSE false END)
+    THEN
+        RAISE EXCEPTION 'a ticket does not go from % to %', OLD.state, NEW.state
+            USING ERRCODE = 'ER002', HINT = 'docs/operations.md shows the way of a ticket.';
+    END IF;
+    IF OLD.state <> 'on_hold' AND (
+        (NEW.state = 'verified' AND NOT EXISTS (
+            SELECT FROM erasured.decision d WHERE d.ticket_id = NEW.id AND d.kind = 'verify'))
+     OR (NEW.state = 'approved' AND NOT EXISTS (
+            SELECT FROM erasured.decision d WHERE d.ticket_id = NEW.id AND d.kind = 'approve')))
+    THEN
+        RAISE EXCEPTION 'nobody''s decision stands behind the move to %', NEW.state
+            USING ERRCODE = 'ER002', HINT = 'Use erasured.verify_ticket and erasured.approve_ticket.';
+    END IF;
+    IF NEW.state = 'verifying' AND NOT coalesce(
+        (SELECT bool_and(s.state = 'done') FROM erasured.step s
+          WHERE s.ticket_id = NEW.id AND s.generation = NEW.generation), false)
+    THEN
+        RAISE EXCEPTION 'not every planned step of ticket % has committed', NEW.id USING ERRCODE = 'ER002';
+    END IF;
+    IF OLD.state = 'verifying' AND NEW.state IN ('completed', 'deferred') AND (
+        NOT EXISTS (SELECT FROM erasured.certificate c WHERE c.ticket_id = NEW.id AND c.kind = 'erasure')
+     OR EXISTS (SELECT FROM erasured.finding f WHERE f.ticket_id = NEW.id AND f.resolved_at IS NULL)
+     OR EXISTS (SELECT FROM erasured.ticket_identifier i WHERE i.ticket_id = NEW.id AND i.value IS NOT NULL))
+    THEN
+        RAISE EXCEPTION 'ticket % has a finding, a value or no certificate: it does not close', NEW.id
+            USING ERRCODE = 'ER002';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER guard_move BEFORE UPDATE ON erasured.ticket
+    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION erasured.guard_move();
+
+-- Every change of state is one event, in the same transaction, without anybody thinking of it.
+CREATE FUNCTION erasured.record_move() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    SELECT n.state, n.id, jsonb_strip_nulls(jsonb_build_object(
+               'from', o.state, 'by', erasured.actor(), 'generation', n.generation,
+               'attempt', n.attempt, 'plan', n.plan_id,
+               'code', CASE WHEN n.state IN ('failed', 'scheduled') THEN n.problem_code END))
+      FROM moved_to n JOIN moved_from o ON o.id = n.id
+     WHERE n.state IS DISTINCT FROM o.state
+     ORDER BY n.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER record_move AFTER UPDATE ON erasured.ticket
+    REFERENCING OLD TABLE AS moved_from NEW TABLE AS moved_to
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.record_move();
+
+CREATE FUNCTION erasured.record_arrival() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    SELECT n.state, n.id, jsonb_build_object('by', erasured.actor(), 'subject', n.subject, 'scope', n.scope)
+      FROM arrived n ORDER BY n.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER record_arrival AFTER INSERT ON erasured.ticket
+    REFERENCING NEW TABLE AS arrived
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.record_arrival();
+
+CREATE FUNCTION erasured.refuse_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'erasured.% is append-only: % refused', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'ER009', HINT = 'History is not rewritten; see docs/audit.md.';
+END $$;
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.certificate
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.decision
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
+-- Also for sessions that run with session_replication_role = replica, where others are silent.
+ALTER TABLE erasured.ledger ENABLE ALWAYS TRIGGER append_only;
+ALTER TABLE erasured.certificate ENABLE ALWAYS TRIGGER append_only;
+ALTER TABLE erasured.decision ENABLE ALWAYS TRIGGER append_only;
+
+-- The chain has no gap and no fork, whoever appends. The hash itself is a CHECK of the table.
+CREATE FUNCTION erasured.guard_chain() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM appended n LEFT JOIN erasured.ledger p ON p.seq = n.seq - 1
+         WHERE CASE WHEN n.seq = 1 THEN n.prev <> decode(repeat('00', 32), 'hex')
+                    ELSE p.hash IS DISTINCT FROM n.prev END)
+    THEN
+        RAISE EXCEPTION 'the entry does not continue the ledger'
+            USING ERRCODE = 'ER009', HINT = 'Another writer was first, or history was changed: run erasured ledger verify.';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER guard_chain AFTER INSERT ON erasured.ledger
+    REFERENCING NEW TABLE AS appended
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.guard_chain();

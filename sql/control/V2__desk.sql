@@ -1,0 +1,337 @@
+-- What the privacy desk, an approver or a CRM calls, with plain SQL in its own transaction.
+-- Each writes its event in that transaction and wakes the daemons by
+-- NOTIFY erasured_ticket, '<ticket id>' when it commits.
+
+CREATE FUNCTION erasured.lock_ticket(ticket uuid) RETURNS erasured.ticket
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+DECLARE
+    found_ticket erasured.ticket;
+BEGIN
+    SELECT * INTO found_ticket FROM erasured.ticket t WHERE t.id = ticket FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no ticket %', ticket
+            USING ERRCODE = 'ER001', HINT = 'erasured.ticket_status lists tickets by reference.';
+    END IF;
+    RETURN found_ticket;
+END $$;
+
+CREATE FUNCTION erasured.require_code(what text, given text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Codes, not prose: these words go into the ledger, from which nothing can be removed.
+    IF given IS NULL OR given !~ '^[a-z][a-z0-9_-]{0,59}$' THEN
+        RAISE EXCEPTION 'the % is a code of lower-case letters, digits, - and _, at most 60', what
+            USING ERRCODE = 'ER006', HINT = 'Such as callback, gdpr-17-1-b or appi-unverified.';
+    END IF;
+END $$;
+
+CREATE FUNCTION erasured.submit_ticket(
+    reference    text,
+    subject      text,
+    identifiers  jsonb,
+    scope        text,
+    ground       text,
+    requested_at timestamptz DEFAULT now(),
+    language     text DEFAULT NULL
+) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    asked    erasured.scope;
+    new_id   uuid;
+    before   erasured.ticket;
+    alike    boolean;
+    wrong    text;
+BEGIN
+    IF submit_ticket.reference IS NULL OR length(submit_ticket.reference) NOT BETWEEN 1 AND 200
+       OR submit_ticket.reference ~ '[[:cntrl:]]' THEN
+        RAISE EXCEPTION 'the reference must have 1 to 200 printable characters' USING ERRCODE = 'ER006';
+    END IF;
+    PERFORM erasured.require_code('ground', submit_ticket.ground);
+    IF submit_ticket.language IS NOT NULL AND submit_ticket.language !~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$' THEN
+        RAISE EXCEPTION 'the language is a tag such as ja or en-GB' USING ERRCODE = 'ER006';
+    END IF;
+    IF submit_ticket.requested_at IS NULL OR NOT isfinite(submit_ticket.requested_at)
+       OR submit_ticket.requested_at > now() + interval '5 minutes' THEN
+        RAISE EXCEPTION 'the time of the request lies in the future or is missing' USING ERRCODE = 'ER006',
+            HINT = 'Give the time at which the person asked; leave it out for now.';
+    END IF;
+
+    SELECT * INTO asked FROM erasured.scope s
+     WHERE s.subject = submit_ticket.subject AND s.scope = submit_ticket.scope;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no policy offers this subject and scope' USING ERRCODE = 'ER004',
+            HINT = coalesce('Offered: ' || (SELECT left(string_agg(s.subject || '/' || s.scope, ', ' ORDER BY s.subject, s.scope), 400)
+                                              FROM erasured.scope s),
+                            'No policy has been published yet: start the daemon, or run erasured check.');
+    END IF;
+
+    IF submit_ticket.identifiers IS NULL OR jsonb_typeof(submit_ticket.identifiers) <> 'object' THEN
+        RAISE EXCEPTION 'identifiers are a JSON object of name and text' USING ERRCODE = 'ER005',
+            HINT = 'Such as {"member_no": "…"}.';
+    END IF;
+    IF (SELECT count(*) FROM jsonb_object_keys(submit_ticket.identifiers)) NOT BETWEEN 1 AND 20 THEN
+        RAISE EXCEPTION 'a ticket names the person by 1 to 20 identifiers' USING ERRCODE = 'ER005';
+    END IF;
+    -- Names come from the caller too and might hold a value by mistake: only known ones are shown.
+    IF EXISTS (SELECT FROM jsonb_object_keys(submit_ticket.identifiers) k WHERE k <> ALL (asked.identifiers)) THEN
+        RAISE EXCEPTION 'an identifier''s name is not one that the policy finds people by' USING ERRCODE = 'ER005',
+            HINT = 'It knows: ' || array_to_string(asked.identifiers, ', ');
+    END IF;
+    SELECT e.key INTO wrong FROM jsonb_each(submit_ticket.identifiers) e
+     WHERE jsonb_typeof(e.value) <> 'string'
+        OR length(btrim(e.value #>> '{}')) = 0 OR length(e.value #>> '{}') > 1000
+     ORDER BY 1 LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'identifier % must be a text of 1 to 1,000 characters', wrong USING ERRCODE = 'ER005';
+    END IF;
+
+    INSERT INTO erasured.ticket (reference, subject, scope, ground, language, requested_at)
+    VALUES (submit_ticket.reference, submit_ticket.subject, submit_ticket.scope, submit_ticket.ground,
+            submit_ticket.language, submit_ticket.requested_at)
+    ON CONFLICT (reference) DO NOTHING
+    RETURNING id INTO new_id;
+
+    IF new_id IS NULL THEN
+        SELECT * INTO STRICT before FROM erasured.ticket t WHERE t.reference = submit_ticket.reference;
+        -- Once the ticket is closed its values are gone, and only the names can be compared.
+        SELECT before.subject = submit_ticket.subject AND before.scope = submit_ticket.scope
+           AND before.ground = submit_ticket.ground
+           AND NOT EXISTS (
+                SELECT FROM (SELECT i.name, i.value FROM erasured.ticket_identifier i WHERE i.ticket_id = before.id AND i.given) i
+                  FULL JOIN jsonb_each_text(submit_ticket.identifiers) e ON e.key = i.name
+                 WHERE i.name IS NULL OR e.key IS NULL OR i.value <> e.value)
+          INTO alike;
+        IF NOT alike THEN
+            RAISE EXCEPTION 'the reference is already used by a ticket that asks for something else'
+                USING ERRCODE = 'ER003', HINT = format('It is ticket %s. Use a new reference for a new request.', before.id);
+        END IF;
+        RETURN before.id;
+    END IF;
+
+    INSERT INTO erasured.ticket_identifier (ticket_id, name, value)
+    SELECT new_id, e.key, e.value FROM jsonb_each_text(submit_ticket.identifiers) e;
+    PERFORM pg_notify('erasured_ticket', new_id::text);
+    RETURN new_id;
+END $$;
+COMMENT ON FUNCTION erasured.submit_ticket IS 'Files a request and returns its ticket; the same reference with the same content is the same ticket.';
+
+CREATE FUNCTION erasured.verify_ticket(ticket uuid, method text, level text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t    erasured.ticket := erasured.lock_ticket(ticket);
+    rank smallint := erasured.level_rank(level);
+    who  text := erasured.actor();
+BEGIN
+    PERFORM erasured.require_code('method', method);
+    IF rank IS NULL THEN
+        RAISE EXCEPTION 'there is no such level of verification' USING ERRCODE = 'ER006',
+            HINT = 'Levels: none, basic, reasonable, reasonably-high, high.';
+    END IF;
+    IF EXISTS (SELECT FROM erasured.decision d
+                WHERE d.ticket_id = t.id AND d.kind = 'verify' AND d.method = verify_ticket.method
+                  AND d.level = rank AND d.by_name = who) THEN
+        RETURN t.state;
+    END IF;
+    IF t.state NOT IN ('received', 'verified') THEN
+        RAISE EXCEPTION 'a ticket in state % is not verified', t.state USING ERRCODE = 'ER002',
+            HINT = 'Identity is verified before approval.';
+    END IF;
+    INSERT INTO erasured.decision (ticket_id, kind, method, level, by_name, by_role)
+    VALUES (t.id, 'verify', method, rank, who, erasured.actor_role('erasured_desk'));
+    IF t.state = 'received' THEN
+        UPDATE erasured.ticket x SET state = 'verified' WHERE x.id = t.id;
+    ELSE
+        INSERT INTO erasured.event (kind, ticket_id, body)
+        VALUES ('verified_again', t.id, jsonb_build_object('by', who, 'method', method, 'level', level));
+    END IF;
+    PERFORM pg_notify('erasured_ticket', t.id::text);
+    RETURN 'verified';
+END $$;
+COMMENT ON FUNCTION erasured.verify_ticket IS 'Records how far and by which method the caller''s identity was verified. The method, never what was seen.';
+
+CREATE FUNCTION erasured.approve_ticket(ticket uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t       erasured.ticket := erasured.lock_ticket(ticket);
+    asked   erasured.scope;
+    reached smallint;
+    who     text := erasured.actor();
+BEGIN
+    IF t.state IN ('approved', 'scheduled', 'executing', 'verifying', 'completed', 'deferred') THEN
+        RETURN t.state;
+    END IF;
+    IF t.state <> 'verified' THEN
+        RAISE EXCEPTION 'a ticket in state % cannot be approved', t.state USING ERRCODE = 'ER002',
+            HINT = CASE t.state WHEN 'received' THEN 'Verify the identity first: erasured.verify_ticket.' ELSE '' END;
+    END IF;
+    SELECT * INTO asked FROM erasured.scope s WHERE s.subject = t.subject AND s.scope = t.scope;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no policy offers %/% any more', t.subject, t.scope USING ERRCODE = 'ER004';
+    END IF;
+    SELECT max(d.level) INTO reached FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'verify';
+    IF reached < asked.at_least THEN
+        RAISE EXCEPTION 'identity is verified as %, the policy asks for %',
+            erasured.level_name(reached), erasured.level_name(asked.at_least)
+            USING ERRCODE = 'ER007', HINT = 'Verify again by a stronger method: erasured.verify_ticket.';
+    END IF;
+    IF asked.four_eyes AND EXISTS (
+        SELECT FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'verify' AND d.by_name = who) THEN
+        RAISE EXCEPTION 'whoever verified the identity cannot approve the ticket too'
+            USING ERRCODE = 'ER008', HINT = 'The policy asks for four eyes: another person approves.';
+    END IF;
+    INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role)
+    VALUES (t.id, 'approve', who, erasured.actor_role('erasured_approver'));
+    UPDATE erasured.ticket x
+       SET state = 'approved', not_before = now() + asked.cooling_off, next_attempt_at = now() + asked.cooling_off
+     WHERE x.id = t.id;
+    PERFORM pg_notify('erasured_ticket', t.id::text);
+    RETURN 'approved';
+END $$;
+COMMENT ON FUNCTION erasured.approve_ticket IS 'Approves a verified ticket; it runs after the cooling-off time. Repeating it changes nothing.';
+
+CREATE FUNCTION erasured.reject_ticket(ticket uuid, reason text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t   erasured.ticket := erasured.lock_ticket(ticket);
+    who text := erasured.actor();
+BEGIN
+    PERFORM erasured.require_code('reason', reason);
+    IF t.state = 'rejected' THEN
+        RETURN t.state;
+    END IF;
+    IF t.state NOT IN ('received', 'verified', 'approved', 'scheduled', 'failed', 'on_hold') THEN
+        RAISE EXCEPTION 'a ticket in state % cannot be rejected', t.state USING ERRCODE = 'ER002';
+    END IF;
+    IF t.lease_token IS NOT NULL AND t.lease_until > clock_timestamp() THEN
+        RAISE EXCEPTION 'a daemon is at work on the ticket' USING ERRCODE = 'ER010', HINT = 'Try again in a minute.';
+    END IF;
+    -- Planned steps count too: whether such a step committed is known only to its target.
+    IF EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id) THEN
+        RAISE EXCEPTION 'something may already have been erased for this ticket' USING ERRCODE = 'ER002',
+            HINT = 'It can only go forward: erasured.retry_ticket.';
+    END IF;
+    INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
+    VALUES (t.id, 'reject', reason, who, erasured.actor_role('erasured_approver'));
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    VALUES ('rejecting', t.id, jsonb_build_object('by', who, 'reason', reason));
+    UPDATE erasured.ticket x
+       SET state = 'rejected', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL,
+           next_attempt_at = NULL, lease_token = NULL, lease_until = NULL, lease_holder = NULL,
+           sla_met = now() <= x.due_at
+     WHERE x.id = t.id;
+    UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = t.id;
+    PERFORM pg_notify('erasured_ticket', t.id::text);
+    RETURN 'rejected';
+END $$;
+COMMENT ON FUNCTION erasured.reject_ticket IS 'Closes a ticket of which nothing has been carried out; the reason is a code. Its identifiers go at once.';
+
+CREATE FUNCTION erasured.hold_ticket(ticket uuid, reason text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t   erasured.ticket := erasured.lock_ticket(ticket);
+    who text := erasured.actor();
+BEGIN
+    PERFORM erasured.require_code('reason', reason);
+    IF t.state = 'on_hold' THEN
+        RETURN t.state;
+    END IF;
+    IF t.state NOT IN ('received', 'verified', 'approved', 'scheduled') THEN
+        RAISE EXCEPTION 'a ticket in state % cannot be put on hold', t.state USING ERRCODE = 'ER002';
+    END IF;
+    IF t.lease_token IS NOT NULL AND t.lease_until > clock_timestamp() THEN
+        RAISE EXCEPTION 'a daemon is at work on the ticket' USING ERRCODE = 'ER010', HINT = 'Try again in a minute.';
+    END IF;
+    INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
+    VALUES (t.id, 'hold', reason, who, erasured.actor_role('erasured_approver'));
+    UPDATE erasured.ticket x
+       SET state = 'on_hold', held_from = t.state, lease_token = NULL, lease_until = NULL, lease_holder = NULL
+     WHERE x.id = t.id;
+    PERFORM pg_notify('erasured_ticket', t.id::text);
+    RETURN 'on_hold';
+END $$;
+COMMENT ON FUNCTION erasured.hold_ticket IS 'Stops a ticket that has not begun, until it is released.';
+
+CREATE FUNCTION erasured.release_ticket(ticket uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t erasured.ticket := erasured.lock_ticket(ticket);
+BEGIN
+    IF t.state <> 'on_hold' THEN
+        RAISE EXCEPTION 'the ticket is not on hold but %', t.state USING ERRCODE = 'ER002';
+    END IF;
+    INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role)
+    VALUES (t.id, 'release', erasured.actor(), erasured.actor_role('erasured_approver'));
+    UPDATE erasured.ticket x SET state = t.held_from, held_from = NULL WHERE x.id = t.id;
+    PERFORM pg_notify('erasured_ticket', t.id::text);
+    RETURN t.held_from;
+END $$;
+COMMENT ON FUNCTION erasured.release_ticket IS 'Lets a held ticket go on from where it stood.';
+
+CREATE FUNCTION erasured.retry_ticket(ticket uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t erasured.ticket := erasured.lock_ticket(ticket);
+BEGIN
+    IF t.state = 'failed' THEN
+        -- A new generation: planned anew under the policy as it is now, with steps of its own.
+        UPDATE erasured.ticket x
+           SET state = 'scheduled', generation = x.generation + 1, plan_id = NULL, attempt = 0,
+               next_attempt_at = NULL, problem_code = NULL, problem = NULL
+         WHERE x.id = t.id;
+        UPDATE erasured.finding f SET resolved_at = now() WHERE f.ticket_id = t.id AND f.resolved_at IS NULL;
+    ELSIF t.state IN ('received', 'verified', 'approved') AND t.subject_hash IS NULL AND t.problem_code IS NOT NULL THEN
+        UPDATE erasured.ticket x SET problem_code = NULL, problem = NULL, attempt = 0 WHERE x.id = t.id;
+        INSERT INTO erasured.event (kind, ticket_id, body)
+        VALUES ('retried', t.id, jsonb_build_object('by', erasured.actor()));
+    ELSIF t.state = 'scheduled' AND t.next_attempt_at > coalesce(t.not_before, '-infinity') THEN
+        UPDATE erasured.ticket x SET next_attempt_at = nullif(greatest(x.not_before, now()), now()) WHERE x.id = t.id;
+        INSERT INTO erasured.event (kind, ticket_id, body)
+        VALUES ('retried', t.id, jsonb_build_object('by', erasured.actor()));
+    ELSE
+        RAISE EXCEPTION 'there is nothing to retry on a ticket in state %', t.state USING ERRCODE = 'ER002';
+    END IF;
+    INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role)
+    VALUES (t.id, 'retry', erasured.actor(), erasured.actor_role('erasured_desk'));
+    PERFORM pg_notify('erasured_ticket', t.id::text);
+    RETURN (SELECT x.state FROM erasured.ticket x WHERE x.id = t.id);
+END $$;
+COMMENT ON FUNCTION erasured.retry_ticket IS 'Lets a failed, unfindable or waiting ticket try again now.';
+
+CREATE VIEW erasured.ticket_status WITH (security_barrier) AS
+SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.held_from,
+       t.problem_code, t.problem,
+       t.requested_at, t.received_at, t.due_at, t.not_before, t.next_attempt_at, t.started_at, t.finished_at, t.sla_met,
+       t.attempt, t.generation, t.plan_id, t.subject_hash,
+       (SELECT array_agg(i.name ORDER BY i.name) FROM erasured.ticket_identifier i WHERE i.ticket_id = t.id AND i.given) AS identified_by,
+       v.method AS verified_by_method, erasured.level_name(v.level) AS verified_level,
+       v.by_name AS verified_by, v.at AS verified_at,
+       a.by_name AS approved_by, a.at AS approved_at,
+       (SELECT count(*) FROM erasured.finding f WHERE f.ticket_id = t.id AND f.resolved_at IS NULL) AS findings,
+       (SELECT min(d.due_at) FROM erasured.deferral d WHERE d.ticket_id = t.id AND d.state = 'waiting') AS deferred_until,
+       c.id AS certificate_id
+  FROM erasured.ticket t
+  LEFT JOIN LATERAL (SELECT d.method, d.level, d.by_name, d.at FROM erasured.decision d
+                      WHERE d.ticket_id = t.id AND d.kind = 'verify' ORDER BY d.level DESC, d.id DESC LIMIT 1) v ON true
+  LEFT JOIN LATERAL (SELECT d.by_name, d.at FROM erasured.decision d
+                      WHERE d.ticket_id = t.id AND d.kind = 'approve' ORDER BY d.id DESC LIMIT 1) a ON true
+  LEFT JOIN erasured.certificate c ON c.ticket_id = t.id AND c.kind = 'erasure';
+COMMENT ON VIEW erasured.ticket_status IS 'Tickets as the desk may see them: without the values they name people by.';
+
+REVOKE ALL ON ALL TABLES IN SCHEMA erasured FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA erasured FROM PUBLIC;

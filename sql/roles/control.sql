@@ -1,0 +1,76 @@
+-- Rights in the control database. Run it as the owner of schema erasured, after `erasured migrate`:
+--   psql -d control -f control.sql
+-- It may be run again at any time; it adds nothing twice.
+--
+-- These are groups without login. Give them to people and services, for example:
+--   CREATE ROLE hana LOGIN IN ROLE erasured_desk;
+--   CREATE ROLE erasured_prod LOGIN IN ROLE erasured_daemon;
+--   CREATE ROLE crm LOGIN IN ROLE erasured_desk, erasured_trusted;
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY[
+        'erasured_daemon',    -- the daemon's login: does the work, decides nothing
+        'erasured_desk',      -- files and verifies
+        'erasured_approver',  -- approves, rejects, holds, releases
+        'erasured_auditor',   -- reads proof
+        'erasured_trusted'    -- may name the person it acts for, in the setting erasured.actor
+    ] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
+END $$;
+
+GRANT USAGE ON SCHEMA erasured
+   TO erasured_daemon, erasured_desk, erasured_approver, erasured_auditor;
+
+-- The privacy desk: files tickets and records how the caller was verified.
+GRANT EXECUTE ON FUNCTION erasured.submit_ticket(text, text, jsonb, text, text, timestamptz, text) TO erasured_desk;
+GRANT EXECUTE ON FUNCTION erasured.verify_ticket(uuid, text, text) TO erasured_desk;
+GRANT EXECUTE ON FUNCTION erasured.retry_ticket(uuid)              TO erasured_desk, erasured_approver;
+
+-- The second person.
+GRANT EXECUTE ON FUNCTION erasured.approve_ticket(uuid)            TO erasured_approver;
+GRANT EXECUTE ON FUNCTION erasured.reject_ticket(uuid, text)       TO erasured_approver;
+GRANT EXECUTE ON FUNCTION erasured.hold_ticket(uuid, text)         TO erasured_approver;
+GRANT EXECUTE ON FUNCTION erasured.release_ticket(uuid)            TO erasured_approver;
+
+-- Looking. Nobody here sees an identifier's value; a finding may show the key of a row.
+GRANT SELECT ON erasured.ticket_status TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
+GRANT SELECT ON erasured.control_history, erasured.scope
+                                       TO erasured_desk, erasured_approver, erasured_auditor;
+GRANT SELECT ON erasured.finding       TO erasured_desk, erasured_approver;
+GRANT SELECT ON erasured.step          TO erasured_desk, erasured_approver, erasured_auditor;
+GRANT SELECT (id, ticket_id, system, schema_name, table_name, due_at, basis, rows, state, done_at)
+   ON erasured.deferral                TO erasured_desk, erasured_approver, erasured_auditor;
+GRANT SELECT ON erasured.plan          TO erasured_approver, erasured_auditor;
+GRANT SELECT ON erasured.certificate   TO erasured_desk, erasured_approver, erasured_auditor;
+GRANT SELECT ON erasured.decision      TO erasured_auditor;
+GRANT SELECT ON erasured.ledger        TO erasured_auditor;
+
+-- The daemon: reads all, moves tickets on, appends proof. It cannot file, verify, approve or
+-- reject (no right on those functions nor on erasured.decision), cannot change what a ticket
+-- asks for, and cannot change or remove history.
+GRANT SELECT ON ALL TABLES IN SCHEMA erasured TO erasured_daemon;
+GRANT INSERT, UPDATE, DELETE ON erasured.scope TO erasured_daemon;
+GRANT UPDATE (due_at, not_before, state, problem_code, problem, attempt, next_attempt_at,
+              lease_token, lease_until, lease_holder, sealed, subject_hash, plan_id,
+              started_at, verifying_since, finished_at, sla_met)
+   ON erasured.ticket TO erasured_daemon;
+GRANT UPDATE (value, hash), INSERT (ticket_id, name, hash, given)
+                                             ON erasured.ticket_identifier TO erasured_daemon;
+GRANT INSERT                                  ON erasured.plan TO erasured_daemon;
+GRANT INSERT, UPDATE (state, counts, committed_at)
+                                              ON erasured.step TO erasured_daemon;
+GRANT INSERT, UPDATE (state, sealed, done_at, lease_token, lease_until)
+                                              ON erasured.deferral TO erasured_daemon;
+GRANT INSERT, UPDATE (finished_at, lease_token, lease_until, holder)
+                                              ON erasured.sweep TO erasured_daemon;
+GRANT INSERT                                  ON erasured.sweep_ticket, erasured.sweep_progress TO erasured_daemon;
+GRANT INSERT, UPDATE (row_key, resolved_at)   ON erasured.finding TO erasured_daemon;
+GRANT INSERT, DELETE                          ON erasured.event TO erasured_daemon;
+GRANT INSERT                                  ON erasured.ledger, erasured.certificate TO erasured_daemon;
+GRANT INSERT, UPDATE, DELETE                  ON erasured.daemon TO erasured_daemon;

@@ -1,0 +1,38 @@
+-- Rights in a database that erasured erases from. A template: nothing here is run by erasured.
+-- Read it, replace the tables by those that your policies name (`erasured check` lists what is
+-- missing), and run it as the owner of the tables, after `erasured migrate`:
+--   psql -d shop -f target.sql
+
+-- 1. The group, once for each server. Leave the line out where it exists.
+CREATE ROLE erasured_daemon NOLOGIN;
+--   The login that erasured.toml names is its member:
+-- CREATE ROLE erasured_prod LOGIN IN ROLE erasured_daemon;
+
+-- 2. The daemon's own table here: read, and append. Not update, not delete.
+GRANT USAGE ON SCHEMA erasured TO erasured_daemon;
+GRANT SELECT, INSERT ON erasured.applied_step TO erasured_daemon;
+
+-- 3. The tables of the policies, each with the least its action needs:
+--    root table, and every action   SELECT, and for the row lock UPDATE of one column
+--    action = "delete"              SELECT, DELETE (and UPDATE of one column, for the lock)
+--    action = "anonymize"           SELECT, UPDATE of the columns under set
+--    action = "detach"              SELECT, UPDATE of the link's columns
+--    action = "retain"              as delete or anonymize, for the day it ends
+--    action = "exempt"              SELECT
+-- GRANT USAGE ON SCHEMA public TO erasured_daemon;
+-- GRANT SELECT, DELETE, UPDATE (id)               ON public.customer TO erasured_daemon;
+-- GRANT SELECT, UPDATE (contact_name, contact_phone, request_note)
+--                                                 ON public.booking  TO erasured_daemon;
+-- GRANT SELECT, DELETE, UPDATE (id)               ON public.invoice  TO erasured_daemon;
+
+-- 4. The sweep reads every table, registered or not, in every schema: what it may not read it
+--    cannot vouch for, and the certificate says so. This predefined role is exactly that right.
+GRANT pg_read_all_data TO erasured_daemon;
+--    Without it, table by table (and each new table again):
+-- GRANT SELECT ON ALL TABLES IN SCHEMA public TO erasured_daemon;
+
+-- 5. Row-level security hides rows from the daemon as from anybody, and an erasure that cannot
+--    see a row stops. Where a table has policies, either give the daemon one that shows all
+-- CREATE POLICY erasured_sees_all ON public.customer TO erasured_daemon USING (true);
+--    or let its login bypass them:
+-- ALTER ROLE erasured_prod BYPASSRLS;

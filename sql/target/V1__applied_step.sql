@@ -1,0 +1,29 @@
+-- What erasured keeps in a database that it erases from: one row for each ticket's work there,
+-- written in the transaction that does the work. That row, and no daemon's memory, says whether
+-- the work happened. It holds no personal data.
+
+CREATE TABLE erasured.applied_step (
+    ticket_id    uuid        NOT NULL,
+    generation   integer     NOT NULL,
+    system       text        NOT NULL,
+    batch        uuid        NOT NULL,
+    committed_at timestamptz NOT NULL DEFAULT now(),
+    counts       jsonb       NOT NULL,
+    PRIMARY KEY (ticket_id, generation, system)
+);
+COMMENT ON TABLE erasured.applied_step IS 'Steps that have committed here: the ticket (or deferral), its counts, and when. Kept: replay after a restore reads it.';
+CREATE INDEX applied_step_batch ON erasured.applied_step (batch);
+
+-- Applied once means once: a step's row is never changed.
+CREATE FUNCTION erasured.refuse_step_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'erasured.applied_step is append-only: % refused', TG_OP USING ERRCODE = 'ER009';
+END $$;
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.applied_step
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_step_change();
+ALTER TABLE erasured.applied_step ENABLE ALWAYS TRIGGER append_only;
+
+REVOKE ALL ON TABLE erasured.applied_step FROM PUBLIC;
+REVOKE ALL ON FUNCTION erasured.refuse_step_change() FROM PUBLIC;
