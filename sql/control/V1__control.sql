@@ -159,6 +159,7 @@ COMMENT ON TABLE erasured.step IS 'One ticket''s work on one system: planned bef
 CREATE TABLE erasured.deferral (
     id           uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
     ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),
+    generation   integer     NOT NULL,
     system       text        NOT NULL,
     schema_name  text        NOT NULL,
     table_name   text        NOT NULL,

@@ -75,6 +75,13 @@ impl Identity {
         forms
     }
 
+    /// Every value known of the person by identifier name, normalised; what is no e-mail or phone
+    /// number at all is left out.
+    pub fn normalised<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = (String, Normalised)> + 'a {
+        self.each(policy)
+            .filter_map(|(name, identifier, value)| Some((name.clone(), identifier::normalise(&identifier.kind, value).ok()?)))
+    }
+
     /// The values that the sweep searches for: those the policy marks `residual`. A stored value
     /// that is no e-mail or phone number at all is searched for as plain text.
     pub fn hunted(&self, policy: &Policy) -> Vec<Hunted> {

@@ -1,2 +1,22 @@
-//! x
+//! One batch of tickets from lease to certificate: the orchestration of the pure core, the
+//! adapters and the store.
+//!
+//! The order of a ticket: [`intake`] finds whom it is about, [`batch`] erases on one system after
+//! the other, [`sweep`] searches for what is left, [`certify`] signs and closes, and [`deferral`]
+//! comes back for what the law kept. Each step is durable before the next begins, and each may be
+//! done twice without harm.
+
+pub mod batch;
+pub mod certify;
+pub mod context;
+pub mod deferral;
 pub mod identity;
+pub mod intake;
+pub mod record;
+pub mod sweep;
+
+/// A place where tests may kill the process, or make the step fail; nothing in a release.
+pub(crate) fn crash_point(name: &str) {
+    fail::fail_point!(name, |_| std::process::abort());
+    let _ = name;
+}

@@ -13,6 +13,8 @@ use std::ops::Range;
 pub mod basis;
 pub mod folder;
 pub mod read;
+#[cfg(test)]
+mod read_tests;
 mod rule;
 
 /// Bytes in the policy's text, for pointing at it.
@@ -55,7 +57,7 @@ pub struct Identifier {
 }
 
 /// What an identifier is, hence how it is normalised.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum IdentifierKind {
     /// NFKC and case folding only (member numbers, account names).

@@ -179,32 +179,52 @@ impl Store {
             .await
     }
 
-    /// All steps are done: the tickets wait for the sweep, their deferrals are on record, and the
-    /// lease on them ends. Refused while a planned step has no result.
-    pub async fn to_verifying(
+    /// Before a step commits: the keys of what it keeps, sealed, so that no crash can lose them.
+    /// They come into force only when the ticket is closed; staging again replaces what the same
+    /// generation staged for the same system.
+    pub async fn stage_deferrals(
         &self,
         token: Uuid,
+        system: &str,
         tickets: &[Uuid],
         deferrals: &[NewDeferral],
     ) -> Result<()> {
         let of: Vec<Uuid> = deferrals.iter().map(|d| d.ticket).collect();
-        let systems: Vec<&str> = deferrals.iter().map(|d| d.system.as_str()).collect();
         let schemas: Vec<&str> = deferrals.iter().map(|d| d.schema.as_str()).collect();
         let tables: Vec<&str> = deferrals.iter().map(|d| d.table.as_str()).collect();
         let due: Vec<DateTime<Utc>> = deferrals.iter().map(|d| d.due_at).collect();
         let bases: Vec<&str> = deferrals.iter().map(|d| d.basis.as_str()).collect();
         let rows: Vec<i64> = deferrals.iter().map(|d| d.rows).collect();
         let sealed: Vec<&[u8]> = deferrals.iter().map(|d| d.sealed.as_slice()).collect();
-        self.run_tx("to_verifying", async |tx| {
+        self.run_tx("stage_deferrals", async |tx| {
             hold(tx, token, tickets).await?;
             tx.execute(
-                "/* erasured:to_verifying */ INSERT INTO erasured.deferral \
-                   (ticket_id, system, schema_name, table_name, due_at, basis, rows, sealed) \
-                 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::int8[], $8::bytea[]) \
-                     AS n (ticket_id) WHERE n.ticket_id = ANY ($9)",
-                &[&of, &systems, &schemas, &tables, &due, &bases, &rows, &sealed, &tickets],
+                "/* erasured:stage_deferrals */ DELETE FROM erasured.deferral d USING erasured.ticket t \
+                  WHERE d.ticket_id = ANY ($1) AND d.system = $2 AND d.state = 'waiting' \
+                    AND t.id = d.ticket_id AND d.generation = t.generation",
+                &[&tickets, &system],
             )
             .await?;
+            tx.execute(
+                "/* erasured:stage_deferrals */ INSERT INTO erasured.deferral \
+                   (ticket_id, generation, system, schema_name, table_name, due_at, basis, rows, sealed) \
+                 SELECT n.id, t.generation, $2, n.schema_name, n.table_name, n.due_at, n.basis, n.rows, n.sealed \
+                   FROM unnest($1::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::int8[], $8::bytea[]) \
+                     AS n (id, schema_name, table_name, due_at, basis, rows, sealed) \
+                   JOIN erasured.ticket t ON t.id = n.id",
+                &[&of, &system, &schemas, &tables, &due, &bases, &rows, &sealed],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// All steps are done: the tickets wait for the sweep, and the lease on them ends. Refused
+    /// while a planned step has no result.
+    pub async fn to_verifying(&self, token: Uuid, tickets: &[Uuid]) -> Result<()> {
+        self.run_tx("to_verifying", async |tx| {
+            hold(tx, token, tickets).await?;
             tx.execute(
                 "/* erasured:to_verifying */ UPDATE erasured.ticket SET state = 'verifying', verifying_since = now(), \
                         attempt = 0, lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = ANY ($1)",

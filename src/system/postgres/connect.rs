@@ -487,6 +487,16 @@ impl Pool {
         self.inner.status()
     }
 
+    /// Ends the sessions that nobody uses, and frees their buffers.
+    pub fn drop_idle(&self) {
+        self.inner.retain(|_, _| false);
+    }
+
+    /// The pool itself.
+    pub fn inner(&self) -> &deadpool_postgres::Pool {
+        &self.inner
+    }
+
     /// Lets no more sessions out, and ends those that come back.
     pub fn close(&self) {
         self.inner.close();

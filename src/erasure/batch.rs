@@ -1,0 +1,413 @@
+//! One leased batch of tickets, system after system, until every planned step has its result.
+
+use super::context::{Context, Planned, Unplanned, lost};
+use super::crash_point;
+use super::identity::Identity;
+use super::record::StepRecord;
+use crate::plan::{ChangeKind, SystemPlan};
+use crate::store::StoreError;
+use crate::store::executing::{NewDeferral, StoredPlan};
+use crate::store::lease::{LeasedBatch, LeasedTicket};
+use crate::system::postgres::execute::{Deferred, Execution, NotErased, Outcome, Seen, Subject};
+use crate::system::postgres::failure::Failure;
+use chrono::{DateTime, Utc};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// How a batch ended, in tickets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// All their steps are done; the sweep comes next.
+    pub to_verify: usize,
+    /// Put off for another try.
+    pub later: usize,
+    /// Waiting for a person.
+    pub failed: usize,
+}
+
+/// A ticket at work.
+struct Work {
+    ticket: LeasedTicket,
+    identity: Identity,
+}
+
+/// Why a group of tickets did not get through one system.
+enum Setback {
+    /// Another try may succeed; nothing need be split.
+    Later(&'static str, String),
+    /// The same will happen again until somebody changes something.
+    Stuck(&'static str, String),
+}
+
+/// Works a leased batch off, keeping the lease alive meanwhile.
+///
+/// # Errors
+/// [`StoreError`]: the lease was lost or the control database went away; whatever is unfinished
+/// is taken up again by whoever leases it next.
+pub async fn run(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreError> {
+    let token = batch.token;
+    let started = Instant::now();
+    metrics::histogram!(crate::metrics::BATCH_TICKETS).record(u32::try_from(batch.tickets.len()).map_or(f64::MAX, f64::from));
+    let ended = tokio::select! {
+        ended = work_off(context, batch) => ended,
+        gone = keep_lease(context, token) => Err(gone),
+    };
+    metrics::histogram!(crate::metrics::BATCH_SECONDS).record(started.elapsed().as_secs_f64());
+    ended
+}
+
+/// Renews the lease until it is lost; a passing failure of the control database is waited out.
+async fn keep_lease(context: &Context, token: Uuid) -> StoreError {
+    let every = context.config.limits.lease / 3;
+    loop {
+        tokio::time::sleep(every).await;
+        match context.store.renew(token, context.config.limits.lease).await {
+            Err(error) if lost(&error) => return error,
+            Err(error) => tracing::warn!(%error, "the lease could not be renewed yet"),
+            Ok(_) => {}
+        }
+    }
+}
+
+async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreError> {
+    let mut run = Run { context, token: batch.token, ended: Ended::default() };
+    let (work, unreadable) = open_all(context, batch.tickets);
+    for ticket in unreadable {
+        run.fail(&ticket, "E0507", "the ticket's sealed identity does not open with this hash key; was the key replaced?").await?;
+    }
+    if work.is_empty() {
+        return Ok(run.ended);
+    }
+    let planned = match context.planned(&batch.subject, &batch.scope).await {
+        Ok(planned) => planned,
+        Err(unplanned) => {
+            run.not_planned(&work, &unplanned).await?;
+            return Ok(run.ended);
+        }
+    };
+    if batch.plan_id.as_ref().is_some_and(|began| *began != planned.id) {
+        for work in &work {
+            run.fail(
+                &work.ticket,
+                "E0505",
+                "the policy or the catalog changed after the ticket's plan was stored; look at `erasured check`, then `erasured ticket retry`",
+            )
+            .await?;
+        }
+        return Ok(run.ended);
+    }
+    run.all_systems(&planned, work).await?;
+    Ok(run.ended)
+}
+
+fn open_all(context: &Context, tickets: Vec<LeasedTicket>) -> (Vec<Work>, Vec<LeasedTicket>) {
+    let (mut work, mut unreadable) = (Vec::new(), Vec::new());
+    for ticket in tickets {
+        match Identity::open(&context.hash_key, ticket.id, &ticket.sealed) {
+            Ok(identity) => work.push(Work { ticket, identity }),
+            Err(_) => unreadable.push(ticket),
+        }
+    }
+    (work, unreadable)
+}
+
+struct Run<'a> {
+    context: &'a Context,
+    token: Uuid,
+    ended: Ended,
+}
+
+impl Run<'_> {
+    async fn all_systems(&mut self, planned: &Planned, mut work: Vec<Work>) -> Result<(), StoreError> {
+        let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
+        crash_point("before-begin");
+        let systems: Vec<String> = planned.plan.systems.iter().map(|s| s.system.clone()).collect();
+        self.context.store.begin(self.token, &ids, &stored(planned), &systems).await?;
+        crash_point("after-begin");
+        let fresh = work.iter().all(|w| !w.ticket.taken_over && w.ticket.attempt == 0);
+        let done: BTreeSet<(Uuid, i32, String)> = if fresh {
+            BTreeSet::new()
+        } else {
+            let steps = self.context.store.steps(&ids).await?;
+            steps.into_iter().filter(|s| s.committed_at.is_some()).map(|s| (s.ticket, s.generation, s.system)).collect()
+        };
+        for part in &planned.plan.systems {
+            let (finished, pending): (Vec<Work>, Vec<Work>) = work
+                .into_iter()
+                .partition(|w| done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone())));
+            work = finished;
+            work.extend(self.one_system(planned, part, pending).await?);
+        }
+        if work.is_empty() {
+            return Ok(());
+        }
+        crash_point("before-verifying");
+        let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
+        self.context.store.to_verifying(self.token, &ids).await?;
+        crash_point("after-verifying");
+        self.ended.to_verify += ids.len();
+        Ok(())
+    }
+
+    /// Runs one system for all, then for halves of those that failed, until each bad ticket
+    /// stands alone. Returns those that got through.
+    async fn one_system(&mut self, planned: &Planned, part: &SystemPlan, work: Vec<Work>) -> Result<Vec<Work>, StoreError> {
+        let mut through = Vec::with_capacity(work.len());
+        let mut groups = vec![work];
+        while let Some(mut group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            match self.one_group(planned, part, &mut group).await? {
+                Ok(()) => through.append(&mut group),
+                Err(Setback::Later(cause, problem)) if shared(cause) || group.len() == 1 => {
+                    self.later(&group, cause, &problem).await?;
+                }
+                Err(Setback::Stuck(code, problem)) if group.len() == 1 => {
+                    self.fail(&group[0].ticket, code, &problem).await?;
+                }
+                Err(_) => {
+                    let half = group.split_off(group.len() / 2);
+                    groups.push(half);
+                    groups.push(group);
+                }
+            }
+        }
+        Ok(through)
+    }
+
+    async fn one_group(&self, planned: &Planned, part: &SystemPlan, group: &mut [Work]) -> Result<Result<(), Setback>, StoreError> {
+        let mut outcome = self.execute(planned, part, group).await;
+        // The target's own row says whether the lost COMMIT happened: asking is running again.
+        for _ in 0..3 {
+            if !matches!(outcome, Err(NotErased::CommitUnknown)) {
+                break;
+            }
+            tracing::warn!(system = part.system, "the answer to COMMIT was lost; reading what became of it");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            outcome = self.execute(planned, part, group).await;
+        }
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(NotErased::Hook(_)) if self.context.store.steps(&[]).await.is_err_and(|e| lost(&e)) => {
+                return Err(StoreError::LeaseLost { lost: group.len() });
+            }
+            Err(error) => return Ok(Err(setback(error))),
+        };
+        crash_point("before-step-done");
+        let done: Vec<_> = group
+            .iter()
+            .zip(&outcome.counts)
+            .map(|(work, counts)| {
+                let record = StepRecord::new(part, counts.clone(), outcome.server_version);
+                let record = serde_json::to_value(record).expect("a record is always JSON");
+                (work.ticket.id, record, outcome.committed_at)
+            })
+            .collect();
+        self.context.store.step_done(self.token, &part.system, &done).await?;
+        crash_point("after-step-done");
+        count(part, &outcome);
+        Ok(Ok(()))
+    }
+
+    async fn execute(&self, planned: &Planned, part: &SystemPlan, group: &mut [Work]) -> Result<Outcome, NotErased> {
+        let system = self.context.systems.get(&part.system).ok_or_else(|| NotErased::Drift { system: part.system.clone() })?;
+        let mut client = system
+            .pool
+            .get()
+            .await
+            .map_err(|e| NotErased::Database(e.to_string(), Failure::Transient("connection")))?;
+        let subjects: Vec<Subject> = group
+            .iter()
+            .map(|w| Subject {
+                ticket: w.ticket.id,
+                generation: w.ticket.generation,
+                keys: vec![w.identity.key.clone()],
+                identifiers: w.identity.forms(&planned.policy),
+            })
+            .collect();
+        let hash = |text: &str| self.context.hash_key.hash("column", text);
+        let execution = Execution {
+            plan: part,
+            subjects: &subjects,
+            now: self.context.now(),
+            timeouts: self.context.timeouts(group.len()),
+            stamp: planned.stamps.get(&part.system).map_or("", String::as_str),
+            batch: self.token,
+            dry: false,
+            hash: &hash,
+        };
+        let started = Instant::now();
+        let outcome = execution
+            .run(&mut client, async |seen, deferred| self.before_change(planned, part, group, seen, deferred).await)
+            .await;
+        metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone()).record(started.elapsed().as_secs_f64());
+        outcome
+    }
+
+    /// With the root rows locked and nothing changed yet: is the subject still who the ticket
+    /// says? What the row says now, and the keys of what stays, are sealed before they are lost.
+    async fn before_change(&self, planned: &Planned, part: &SystemPlan, group: &mut [Work], seen: Vec<Seen>, deferred: Vec<Deferred>) -> Result<(), NotErased> {
+        let mut grown = Vec::new();
+        for seen in seen {
+            let work = &mut group[seen.ticket];
+            let grew = work
+                .identity
+                .meet(&planned.policy, &seen.values)
+                .map_err(|identifier| NotErased::OtherIdentity { identifier })?;
+            if grew {
+                grown.push((work.ticket.id, work.identity.seal(&self.context.hash_key, work.ticket.id, rand::random())));
+            }
+        }
+        let store = &self.context.store;
+        let written = async {
+            if !grown.is_empty() {
+                store.seal(self.token, &grown).await?;
+            }
+            let ids: Vec<Uuid> = group.iter().map(|w| w.ticket.id).collect();
+            let deferrals: Vec<NewDeferral> = deferred.iter().map(|d| self.deferral(part, &group[d.ticket], d)).collect();
+            store.stage_deferrals(self.token, &part.system, &ids, &deferrals).await
+        };
+        written.await.map_err(|e| NotErased::Hook(e.to_string()))
+    }
+
+    fn deferral(&self, part: &SystemPlan, work: &Work, deferred: &Deferred) -> NewDeferral {
+        let keys = serde_json::to_vec(&deferred.keys).expect("keys are always JSON");
+        NewDeferral {
+            ticket: work.ticket.id,
+            system: part.system.clone(),
+            schema: deferred.table.schema.clone(),
+            table: deferred.table.table.clone(),
+            due_at: deferred.until,
+            basis: deferred.because.clone(),
+            rows: i64::try_from(deferred.keys.len()).unwrap_or(i64::MAX),
+            sealed: self.context.hash_key.seal(work.ticket.id.as_bytes(), &keys, rand::random()),
+        }
+    }
+
+    async fn not_planned(&mut self, work: &[Work], unplanned: &Unplanned) -> Result<(), StoreError> {
+        if unplanned.is_transient() {
+            return self.later(work, "unreachable", &unplanned.to_string()).await;
+        }
+        for work in work {
+            self.fail(&work.ticket, unplanned.code(), &unplanned.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    async fn fail(&mut self, ticket: &LeasedTicket, code: &str, problem: &str) -> Result<(), StoreError> {
+        tracing::error!(ticket = %ticket.id, reference = ticket.reference, code, problem, "a ticket failed and waits for a person");
+        metrics::counter!(crate::metrics::FAILURES, "code" => code.to_owned()).increment(1);
+        self.context.store.failed(self.token, ticket.id, code, problem).await?;
+        self.ended.failed += 1;
+        Ok(())
+    }
+
+    /// Puts tickets off, each by its own number of attempts; those that had enough of them fail.
+    async fn later(&mut self, work: &[Work], cause: &'static str, problem: &str) -> Result<(), StoreError> {
+        metrics::counter!(crate::metrics::RETRIES, "cause" => cause).increment(work.len() as u64);
+        let attempts = i32::try_from(self.context.config.limits.attempts.get()).unwrap_or(i32::MAX);
+        let mut by_attempt: BTreeMap<i32, Vec<Uuid>> = BTreeMap::new();
+        for work in work {
+            // What is down for all is not the ticket's fault: it waits as long as it takes.
+            if work.ticket.attempt + 1 >= attempts && !shared(cause) {
+                self.fail(&work.ticket, "E0501", &format!("{attempts} attempts failed, the last one: {problem}")).await?;
+            } else {
+                by_attempt.entry(work.ticket.attempt).or_default().push(work.ticket.id);
+            }
+        }
+        for (attempt, ids) in by_attempt {
+            let at = self.context.now() + backoff(attempt, rand::random());
+            tracing::warn!(tickets = ids.len(), cause, problem, again_at = %at, "put off");
+            self.context.store.retry_later(self.token, &ids, "E0501", cause, at).await?;
+            self.ended.later += ids.len();
+        }
+        Ok(())
+    }
+}
+
+/// What keeps one ticket of a batch from going keeps all of them.
+fn shared(cause: &str) -> bool {
+    matches!(cause, "connection" | "too_many_connections" | "shutting_down" | "unreachable" | "drift" | "overtaken" | "control" | "commit_unknown")
+}
+
+/// One second, doubling to ten minutes; `chance` moves it by up to a half.
+fn backoff(attempt: i32, chance: u16) -> chrono::Duration {
+    let seconds = 2_i64.saturating_pow(u32::try_from(attempt.clamp(0, 20)).unwrap_or(0)).min(600);
+    chrono::Duration::milliseconds(seconds * 1000 + seconds * 500 * i64::from(chance) / i64::from(u16::MAX))
+}
+
+fn setback(error: NotErased) -> Setback {
+    let said = error.to_string();
+    match error {
+        NotErased::Database(_, Failure::Transient(cause)) => Setback::Later(cause, said),
+        NotErased::Database(_, Failure::Permanent) => Setback::Stuck("E0508", said),
+        NotErased::CommitUnknown => Setback::Later("commit_unknown", said),
+        NotErased::Drift { .. } => Setback::Later("drift", said),
+        NotErased::Mismatch { .. } => Setback::Stuck("E0502", said),
+        NotErased::Residual { .. } => Setback::Stuck("E0503", said),
+        NotErased::NoEnd { .. } => Setback::Stuck("E0504", said),
+        NotErased::OtherIdentity { .. } => Setback::Stuck("E0506", said),
+        NotErased::Hook(_) => Setback::Later("control", said),
+    }
+}
+
+fn stored(planned: &Planned) -> StoredPlan {
+    StoredPlan {
+        id: planned.id.clone(),
+        policy_file: planned.plan.policy_file.clone(),
+        policy_sha256: planned.plan.policy_sha256.clone(),
+        subject: planned.plan.subject.clone(),
+        scope: planned.plan.scope.clone(),
+        body: serde_json::to_string(&planned.plan).expect("a plan is always JSON"),
+    }
+}
+
+fn count(part: &SystemPlan, outcome: &Outcome) {
+    let mut rows: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
+    for (at, counts) in outcome.counts.iter().enumerate() {
+        if outcome.repeated.contains(&at) {
+            continue;
+        }
+        for (table, kinds) in &counts.changed {
+            for (kind, n) in kinds {
+                *rows.entry((table.clone(), action(*kind))).or_default() += n.unsigned_abs();
+            }
+        }
+        for kept in &counts.kept {
+            *rows.entry((kept.table.clone(), "kept")).or_default() += kept.rows.unsigned_abs();
+        }
+    }
+    for ((table, action), n) in rows {
+        metrics::counter!(crate::metrics::ROWS, "system" => part.system.clone(), "table" => table, "action" => action).increment(n);
+    }
+}
+
+fn action(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Deleted => "deleted",
+        ChangeKind::Anonymized => "anonymized",
+        ChangeKind::Detached => "detached",
+        ChangeKind::Cleaned => "cleaned",
+    }
+}
+
+/// When a put-off ticket may be tried again, for tests.
+#[cfg(test)]
+fn again(now: DateTime<Utc>, attempt: i32, chance: u16) -> DateTime<Utc> {
+    now + backoff(attempt, chance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_grows_and_is_bounded() {
+        let now = Utc::now();
+        assert_eq!(again(now, 0, 0) - now, chrono::Duration::seconds(1));
+        assert_eq!(again(now, 5, 0) - now, chrono::Duration::seconds(32));
+        assert!(again(now, 1000, u16::MAX) - now <= chrono::Duration::seconds(900));
+    }
+}

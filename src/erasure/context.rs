@@ -1,0 +1,288 @@
+//! What every step needs: the store, the systems, the keys, the policies in force.
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::keys::{HashKey, KeyRing, SigningKey};
+use crate::lineage::{self, Lineage};
+use crate::plan::{self, Plan};
+use crate::policy::Policy;
+use crate::store::{Store, StoreError};
+use crate::system::postgres::catalog;
+use crate::system::postgres::connect::{ConnectError, Pool};
+use crate::system::postgres::execute::Timeouts;
+use crate::system::postgres::failure;
+use chrono::{DateTime, Utc};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, RwLock};
+
+/// Tells the time; tests bring their own.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Policies by subject kind.
+pub type Policies = BTreeMap<String, Arc<Policy>>;
+
+/// Everything the steps share.
+pub struct Context {
+    /// `erasured.toml`.
+    pub config: Config,
+    /// The control database.
+    pub store: Store,
+    /// By registered name.
+    pub systems: BTreeMap<String, System>,
+    /// For hashes and seals.
+    pub hash_key: HashKey,
+    /// For certificates.
+    pub signing_key: SigningKey,
+    /// All public keys, retired ones too.
+    pub key_ring: KeyRing,
+    /// Who this daemon is, in leases.
+    pub holder: String,
+    /// The time.
+    pub clock: Clock,
+    policies: RwLock<Arc<Policies>>,
+    plans: Mutex<HashMap<(String, String), Arc<Planned>>>,
+}
+
+/// One registered database.
+pub struct System {
+    /// Its name.
+    pub name: String,
+    /// Sessions for erasing.
+    pub pool: Pool,
+    /// Sessions for the sweep, on a standby.
+    pub sweep_pool: Option<Pool>,
+    known: tokio::sync::Mutex<Option<(String, Arc<Catalog>)>>,
+}
+
+/// A scope's plan, and the definitions for which it is known to fit.
+pub struct Planned {
+    /// The policy it was made from.
+    pub policy: Arc<Policy>,
+    /// Its lineage.
+    pub lineage: Lineage,
+    /// The plan.
+    pub plan: Plan,
+    /// [`Plan::id`].
+    pub id: String,
+    /// System to catalog stamp.
+    pub stamps: BTreeMap<String, String>,
+    /// What is worth knowing, though nothing stops.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum Unplanned {
+    /// No policy is in force for this kind of subject.
+    #[error("no policy in force is for the subject kind {0:?}")]
+    NoPolicy(String),
+    /// The policy does not fit the databases.
+    #[error("{}", first(.0))]
+    Misfit(Vec<Diagnostic>),
+    /// A system did not answer.
+    #[error(transparent)]
+    Unreachable(#[from] ConnectError),
+    /// A system answered with an error.
+    #[error("{system}: {problem}")]
+    Failed {
+        /// Which.
+        system: String,
+        /// What it said, fit to be shown.
+        problem: String,
+        /// Whether another try may succeed.
+        transient: bool,
+    },
+}
+
+fn first(diagnostics: &[Diagnostic]) -> String {
+    let errors: Vec<&Diagnostic> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+    let more = errors.len().saturating_sub(1);
+    let more = if more == 0 { String::new() } else { format!(" (and {more} more: erasured check)") };
+    errors.first().map_or_else(String::new, |d| format!("{}: {}; {}{more}", d.code, d.message, d.help))
+}
+
+impl Unplanned {
+    /// The error code for the ticket.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoPolicy(_) => "E0408",
+            Self::Misfit(found) => found.iter().find(|d| d.severity == Severity::Error).map_or("E0200", |d| d.code),
+            Self::Unreachable(_) | Self::Failed { .. } => "E0301",
+        }
+    }
+
+    /// Whether waiting may help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::NoPolicy(_) | Self::Misfit(_) => false,
+            // A wrong password today may be right after the DBA's next step: tickets wait.
+            Self::Unreachable(_) => true,
+            Self::Failed { transient, .. } => *transient,
+        }
+    }
+}
+
+impl System {
+    /// A system on these pools; nothing is asked yet.
+    pub fn new(name: &str, pool: Pool, sweep_pool: Option<Pool>) -> Self {
+        Self {
+            name: name.to_owned(),
+            pool,
+            sweep_pool,
+            known: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// The catalog as it is now, with its stamp; read anew only if the stamp changed.
+    ///
+    /// # Errors
+    /// [`Unplanned::Unreachable`], [`Unplanned::Failed`].
+    pub async fn catalog(&self) -> Result<(String, Arc<Catalog>), Unplanned> {
+        let mut client = self.pool.get().await.inspect_err(|_| self.up(false))?;
+        self.up(true);
+        let failed = |e: tokio_postgres::Error| Unplanned::Failed {
+            system: self.name.clone(),
+            problem: failure::describe(&e),
+            transient: matches!(failure::classify(&e), failure::Failure::Transient(_)),
+        };
+        let mut known = self.known.lock().await;
+        let tx = client.build_transaction().read_only(true).start().await.map_err(failed)?;
+        tx.batch_execute("/* erasured:catalog */ SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '60s'")
+            .await
+            .map_err(failed)?;
+        let stamp = catalog::stamp(&tx).await.map_err(failed)?;
+        if let Some((old, catalog)) = &*known
+            && *old == stamp
+        {
+            return Ok((stamp, catalog.clone()));
+        }
+        let catalog = Arc::new(catalog::read(&tx, &self.name).await.map_err(failed)?);
+        *known = Some((stamp.clone(), catalog.clone()));
+        Ok((stamp, catalog))
+    }
+
+    fn up(&self, up: bool) {
+        metrics::gauge!(crate::metrics::SYSTEM_UP, "system" => self.name.clone()).set(f64::from(u8::from(up)));
+    }
+}
+
+impl Context {
+    /// Puts it together. Nothing is asked of any database yet.
+    #[allow(clippy::too_many_arguments)] // the parts of the daemon, each once
+    pub fn new(
+        config: Config,
+        store: Store,
+        systems: BTreeMap<String, System>,
+        hash_key: HashKey,
+        signing_key: SigningKey,
+        key_ring: KeyRing,
+        policies: Policies,
+        clock: Clock,
+    ) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Self {
+            config,
+            store,
+            systems,
+            hash_key,
+            signing_key,
+            key_ring,
+            holder: format!("{}:{}", host.trim(), std::process::id()),
+            clock,
+            policies: RwLock::new(Arc::new(policies)),
+            plans: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The time by the daemon's clock.
+    pub fn now(&self) -> DateTime<Utc> {
+        (self.clock)()
+    }
+
+    /// The policies in force.
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Puts other policies into force.
+    pub fn replace_policies(&self, policies: Policies) {
+        *self.policies.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(policies);
+    }
+
+    /// Bounds for one transaction on a system; where many are in one batch, one held lock must
+    /// not keep all the others waiting for long.
+    pub fn timeouts(&self, tickets: usize) -> Timeouts {
+        let limits = &self.config.limits;
+        let lock = if tickets > 1 { limits.lock_timeout.min(std::time::Duration::from_secs(1)) } else { limits.lock_timeout };
+        Timeouts {
+            lock,
+            statement: limits.statement_timeout,
+            idle: limits.idle_timeout,
+        }
+    }
+
+    /// The catalogs of these systems; those that are not registered are left out.
+    ///
+    /// # Errors
+    /// As [`System::catalog`].
+    pub async fn catalogs(&self, names: impl IntoIterator<Item = String>) -> Result<(BTreeMap<String, Catalog>, BTreeMap<String, String>), Unplanned> {
+        let (mut catalogs, mut stamps) = (BTreeMap::new(), BTreeMap::new());
+        for name in names {
+            let Some(system) = self.systems.get(&name) else { continue };
+            let (stamp, catalog) = system.catalog().await?;
+            catalogs.insert(name.clone(), (*catalog).clone());
+            stamps.insert(name, stamp);
+        }
+        Ok((catalogs, stamps))
+    }
+
+    /// The plan of a scope for the catalogs as they are now.
+    ///
+    /// # Errors
+    /// [`Unplanned`]; nothing may run then.
+    pub async fn planned(&self, subject: &str, scope: &str) -> Result<Arc<Planned>, Unplanned> {
+        let policy = self.policies().get(subject).cloned().ok_or_else(|| Unplanned::NoPolicy(subject.to_owned()))?;
+        let mut stamps = BTreeMap::new();
+        for name in lineage::systems_of(&policy) {
+            if let Some(system) = self.systems.get(&name) {
+                stamps.insert(name, system.catalog().await?.0);
+            }
+        }
+        let key = (subject.to_owned(), scope.to_owned());
+        if let Some(planned) = self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key)
+            && planned.stamps == stamps
+            && planned.policy.sha256 == policy.sha256
+        {
+            return Ok(planned.clone());
+        }
+        let (catalogs, stamps) = self.catalogs(lineage::systems_of(&policy)).await?;
+        let (lineage, warnings) = lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
+        let plan = plan::build(&policy, &lineage);
+        let planned = Arc::new(Planned {
+            id: plan.id(),
+            policy,
+            lineage,
+            plan,
+            stamps,
+            warnings,
+        });
+        self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, planned.clone());
+        Ok(planned)
+    }
+
+    /// Lets idle sessions go, and with them the buffers through which identifiers went.
+    pub fn forget_sessions(&self) {
+        for system in self.systems.values() {
+            system.pool.drop_idle();
+            if let Some(pool) = &system.sweep_pool {
+                pool.drop_idle();
+            }
+        }
+    }
+}
+
+/// What a failed write to the control database means for a running step.
+pub(crate) fn lost(error: &StoreError) -> bool {
+    matches!(error, StoreError::LeaseLost { .. })
+}

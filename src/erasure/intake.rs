@@ -1,0 +1,266 @@
+//! From what a desk typed to exactly one root row.
+
+use super::context::{Context, Unplanned};
+use super::identity::{self, Identity};
+use crate::plan::{FindBy, find_subject};
+use crate::policy::{Identifier, Policy};
+use crate::store::StoreError;
+use crate::store::intake::{Resolved, Unresolved};
+use crate::system::postgres::failure;
+use crate::ticket::sla;
+use chrono_tz::Tz;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// Why a ticket's person was not found; codes and words for the desk, never a value.
+struct Unfound {
+    code: &'static str,
+    problem: String,
+}
+
+impl Unfound {
+    fn new(code: &'static str, problem: impl Into<String>) -> Self {
+        Self { code, problem: problem.into() }
+    }
+}
+
+/// Why a round of intake stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeFailed {
+    /// The control database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A system.
+    #[error(transparent)]
+    System(#[from] Unplanned),
+}
+
+/// Resolves up to `limit` tickets; how many were looked at.
+///
+/// # Errors
+/// [`IntakeFailed`]; what was not resolved is looked at again.
+pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed> {
+    let unresolved = context.store.unresolved(limit).await?;
+    let looked_at = unresolved.len();
+    let mut by_subject: BTreeMap<String, Vec<Unresolved>> = BTreeMap::new();
+    for ticket in unresolved {
+        by_subject.entry(ticket.subject.clone()).or_default().push(ticket);
+    }
+    for (subject, tickets) in by_subject {
+        let Some(policy) = context.policies().get(&subject).cloned() else {
+            for ticket in &tickets {
+                context.store.unresolvable(ticket.id, "E0408", "no policy in force is for this kind of subject").await?;
+            }
+            continue;
+        };
+        let mut resolved = Vec::new();
+        for (ticket, found) in resolve(context, &policy, tickets).await? {
+            match found {
+                Ok(identity) => resolved.push(seal(context, &policy, &ticket, &identity)),
+                Err(unfound) => context.store.unresolvable(ticket.id, unfound.code, &unfound.problem).await?,
+            }
+        }
+        context.store.resolve(&resolved).await?;
+    }
+    Ok(looked_at)
+}
+
+fn seal(context: &Context, policy: &Policy, ticket: &Unresolved, identity: &Identity) -> Resolved {
+    let scope = policy.scopes.get(&ticket.scope);
+    let profile = scope.map_or("", |s| s.sla.as_str());
+    // A profile without a number of days still needs a date to sort by: the customary 30.
+    let due_at = sla::due(profile, ticket.requested_at, zone(profile))
+        .unwrap_or(ticket.requested_at + chrono::Duration::days(30));
+    Resolved {
+        id: ticket.id,
+        subject_hash: subject_hash(context, policy, &identity.key),
+        identifier_hashes: identity
+            .normalised(policy)
+            .map(|(name, value)| {
+                let hash = context.hash_key.hash(&name, value.value());
+                (name, hash)
+            })
+            .collect(),
+        sealed: identity.seal(&context.hash_key, ticket.id, rand::random()),
+        due_at,
+        not_before: None,
+    }
+}
+
+/// The days of a profile are counted where its law holds.
+fn zone(profile: &str) -> Tz {
+    match profile.split('-').next() {
+        Some("jp") => Tz::Asia__Tokyo,
+        Some("kr") => Tz::Asia__Seoul,
+        Some("cn") => Tz::Asia__Shanghai,
+        Some("tw") => Tz::Asia__Taipei,
+        Some("in") => Tz::Asia__Kolkata,
+        Some("eu") => Tz::Europe__Brussels,
+        Some("uk") => Tz::Europe__London,
+        Some("us") => Tz::America__Los_Angeles,
+        Some("ca") => Tz::America__Montreal,
+        Some("br") => Tz::America__Sao_Paulo,
+        Some("za") => Tz::Africa__Johannesburg,
+        _ => Tz::UTC,
+    }
+}
+
+/// The keyed hash of a root key: what stands for the person on certificates.
+pub fn subject_hash(context: &Context, policy: &Policy, key: &[String]) -> String {
+    context.hash_key.hash(&format!("subject:{}", policy.subject), &key.join("\u{1f}"))
+}
+
+type Found = (Unresolved, Result<Identity, Unfound>);
+
+/// One look-up for each identifier that any of the tickets uses.
+async fn resolve(context: &Context, policy: &Policy, tickets: Vec<Unresolved>) -> Result<Vec<Found>, IntakeFailed> {
+    let mut named: Vec<Result<BTreeMap<String, String>, Unfound>> = Vec::new();
+    let mut questions: BTreeMap<&String, Vec<(usize, String)>> = BTreeMap::new();
+    for (at, ticket) in tickets.iter().enumerate() {
+        let understood = understand(policy, ticket);
+        if let Ok(values) = &understood {
+            for (name, forms) in values {
+                let (name, _) = policy.identifiers.get_key_value(name).expect("understood names are the policy's");
+                questions.entry(name).or_default().extend(forms.1.iter().map(|form| (at, form.clone())));
+            }
+        }
+        named.push(understood.map(|values| values.into_iter().map(|(name, (value, _))| (name, value)).collect()));
+    }
+    let rows = ask(context, policy, &questions).await?;
+    Ok(tickets
+        .into_iter()
+        .zip(named)
+        .enumerate()
+        .map(|(at, (ticket, named))| {
+            let identity = named.and_then(|named| one(policy, &rows, at, named));
+            (ticket, identity)
+        })
+        .collect())
+}
+
+/// Identifier name to its normalised value and the forms to ask for.
+type Understood = BTreeMap<String, (String, Vec<String>)>;
+
+fn understand(policy: &Policy, ticket: &Unresolved) -> Result<Understood, Unfound> {
+    if !policy.scopes.contains_key(&ticket.scope) {
+        return Err(Unfound::new("E0409", "the policy in force has no such scope"));
+    }
+    let mut understood = BTreeMap::new();
+    for (name, value) in &ticket.identifiers {
+        let Some(identifier) = policy.identifiers.get(name).filter(|i| i.find) else {
+            return Err(Unfound::new("E0401", format!("the policy does not find subjects by {name:?}")));
+        };
+        let value = identity::typed(identifier, value.expose()).map_err(|e| Unfound::new("E0402", format!("{name}: {e}")))?;
+        understood.insert(name.clone(), (value.value().to_owned(), identity::sql_forms(&value)));
+    }
+    if understood.is_empty() {
+        return Err(Unfound::new("E0401", "the ticket names nobody"));
+    }
+    Ok(understood)
+}
+
+/// A root row: its key, and its identifiers by name.
+type Row = (Vec<String>, BTreeMap<String, String>);
+
+/// For each identifier name, ticket position to the rows that it finds.
+type Rows = BTreeMap<String, BTreeMap<usize, Vec<Row>>>;
+
+async fn ask(context: &Context, policy: &Policy, questions: &BTreeMap<&String, Vec<(usize, String)>>) -> Result<Rows, Unplanned> {
+    let root = &policy.root.0;
+    let Some(system) = context.systems.get(&root.system) else {
+        return Err(Unplanned::NoPolicy(policy.subject.clone()));
+    };
+    let (_, catalog) = system.catalog().await?;
+    let Some(table) = catalog.tables.get(&root.table) else {
+        return Err(Unplanned::Misfit(vec![crate::diagnostic::Diagnostic::error(
+            "E0202",
+            format!("the root table {root} does not exist"),
+            "mend the policy, or create the table",
+        )]));
+    };
+    let key = table.row_key();
+    let identifiers: Vec<(&String, &Identifier)> =
+        policy.identifiers.iter().filter(|(_, i)| table.column(&i.column).is_some()).collect();
+    let read: Vec<String> = key.iter().cloned().chain(identifiers.iter().map(|(_, i)| i.column.clone())).collect();
+    let failed = |e: tokio_postgres::Error| Unplanned::Failed {
+        system: system.name.clone(),
+        problem: failure::describe(&e),
+        transient: matches!(failure::classify(&e), failure::Failure::Transient(_)),
+    };
+    let mut client = system.pool.get().await?;
+    let tx = client.build_transaction().read_only(true).start().await.map_err(failed)?;
+    let timeout = context.config.limits.statement_timeout.as_millis();
+    tx.batch_execute(&format!(
+        "/* erasured:find subject */ SET LOCAL search_path = pg_catalog; SET LOCAL row_security = off; SET LOCAL statement_timeout = {timeout}"
+    ))
+    .await
+    .map_err(failed)?;
+    let mut rows = Rows::new();
+    for (name, forms) in questions {
+        let identifier = &policy.identifiers[*name];
+        let by = FindBy { column: identifier.column.clone(), kind: identifier.kind.clone() };
+        let at: Vec<i32> = forms.iter().map(|(at, _)| i32::try_from(*at).expect("a round is small")).collect();
+        let values: Vec<&str> = forms.iter().map(|(_, form)| form.as_str()).collect();
+        let found = tx.query(&find_subject(&root.table, &by, &read, catalog.utf8), &[&at, &values]).await.map_err(failed)?;
+        let mine = rows.entry((*name).clone()).or_default();
+        for row in found {
+            let text = |i: usize| row.get::<_, Option<String>>(i + 1);
+            let key_text: Vec<String> = (0..key.len()).map(|i| text(i).unwrap_or_default()).collect();
+            let values = identifiers
+                .iter()
+                .enumerate()
+                .filter_map(|(i, (name, _))| Some(((*name).clone(), text(key.len() + i)?)))
+                .collect();
+            let at = usize::try_from(row.get::<_, i32>(0)).expect("ordinals come from positions");
+            mine.entry(at).or_default().push((key_text, values));
+        }
+    }
+    Ok(rows)
+}
+
+/// All of a ticket's identifiers must lead to the same one row.
+fn one(policy: &Policy, rows: &Rows, at: usize, named: BTreeMap<String, String>) -> Result<Identity, Unfound> {
+    let mut common: Option<BTreeMap<Vec<String>, BTreeMap<String, String>>> = None;
+    for name in named.keys() {
+        let found: BTreeMap<_, _> = rows.get(name).and_then(|r| r.get(&at)).into_iter().flatten().cloned().collect();
+        if found.is_empty() {
+            return Err(Unfound::new("E0403", format!("no {} has this {name}", policy.subject)));
+        }
+        common = Some(match common {
+            None => found,
+            Some(before) => {
+                let both: BTreeSet<_> = before.keys().filter(|k| found.contains_key(*k)).cloned().collect();
+                before.into_iter().filter(|(k, _)| both.contains(k)).collect()
+            }
+        });
+    }
+    let mut common = common.unwrap_or_default().into_iter();
+    match (common.next(), common.next()) {
+        (None, _) => Err(Unfound::new("E0405", format!("the identifiers name different {}s", policy.subject))),
+        (Some(_), Some(_)) => Err(Unfound::new(
+            "E0404",
+            format!("more than one {} fits; name another identifier as well", policy.subject),
+        )),
+        (Some((key, values)), None) => Ok(Identity {
+            key,
+            values: values.into_iter().map(|(name, value)| (name, vec![value])).collect(),
+            named,
+        }),
+    }
+}
+
+/// Resolves one subject without a ticket, for `erasured plan --subject`.
+///
+/// # Errors
+/// The desk's words for why not.
+pub async fn find(context: &Context, policy: &Policy, scope: &str, identifiers: Vec<(String, crate::store::tickets::IdentifierValue)>) -> Result<Result<Identity, (&'static str, String)>, IntakeFailed> {
+    let ticket = Unresolved {
+        id: Uuid::nil(),
+        subject: policy.subject.clone(),
+        scope: scope.to_owned(),
+        requested_at: context.now(),
+        identifiers,
+    };
+    let (_, found) = resolve(context, policy, vec![ticket]).await?.pop().expect("one ticket in, one answer out");
+    Ok(found.map_err(|u| (u.code, u.problem)))
+}
