@@ -41,11 +41,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error without a place; add one with [`Diagnostic::at`].
-    pub fn error(
-        code: &'static str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Self {
+    pub fn error(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self {
             code,
             severity: Severity::Error,
@@ -152,7 +148,10 @@ impl<'a> Shown<'a> {
             let line_end = source.text[start..]
                 .find(['\n', '\r'])
                 .map_or(source.text.len(), |end| start + end);
-            let end = source.text.floor_char_boundary(span.end).clamp(start, line_end);
+            let end = source
+                .text
+                .floor_char_boundary(span.end)
+                .clamp(start, line_end);
             // One line of context is shown above and below.
             let before = source.text[..start].bytes().filter(|b| *b == b'\n').count();
             let long = source
@@ -219,11 +218,22 @@ mod tests {
 
     #[test]
     fn any_place_can_be_shown() {
-        for text in ["", "a", "é\n", "\n\n", "x = 1\r\ny = \"日本\"\n", &"長".repeat(500)] {
-            let source = Source { path: "f.toml".into(), text: text.into() };
+        for text in [
+            "",
+            "a",
+            "é\n",
+            "\n\n",
+            "x = 1\r\ny = \"日本\"\n",
+            &"長".repeat(500),
+        ] {
+            let source = Source {
+                path: "f.toml".into(),
+                text: text.into(),
+            };
             for start in 0..text.len().min(30) + 2 {
                 for end in [0, start, start + 1, start + 9] {
-                    let one = Diagnostic::error("E0000", "wrong", "mend it").at(&source, start..end);
+                    let one =
+                        Diagnostic::error("E0000", "wrong", "mend it").at(&source, start..end);
                     let shown = render(std::slice::from_ref(&one), false);
                     assert!(shown.contains("f.toml:"), "{text:?} {start} {end}\n{shown}");
                     to_json(&[one]);
@@ -234,7 +244,10 @@ mod tests {
 
     #[test]
     fn columns_are_characters() {
-        let source = Source { path: "f".into(), text: "a\n日本 = 1\n".into() };
+        let source = Source {
+            path: "f".into(),
+            text: "a\n日本 = 1\n".into(),
+        };
         let one = Diagnostic::warning("E0000", "m", "h").at(&source, 9..10);
         let json = to_json(&[one]);
         assert_eq!(json[0]["line"], 2);

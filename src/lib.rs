@@ -6,8 +6,10 @@
 //! [`certificate`] signs what was done and [`store`] remembers it. Everything before `erasure`
 //! is pure: values in, values out.
 
+pub mod config;
 pub mod diagnostic;
 pub mod name;
 pub mod policy;
 pub mod reading;
+pub mod secret;
 pub mod ticket;

@@ -6,7 +6,9 @@
 use crate::reading::{Span, mask};
 
 /// Keys whose value is a secret if it is a string.
-const KEYS: &[&str] = &["password", "passwd", "secret", "token", "signing", "hash", "key", "value"];
+const KEYS: &[&str] = &[
+    "password", "passwd", "secret", "token", "signing", "hash", "key", "value",
+];
 
 /// The text with what may be a secret replaced by asterisks, byte for byte.
 pub(super) fn masked(text: &str) -> String {
@@ -21,7 +23,9 @@ pub(super) fn masked(text: &str) -> String {
         spans.extend(credentials(text, at + 3));
     }
     for (at, _) in text.match_indices("-----BEGIN") {
-        let end = text[at..].find("-----END").map_or(text.len(), |end| at + end);
+        let end = text[at..]
+            .find("-----END")
+            .map_or(text.len(), |end| at + end);
         spans.push(at..end);
     }
     mask(text, &spans)
@@ -29,7 +33,9 @@ pub(super) fn masked(text: &str) -> String {
 
 /// `= "value"`, `='value'` or `=value` after a key that ends at `at`.
 fn value_after(text: &str, at: usize) -> Option<Span> {
-    let rest = text[at..].trim_start_matches(['"', '\'']).trim_start_matches([' ', '\t']);
+    let rest = text[at..]
+        .trim_start_matches(['"', '\''])
+        .trim_start_matches([' ', '\t']);
     let rest = rest.strip_prefix('=')?.trim_start_matches([' ', '\t']);
     let start = text.len() - rest.len();
     for quote in ["\"\"\"", "'''"] {

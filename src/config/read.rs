@@ -23,22 +23,28 @@ const CODES: Codes = Codes {
 /// Reads the text of the file at `path`; relative paths in it start from that file's folder.
 pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
     let folder = Path::new(path).parent().unwrap_or(Path::new(""));
-    reading::read(path, text, &masked(text), true, CODES, |reader, file| {
-        let state_dir = path_at(file, "state_dir", folder);
-        let policies = path_at(file, "policies", folder);
-        file.need("control", "say where erasured keeps its own tables: [control] url = \"…\"");
-        let control = file.table("control").and_then(|table| {
+    reading::read(path, text, &masked(text), true, CODES, |reader, top| {
+        let state_dir = path_at(top, "state_dir", folder);
+        let policies = path_at(top, "policies", folder);
+        top.need(
+            "control",
+            "say where erasured keeps its own tables: [control] url = \"…\"",
+        );
+        let control = top.table("control").and_then(|table| {
             let database = database(&table, folder);
             table.finish();
             database
         });
-        file.need("system", "register a database: [system.NAME] url = \"…\"");
-        let systems = systems(file, folder);
-        file.need("keys", "say where the keys are: [keys] signing = { file = \"…\" }, hash = { file = \"…\" }");
-        let keys = file.table("keys").and_then(|table| keys(&table, folder));
-        let http = http(file.table("http"), folder);
-        let log = log(file.table("log"));
-        let limits = limits(file.table("limits"));
+        top.need("system", "register a database: [system.NAME] url = \"…\"");
+        let systems = systems(top, folder);
+        top.need(
+            "keys",
+            "say where the keys are: [keys] signing = { file = \"…\" }, hash = { file = \"…\" }",
+        );
+        let keys = top.table("keys").and_then(|table| keys(&table, folder));
+        let http = http(top.table("http"), folder);
+        let log = log(top.table("log"));
+        let limits = limits(top.table("limits"));
         Some(Config {
             source: reader.source().clone(),
             state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/erasured")),
@@ -64,7 +70,9 @@ fn path_text(text: &str, folder: &Path) -> Result<PathBuf, String> {
 
 fn path_at(table: &Table<'_>, key: &'static str, folder: &Path) -> Option<PathBuf> {
     let parse = |text: &str| path_text(text, folder);
-    table.parsed(key, CODES.bad_value, PATH_HELP, parse).map(|(path, _)| path)
+    table
+        .parsed(key, CODES.bad_value, PATH_HELP, parse)
+        .map(|(path, _)| path)
 }
 
 fn systems(file: &Table<'_>, folder: &Path) -> BTreeMap<String, System> {
@@ -72,7 +80,9 @@ fn systems(file: &Table<'_>, folder: &Path) -> BTreeMap<String, System> {
     for (name, span, table) in file.named("system") {
         let plain = name.len() <= 63
             && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'));
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'));
         if !plain {
             file.reader().error(
                 CODES.bad_value,
@@ -82,7 +92,9 @@ fn systems(file: &Table<'_>, folder: &Path) -> BTreeMap<String, System> {
             );
         }
         let kinds = [("postgres", SystemKind::Postgres)];
-        let kind = table.word("kind", CODES.bad_value, &kinds).map_or(SystemKind::Postgres, |(kind, _)| kind);
+        let kind = table
+            .word("kind", CODES.bad_value, &kinds)
+            .map_or(SystemKind::Postgres, |(kind, _)| kind);
         let database = database(&table, folder);
         let sweep = table.table("sweep").map(|sweep_table| {
             let sweep = self::database(&sweep_table, folder);
@@ -98,14 +110,24 @@ fn systems(file: &Table<'_>, folder: &Path) -> BTreeMap<String, System> {
             tls: sweep.tls.or_else(|| database.tls.clone()),
             ..sweep
         });
-        systems.insert(name, System { kind, database, sweep });
+        systems.insert(
+            name,
+            System {
+                kind,
+                database,
+                sweep,
+            },
+        );
     }
     systems
 }
 
 /// The keys of one database; the caller finishes the table.
 fn database(table: &Table<'_>, folder: &Path) -> Option<Database> {
-    table.need("url", "write a libpq URL, such as url = \"postgresql://erasured@db.example/shop\"");
+    table.need(
+        "url",
+        "write a libpq URL, such as url = \"postgresql://erasured@db.example/shop\"",
+    );
     let url = table.string("url");
     if let Some((text, span)) = &url
         && holds_password(text)
@@ -121,12 +143,21 @@ fn database(table: &Table<'_>, folder: &Path) -> Option<Database> {
     }
     let password = one_source(
         table,
-        [("password_file", file_source(folder)), ("password_credential", credential), ("password_env", env)],
+        [
+            ("password_file", file),
+            ("password_credential", credential),
+            ("password_env", env),
+        ],
         folder,
     );
     let tls = table.table("tls").map(|tls| self::tls(&tls, folder));
     let (url, span) = url?;
-    Some(Database { url, password, tls, span })
+    Some(Database {
+        url,
+        password,
+        tls,
+        span,
+    })
 }
 
 fn tls(table: &Table<'_>, folder: &Path) -> Tls {
@@ -139,7 +170,10 @@ fn tls(table: &Table<'_>, folder: &Path) -> Tls {
         table.reader().error(
             "E0008",
             table.span(),
-            format!("{} has only one of `client_cert` and `client_key_file`", table.label()),
+            format!(
+                "{} has only one of `client_cert` and `client_key_file`",
+                table.label()
+            ),
             "name both, or neither",
         );
     }
@@ -149,20 +183,218 @@ fn tls(table: &Table<'_>, folder: &Path) -> Tls {
 
 type Parse = fn(&str, &Path) -> Result<SecretSource, String>;
 
-fn file_source(_: &Path) -> Parse {
-    |text, folder| path_text(text, folder).map(SecretSource::File)
+fn file(text: &str, folder: &Path) -> Result<SecretSource, String> {
+    path_text(text, folder).map(SecretSource::File)
 }
 
-const credential: Parse = |text, _| {
+fn credential(text: &str, _: &Path) -> Result<SecretSource, String> {
     if text.is_empty() || text.starts_with('.') || text.contains('/') {
         return Err("it is no name of a credential".into());
     }
     Ok(SecretSource::Credential(text.into()))
-};
+}
 
-const env: Parse = |text, _| {
+fn env(text: &str, _: &Path) -> Result<SecretSource, String> {
     if text.is_empty() || text.contains('=') {
         return Err("it is no name of an environment variable".into());
     }
     Ok(SecretSource::Env(text.into()))
-};
+}
+
+/// The one of three keys that says where a secret is; more than one contradict each other.
+fn one_source(
+    table: &Table<'_>,
+    keys: [(&'static str, Parse); 3],
+    folder: &Path,
+) -> Option<SecretSource> {
+    let mut found = None;
+    let mut named = 0;
+    for (key, parse) in keys {
+        let help = "write the secret's place, not the secret";
+        let source = table.parsed(key, CODES.bad_value, help, |text| parse(text, folder));
+        if let Some(at) = table.span_of(key) {
+            named += 1;
+            if named == 2 {
+                let message = format!("{} says more than once where its secret is", table.label());
+                table.reader().error("E0008", at, message, "keep one");
+            }
+        }
+        found = found.or(source.map(|(source, _)| source));
+    }
+    found
+}
+
+/// `{ file = … }`, `{ credential = … }` or `{ env = … }`.
+fn secret(table: &Table<'_>, key: &'static str, folder: &Path) -> Option<SecretSource> {
+    let inner = table.table(key)?;
+    let keys: [(&'static str, Parse); 3] =
+        [("file", file), ("credential", credential), ("env", env)];
+    let source = one_source(&inner, keys, folder);
+    if !keys.iter().any(|(key, _)| inner.has(key)) {
+        table.reader().error(
+            CODES.missing_key,
+            inner.span(),
+            format!("{} does not say where the secret is", inner.label()),
+            "write { file = \"…\" }, { credential = \"…\" } or { env = \"…\" }",
+        );
+    }
+    inner.finish();
+    source
+}
+
+fn keys(table: &Table<'_>, folder: &Path) -> Option<Keys> {
+    let help = "name its place: { file = \"…\" }; `erasured keygen` makes one";
+    table.need("signing", help).need("hash", help);
+    let signing = secret(table, "signing", folder);
+    let hash = secret(table, "hash", folder);
+    let retired = table.strings("retired").unwrap_or_default();
+    let retired = retired
+        .into_iter()
+        .map(|(path, _)| folder.join(path))
+        .collect();
+    table.finish();
+    Some(Keys {
+        signing: signing?,
+        retired,
+        hash: hash?,
+    })
+}
+
+fn http(table: Option<Table<'_>>, folder: &Path) -> Http {
+    let mut http = Http {
+        listen: SocketAddr::from(([127, 0, 0, 1], 9187)),
+        token: None,
+    };
+    if let Some(table) = table {
+        let help = "write an address and a port, such as \"127.0.0.1:9187\" or \"[::1]:9187\"";
+        let parse = |text: &str| {
+            text.parse()
+                .map_err(|_| format!("{} is no address", quoted(text)))
+        };
+        if let Some((listen, _)) = table.parsed("listen", CODES.bad_value, help, parse) {
+            http.listen = listen;
+        }
+        http.token = secret(&table, "token", folder);
+        table.finish();
+    }
+    http
+}
+
+fn log(table: Option<Table<'_>>) -> Log {
+    use tracing::Level;
+    let mut log = Log {
+        format: LogFormat::Pretty,
+        level: Level::INFO,
+    };
+    if let Some(table) = table {
+        let formats = [
+            ("pretty", LogFormat::Pretty),
+            ("json", LogFormat::Json),
+            ("journald", LogFormat::Journald),
+        ];
+        let levels = [
+            ("error", Level::ERROR),
+            ("warn", Level::WARN),
+            ("info", Level::INFO),
+            ("debug", Level::DEBUG),
+            ("trace", Level::TRACE),
+        ];
+        if let Some((format, _)) = table.word("format", CODES.bad_value, &formats) {
+            log.format = format;
+        }
+        if let Some((level, _)) = table.word("level", CODES.bad_value, &levels) {
+            log.level = level;
+        }
+        table.finish();
+    }
+    log
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const fn count(number: u32) -> NonZeroU32 {
+            NonZeroU32::new(number).expect("the defaults are not zero")
+        }
+        Self {
+            batch: count(500),
+            workers: NonZeroUsize::MIN.saturating_add(1),
+            lease: Duration::from_secs(60),
+            lock_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            poll: Duration::from_secs(5),
+            sweep_bytes_per_second: None,
+            attempts: count(8),
+        }
+    }
+}
+
+fn limits(table: Option<Table<'_>>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(table) = table else {
+        return limits;
+    };
+    let count = |key, most| {
+        let number = table.integer(key, 1..=u64::from(most))?;
+        NonZeroU32::new(u32::try_from(number).ok()?)
+    };
+    if let Some(batch) = count("batch", 10_000u32) {
+        limits.batch = batch;
+    }
+    if let Some(workers) = count("workers", 256).and_then(|n| NonZeroUsize::try_from(n).ok()) {
+        limits.workers = workers;
+    }
+    if let Some(attempts) = count("attempts", 100) {
+        limits.attempts = attempts;
+    }
+    if let Some(bytes) = table.integer("sweep_bytes_per_second", 0..=u64::from(u32::MAX) << 8) {
+        limits.sweep_bytes_per_second = NonZeroU64::new(bytes);
+    }
+    // PostgreSQL reads a timeout of zero as none at all, and holds its milliseconds in an int.
+    let (least, day) = (Duration::from_millis(1), Duration::from_secs(86_400));
+    let five = Duration::from_secs(5);
+    let length = |key, least: Duration, into: &mut Duration| {
+        let parse = |text: &str| {
+            let length = amount::duration(text)?;
+            let fits = (least..=day).contains(&length);
+            fits.then_some(length)
+                .ok_or_else(|| format!("it must be {least:?} to one day"))
+        };
+        if let Some((length, _)) = table.parsed(key, CODES.bad_value, amount::DURATION_HELP, parse)
+        {
+            *into = length;
+        }
+    };
+    length("lease", five, &mut limits.lease);
+    length("lock_timeout", least, &mut limits.lock_timeout);
+    length("statement_timeout", least, &mut limits.statement_timeout);
+    length("idle_timeout", least, &mut limits.idle_timeout);
+    length("poll", Duration::from_millis(10), &mut limits.poll);
+    table.finish();
+    limits
+}
+
+/// Whether a libpq URL or `key=value` text carries a password; when in doubt, it does not parse
+/// here but at the connection.
+fn holds_password(url: &str) -> bool {
+    if let Some((_, rest)) = url.split_once("://") {
+        let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let user = before.rsplit_once('@').map_or("", |(user, _)| user);
+        return user.contains(':') || query.split('&').any(secret_parameter);
+    }
+    // Blanks may stand around the equals sign.
+    let lower = url.to_ascii_lowercase();
+    lower
+        .match_indices("password")
+        .any(|(at, word)| lower[at + word.len()..].trim_start().starts_with('='))
+}
+
+fn secret_parameter(parameter: &str) -> bool {
+    let key = parameter.split('=').next().unwrap_or_default();
+    key.eq_ignore_ascii_case("password")
+        || key.eq_ignore_ascii_case("sslpassword")
+        || key.contains('%')
+}
+
+#[cfg(test)]
+mod tests;

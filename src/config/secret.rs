@@ -28,7 +28,9 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// Somebody else could have put their own secret there.
-    #[error("the secret file {path} can be changed by its group or by others: run chmod go-w on it")]
+    #[error(
+        "the secret file {path} can be changed by its group or by others: run chmod go-w on it"
+    )]
     Writable {
         /// The file.
         path: PathBuf,
@@ -40,7 +42,9 @@ pub enum SecretError {
         place: String,
     },
     /// systemd did not start this process with credentials.
-    #[error("there is no $CREDENTIALS_DIRECTORY for the credential {name}: add LoadCredential={name}:… to the unit")]
+    #[error(
+        "there is no $CREDENTIALS_DIRECTORY for the credential {name}: add LoadCredential={name}:… to the unit"
+    )]
     NoCredentials {
         /// The credential.
         name: String,
@@ -77,7 +81,10 @@ impl SecretSource {
 }
 
 fn from_file(path: &Path) -> Result<SecretBytes, SecretError> {
-    let unreadable = |source| SecretError::Unreadable { path: path.into(), source };
+    let unreadable = |source| SecretError::Unreadable {
+        path: path.into(),
+        source,
+    };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o022 != 0 {
@@ -111,7 +118,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pw");
         let source = SecretSource::File(path.clone());
-        let set = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let set =
+            |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         assert!(matches!(source.load(), Err(SecretError::Unreadable { .. })));
         std::fs::write(&path, "").unwrap();
         set(0o600);
@@ -128,6 +136,9 @@ mod tests {
         std::fs::write(&path, vec![b'x'; LARGEST + 1]).unwrap();
         assert!(matches!(source.load(), Err(SecretError::Size { .. })));
         let missing = SecretSource::Env("ERASURED_TEST_NO_SUCH_VARIABLE".into());
-        assert!(matches!(missing.load(), Err(SecretError::NoVariable { .. })));
+        assert!(matches!(
+            missing.load(),
+            Err(SecretError::NoVariable { .. })
+        ));
     }
 }

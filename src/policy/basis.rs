@@ -37,7 +37,13 @@ const fn basis(
     period: &'static str,
     confidence: Confidence,
 ) -> Basis {
-    Basis { code, ja, en, period, confidence }
+    Basis {
+        code,
+        ja,
+        en,
+        period,
+        confidence,
+    }
 }
 
 use Confidence::{Likely, Sure};
@@ -95,7 +101,11 @@ mod tests {
     fn codes_are_codes_and_stand_once() {
         for (at, basis) in KNOWN.iter().enumerate() {
             assert!(looks_like_code(basis.code), "{}", basis.code);
-            assert!(KNOWN[at + 1..].iter().all(|other| other.code != basis.code), "{}", basis.code);
+            assert!(
+                KNOWN[at + 1..].iter().all(|other| other.code != basis.code),
+                "{}",
+                basis.code
+            );
         }
         assert!(!looks_like_code("Privacy policy s. 4.2"));
         assert!(!looks_like_code("社内規程による"));

@@ -26,12 +26,18 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Policy>, Vec<Diagnostic>> {
         }
     }
     for (at, policy) in policies.iter().enumerate() {
-        if let Some(first) = policies[..at].iter().find(|first| first.subject == policy.subject) {
+        if let Some(first) = policies[..at]
+            .iter()
+            .find(|first| first.subject == policy.subject)
+        {
             let subject = &policy.subject;
             mistakes.push(
                 Diagnostic::error(
                     "E0116",
-                    format!("two policies for the subject `{subject}`: {} and {}", first.source.path, policy.source.path),
+                    format!(
+                        "two policies for the subject `{subject}`: {} and {}",
+                        first.source.path, policy.source.path
+                    ),
                     "a subject kind has one policy: remove one file, or name another subject",
                 )
                 .at(&policy.source, 0..0),
@@ -45,14 +51,20 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Policy>, Vec<Diagnostic>> {
             "put a policy there, as a file that ends in .toml",
         ));
     }
-    if mistakes.is_empty() { Ok(policies) } else { Err(mistakes) }
+    if mistakes.is_empty() {
+        Ok(policies)
+    } else {
+        Err(mistakes)
+    }
 }
 
 fn paths(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|end| end == "toml") {
             paths.push(path);
         }
@@ -93,14 +105,19 @@ mod tests {
     #[test]
     fn a_subject_has_one_policy() {
         let folder = tempfile::tempdir().unwrap();
-        let codes = || read_folder(folder.path()).map_err(|all| all.iter().map(|d| d.code).collect::<Vec<_>>());
+        let codes = || {
+            read_folder(folder.path()).map_err(|all| all.iter().map(|d| d.code).collect::<Vec<_>>())
+        };
         assert_eq!(codes().unwrap_err(), ["E0101"]);
         std::fs::write(folder.path().join("a.toml"), SMALL).unwrap();
         std::fs::write(folder.path().join("ignored.txt"), "x").unwrap();
         assert_eq!(codes().unwrap().len(), 1);
         std::fs::write(folder.path().join("b.toml"), SMALL).unwrap();
         let message = read_folder(folder.path()).unwrap_err().remove(0).message;
-        assert!(message.contains("a.toml") && message.contains("b.toml"), "{message}");
+        assert!(
+            message.contains("a.toml") && message.contains("b.toml"),
+            "{message}"
+        );
         std::fs::write(folder.path().join("b.toml"), b"\xff").unwrap();
         assert_eq!(codes().unwrap_err(), ["E0101"]);
         assert!(read_folder(&folder.path().join("none")).is_err());

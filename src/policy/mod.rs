@@ -13,6 +13,8 @@ use std::ops::Range;
 pub mod basis;
 pub mod folder;
 pub mod read;
+#[cfg(test)]
+mod read_tests;
 mod rule;
 
 /// Bytes in the policy's text, for pointing at it.

@@ -30,13 +30,22 @@ const LONGEST_NAME: usize = 63;
 /// Reads one policy; all mistakes of the file at once.
 pub fn read(path: &str, text: &str) -> Result<Policy, Vec<Diagnostic>> {
     reading::read(path, text, text, false, CODES, |reader, file| {
-        file.need("subject", "name the kind of subject, such as subject = \"customer\"");
+        file.need(
+            "subject",
+            "name the kind of subject, such as subject = \"customer\"",
+        );
         let subject = file.parsed("subject", CODES.bad_value, NAME_HELP, own_name);
-        file.need("root", "name the table whose row is the subject: root = \"system.schema.table\"");
+        file.need(
+            "root",
+            "name the table whose row is the subject: root = \"system.schema.table\"",
+        );
         let root = table_name(file, "root");
         let identifiers = identifiers(file);
         let scopes = scopes(file);
-        file.need("table", "say with [[table]] what happens to each table the subject reaches");
+        file.need(
+            "table",
+            "say with [[table]] what happens to each table the subject reaches",
+        );
         let tables = rule::rules(file, &identifiers);
         let sweep = sweep(file);
         Some(Policy {
@@ -44,7 +53,10 @@ pub fn read(path: &str, text: &str) -> Result<Policy, Vec<Diagnostic>> {
             sha256: sha256(text),
             subject: subject?.0,
             root: root?,
-            identifiers: identifiers.into_iter().filter_map(|(name, i)| Some((name, i?))).collect(),
+            identifiers: identifiers
+                .into_iter()
+                .filter_map(|(name, i)| Some((name, i?)))
+                .collect(),
             scopes,
             tables,
             sweep: sweep?,
@@ -53,11 +65,13 @@ pub fn read(path: &str, text: &str) -> Result<Policy, Vec<Diagnostic>> {
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
-const NAME_HELP: &str =
-    "use up to 63 lower-case letters, digits, `_` and `-`, with a letter first";
+const NAME_HELP: &str = "use up to 63 lower-case letters, digits, `_` and `-`, with a letter first";
 
 /// A name that policies make up: it ends up in metrics, hashes and SQL arguments.
 fn own_name(name: &str) -> Result<String, String> {
@@ -103,7 +117,10 @@ pub(super) fn table_name(table: &Table<'_>, key: &'static str) -> Option<(Qualif
 
 /// Declared identifiers by name; `None` is one with mistakes, which still is declared.
 fn identifiers(file: &Table<'_>) -> BTreeMap<String, Option<Identifier>> {
-    file.need("identifier", "declare how a ticket names the person: [identifier.NAME]");
+    file.need(
+        "identifier",
+        "declare how a ticket names the person: [identifier.NAME]",
+    );
     let mut found = BTreeMap::new();
     for (name, span, table) in file.named("identifier") {
         made_up_name(&table, &name, &span);
@@ -125,15 +142,24 @@ fn identifiers(file: &Table<'_>) -> BTreeMap<String, Option<Identifier>> {
 fn made_up_name(table: &Table<'_>, name: &str, span: &Span) {
     if own_name(name).is_err() {
         let message = format!("{} is not a plain name", quoted(name));
-        table.reader().error(CODES.bad_value, span.clone(), message, NAME_HELP);
+        table
+            .reader()
+            .error(CODES.bad_value, span.clone(), message, NAME_HELP);
     }
 }
 
 fn identifier(table: &Table<'_>, span: Span) -> Option<Identifier> {
     table.need("column", "name the column of the root table that holds it");
     let column = table.parsed("column", CODES.bad_value, DATABASE_NAME_HELP, database_name);
-    let words = [("plain", "plain"), ("email", "email"), ("phone", "phone"), ("name", "name")];
-    let kind = table.word("type", UNKNOWN_WORD, &words).map(|(word, _)| word);
+    let words = [
+        ("plain", "plain"),
+        ("email", "email"),
+        ("phone", "phone"),
+        ("name", "name"),
+    ];
+    let kind = table
+        .word("type", UNKNOWN_WORD, &words)
+        .map(|(word, _)| word);
     let region = table.parsed("region", "E0113", REGION_HELP, region);
     let kind = match kind {
         Some("phone") => {
@@ -152,7 +178,10 @@ fn identifier(table: &Table<'_>, span: Span) -> Option<Identifier> {
                 table.reader().error(
                     "E0113",
                     at,
-                    format!("`region` in {} says nothing: this is no phone number", table.label()),
+                    format!(
+                        "`region` in {} says nothing: this is no phone number",
+                        table.label()
+                    ),
                     "remove `region`, or write `type = \"phone\"`",
                 );
             }
@@ -167,7 +196,13 @@ fn identifier(table: &Table<'_>, span: Span) -> Option<Identifier> {
     let find = table.boolean("find").unwrap_or(false);
     let residual = table.boolean("residual").unwrap_or(false);
     table.finish();
-    Some(Identifier { column: column?.0, kind: kind?, find, residual, span })
+    Some(Identifier {
+        column: column?.0,
+        kind: kind?,
+        find,
+        residual,
+        span,
+    })
 }
 
 const REGION_HELP: &str = "name the country in which numbers without a country code are read, \
@@ -202,13 +237,24 @@ fn scopes(file: &Table<'_>) -> BTreeMap<String, Scope> {
 fn scope(table: &Table<'_>, span: Span) -> Option<Scope> {
     table.need("tables", "write tables = \"all\", or list them");
     let tables = scope_tables(table);
-    table.need("verify", "say what proof it takes: verify = { at_least = \"basic\" }");
+    table.need(
+        "verify",
+        "say what proof it takes: verify = { at_least = \"basic\" }",
+    );
     let verify = table.table("verify").map(|verify| {
-        verify.need("at_least", "one of none, basic, reasonable, reasonably-high, high");
+        verify.need(
+            "at_least",
+            "one of none, basic, reasonable, reasonably-high, high",
+        );
         let at_least = verify.word("at_least", UNKNOWN_WORD, LEVELS);
         let four_eyes = verify.boolean("four_eyes").unwrap_or(false);
         let cooling_off = verify
-            .parsed("cooling_off", BAD_PERIOD, amount::DURATION_HELP, amount::duration)
+            .parsed(
+                "cooling_off",
+                BAD_PERIOD,
+                amount::DURATION_HELP,
+                amount::duration,
+            )
             .map_or(chrono::Duration::zero(), |(length, _)| {
                 chrono::Duration::from_std(length).expect("ten years at most fit")
             });
@@ -232,7 +278,9 @@ fn scope(table: &Table<'_>, span: Span) -> Option<Scope> {
 
 fn scope_tables(table: &Table<'_>) -> Option<ScopeTables> {
     if table.is_string("tables") {
-        return table.word("tables", UNKNOWN_WORD, &[("all", ScopeTables::All)]).map(|(all, _)| all);
+        return table
+            .word("tables", UNKNOWN_WORD, &[("all", ScopeTables::All)])
+            .map(|(all, _)| all);
     }
     let reader = table.reader();
     let names = table.strings("tables")?;
@@ -263,27 +311,46 @@ fn scope_tables(table: &Table<'_>) -> Option<ScopeTables> {
 fn sweep(file: &Table<'_>) -> Option<SweepPolicy> {
     let Some(table) = file.table("sweep") else {
         // A `sweep` that is no table has been noted.
-        return Some(SweepPolicy { when: SweepWhen::AtOnce });
+        return Some(SweepPolicy {
+            when: SweepWhen::AtOnce,
+        });
     };
     let when = table.word("when", UNKNOWN_WORD, &[("at once", ())]);
     let cron = table.parsed("schedule", "E0115", CRON_HELP, schedule);
-    let timezone = table.parsed("timezone", "E0115", "name it as the tz database does, such as \"Asia/Tokyo\"", |text| {
-        text.parse::<chrono_tz::Tz>().map_err(|_| format!("{} is no time zone", quoted(text)))
-    });
+    let timezone = table.parsed(
+        "timezone",
+        "E0115",
+        "name it as the tz database does, such as \"Asia/Tokyo\"",
+        |text| {
+            text.parse::<chrono_tz::Tz>()
+                .map_err(|_| format!("{} is no time zone", quoted(text)))
+        },
+    );
     let when = if table.has("schedule") {
-        table.need("timezone", "say where the clock of `schedule` hangs: timezone = \"Asia/Tokyo\"");
+        table.need(
+            "timezone",
+            "say where the clock of `schedule` hangs: timezone = \"Asia/Tokyo\"",
+        );
         if let Some((_, span)) = when {
             let message = "`when` and `schedule` in [sweep] contradict each other";
-            table.reader().error("E0109", span, message, "keep one of the two");
+            table
+                .reader()
+                .error("E0109", span, message, "keep one of the two");
         }
-        cron.zip(timezone).map(|((cron, _), (timezone, _))| SweepWhen::Schedule {
-            cron: Box::new(cron),
-            timezone,
-        })
+        cron.zip(timezone)
+            .map(|((cron, _), (timezone, _))| SweepWhen::Schedule {
+                cron: Box::new(cron),
+                timezone,
+            })
     } else {
         if let Some(span) = table.span_of("timezone") {
             let message = "`timezone` in [sweep] says nothing without `schedule`";
-            table.reader().error("E0109", span, message, "add `schedule`, or remove `timezone`");
+            table.reader().error(
+                "E0109",
+                span,
+                message,
+                "add `schedule`, or remove `timezone`",
+            );
         }
         Some(SweepWhen::AtOnce)
     };
@@ -299,5 +366,6 @@ fn schedule(text: &str) -> Result<cron::Schedule, String> {
     if !text.starts_with('@') && !(6..=7).contains(&fields) {
         return Err(format!("it has {fields} field(s), not six"));
     }
-    text.parse().map_err(|_| format!("{} is no cron expression", quoted(text)))
+    text.parse()
+        .map_err(|_| format!("{} is no cron expression", quoted(text)))
 }

@@ -41,7 +41,10 @@ pub(super) fn rules(file: &Table<'_>, identifiers: &Identifiers) -> Vec<TableRul
 fn decide_the_same(a: &TableRule, b: &TableRule) -> bool {
     let way = |rule: &TableRule| {
         let via = rule.via.as_ref().map(|(name, _)| name.clone());
-        let link = rule.link.as_ref().map(|l| (l.from.clone(), l.to.clone(), l.when.clone()));
+        let link = rule
+            .link
+            .as_ref()
+            .map(|l| (l.from.clone(), l.to.clone(), l.when.clone()));
         (rule.table.clone(), via, link)
     };
     way(a) == way(b)
@@ -67,7 +70,9 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
         None => None,
     };
     let set = table.table("set").map(|set| strategies(&set));
-    let span = name.as_ref().map_or_else(|| table.span(), |(_, span)| span.clone());
+    let span = name
+        .as_ref()
+        .map_or_else(|| table.span(), |(_, span)| span.clone());
     table.need("action", "one of delete, anonymize, detach, retain, exempt");
     let action = table.word("action", UNKNOWN_WORD, ACTIONS);
     let until = table.table("until").map(|until_table| until(&until_table));
@@ -80,11 +85,17 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
             "delete" => Some(Action::Delete),
             "detach" => Some(Action::Detach),
             "anonymize" => {
-                table.need("set", "say what becomes of each column: set = { name = \"null\" }");
+                table.need(
+                    "set",
+                    "say what becomes of each column: set = { name = \"null\" }",
+                );
                 Some(Action::Anonymize { set: set? })
             }
             "retain" => {
-                table.need("because", "name the legal basis by its code, or say why in words");
+                table.need(
+                    "because",
+                    "name the legal basis by its code, or say why in words",
+                );
                 if table.has("until") {
                     table.need("then", "say what happens at that date: then = \"delete\"");
                 } else if let (Some(()), Some(at)) = (then.map(|(w, _)| w), table.span_of("then")) {
@@ -107,12 +118,18 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
                 }))
             }
             _ => {
-                table.need("reason", "say why these rows are left alone; certificates repeat it");
+                table.need(
+                    "reason",
+                    "say why these rows are left alone; certificates repeat it",
+                );
                 Some(Action::Exempt { reason: reason? })
             }
         }
     });
-    let sweep_exempt = table.table("sweep_exempt").map(|t| reasons(&t)).unwrap_or_default();
+    let sweep_exempt = table
+        .table("sweep_exempt")
+        .map(|t| reasons(&t))
+        .unwrap_or_default();
     table.finish();
     let link = match link {
         Some(link) => Some(link?),
@@ -145,7 +162,10 @@ fn misplaced(table: &Table<'_>, action: &str) {
             table.reader().error(
                 CONTRADICTION,
                 at,
-                format!("`{key}` in {} does not go with action \"{action}\"", table.label()),
+                format!(
+                    "`{key}` in {} does not go with action \"{action}\"",
+                    table.label()
+                ),
                 format!("remove it, or make the action {}", actions.join(" or ")),
             );
         }
@@ -153,13 +173,19 @@ fn misplaced(table: &Table<'_>, action: &str) {
 }
 
 fn until(table: &Table<'_>) -> Option<Until> {
-    table.need("column", "name the date or timestamp column that the period is added to");
+    table.need(
+        "column",
+        "name the date or timestamp column that the period is added to",
+    );
     let column = table.parsed("column", CODES.bad_value, DATABASE_NAME_HELP, database_name);
     table.need("plus", "say how long after it: plus = \"7 years\"");
     let plus = table.parsed("plus", "E0114", amount::PERIOD_HELP, amount::period);
     table.finish();
     let (months, days) = plus?.0;
-    Some(Until { column: column?.0, plus: Period { months, days } })
+    Some(Until {
+        column: column?.0,
+        plus: Period { months, days },
+    })
 }
 
 fn because(table: &Table<'_>) -> Option<String> {
@@ -188,7 +214,12 @@ fn reason(table: &Table<'_>) -> Option<String> {
     let given = !text.trim().is_empty();
     if !given {
         let message = format!("`reason` in {} is empty", table.label());
-        table.reader().error(CODES.bad_value, span, message, "say why; certificates repeat it");
+        table.reader().error(
+            CODES.bad_value,
+            span,
+            message,
+            "say why; certificates repeat it",
+        );
     }
     given.then_some(text)
 }
@@ -197,7 +228,9 @@ fn reason(table: &Table<'_>) -> Option<String> {
 fn column_key(table: &Table<'_>, name: &str, span: Span) {
     if let Err(why) = database_name(name) {
         let message = format!("a column in {} cannot be meant: {why}", table.label());
-        table.reader().error(CODES.bad_value, span, message, DATABASE_NAME_HELP);
+        table
+            .reader()
+            .error(CODES.bad_value, span, message, DATABASE_NAME_HELP);
     }
 }
 
@@ -211,7 +244,12 @@ fn reasons(table: &Table<'_>) -> BTreeMap<String, String> {
         };
         if reason.trim().is_empty() {
             let message = format!("{} has no reason", entry.label);
-            table.reader().error(CODES.bad_value, span, message, "say why; certificates repeat it");
+            table.reader().error(
+                CODES.bad_value,
+                span,
+                message,
+                "say why; certificates repeat it",
+            );
         }
         reasons.insert(entry.name, reason);
     }
@@ -222,7 +260,9 @@ fn strategies(table: &Table<'_>) -> Set {
     if table.is_empty() {
         let message = format!("{} is empty", table.label());
         let help = "say what becomes of each column: set = { name = \"null\" }";
-        table.reader().error(CODES.bad_value, table.span(), message, help);
+        table
+            .reader()
+            .error(CODES.bad_value, table.span(), message, help);
     }
     let mut set = BTreeMap::new();
     for entry in table.entries() {
@@ -265,7 +305,9 @@ fn simple(table: &Table<'_>, entry: &crate::reading::Entry<'_>) -> Option<Strate
 /// `{ constant = "…" }` or `{ truncate = "year" }`.
 fn compound(table: &Table<'_>, span: Span) -> Option<Strategy> {
     let units = [("year", TruncateTo::Year), ("month", TruncateTo::Month)];
-    let constant = table.string("constant").map(|(text, _)| Strategy::Constant(text));
+    let constant = table
+        .string("constant")
+        .map(|(text, _)| Strategy::Constant(text));
     let truncate = table.word("truncate", UNKNOWN_WORD, &units);
     let truncate = truncate.map(|(unit, _)| Strategy::Truncate(unit));
     table.finish();
@@ -273,7 +315,10 @@ fn compound(table: &Table<'_>, span: Span) -> Option<Strategy> {
         table.reader().error(
             CONTRADICTION,
             span,
-            format!("{} must have exactly one of `constant` and `truncate`", table.label()),
+            format!(
+                "{} must have exactly one of `constant` and `truncate`",
+                table.label()
+            ),
             "write { constant = \"…\" }, or { truncate = \"year\" }",
         );
         return None;
@@ -288,7 +333,12 @@ fn link(
     identifiers: &Identifiers,
 ) -> Option<Link> {
     let complain = |span: Span, message: &str, help: &str| {
-        table.reader().error(BAD_LINK, span, format!("{message} in {}", table.label()), help);
+        table.reader().error(
+            BAD_LINK,
+            span,
+            format!("{message} in {}", table.label()),
+            help,
+        );
     };
     let span = rule.span_of("link")?;
     let columns = columns(table, "columns");
@@ -296,17 +346,29 @@ fn link(
     let to = table_name(table, "to");
     let key = columns_or_empty(table);
     let identifier = table.string("identifier");
-    let when = table.table("when").map(|when| constants(&when)).unwrap_or_default();
+    let when = table
+        .table("when")
+        .map(|when| constants(&when))
+        .unwrap_or_default();
     table.finish();
 
     if table.has("columns") == table.has("json") {
         let help = "say what in the row refers: columns = [\"customer_id\"], or \
              json = { column = \"payload\", path = [\"user\", \"id\"] }";
-        complain(span.clone(), "exactly one of `columns` and `json` must stand", help);
+        complain(
+            span.clone(),
+            "exactly one of `columns` and `json` must stand",
+            help,
+        );
     }
     if table.has("to") == table.has("identifier") {
-        let help = "say what it refers to: to = \"system.schema.table\", or identifier = \"member_no\"";
-        complain(span.clone(), "exactly one of `to` and `identifier` must stand", help);
+        let help =
+            "say what it refers to: to = \"system.schema.table\", or identifier = \"member_no\"";
+        complain(
+            span.clone(),
+            "exactly one of `to` and `identifier` must stand",
+            help,
+        );
     }
     let from = columns.map(LinkFrom::Columns).or(json.flatten())?;
     let width = match &from {
@@ -317,12 +379,22 @@ fn link(
         if !identifiers.contains_key(&name) {
             let known: Vec<&str> = identifiers.keys().map(String::as_str).collect();
             let message = format!("no identifier is called {}", quoted(&name));
-            table.reader().error("E0112", at, message, choose(&name, &known));
+            table
+                .reader()
+                .error("E0112", at, message, choose(&name, &known));
         } else if width != 1 {
-            complain(at, "one identifier cannot be in several columns", "name one column");
+            complain(
+                at,
+                "one identifier cannot be in several columns",
+                "name one column",
+            );
         }
         if let Some(at) = table.span_of("key") {
-            complain(at, "`key` belongs to `to`, not to `identifier`", "remove `key`");
+            complain(
+                at,
+                "`key` belongs to `to`, not to `identifier`",
+                "remove `key`",
+            );
         }
         LinkTo::Identifier(name)
     } else {
@@ -333,11 +405,23 @@ fn link(
         }
         if !key.is_empty() && key.len() != width {
             let at = table.span_of("key").unwrap_or(span.clone());
-            complain(at, "`key` and `columns` differ in length", "name as many of each");
+            complain(
+                at,
+                "`key` and `columns` differ in length",
+                "name as many of each",
+            );
         }
-        LinkTo::Table { table: to, columns: key }
+        LinkTo::Table {
+            table: to,
+            columns: key,
+        }
     };
-    Some(Link { from, to, when, span })
+    Some(Link {
+        from,
+        to,
+        when,
+        span,
+    })
 }
 
 /// A list of columns that is not empty.
@@ -345,7 +429,12 @@ fn columns(table: &Table<'_>, key: &'static str) -> Option<Vec<String>> {
     let listed = table.strings(key)?;
     if listed.is_empty() {
         let message = format!("`{key}` in {} is empty", table.label());
-        table.reader().error(BAD_LINK, table.span_of(key)?, message, "name at least one column");
+        table.reader().error(
+            BAD_LINK,
+            table.span_of(key)?,
+            message,
+            "name at least one column",
+        );
         return None;
     }
     let mut names: Vec<String> = Vec::new();
@@ -353,7 +442,9 @@ fn columns(table: &Table<'_>, key: &'static str) -> Option<Vec<String>> {
         column_key(table, &name, span.clone());
         if names.contains(&name) {
             let message = format!("`{key}` in {} names {} twice", table.label(), quoted(&name));
-            table.reader().error(BAD_LINK, span, message, "name each column once");
+            table
+                .reader()
+                .error(BAD_LINK, span, message, "name each column once");
         }
         names.push(name);
     }
@@ -362,13 +453,20 @@ fn columns(table: &Table<'_>, key: &'static str) -> Option<Vec<String>> {
 
 /// `key`, by default empty; `None` if it has mistakes.
 fn columns_or_empty(table: &Table<'_>) -> Option<Vec<String>> {
-    if table.has("key") { columns(table, "key") } else { Some(Vec::new()) }
+    if table.has("key") {
+        columns(table, "key")
+    } else {
+        Some(Vec::new())
+    }
 }
 
 fn json_path(table: &Table<'_>) -> Option<LinkFrom> {
     table.need("column", "name the json or jsonb column");
     let column = table.parsed("column", CODES.bad_value, DATABASE_NAME_HELP, database_name);
-    table.need("path", "name the way to the value from the top: path = [\"user\", \"id\"]");
+    table.need(
+        "path",
+        "name the way to the value from the top: path = [\"user\", \"id\"]",
+    );
     let path = table.strings("path");
     if path.as_ref().is_some_and(Vec::is_empty) {
         let message = format!("`path` in {} is empty", table.label());

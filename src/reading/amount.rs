@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// What to write; for the help of a diagnostic.
-pub const PERIOD_HELP: &str = "write such as \"7 years\", \"18 months\", \"90 days\" or \"1 year 6 months\"";
+pub const PERIOD_HELP: &str =
+    "write such as \"7 years\", \"18 months\", \"90 days\" or \"1 year 6 months\"";
 
 /// What to write; for the help of a diagnostic.
-pub const DURATION_HELP: &str =
-    "write a number and a unit, such as \"200 ms\", \"60 s\", \"5 min\", \"12 hours\" or \"3 days\"";
+pub const DURATION_HELP: &str = "write a number and a unit, such as \"200 ms\", \"60 s\", \"5 min\", \"12 hours\" or \"3 days\"";
 
 /// A calendar period in whole months and days, at most a thousand years.
 pub fn period(text: &str) -> Result<(u32, u32), String> {
@@ -62,7 +62,9 @@ fn parts(text: &str) -> Result<Vec<(u32, &str)>, String> {
     let mut parts = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let number = rest[..digits]
             .parse()
             .map_err(|_| "a number is expected, then a unit".to_owned())?;
@@ -98,7 +100,17 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
-        for bad in ["", "7", "years", "-1 day", "7 yeers", "1.5 years", "99999999999 days", "2000 years", "60 s"] {
+        for bad in [
+            "",
+            "7",
+            "years",
+            "-1 day",
+            "7 yeers",
+            "1.5 years",
+            "99999999999 days",
+            "2000 years",
+            "60 s",
+        ] {
             assert!(period(bad).is_err(), "{bad}");
         }
         for bad in ["", "60", "1 month", "1 year", "4000000000 weeks", "５ s"] {

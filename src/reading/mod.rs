@@ -151,7 +151,12 @@ impl Reader {
         text: &str,
         syntax: &[toml::de::Error],
     ) -> Result<T, Vec<Diagnostic>> {
-        let line_of = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count();
+        let line_of = |at: usize| {
+            text.as_bytes()[..at.min(text.len())]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count()
+        };
         let mut found: Vec<Diagnostic> = Vec::new();
         let mut broken = Vec::new();
         for error in syntax {
@@ -172,7 +177,11 @@ impl Reader {
             );
         }
         for noted in self.found.into_inner() {
-            let line = noted.diagnostic.place.as_ref().map(|(_, span)| line_of(span.start));
+            let line = noted
+                .diagnostic
+                .place
+                .as_ref()
+                .map(|(_, span)| line_of(span.start));
             let believed = broken.is_empty()
                 || (!noted.missing && line.is_none_or(|line| !broken.contains(&line)));
             if believed {
@@ -320,7 +329,8 @@ impl<'a> Table<'a> {
         }
         let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
         let message = format!("{} cannot be {}", self.what(key), quoted(&text));
-        self.reader.error(code, span, message, choose(&text, &words));
+        self.reader
+            .error(code, span, message, choose(&text, &words));
         None
     }
 
@@ -328,7 +338,8 @@ impl<'a> Table<'a> {
     pub fn boolean(&self, key: &'static str) -> Option<bool> {
         let value = self.get(key)?;
         let DeValue::Boolean(value) = value.get_ref() else {
-            self.reader.wrong_type(&self.what(key), "true or false", value);
+            self.reader
+                .wrong_type(&self.what(key), "true or false", value);
             return None;
         };
         Some(*value)
@@ -338,7 +349,8 @@ impl<'a> Table<'a> {
     pub fn integer(&self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
         let value = self.get(key)?;
         let DeValue::Integer(number) = value.get_ref() else {
-            self.reader.wrong_type(&self.what(key), "a whole number", value);
+            self.reader
+                .wrong_type(&self.what(key), "a whole number", value);
             return None;
         };
         let number = u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok();
@@ -348,7 +360,11 @@ impl<'a> Table<'a> {
                 self.reader.codes.bad_value,
                 value.span(),
                 format!("{} is out of bounds", self.what(key)),
-                format!("write a whole number from {} to {}", range.start(), range.end()),
+                format!(
+                    "write a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                ),
             );
         }
         fits
@@ -358,11 +374,15 @@ impl<'a> Table<'a> {
     pub fn strings(&self, key: &'static str) -> Option<Vec<(String, Span)>> {
         let value = self.get(key)?;
         let DeValue::Array(array) = value.get_ref() else {
-            self.reader.wrong_type(&self.what(key), "a list of strings", value);
+            self.reader
+                .wrong_type(&self.what(key), "a list of strings", value);
             return None;
         };
         let what = format!("each of {}", self.what(key));
-        let read: Vec<_> = array.iter().filter_map(|item| self.reader.text(&what, item)).collect();
+        let read: Vec<_> = array
+            .iter()
+            .filter_map(|item| self.reader.text(&what, item))
+            .collect();
         (read.len() == array.len()).then_some(read)
     }
 
@@ -539,7 +559,8 @@ fn shortened(text: &str) -> String {
 
 fn show(c: char) -> impl Iterator<Item = char> {
     // Also what turns the reading direction: an excerpt must not lie about what it shows.
-    let escape = c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let escape = c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let (plain, escaped) = if escape {
         (None, Some(c.escape_unicode()))
     } else {
@@ -566,7 +587,12 @@ pub fn choose(word: &str, known: &[&str]) -> String {
 pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let word: Vec<char> = word.chars().take(80).collect();
     known
-        .map(|candidate| (distance(&word, &candidate.chars().collect::<Vec<_>>()), candidate))
+        .map(|candidate| {
+            (
+                distance(&word, &candidate.chars().collect::<Vec<_>>()),
+                candidate,
+            )
+        })
         .filter(|(distance, candidate)| {
             *distance <= (word.len().max(candidate.chars().count()) / 3).clamp(1, 3)
         })

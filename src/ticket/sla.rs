@@ -62,7 +62,13 @@ const fn profile(
     pause: Pause,
     source: &'static str,
 ) -> Profile {
-    Profile { code, length, roll, pause, source }
+    Profile {
+        code,
+        length,
+        roll,
+        pause,
+        source,
+    }
 }
 
 /// Every profile; counsel should confirm.
@@ -154,18 +160,36 @@ mod tests {
     fn a_month_is_a_month() {
         let berlin = chrono_tz::Europe::Berlin;
         // 28 Feb 2026 is a Saturday and rolls to Monday; 29 Feb 2028 is a Tuesday.
-        assert_eq!(due_on("eu-gdpr", "2026-01-31T12:00:00Z", berlin), "2026-03-02 23:59:59 Mon");
-        assert_eq!(due_on("eu-gdpr", "2028-01-31T12:00:00Z", berlin), "2028-02-29 23:59:59 Tue");
-        assert_eq!(due_on("uk-gdpr", "2026-09-03T12:00:00Z", chrono_tz::Europe::London), "2026-10-05 23:59:59 Mon");
-        assert_eq!(due_on("eu-gdpr", "2026-10-03T12:00:00Z", berlin), "2026-11-03 23:59:59 Tue");
+        assert_eq!(
+            due_on("eu-gdpr", "2026-01-31T12:00:00Z", berlin),
+            "2026-03-02 23:59:59 Mon"
+        );
+        assert_eq!(
+            due_on("eu-gdpr", "2028-01-31T12:00:00Z", berlin),
+            "2028-02-29 23:59:59 Tue"
+        );
+        assert_eq!(
+            due_on("uk-gdpr", "2026-09-03T12:00:00Z", chrono_tz::Europe::London),
+            "2026-10-05 23:59:59 Mon"
+        );
+        assert_eq!(
+            due_on("eu-gdpr", "2026-10-03T12:00:00Z", berlin),
+            "2026-11-03 23:59:59 Tue"
+        );
     }
 
     #[test]
     fn the_day_of_the_request_is_the_zones() {
         // 16:00 UTC on the 30th is already the 31st in Tokyo.
         let tokyo = chrono_tz::Asia::Tokyo;
-        assert_eq!(due_on("jp-appi", "2026-01-30T16:00:00Z", tokyo), "2026-02-14 23:59:59 Sat");
-        assert_eq!(due_on("jp-appi", "2026-01-30T14:00:00Z", tokyo), "2026-02-13 23:59:59 Fri");
+        assert_eq!(
+            due_on("jp-appi", "2026-01-30T16:00:00Z", tokyo),
+            "2026-02-14 23:59:59 Sat"
+        );
+        assert_eq!(
+            due_on("jp-appi", "2026-01-30T14:00:00Z", tokyo),
+            "2026-02-13 23:59:59 Fri"
+        );
     }
 
     #[test]
@@ -192,12 +216,21 @@ mod tests {
     fn days_without_midnight_end_too() {
         // Chile put its clocks forward at midnight of 6 September 2026: that day began at 01:00.
         let santiago = chrono_tz::America::Santiago;
-        assert_eq!(due_on("kr-pipa", "2026-08-26T15:00:00Z", santiago), "2026-09-05 23:59:59 Sat");
+        assert_eq!(
+            due_on("kr-pipa", "2026-08-26T15:00:00Z", santiago),
+            "2026-09-05 23:59:59 Sat"
+        );
     }
 
     #[test]
     fn beyond_the_calendar_is_nothing() {
-        assert_eq!(due("eu-gdpr", DateTime::<Utc>::MAX_UTC, chrono_tz::UTC), None);
-        assert_eq!(due("mars", Utc.timestamp_opt(0, 0).unwrap(), chrono_tz::UTC), None);
+        assert_eq!(
+            due("eu-gdpr", DateTime::<Utc>::MAX_UTC, chrono_tz::UTC),
+            None
+        );
+        assert_eq!(
+            due("mars", Utc.timestamp_opt(0, 0).unwrap(), chrono_tz::UTC),
+            None
+        );
     }
 }

@@ -1,0 +1,183 @@
+use super::*;
+use crate::diagnostic::{render, to_json};
+use proptest::prelude::*;
+
+const GOOD: &str = r#"
+state_dir = "/srv/erasured"
+[control]
+url = "postgresql://erasured@db.example/control"
+password_credential = "control-password"
+tls = { ca_file = "ca.pem", client_cert = "c.pem", client_key_file = "c.key" }
+[system.shop]
+kind = "postgres"
+url = "host=db.example dbname=shop"
+password_file = "shop.pw"
+sweep = { url = "host=standby.example dbname=shop" }
+[system.loyalty]
+url = "service=loyalty"
+[keys]
+signing = { file = "signing.pem" }
+retired = ["old.pem"]
+hash = { env = "ERASURED_HASH" }
+[http]
+listen = "[::1]:9000"
+token = { credential = "token" }
+[log]
+format = "journald"
+level = "debug"
+[limits]
+batch = 1_000
+lease = "2 min"
+lock_timeout = "200 ms"
+sweep_bytes_per_second = 0
+"#;
+
+#[test]
+fn a_whole_file_reads() {
+    let config = read("/etc/erasured/erasured.toml", GOOD).unwrap();
+    assert_eq!(config.state_dir, Path::new("/srv/erasured"));
+    assert_eq!(config.policies, Path::new("/etc/erasured/policies"));
+    assert_eq!(
+        config.control.password,
+        Some(SecretSource::Credential("control-password".into()))
+    );
+    let tls = config.control.tls.unwrap();
+    assert_eq!(
+        tls.client_key_file.unwrap(),
+        Path::new("/etc/erasured/c.key")
+    );
+    let shop = &config.systems["shop"];
+    let file = Some(SecretSource::File("/etc/erasured/shop.pw".into()));
+    assert_eq!(shop.database.password, file);
+    assert_eq!(shop.sweep.as_ref().unwrap().password, file);
+    assert_eq!(
+        shop.sweep.as_ref().unwrap().url,
+        "host=standby.example dbname=shop"
+    );
+    assert!(config.systems["loyalty"].database.password.is_none());
+    assert_eq!(config.keys.retired, [Path::new("/etc/erasured/old.pem")]);
+    assert_eq!(config.http.listen.port(), 9000);
+    assert_eq!(
+        config.log,
+        Log {
+            format: LogFormat::Journald,
+            level: tracing::Level::DEBUG
+        }
+    );
+    let expected = Limits {
+        batch: NonZeroU32::new(1000).unwrap(),
+        lease: Duration::from_secs(120),
+        lock_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    assert_eq!(config.limits, expected);
+}
+
+fn codes(text: &str) -> Vec<&'static str> {
+    read("erasured.toml", text)
+        .map_or_else(|all| all.iter().map(|d| d.code).collect(), |_| Vec::new())
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let bad = r#"
+state_dri = "/srv"
+[control]
+url = "host=a"
+password_file = "a"
+password_env = "B"
+[system.Shop]
+kind = "oracle"
+tls = { client_cert = "c.pem" }
+[keys]
+signing = {}
+[http]
+listen = "here"
+[limits]
+batch = 0
+lease = "1 fortnight"
+lock_timeout = 5
+"#;
+    let all = read("erasured.toml", bad).unwrap_err();
+    let short: Vec<String> = to_json(&all)
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| {
+            format!(
+                "{}:{} {}",
+                d["line"],
+                d["code"].as_str().unwrap(),
+                d["message"].as_str().unwrap()
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(short.join("\n"), @"");
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_not_repeated() {
+    let urls = [
+        "url = \"postgresql://u:hunter2@h/db\"",
+        "url = \"postgresql://u@h/db?password=hunter2\"",
+        "url = \"postgresql://u@h/db?sslpassword=hunter2\"",
+        "url = \"host=h password=hunter2\"",
+        "url = \"host=h password = 'hunter2'\"",
+    ];
+    for url in urls {
+        let text = GOOD.replace("url = \"service=loyalty\"", url);
+        assert_eq!(codes(&text), ["E0007"], "{url}");
+    }
+    let others = [
+        "password = \"hunter2\"",
+        "pwd = \"hunter2\"",
+        "password = \"hunter2",
+        "password_file = [\"hunter2\"]",
+        "url = \"postgresql://u:hunter2@h/db",
+        "= x \nurl = 'postgresql://u:hunter2@h/db'",
+        "[keys]\nhash = \"hunter2\"",
+        "[keys]\nsigning = \"\"\"\n-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\"\"\"",
+        "[http]\ntoken = 'hunter2'",
+        "[keys.hash]\nvalue = 'hunter2'",
+    ];
+    for bad in urls.iter().chain(&others) {
+        let text = format!("[control]\n{bad}\n");
+        let all = read("erasured.toml", &text).unwrap_err();
+        let shown = render(&all, false) + &to_json(&all).to_string() + &format!("{all:?}");
+        assert!(!shown.contains("hunter2"), "{bad}\n{shown}");
+    }
+}
+
+#[test]
+fn plain_urls_are_no_secrets() {
+    for url in [
+        "",
+        "service=x",
+        "postgresql://u@h:5432/db",
+        "postgresql:///db?host=/run&passfile=/x",
+        "host=h passfile=/x",
+    ] {
+        assert!(!holds_password(url), "{url}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_survived(text in any::<String>()) {
+        if let Err(all) = read("f.toml", &text) {
+            render(&all, true);
+            to_json(&all);
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_survived(at in 0..GOOD.len(), len in 0usize..40, new in "[\\[\\]={}\"'\n.a0#é]{0,4}") {
+        let mut text = GOOD.to_owned();
+        text.replace_range(at..(at + len).min(GOOD.len()), &new);
+        if let Err(all) = read("f.toml", &text) {
+            prop_assert!(!all.is_empty());
+            render(&all, false);
+            to_json(&all);
+        }
+    }
+}
