@@ -5,7 +5,7 @@ use super::{
     Config, Database, Http, Keys, Limits, Log, LogFormat, SecretSource, System, SystemKind, Tls,
 };
 use crate::diagnostic::Diagnostic;
-use crate::reading::{self, Codes, Span, Table, amount, quoted};
+use crate::reading::{self, Codes, Table, amount, quoted};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};

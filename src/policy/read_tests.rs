@@ -1,7 +1,8 @@
 use super::read::read;
-use super::*;
+use super::{Action, IdentifierKind, Level, LinkFrom, LinkTo, Period, ScopeTables, Strategy, SweepWhen, TruncateTo};
 use crate::diagnostic::{render, to_json};
-use proptest::prelude::*;
+use crate::name::QualifiedTable;
+use proptest::prelude::{any, prop_assert, proptest};
 
 /// The example of the design, without what later issues bring.
 const GOOD: &str = include_str!("../../tests/fixtures/policies/customer.toml");
