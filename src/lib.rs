@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod certificate;
+pub mod config;
 pub mod diagnostic;
 pub mod erasure;
 pub mod identifier;

@@ -1,7 +1,11 @@
 use super::read::read;
-use super::*;
+use super::{
+    Action, IdentifierKind, Level, LinkFrom, LinkTo, Period, ScopeTables, Strategy, SweepWhen,
+    TruncateTo,
+};
 use crate::diagnostic::{render, to_json};
-use proptest::prelude::*;
+use crate::name::QualifiedTable;
+use proptest::prelude::{any, prop_assert, proptest};
 
 /// The example of the design, without what later issues bring.
 const GOOD: &str = include_str!("../../tests/fixtures/policies/customer.toml");
@@ -127,7 +131,22 @@ sla = "jp-api"
 [sweep]
 schedule = "30 2 * * *"
 timezone = "Asia/Tokio"
-"#), @"");
+"#), @r###"
+    1:1 E0104 `table` in the file is missing -> say with [[table]] what happens to each table the subject reaches
+    2:11 E0106 `subject` in the file cannot be read: it is not a plain name -> use up to 63 lower-case letters, digits, `_` and `-`, with a letter first
+    3:8 E0106 `root` in the file cannot be read: a table is written system.schema.table; this has 2 part(s) -> write system.schema.table; a part that holds a dot, a quote or white space stands in double quotes
+    6:8 E0113 the phone numbers of [identifier.phone] need a region -> name the country in which numbers without a country code are read, by its two letters: region = "JP"
+    8:10 E0105 `column` in [identifier.mail] must be a string, not a whole number -> write a string here
+    9:8 E0107 `type` in [identifier.mail] cannot be `emial` -> did you mean `email`?
+    10:10 E0113 `region` in [identifier.mail] says nothing: this is no phone number -> remove `region`, or write `type = "phone"`
+    12:20 E0111 [scope.a] names `s.p.a` twice -> remove one of the two
+    12:29 E0106 `s.p` cannot be read: a table is written system.schema.table; this has 2 part(s) -> write system.schema.table; a part that holds a dot, a quote or white space stands in double quotes
+    13:23 E0107 `at_least` in `verify` in [scope.a] cannot be `hihg` -> did you mean `high`?
+    13:45 E0114 `cooling_off` in `verify` in [scope.a] cannot be read: `moons` is no unit of time -> write a number and a unit, such as "200 ms", "60 s", "5 min", "12 hours" or "3 days"
+    14:7 E0107 `sla` in [scope.a] cannot be `jp-api` -> did you mean `jp-appi`?
+    16:12 E0115 `schedule` in [sweep] cannot be read: it has 5 field(s), not six -> write six fields: second minute hour day month weekday, such as "0 30 2 * * *" for half past two every night
+    17:12 E0115 `timezone` in [sweep] cannot be read: `Asia/Tokio` is no time zone -> name it as the tz database does, such as "Asia/Tokyo"
+    "###);
 }
 
 #[test]
@@ -173,18 +192,52 @@ action = "detach"
 [[table]]
 name = "s.p.g"
 action = "delete"
-"#), @"");
+"#), @r###"
+    6:1 E0104 `action` in the rule for s.p.a is missing -> one of delete, anonymize, detach, retain, exempt
+    8:1 E0103 the rule for s.p.a has no key `acton` -> did you mean `action`?
+    11:10 E0107 `action` in the rule for s.p.b cannot be `shared` -> known here: delete, anonymize, detach, retain, exempt
+    12:1 E0104 `then` in the rule for s.p.c is missing -> say what happens at that date: then = "delete"
+    15:32 E0114 `plus` in `until` in the rule for s.p.c cannot be read: `yeers` is no unit of a calendar period -> write such as "7 years", "18 months", "90 days" or "1 year 6 months"
+    16:11 E0108 no legal basis has the code `jp-ctx-7` -> did you mean `jp-ctax-7`?
+    20:7 E0109 `set` in the rule for s.p.d does not go with action "delete" -> remove it, or make the action anonymize or retain
+    20:13 E0107 `x` in `set` in the rule for s.p.d names no strategy: `nul` -> did you mean `null`; a fixed text is written { constant = "…" }, a shortened date { truncate = "year" }
+    20:37 E0107 `truncate` in `y` in `set` in the rule for s.p.d cannot be `week` -> known here: year, month
+    20:51 E0109 `z` in `set` in the rule for s.p.d must have exactly one of `constant` and `truncate` -> write { constant = "…" }, or { truncate = "year" }
+    24:37 E0118 a link to another system cannot name a table in `link` in the rule for s.p.d -> link by a value both systems have: identifier = "member_no"
+    24:52 E0118 `key` and `columns` differ in length in `link` in the rule for s.p.d -> name as many of each
+    28:8 E0118 exactly one of `to` and `identifier` must stand in `link` in the rule for s.p.e -> say what it refers to: to = "system.schema.table", or identifier = "member_no"
+    28:40 E0112 no identifier is called `on` -> did you mean `no`?
+    35:10 E0106 `reason` in the rule for s.p.f holds a NUL character -> remove `\u0000`; PostgreSQL has no text with it
+    40:8 E0110 s.p.g is decided twice, first in line 37 -> remove one rule, or give each its own `via` or `link`
+    "###);
 }
 
 #[test]
 fn broken_syntax_is_told_with_the_rest() {
-    insta::assert_snapshot!(listing("subject = \"customer\nroot = 5\nfoo\nx = = 1\n"), @"");
+    insta::assert_snapshot!(listing("subject = \"customer\nroot = 5\nfoo\nx = = 1\n"), @r###"
+    1:20 E0102 this is not TOML: invalid basic string, expected `"` -> see https://toml.io; strings stand in double quotes, one `key = value` a line
+    2:8 E0105 `root` in the file must be a string, not a whole number -> write a string here
+    3:4 E0102 this is not TOML: key with no value, expected `=` -> see https://toml.io; strings stand in double quotes, one `key = value` a line
+    4:5 E0102 this is not TOML: extra `=`, expected nothing -> see https://toml.io; strings stand in double quotes, one `key = value` a line
+    "###);
 }
 
 #[test]
 fn an_excerpt_helps() {
     let text = GOOD.replace("jp-ctax-7", "jp-ctx-7");
-    insta::assert_snapshot!(render(&read("customer.toml", &text).unwrap_err(), false), @"");
+    insta::assert_snapshot!(render(&read("customer.toml", &text).unwrap_err(), false), @r###"
+    E0108
+
+      × no legal basis has the code `jp-ctx-7`
+        ╭─[customer.toml:48:11]
+     47 │ until   = { column = "issued_on", plus = "7 years" }
+     48 │ because = "jp-ctx-7"                     # a basis known by code, with its citation
+        ·           ─────┬────
+        ·                ╰── here
+     49 │ then    = "delete"
+        ╰────
+      help: did you mean `jp-ctax-7`?
+    "###);
 }
 
 #[test]

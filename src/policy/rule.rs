@@ -65,10 +65,9 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
         table.relabel(format!("the rule for {name}"));
     }
     let via = table.parsed("via", CODES.bad_value, DATABASE_NAME_HELP, database_name);
-    let link = match table.table("link") {
-        Some(link_table) => Some(link(&link_table, table, name.as_ref(), identifiers)),
-        None => None,
-    };
+    let link = table
+        .table("link")
+        .map(|link_table| link(&link_table, table, name.as_ref(), identifiers));
     let set = table.table("set").map(|set| strategies(&set));
     let span = name
         .as_ref()

@@ -112,7 +112,20 @@ lock_timeout = 5
             )
         })
         .collect();
-    insta::assert_snapshot!(short.join("\n"), @"");
+    insta::assert_snapshot!(short.join("\n"), @r###"
+    2:E0003 the file has no key `state_dri`
+    6:E0008 [control] says more than once where its secret is
+    7:E0004 `url` in [system.Shop] is missing
+    7:E0006 `Shop` is not a plain name
+    8:E0006 `kind` in [system.Shop] cannot be `oracle`
+    9:E0008 `tls` in [system.Shop] has only one of `client_cert` and `client_key_file`
+    10:E0004 `hash` in [keys] is missing
+    11:E0004 `signing` in [keys] does not say where the secret is
+    13:E0006 `listen` in [http] cannot be read: `here` is no address
+    15:E0006 `batch` in [limits] is out of bounds
+    16:E0006 `lease` in [limits] cannot be read: `fortnight` is no unit of time
+    17:E0005 `lock_timeout` in [limits] must be a string, not a whole number
+    "###);
 }
 
 #[test]
