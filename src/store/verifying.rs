@@ -116,6 +116,21 @@ impl Store {
         .await
     }
 
+    /// Subject kinds with tickets that wait for the sweep, and since when the longest of each.
+    pub async fn oldest_waiting(&self) -> Result<Vec<(String, DateTime<Utc>)>> {
+        self.run_tx("oldest_waiting", async |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:oldest_waiting */ SELECT subject, min(verifying_since) FROM erasured.ticket \
+                      WHERE state = 'verifying' GROUP BY subject ORDER BY subject",
+                    &[],
+                )
+                .await?;
+            Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+        })
+        .await
+    }
+
     /// Opens a sweep for all tickets of the kind that wait now, or takes over one whose holder is
     /// gone. `None` while another daemon is at it, or when nothing waits.
     pub async fn open_sweep(

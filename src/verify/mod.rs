@@ -1,1 +1,9 @@
-//! What is left of a person: matching values against needles, pure.
+//! What is left of a person: values of a database against the identifiers sought, pure.
+
+mod confirm;
+mod escapes;
+pub mod field;
+pub mod matcher;
+
+pub use field::FieldKind;
+pub use matcher::{Matcher, Needle, Scratch};

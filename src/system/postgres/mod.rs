@@ -7,5 +7,8 @@ pub mod execute;
 pub mod failure;
 pub mod libpq;
 pub mod quote;
+pub mod readable;
+pub mod sweep;
 mod tls;
+mod tuples;
 pub mod value;

@@ -1,0 +1,1 @@
+//! Comes back for what the law kept, on its date.

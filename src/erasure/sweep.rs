@@ -1,0 +1,330 @@
+//! The search for residuals, for all tickets of one subject kind that wait for it.
+
+use super::certify;
+use super::context::{Context, System};
+use super::crash_point;
+use super::identity::Identity;
+use crate::certificate::{self, ExemptColumn, NotCovered, ReadFrom, TableRead};
+use crate::name::{QualifiedTable, TableName};
+use crate::policy::{Policy, ScopeTables, SweepWhen};
+use crate::store::StoreError;
+use crate::store::verifying::{Finding, OpenSweep, SweptTable, WaitingTicket};
+use crate::system::postgres::connect::{ConnectError, Pool};
+use crate::system::postgres::failure;
+use crate::system::postgres::readable::{self, Readable, Target};
+use crate::system::postgres::sweep::{self as reading, Sweep, SweepError, Timeouts};
+use crate::verify::matcher::{Matcher, Needle};
+use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// How a sweep ended, in tickets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Closed by a certificate.
+    pub closed: usize,
+    /// Something of them is left.
+    pub found: usize,
+}
+
+/// Why a sweep broke off; another daemon, or a later round, goes on where it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepFailed {
+    /// The control database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A system could not be reached.
+    #[error("{0}")]
+    Unreachable(#[from] ConnectError),
+    /// A system could not be read.
+    #[error("{0}: {1}")]
+    Reading(String, String),
+    /// The standby has not replayed what was erased.
+    #[error("the standby of {0} has not replayed the erasure yet")]
+    Behind(String),
+}
+
+/// A ticket whose identity is open.
+pub(super) struct Opened {
+    pub ticket: WaitingTicket,
+    pub identity: Identity,
+}
+
+/// Whether a sweep for this policy is due: at once, or when the clock of its schedule has come
+/// round since the oldest ticket began to wait.
+pub fn is_due(policy: &Policy, waiting_since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    match &policy.sweep.when {
+        SweepWhen::AtOnce => true,
+        SweepWhen::Schedule { cron, timezone } => {
+            cron.after(&waiting_since.with_timezone(timezone)).next().is_some_and(|at| at <= now)
+        }
+    }
+}
+
+/// Sweeps for all tickets of the kind that wait now; `None` if nothing is to do here.
+///
+/// # Errors
+/// [`SweepFailed`]; what was read to the end need not be read again.
+pub async fn round(context: &Context, policy: &Arc<Policy>) -> Result<Option<Swept>, SweepFailed> {
+    let lease = context.config.limits.lease;
+    let Some(open) = context.store.open_sweep(&policy.subject, &context.holder, lease).await? else {
+        return Ok(None);
+    };
+    let token = open.token;
+    let started = Instant::now();
+    let swept = tokio::select! {
+        swept = all_systems(context, policy, open) => swept,
+        gone = keep(context, token) => Err(gone.into()),
+    };
+    metrics::histogram!(crate::metrics::SWEEP_SECONDS).record(started.elapsed().as_secs_f64());
+    swept.map(Some)
+}
+
+async fn keep(context: &Context, token: Uuid) -> StoreError {
+    let lease = context.config.limits.lease;
+    loop {
+        tokio::time::sleep(lease / 3).await;
+        match context.store.renew_sweep(token, lease).await {
+            Err(error) if super::context::lost(&error) => return error,
+            Err(error) => tracing::warn!(%error, "the sweep's lease could not be renewed yet"),
+            Ok(()) => {}
+        }
+    }
+}
+
+async fn all_systems(context: &Context, policy: &Arc<Policy>, mut open: OpenSweep) -> Result<Swept, SweepFailed> {
+    let tickets = open_tickets(context, std::mem::take(&mut open.tickets));
+    let hunt = Hunt::new(policy, &tickets);
+    let mut reads = Vec::new();
+    for system in context.systems.values() {
+        reads.push(one_system(context, policy, system, &open, &hunt, &tickets).await?);
+    }
+    crash_point("before-sign");
+    let problem = "something of the person is left: `erasured ticket show` says where; mend the policy, then `erasured ticket retry`";
+    let failed: BTreeSet<Uuid> = context.store.fail_found(open.token, "E0510", problem).await?.into_iter().collect();
+    for id in &failed {
+        tracing::error!(ticket = %id, code = "E0510", "a residual was found; the certificate is refused");
+        metrics::counter!(crate::metrics::FAILURES, "code" => "E0510").increment(1);
+    }
+    let clean: Vec<Opened> = tickets.into_iter().filter(|t| !failed.contains(&t.ticket.id)).collect();
+    let closed = certify::close(context, policy, &clean, &reads).await?;
+    context.store.finish_sweep(open.token).await?;
+    Ok(Swept { closed, found: failed.len() })
+}
+
+/// A ticket whose seal does not open stays in `verifying`, loudly: nobody can say it is clean.
+fn open_tickets(context: &Context, tickets: Vec<WaitingTicket>) -> Vec<Opened> {
+    let mut opened = Vec::with_capacity(tickets.len());
+    for ticket in tickets {
+        match Identity::open(&context.hash_key, ticket.id, &ticket.sealed) {
+            Ok(identity) => opened.push(Opened { ticket, identity }),
+            Err(error) => tracing::error!(ticket = %ticket.id, code = "E0507", %error, "the sealed identity does not open"),
+        }
+    }
+    opened
+}
+
+/// What is sought, and whose it is.
+struct Hunt {
+    matcher: Matcher,
+    /// Tag to position of the ticket and name of the identifier.
+    tags: Vec<(usize, String)>,
+    names: Vec<String>,
+}
+
+impl Hunt {
+    fn new(policy: &Policy, tickets: &[Opened]) -> Self {
+        let mut tags = Vec::new();
+        let mut needles = Vec::new();
+        for (at, ticket) in tickets.iter().enumerate() {
+            // Who asked for less than everything is still a customer, whose address may stand
+            // anywhere else: there the probes inside the transaction are the whole check.
+            let whole = policy.scopes.get(&ticket.ticket.scope).is_some_and(|s| matches!(s.tables, ScopeTables::All));
+            if !whole {
+                continue;
+            }
+            for hunted in ticket.identity.hunted(policy) {
+                let tag = u32::try_from(tags.len()).expect("fewer identifiers than 2³²");
+                needles.push(Needle::new(&hunted.value, tag));
+                tags.push((at, hunted.name));
+            }
+        }
+        let names = policy.identifiers.iter().filter(|(_, i)| i.residual).map(|(name, _)| name.clone()).collect();
+        Self { matcher: Matcher::new(needles), tags, names }
+    }
+}
+
+async fn one_system(
+    context: &Context,
+    policy: &Policy,
+    system: &System,
+    open: &OpenSweep,
+    hunt: &Hunt,
+    tickets: &[Opened],
+) -> Result<certificate::Sweep, SweepFailed> {
+    let failed = |e: tokio_postgres::Error| SweepFailed::Reading(system.name.clone(), failure::describe(&e));
+    let (pool, read_from) = where_to_read(system).await?;
+    let client = pool.get().await?;
+    let Readable { targets, not_covered } = readable::readable(&client).await.map_err(failed)?;
+    let exempt = |table: &TableName, column: &str| exempt(policy, &system.name, table, column);
+    let mut read = certificate::Sweep {
+        system: system.name.clone(),
+        read_from,
+        columns: 0,
+        rows: 0,
+        bytes: 0,
+        first_read_at: context.now(),
+        last_read_at: context.now(),
+        identifiers: hunt.names.clone(),
+        tables: Vec::new(),
+        exempt: Vec::new(),
+        not_covered: not_covered.iter().map(|(table, reason)| uncovered(table, reason)).collect(),
+    };
+    for target in &targets {
+        let already = open
+            .swept
+            .iter()
+            .find(|s| s.system == system.name && s.schema == target.table.schema && s.table == target.table.table);
+        let table = match already {
+            Some(swept) => Some(swept.clone()),
+            None => one_table(context, system, &client, target, &exempt, open, hunt, tickets, &mut read).await?,
+        };
+        note(&mut read, target, table.as_ref(), &exempt);
+    }
+    Ok(read)
+}
+
+/// The standby, once it shows what the primary had committed when this was asked.
+async fn where_to_read(system: &System) -> Result<(&Pool, ReadFrom), SweepFailed> {
+    let Some(standby) = &system.sweep_pool else { return Ok((&system.pool, ReadFrom::Primary)) };
+    let failed = |e: tokio_postgres::Error| SweepFailed::Reading(system.name.clone(), failure::describe(&e));
+    let primary = system.pool.get().await?;
+    let row = primary
+        .query_one("/* erasured:sweep */ SELECT pg_current_wal_insert_lsn()::text", &[])
+        .await
+        .map_err(failed)?;
+    let written: String = row.get(0);
+    let client = standby.get().await?;
+    for _ in 0..60 {
+        let row = client
+            .query_one(
+                "/* erasured:sweep */ SELECT coalesce(pg_last_wal_replay_lsn() >= $1::text::pg_lsn, NOT pg_is_in_recovery())",
+                &[&written],
+            )
+            .await
+            .map_err(failed)?;
+        if row.get(0) {
+            return Ok((standby, ReadFrom::Standby));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Err(SweepFailed::Behind(system.name.clone()))
+}
+
+fn exempt(policy: &Policy, system: &str, table: &TableName, column: &str) -> Option<String> {
+    let name = QualifiedTable { system: system.to_owned(), table: table.clone() };
+    policy.tables.iter().filter(|r| r.table == name).find_map(|r| r.sweep_exempt.get(column).cloned())
+}
+
+#[allow(clippy::too_many_arguments)] // one table of one system of one sweep
+async fn one_table(
+    context: &Context,
+    system: &System,
+    client: &deadpool_postgres::Client,
+    target: &Target,
+    exempt: &(dyn Fn(&TableName, &str) -> Option<String> + Sync),
+    open: &OpenSweep,
+    hunt: &Hunt,
+    tickets: &[Opened],
+    read: &mut certificate::Sweep,
+) -> Result<Option<SweptTable>, SweepFailed> {
+    if hunt.matcher.is_empty() {
+        return Ok(None);
+    }
+    let limits = &context.config.limits;
+    let clock = context.clock.clone();
+    let sweep = Sweep {
+        targets: std::slice::from_ref(target),
+        exempt,
+        matcher: &hunt.matcher,
+        pace: limits.sweep_bytes_per_second,
+        resume_after: None,
+        timeouts: Timeouts {
+            statement: limits.statement_timeout,
+            lock: limits.lock_timeout,
+            idle: limits.idle_timeout,
+        },
+        clock: &move || clock(),
+    };
+    let report = reading::sweep(client, &sweep, |_| {}).await.map_err(|e| unread(&system.name, &e))?;
+    read.not_covered.extend(report.not_covered.iter().map(|(table, reason)| uncovered(table, reason)));
+    crash_point("during-sweep");
+    let Some(table) = report.tables.first() else { return Ok(None) };
+    let found = findings(hunt, tickets, &report.findings);
+    let swept = SweptTable {
+        system: system.name.clone(),
+        schema: target.table.schema.clone(),
+        table: target.table.table.clone(),
+        started_at: table.started_at,
+        finished_at: table.finished_at,
+        rows: i64::try_from(table.rows).unwrap_or(i64::MAX),
+        bytes: i64::try_from(table.bytes).unwrap_or(i64::MAX),
+    };
+    metrics::counter!(crate::metrics::SWEEP_BYTES, "system" => system.name.clone()).increment(table.bytes);
+    metrics::counter!(crate::metrics::SWEEP_FINDINGS, "system" => system.name.clone()).increment(found.len() as u64);
+    context.store.table_swept(open.token, &swept, &found).await?;
+    Ok(Some(swept))
+}
+
+fn uncovered(table: &TableName, reason: &str) -> NotCovered {
+    NotCovered { table: table.to_string(), reason: reason.to_owned() }
+}
+
+fn unread(system: &str, error: &SweepError) -> SweepFailed {
+    SweepFailed::Reading(system.to_owned(), error.to_string())
+}
+
+/// One finding a row key; rows beyond those remembered are counted on the last.
+fn findings(hunt: &Hunt, tickets: &[Opened], found: &[reading::Finding]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for hit in found {
+        let (ticket, identifier) = &hunt.tags[hit.tag as usize];
+        let listed = hit.row_keys.len().max(1);
+        let beyond = i64::try_from(hit.rows).unwrap_or(i64::MAX) - i64::try_from(listed).unwrap_or(0);
+        for at in 0..listed {
+            let extra = if at + 1 == listed { beyond.max(0) } else { 0 };
+            findings.push(Finding {
+                ticket: tickets[*ticket].ticket.id,
+                column: hit.column.clone(),
+                identifier: identifier.clone(),
+                row_key: hit.row_keys.get(at).cloned(),
+                rows: 1 + extra,
+            });
+        }
+    }
+    findings
+}
+
+/// Adds one table to what the certificate says was read.
+fn note(read: &mut certificate::Sweep, target: &Target, swept: Option<&SweptTable>, exempt: &dyn Fn(&TableName, &str) -> Option<String>) {
+    let Some(swept) = swept else { return };
+    if read.tables.is_empty() {
+        read.first_read_at = swept.started_at;
+    }
+    read.last_read_at = read.last_read_at.max(swept.finished_at);
+    read.rows += swept.rows.unsigned_abs();
+    read.bytes += swept.bytes.unsigned_abs();
+    read.tables.push(TableRead { table: target.table.to_string(), read_at: swept.started_at });
+    for column in target.columns.iter().map(|c| c.name.as_str()) {
+        match exempt(&target.table, column) {
+            Some(reason) => read.exempt.push(ExemptColumn {
+                table: target.table.to_string(),
+                column: column.to_owned(),
+                reason,
+            }),
+            None => read.columns += 1,
+        }
+    }
+}

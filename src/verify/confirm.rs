@@ -1,0 +1,73 @@
+//! The slow, plain word on whether a folded text says an identifier. The scan only proposes.
+
+use crate::identifier::fold::continues_word;
+use crate::policy::IdentifierKind;
+
+/// Whether `text` (folded) holds `value` (normalised) as a whole, not as a part of another.
+/// Phone numbers are not asked about here: the scan compares all their digits itself.
+pub(super) fn says(kind: &IdentifierKind, value: &str, text: &str) -> bool {
+    match kind {
+        IdentifierKind::Name => name(value, text),
+        IdentifierKind::Email => occurrences(value, text).any(|(before, after)| {
+            !before.chars().next_back().is_some_and(is_local) && !domain_goes_on(after)
+        }),
+        _ => occurrences(value, text).any(|(before, after)| {
+            stands_alone(value, before.chars().next_back(), after.chars().next())
+        }),
+    }
+}
+
+/// Every place, overlapping ones too, as what stands before and after it.
+fn occurrences<'t>(value: &str, text: &'t str) -> impl Iterator<Item = (&'t str, &'t str)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let at = from + text.get(from..)?.find(value)?;
+        from = at + text[at..].chars().next().map_or(1, char::len_utf8);
+        Some((&text[..at], &text[at + value.len()..]))
+    })
+}
+
+fn is_local(c: char) -> bool {
+    matches!(c, '.' | '_' | '%' | '+' | '-') || continues_word(c)
+}
+
+fn domain_goes_on(after: &str) -> bool {
+    let mut next = after.chars();
+    match next.next() {
+        Some('-') => true,
+        Some('.') => next.next().is_some_and(continues_word),
+        Some(c) => continues_word(c),
+        None => false,
+    }
+}
+
+/// A neighbour that goes on with the word makes it another value; but where the value's own edge
+/// is of a script without spaces, neighbours say nothing.
+fn stands_alone(value: &str, before: Option<char>, after: Option<char>) -> bool {
+    let matters = |edge: Option<char>| edge.is_some_and(|c| c.is_ascii() || continues_word(c));
+    !(before.is_some_and(continues_word) && matters(value.chars().next())
+        || after.is_some_and(continues_word) && matters(value.chars().next_back()))
+}
+
+/// White space may stand anywhere between the characters of a name.
+fn name(value: &str, text: &str) -> bool {
+    let mut before = None;
+    for (at, c) in text.char_indices() {
+        if !c.is_whitespace()
+            && let Some(rest) = spaced_prefix(value, &text[at..])
+            && stands_alone(value, before, rest.chars().next())
+        {
+            return true;
+        }
+        before = Some(c);
+    }
+    false
+}
+
+fn spaced_prefix<'t>(value: &str, text: &'t str) -> Option<&'t str> {
+    let mut rest = text;
+    for wanted in value.chars() {
+        rest = rest.trim_start().strip_prefix(wanted)?;
+    }
+    Some(rest)
+}
