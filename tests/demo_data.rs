@@ -47,7 +47,8 @@ fn rows_are_the_same_every_time() {
 fn a_customer_is_the_same_whatever_their_number() {
     let server = Server::shared();
     let (few, more) = (load_demo(server, 20), load_demo(server, CUSTOMERS));
-    let sql = "SELECT string_agg(t::text, chr(10) ORDER BY id) FROM booking t WHERE customer_id <= 20";
+    let sql =
+        "SELECT string_agg(t::text, chr(10) ORDER BY id) FROM booking t WHERE customer_id <= 20";
     assert_eq!(server.value(&few.shop, sql), server.value(&more.shop, sql));
 }
 
