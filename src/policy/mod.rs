@@ -57,7 +57,7 @@ pub struct Identifier {
 }
 
 /// What an identifier is, hence how it is normalised.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum IdentifierKind {
     /// NFKC and case folding only (member numbers, account names).
