@@ -45,7 +45,12 @@ fn by_sqlstate(code: &str) -> Failure {
 
 /// Whether the connection broke, as against a value or an answer that could not be read.
 fn is_connection_loss(error: &Error) -> bool {
-    let Some(io) = error.source().and_then(|source| source.downcast_ref::<io::Error>()) else { return false };
+    let Some(io) = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+    else {
+        return false;
+    };
     use io::ErrorKind as Kind;
     matches!(
         io.kind(),
@@ -77,7 +82,8 @@ fn describe_answer(db: &DbError) -> String {
     let code = db.code().code();
     let context = db.where_().unwrap_or_default();
     // A function in another language can raise any SQLSTATE, with any text in any field.
-    let raised = db.routine() == Some("exec_stmt_raise") || db.file().is_some_and(|file| file.starts_with("pl"));
+    let raised = db.routine() == Some("exec_stmt_raise")
+        || db.file().is_some_and(|file| file.starts_with("pl"));
     let mut text = format!("SQLSTATE {code}: ");
     if !raised && context.is_empty() && message_is_safe(code) {
         text.push_str(db.message());
@@ -93,7 +99,11 @@ fn describe_answer(db: &DbError) -> String {
             }
             text.push_str(table);
         }
-        for (what, name) in [("column", db.column()), ("constraint", db.constraint()), ("type", db.datatype())] {
+        for (what, name) in [
+            ("column", db.column()),
+            ("constraint", db.constraint()),
+            ("type", db.datatype()),
+        ] {
             if let Some(name) = name {
                 text.push_str(&format!(", {what} {name}"));
             }
@@ -108,7 +118,9 @@ fn describe_answer(db: &DbError) -> String {
 /// SQLSTATEs whose primary message the server makes of names and states alone.
 fn message_is_safe(code: &str) -> bool {
     const CLASSES: &[&str] = &["08", "25", "28", "3D", "40", "53", "55", "57"];
-    const CODES: &[&str] = &["3F000", "42501", "42P01", "42703", "42883", "42704", "42P07", "42701", "42710", "42723"];
+    const CODES: &[&str] = &[
+        "3F000", "42501", "42P01", "42703", "42883", "42704", "42P07", "42701", "42710", "42723",
+    ];
     code.get(..2).is_some_and(|class| CLASSES.contains(&class)) || CODES.contains(&code)
 }
 
@@ -177,7 +189,9 @@ mod tests {
         ] {
             assert_eq!(by_sqlstate(code), Failure::Transient(cause), "{code}");
         }
-        for code in ["23503", "42501", "22P02", "P0001", "40002", "25006", "53100"] {
+        for code in [
+            "23503", "42501", "22P02", "P0001", "40002", "25006", "53100",
+        ] {
             assert_eq!(by_sqlstate(code), Failure::Permanent, "{code}");
         }
     }
@@ -192,8 +206,15 @@ mod tests {
 
     #[test]
     fn only_name_and_line_of_a_function_pass() {
-        assert_eq!(function_of("PL/pgSQL function audit(integer) line 3 at RAISE\nSQL statement \"x\"").as_deref(), Some("audit(integer) line 3"));
-        assert_eq!(function_of("SQL statement \"DELETE … 'Tanaka'\"\nPL/pgSQL function f() line 1 at x"), None);
+        assert_eq!(
+            function_of("PL/pgSQL function audit(integer) line 3 at RAISE\nSQL statement \"x\"")
+                .as_deref(),
+            Some("audit(integer) line 3")
+        );
+        assert_eq!(
+            function_of("SQL statement \"DELETE … 'Tanaka'\"\nPL/pgSQL function f() line 1 at x"),
+            None
+        );
         assert_eq!(function_of(""), None);
     }
 }

@@ -7,7 +7,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use zeroize::Zeroizing;
@@ -19,15 +21,27 @@ use super::libpq::{Access, Roots, SslMode, Tls, read_file};
 /// certificate needs no restart.
 pub(super) fn connector(mode: SslMode, tls: &Tls) -> Result<MakeRustlsConnect, ConnectError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = if tls.only_1_3 { &[&rustls::version::TLS13][..] } else { rustls::ALL_VERSIONS };
+    let versions = if tls.only_1_3 {
+        &[&rustls::version::TLS13][..]
+    } else {
+        rustls::ALL_VERSIONS
+    };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
-        .map_err(|error| bad(format!("TLS cannot be set up: {error}"), "this is a fault of the build"))?
+        .map_err(|error| {
+            bad(
+                format!("TLS cannot be set up: {error}"),
+                "this is a fault of the build",
+            )
+        })?
         .dangerous()
         .with_custom_certificate_verifier(verifier(mode, tls, provider)?);
     let mut config = match client_identity(tls)? {
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
-            bad(format!("the client certificate cannot be used: {error}"), "check that sslcert and sslkey belong together")
+            bad(
+                format!("the client certificate cannot be used: {error}"),
+                "check that sslcert and sslkey belong together",
+            )
         })?,
         None => builder.with_no_client_auth(),
     };
@@ -39,12 +53,19 @@ pub(super) fn connector(mode: SslMode, tls: &Tls) -> Result<MakeRustlsConnect, C
 /// Names the stream type of `tokio-postgres-rustls`, which is private there.
 pub(super) type Stream = <MakeRustlsConnect as MakeTlsConnect<tokio_postgres::Socket>>::Stream;
 
-fn verifier(mode: SslMode, tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, ConnectError> {
+fn verifier(
+    mode: SslMode,
+    tls: &Tls,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, ConnectError> {
     let system = Roots::System;
     let roots = match (mode, &tls.roots) {
         (SslMode::VerifyFull, None) => &system,
         (SslMode::VerifyCa, None | Some(Roots::System)) => {
-            return Err(bad("`verify-ca` needs a CA file", "set sslrootcert or tls.ca_file, or use verify-full"));
+            return Err(bad(
+                "`verify-ca` needs a CA file",
+                "set sslrootcert or tls.ca_file, or use verify-full",
+            ));
         }
         (_, Some(roots)) => roots,
         // libpq's `prefer` and `require`: encrypted, and open to whoever stands in between.
@@ -56,45 +77,88 @@ fn verifier(mode: SslMode, tls: &Tls, provider: Arc<CryptoProvider>) -> Result<A
         Roots::File(path) => {
             for certificate in certificates(path, "CA file")? {
                 store.add(certificate).map_err(|_| {
-                    bad(format!("CA file {} holds a certificate that cannot be read", path.display()), "check it with openssl x509 -text")
+                    bad(
+                        format!(
+                            "CA file {} holds a certificate that cannot be read",
+                            path.display()
+                        ),
+                        "check it with openssl x509 -text",
+                    )
                 })?;
             }
         }
     }
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
         .build()
-        .map_err(|error| bad(format!("the CA cannot be used: {error}"), "check the CA file"))?;
-    Ok(if mode == SslMode::VerifyFull { chain } else { Arc::new(AnyName(chain)) })
+        .map_err(|error| {
+            bad(
+                format!("the CA cannot be used: {error}"),
+                "check the CA file",
+            )
+        })?;
+    Ok(if mode == SslMode::VerifyFull {
+        chain
+    } else {
+        Arc::new(AnyName(chain))
+    })
 }
 
-fn client_identity(tls: &Tls) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, ConnectError> {
+fn client_identity(
+    tls: &Tls,
+) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, ConnectError> {
     let (certificate, key) = match (&tls.certificate, &tls.key) {
         (None, None) => return Ok(None),
         (Some(certificate), Some(key)) => (certificate, key),
-        _ => return Err(bad("a client certificate and its key must be given together", "set both sslcert and sslkey")),
+        _ => {
+            return Err(bad(
+                "a client certificate and its key must be given together",
+                "set both sslcert and sslkey",
+            ));
+        }
     };
     let chain = certificates(certificate, "client certificate")?;
     let text = Zeroizing::new(read_file(key, Access::OwnerOnly).map_err(|error| {
-        bad(format!("client key {} cannot be read: {error}", key.display()), "it must exist with mode 0600 or less")
+        bad(
+            format!("client key {} cannot be read: {error}", key.display()),
+            "it must exist with mode 0600 or less",
+        )
     })?);
-    let key = rustls_pemfile::private_key(&mut text.as_bytes()).ok().flatten().ok_or_else(|| {
-        bad(format!("client key {} holds no private key in PEM", key.display()), "use an unencrypted PKCS#8, PKCS#1 or SEC1 key")
-    })?;
+    let key = rustls_pemfile::private_key(&mut text.as_bytes())
+        .ok()
+        .flatten()
+        .ok_or_else(|| {
+            bad(
+                format!("client key {} holds no private key in PEM", key.display()),
+                "use an unencrypted PKCS#8, PKCS#1 or SEC1 key",
+            )
+        })?;
     Ok(Some((chain, key)))
 }
 
 fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let text = read_file(path, Access::Any)
-        .map_err(|error| bad(format!("{what} {} cannot be read: {error}", path.display()), "check the path and the rights on it"))?;
-    let found = rustls_pemfile::certs(&mut text.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap_or_default();
+    let text = read_file(path, Access::Any).map_err(|error| {
+        bad(
+            format!("{what} {} cannot be read: {error}", path.display()),
+            "check the path and the rights on it",
+        )
+    })?;
+    let found = rustls_pemfile::certs(&mut text.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .unwrap_or_default();
     if found.is_empty() {
-        return Err(bad(format!("{what} {} holds no certificate in PEM", path.display()), "it should begin with -----BEGIN CERTIFICATE-----"));
+        return Err(bad(
+            format!("{what} {} holds no certificate in PEM", path.display()),
+            "it should begin with -----BEGIN CERTIFICATE-----",
+        ));
     }
     Ok(found)
 }
 
 fn bad(what: impl Into<String>, help: impl Into<String>) -> ConnectError {
-    ConnectError::BadSettings { what: what.into(), help: help.into() }
+    ConnectError::BadSettings {
+        what: what.into(),
+        help: help.into(),
+    }
 }
 
 /// `verify-ca`: everything but the name.
@@ -111,7 +175,10 @@ impl ServerCertVerifier for AnyName {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         // rustls checks the chain and the dates before the name, so this error says they are good.
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        match self
+            .0
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
@@ -119,11 +186,21 @@ impl ServerCertVerifier for AnyName {
         }
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         self.0.verify_tls12_signature(message, cert, dss)
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         self.0.verify_tls13_signature(message, cert, dss)
     }
 
@@ -148,12 +225,32 @@ impl ServerCertVerifier for Unverified {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

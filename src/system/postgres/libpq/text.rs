@@ -73,12 +73,18 @@ const MISTAKEN: &[(&str, &str)] = &[
 ];
 
 pub(super) fn bad(what: impl Into<String>, help: impl Into<String>) -> ConnectError {
-    ConnectError::BadSettings { what: what.into(), help: help.into() }
+    ConnectError::BadSettings {
+        what: what.into(),
+        help: help.into(),
+    }
 }
 
 fn put(options: &mut Options, key: &str, value: Zeroizing<String>) -> Result<(), ConnectError> {
     if value.contains('\0') {
-        return Err(bad("a value contains a NUL character", "PostgreSQL cannot take one; remove it"));
+        return Err(bad(
+            "a value contains a NUL character",
+            "PostgreSQL cannot take one; remove it",
+        ));
     }
     if let Some((known, _)) = KNOWN.iter().find(|(known, _)| *known == key) {
         options.insert(known, value);
@@ -87,10 +93,21 @@ fn put(options: &mut Options, key: &str, value: Zeroizing<String>) -> Result<(),
     if WITHOUT_EFFECT.contains(&key) {
         return Ok(());
     }
-    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    let meant = MISTAKEN.iter().find(|(wrong, _)| *wrong == plain).map(|(_, right)| *right).or_else(|| {
-        KNOWN.iter().map(|(known, _)| *known).find(|known| !plain.is_empty() && known.replace('_', "") == plain)
-    });
+    let plain: String = key
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
+        .to_ascii_lowercase();
+    let meant = MISTAKEN
+        .iter()
+        .find(|(wrong, _)| *wrong == plain)
+        .map(|(_, right)| *right)
+        .or_else(|| {
+            KNOWN
+                .iter()
+                .map(|(known, _)| *known)
+                .find(|known| !plain.is_empty() && known.replace('_', "") == plain)
+        });
     Err(bad(
         "an option has a name that libpq does not know (it is not repeated here, in case it is part of a password)",
         match meant {
@@ -103,7 +120,10 @@ fn put(options: &mut Options, key: &str, value: Zeroizing<String>) -> Result<(),
 /// Reads a connection string of either form.
 pub(super) fn connection_string(text: &str) -> Result<Options, ConnectError> {
     let text = text.trim();
-    match text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
+    match text
+        .strip_prefix("postgresql://")
+        .or_else(|| text.strip_prefix("postgres://"))
+    {
         Some(rest) => url(rest),
         None if text.contains("://") => Err(bad(
             "the URL's scheme is not one of PostgreSQL's",
@@ -139,12 +159,20 @@ fn url(text: &str) -> Result<Options, ConnectError> {
         let (host, port) = match chunk.strip_prefix('[') {
             Some(bracketed) => {
                 let (host, after) = bracketed.split_once(']').ok_or_else(|| {
-                    bad("an IPv6 address in the URL has no closing `]`", "write it as [::1] or [::1]:5432")
+                    bad(
+                        "an IPv6 address in the URL has no closing `]`",
+                        "write it as [::1] or [::1]:5432",
+                    )
                 })?;
                 match after.strip_prefix(':') {
                     Some(port) => (host, port),
                     None if after.is_empty() => (host, ""),
-                    None => return Err(bad("something follows the `]` of an IPv6 address", "only :port may follow it")),
+                    None => {
+                        return Err(bad(
+                            "something follows the `]` of an IPv6 address",
+                            "only :port may follow it",
+                        ));
+                    }
                 }
             }
             None => chunk.split_once(':').unwrap_or((chunk, "")),
@@ -165,9 +193,16 @@ fn url(text: &str) -> Result<Options, ConnectError> {
         }
         rest = &path[end..];
     }
-    for pair in rest.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
+    for pair in rest
+        .trim_start_matches('?')
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+    {
         let (key, value) = pair.split_once('=').ok_or_else(|| {
-            bad("an option after the `?` of the URL has no `=`", "write ?name=value&name=value, and percent-encode the password")
+            bad(
+                "an option after the `?` of the URL has no `=`",
+                "write ?name=value&name=value, and percent-encode the password",
+            )
         })?;
         let (key, value) = (decode(key)?, decode(value)?);
         // As libpq does, for those who come from JDBC.
@@ -181,11 +216,22 @@ fn url(text: &str) -> Result<Options, ConnectError> {
 }
 
 fn join(parts: &[Zeroizing<String>]) -> Zeroizing<String> {
-    Zeroizing::new(parts.iter().map(|part| part.as_str()).collect::<Vec<_>>().join(","))
+    Zeroizing::new(
+        parts
+            .iter()
+            .map(|part| part.as_str())
+            .collect::<Vec<_>>()
+            .join(","),
+    )
 }
 
 fn decode(text: &str) -> Result<Zeroizing<String>, ConnectError> {
-    let wrong = || bad("the URL has a `%` that is not followed by two hexadecimal digits of UTF-8 text", "write a percent sign itself as %25");
+    let wrong = || {
+        bad(
+            "the URL has a `%` that is not followed by two hexadecimal digits of UTF-8 text",
+            "write a percent sign itself as %25",
+        )
+    };
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -194,9 +240,17 @@ fn decode(text: &str) -> Result<Zeroizing<String>, ConnectError> {
             rest = tail;
             continue;
         }
-        let [high, low, tail @ ..] = tail else { return Err(wrong()) };
-        let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return Err(wrong()) };
+        let [high, low, tail @ ..] = tail else {
+            return Err(wrong());
+        };
+        let digit = |b: u8| {
+            char::from(b)
+                .to_digit(16)
+                .and_then(|d| u8::try_from(d).ok())
+        };
+        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
+            return Err(wrong());
+        };
         bytes.push(high * 16 + low);
         rest = tail;
     }
@@ -210,11 +264,17 @@ fn key_value(text: &str) -> Result<Options, ConnectError> {
     while !rest.is_empty() {
         let at = text.len() - rest.len();
         let (key, after) = rest.split_once('=').ok_or_else(|| {
-            bad(format!("an option at byte {at} has no `=`"), "write name=value name='value with spaces'")
+            bad(
+                format!("an option at byte {at} has no `=`"),
+                "write name=value name='value with spaces'",
+            )
         })?;
         let key = key.trim_end();
         if key.is_empty() || key.contains(char::is_whitespace) {
-            return Err(bad(format!("an option at byte {at} has no `=`"), "write name=value name='value with spaces'"));
+            return Err(bad(
+                format!("an option at byte {at} has no `=`"),
+                "write name=value name='value with spaces'",
+            ));
         }
         let mut chars = after.trim_start().chars();
         let quoted = chars.as_str().starts_with('\'');
@@ -235,7 +295,10 @@ fn key_value(text: &str) -> Result<Options, ConnectError> {
             }
         }
         if !closed {
-            return Err(bad(format!("the quote of the value at byte {at} is never closed"), "end it with ', and write a quote inside it as \\'"));
+            return Err(bad(
+                format!("the quote of the value at byte {at} is never closed"),
+                "end it with ', and write a quote inside it as \\'",
+            ));
         }
         put(&mut options, key, value)?;
         rest = chars.as_str().trim_start();
@@ -260,13 +323,21 @@ pub(super) fn service(file: &str, name: &str) -> Result<Option<Options>, Connect
             }
             continue;
         }
-        let Some(options) = found.as_mut() else { continue };
+        let Some(options) = found.as_mut() else {
+            continue;
+        };
         let place = || format!("line {} of the service file", index + 1);
-        let (key, value) = line
-            .split_once('=')
-            .ok_or_else(|| bad(format!("{} has no `=`", place()), "write name=value, without spaces or quotes"))?;
+        let (key, value) = line.split_once('=').ok_or_else(|| {
+            bad(
+                format!("{} has no `=`", place()),
+                "write name=value, without spaces or quotes",
+            )
+        })?;
         if key.trim() == "service" {
-            return Err(bad(format!("{} names another service", place()), "a service cannot stand on another"));
+            return Err(bad(
+                format!("{} names another service", place()),
+                "a service cannot stand on another",
+            ));
         }
         put(options, key.trim(), Zeroizing::new(value.trim().to_owned()))?;
     }
@@ -284,19 +355,26 @@ pub(super) struct Wanted<'a> {
 /// The password of the first line that fits, as libpq reads `.pgpass`.
 pub(super) fn password(file: &str, wanted: &Wanted<'_>) -> Option<Zeroizing<String>> {
     let port = wanted.port.to_string();
-    file.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let mut rest = line.trim_end_matches('\r');
-        for candidates in [wanted.hosts, &[port.as_str()], &[wanted.dbname], &[wanted.user]] {
-            let (field, after) = field(rest);
-            // A star counts as a wildcard only bare; `\*` is the name `*`.
-            let any = rest.starts_with("*:");
-            if !any && !candidates.contains(&field.as_str()) {
-                return None;
+    file.lines()
+        .filter(|line| !line.starts_with('#'))
+        .find_map(|line| {
+            let mut rest = line.trim_end_matches('\r');
+            for candidates in [
+                wanted.hosts,
+                &[port.as_str()],
+                &[wanted.dbname],
+                &[wanted.user],
+            ] {
+                let (field, after) = field(rest);
+                // A star counts as a wildcard only bare; `\*` is the name `*`.
+                let any = rest.starts_with("*:");
+                if !any && !candidates.contains(&field.as_str()) {
+                    return None;
+                }
+                rest = after?;
             }
-            rest = after?;
-        }
-        Some(field(rest).0).filter(|password| !password.is_empty())
-    })
+            Some(field(rest).0).filter(|password| !password.is_empty())
+        })
 }
 
 /// One field up to its unescaped colon, and what follows that colon.
