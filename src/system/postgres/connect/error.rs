@@ -133,7 +133,7 @@ pub enum TlsProblem {
 pub enum AuthProblem {
     /// Wrong, or expired: the server does not say which to a client.
     #[error(
-        "the password is wrong or has expired (VALID UNTIL); compare it, and see \\du or rolvaliduntil in pg_roles"
+        "the password is wrong or has expired (rolvaliduntil in pg_roles), or the client certificate names another user; the server's log says which"
     )]
     Password,
     /// The server wants a password and there is none.

@@ -25,7 +25,7 @@ impl Pool {
     /// A session of the pool, which goes back to it when dropped.
     ///
     /// # Errors
-    /// As [`connect`]; [`ConnectError::PoolBusy`] if none came free.
+    /// As [`connect`](super::connect()); [`ConnectError::PoolBusy`] if none came free.
     pub async fn get(&self) -> Result<deadpool_postgres::Client, ConnectError> {
         use deadpool_postgres::PoolError;
         self.inner.get().await.map_err(|error| match error {

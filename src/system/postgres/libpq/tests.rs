@@ -325,6 +325,7 @@ fn what_cannot_be_honoured_is_refused() {
         "sslpassword=x",
         "require_auth=none",
         "gssencmode=require",
+        "channel_binding=require",
     ] {
         assert!(
             machine(&format!("host=h user=u {option}"), &[], &[]).is_err(),
