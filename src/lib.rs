@@ -21,6 +21,7 @@ pub mod plan;
 pub mod policy;
 pub mod reading;
 pub mod secret;
+pub mod start;
 pub mod store;
 pub mod system;
 pub mod ticket;
