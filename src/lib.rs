@@ -9,8 +9,10 @@
 pub mod catalog;
 pub mod certificate;
 pub mod config;
+pub mod daemon;
 pub mod diagnostic;
 pub mod erasure;
+pub mod http;
 pub mod identifier;
 pub mod keys;
 pub mod ledger;

@@ -1,1 +1,171 @@
 //! Comes back for what the law kept, on its date.
+
+use super::certify;
+use super::context::{Context, Unplanned};
+use super::record::StepRecord;
+use crate::certificate::{self, Assurance, AssuranceLevel, Certificate, FORMAT, LedgerPosition};
+use crate::ledger::{Hash, Head};
+use crate::lineage;
+use crate::name::TableName;
+use crate::plan;
+use crate::policy::{Level, Policy};
+use crate::store::StoreError;
+use crate::store::deferrals::{DueDeferral, Supplement};
+use crate::store::tickets::TicketView;
+use crate::system::postgres::connect::ConnectError;
+use crate::system::postgres::execute::{Execution, NotErased, Outcome, Subject};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Deferrals taken up in one round.
+const LIMIT: u32 = 100;
+
+/// Why a deferral could not be ended; it stays due.
+#[derive(Debug, thiserror::Error)]
+pub enum DeferralFailed {
+    /// The control database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No plan.
+    #[error(transparent)]
+    Unplanned(#[from] Unplanned),
+    /// The system.
+    #[error(transparent)]
+    Unreachable(#[from] ConnectError),
+    /// The erasure.
+    #[error("{table}: {error}")]
+    Erasure {
+        /// The retained table.
+        table: String,
+        /// What went wrong.
+        error: NotErased,
+    },
+    /// The sealed keys do not open.
+    #[error("E0507: the sealed keys of a deferral do not open with this hash key")]
+    Sealed,
+    /// The policy changed so that the table is not retained any more.
+    #[error("E0511: {0} is no longer retained by the policy, so what was put off cannot be ended by it; keep the rule until then")]
+    NotRetained(String),
+}
+
+/// Ends deferrals whose date has come; how many.
+///
+/// # Errors
+/// [`DeferralFailed`]; the rest waits for the next round.
+pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
+    let due = context.store.due(context.now(), LIMIT, context.config.limits.lease).await?;
+    let mut ended = 0;
+    for deferral in due {
+        end(context, &deferral).await?;
+        ended += 1;
+    }
+    Ok(ended)
+}
+
+async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFailed> {
+    let view = &deferral.view;
+    let table = TableName::new(&view.schema, &view.table);
+    let planned = context.planned(&deferral.subject, &deferral.scope).await?;
+    let Some(lineage) = lineage::of_retained(&planned.lineage, &view.system, &table) else {
+        return Err(DeferralFailed::NotRetained(table.to_string()));
+    };
+    let plan = plan::build(&planned.policy, &lineage);
+    let part = &plan.systems[0];
+    let outcome = erase(context, deferral, part, &planned.stamps).await?;
+    let record = StepRecord::new(part, outcome.counts[0].clone(), outcome.server_version);
+    let ticket = context.store.show(&view.ticket.to_string()).await?.ticket;
+    let system = certify::of_system(&view.system, &record, outcome.committed_at, std::slice::from_ref(&outcome.counts[0]));
+    let certificate = supplement(context, &planned.policy, deferral, &ticket, system).await?;
+    let supplement = Supplement {
+        certificate: certificate.id,
+        kid: context.signing_key.id().as_str().to_owned(),
+        jws: certificate::sign(&certificate, &context.signing_key),
+    };
+    context.store.deferral_done(view.id, deferral.token, &supplement).await?;
+    tracing::info!(ticket = %view.ticket, table = %table, "what the law kept is gone, on its date");
+    Ok(())
+}
+
+async fn erase(
+    context: &Context,
+    deferral: &DueDeferral,
+    part: &plan::SystemPlan,
+    stamps: &BTreeMap<String, String>,
+) -> Result<Outcome, DeferralFailed> {
+    let view = &deferral.view;
+    let opened = context.hash_key.open(view.ticket.as_bytes(), &deferral.sealed).map_err(|_| DeferralFailed::Sealed)?;
+    let keys: Vec<Vec<String>> = serde_json::from_slice(opened.expose()).map_err(|_| DeferralFailed::Sealed)?;
+    // The step is the deferral's own: its id stands where a ticket's would.
+    let subjects = [Subject { ticket: view.id, generation: 0, keys, identifiers: BTreeMap::new() }];
+    let hash = |text: &str| context.hash_key.hash("column", text);
+    let execution = Execution {
+        plan: part,
+        subjects: &subjects,
+        now: context.now(),
+        timeouts: context.timeouts(1),
+        stamp: stamps.get(&view.system).map_or("", String::as_str),
+        batch: deferral.token,
+        dry: false,
+        hash: &hash,
+    };
+    let system = context.systems.get(&view.system).ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
+    let mut client = system.pool.get().await?;
+    execution
+        .run(&mut client, async |_, _| Ok(()))
+        .await
+        .map_err(|error| DeferralFailed::Erasure { table: view.table.clone(), error })
+}
+
+async fn supplement(
+    context: &Context,
+    policy: &Policy,
+    deferral: &DueDeferral,
+    ticket: &TicketView,
+    system: certificate::System,
+) -> Result<Certificate, DeferralFailed> {
+    let now = context.now();
+    let head = context.store.head().await?;
+    let plan = context.store.plan(&deferral.plan_id).await?;
+    let level = |word: &Option<String>| {
+        let word = word.clone().unwrap_or_default();
+        serde_json::from_value(serde_json::Value::String(word)).unwrap_or(Level::None)
+    };
+    let scope = policy.scopes.get(&deferral.scope);
+    Ok(Certificate {
+        format: FORMAT,
+        id: Uuid::now_v7(),
+        issued_at: now,
+        supplements: ticket.certificate_id,
+        ticket: certificate::Ticket {
+            id: ticket.id,
+            reference: ticket.reference.clone(),
+            subject: ticket.subject.clone(),
+            scope: ticket.scope.clone(),
+            ground: ticket.ground.clone(),
+            requested_at: ticket.requested_at,
+            due_at: deferral.view.due_at,
+            not_before: Some(deferral.view.due_at),
+            started_at: system.committed_at,
+            finished_at: now,
+            sla_profile: scope.map_or_else(String::new, |s| s.sla.clone()),
+            sla_met: ticket.sla_met.unwrap_or(true),
+        },
+        subject_hash: deferral.subject_hash.clone(),
+        identifiers: Vec::new(),
+        policy: certify::under(policy, plan.as_ref()),
+        systems: vec![system],
+        sweep: Vec::new(),
+        identity: certificate::Identity {
+            method: ticket.verified_by_method.clone().unwrap_or_default(),
+            level: level(&ticket.verified_level),
+            required_level: scope.map_or(Level::None, |s| s.at_least),
+            verified_by_role: String::new(),
+            approved_by_role: None,
+            four_eyes: scope.is_some_and(|s| s.four_eyes),
+        },
+        deferrals: Vec::new(),
+        assurance: Assurance { level: AssuranceLevel::Logical, reached_at: now },
+        program: certify::program(),
+        ledger: LedgerPosition::from(Head { seq: head.seq, hash: Hash::new(head.hash) }),
+    })
+}

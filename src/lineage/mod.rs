@@ -421,6 +421,42 @@ fn fingerprint(tables: &[Reached], catalog: &Catalog) -> String {
     format!("{:x}", Sha256::digest(text))
 }
 
+/// The lineage of rows that were retained and whose date has come: they and what hangs off them
+/// go. `None` if the table is not reached in that system any more.
+pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option<Lineage> {
+    let whole = lineage.systems.iter().find(|s| s.system == system)?;
+    let mut tables: Vec<Reached> = Vec::new();
+    for reached in &whole.tables {
+        let mut part = reached.clone();
+        if reached.table == *table {
+            let rule = reached.edges.iter().find(|e| e.decision.fate == Fate::Retain)?.decision.rule;
+            part.edges = vec![Edge {
+                label: SUBJECT.into(),
+                parent: Parent::Subject,
+                join: Join::Columns { child: reached.facts.row_key().to_vec(), parent: Vec::new(), equality: Vec::new() },
+                when: Vec::new(),
+                foreign_key: None,
+                decision: Decision { rule, fate: Fate::Delete },
+            }];
+        } else {
+            part.edges.retain(|e| matches!(&e.parent, Parent::Table(p) if tables.iter().any(|t| t.table == *p)));
+            for edge in &mut part.edges {
+                if edge.decision.fate == Fate::RetainWithParent {
+                    edge.decision.fate = Fate::Delete;
+                }
+            }
+        }
+        if !part.edges.is_empty() {
+            tables.push(part);
+        }
+    }
+    let begins = tables.iter().any(|t| t.table == *table);
+    begins.then(|| Lineage {
+        systems: vec![SystemLineage { tables, ..whole.clone() }],
+        ..lineage.clone()
+    })
+}
+
 /// Everything wrong with any scope of a policy, each thing once, and the lineages that stand.
 pub fn trace_all(
     policy: &Policy,

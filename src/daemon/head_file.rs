@@ -1,0 +1,67 @@
+//! The last ledger head, kept outside the database: a control database that comes back older
+//! (restored from a backup) has forgotten erasures, and must not be worked on unseen.
+
+use super::DaemonError;
+use crate::erasure::context::Context;
+use crate::ledger::{Hash, Head};
+use crate::store::ledger::LedgerHead;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Where it is kept.
+pub fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("ledger-head")
+}
+
+/// The head seen last; `None` on the first start.
+pub fn read(state_dir: &Path) -> Result<Option<Head>, std::io::Error> {
+    match std::fs::read_to_string(path(state_dir)) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map(Some)
+            .map_err(|_| std::io::Error::other(format!("{} does not hold a ledger head", path(state_dir).display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the ledger still holds the head seen last.
+pub(super) async fn check(context: &Context) -> Result<(), DaemonError> {
+    let Some(known) = read(&context.config.state_dir).map_err(DaemonError::State)? else { return Ok(()) };
+    let head = context.store.head().await?;
+    let there = match known.seq {
+        0 => None,
+        seq => context.store.walk(seq, 1).await?.into_iter().find(|row| row.seq == seq),
+    };
+    let there = there.and_then(|row| Hash::try_from(row.hash.as_slice()).ok());
+    known.is_held(head.seq, there).map_err(DaemonError::Ledger)
+}
+
+/// Writes a new head down, never an older one.
+pub(super) fn advance(context: &Context, head: LedgerHead) -> Result<(), DaemonError> {
+    let head = Head { seq: head.seq, hash: Hash::new(head.hash) };
+    let folder = &context.config.state_dir;
+    if let Some(known) = read(folder).map_err(DaemonError::State)? {
+        if known.seq == head.seq && known.hash == head.hash {
+            return Ok(());
+        }
+        if known.seq >= head.seq {
+            let same = (known.seq == head.seq).then_some(head.hash);
+            // Another daemon on this host may be a little ahead; the database is asked at start.
+            return if known.seq > head.seq { Ok(()) } else { known.is_held(head.seq, same).map_err(DaemonError::Ledger) };
+        }
+    }
+    replace(folder, &head.to_string()).map_err(DaemonError::State)
+}
+
+/// All or nothing, and on disk before it counts.
+fn replace(folder: &Path, text: &str) -> std::io::Result<()> {
+    let fresh = folder.join(format!(".ledger-head.{}", std::process::id()));
+    let mut file = File::create(&fresh)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path(folder))?;
+    File::open(folder)?.sync_all()
+}

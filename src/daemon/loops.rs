@@ -1,0 +1,309 @@
+//! What each loop does in one round.
+
+use super::rounds::Round;
+use super::state::Shared;
+use super::{DaemonError, head_file};
+use crate::diagnostic;
+use crate::erasure::context::Context;
+use crate::erasure::intake::IntakeFailed;
+use crate::erasure::{batch, deferral, intake, sweep};
+use crate::lineage;
+use crate::metrics as names;
+use crate::start;
+use crate::store::{self, StoreError};
+use crate::store::tickets::ScopeOffer;
+use crate::system::postgres::connect::{self, Timeouts};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What a loop is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    Intake,
+    Batch,
+    Sweep,
+    Deferral,
+    Ledger,
+}
+
+/// Tickets that one round of intake looks at.
+const INTAKE: u32 = 500;
+/// Events that go into the ledger in one transaction.
+const APPEND: u32 = 2_000;
+
+pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
+    match work {
+        Work::Intake => intake_round(shared).await,
+        Work::Batch => batch_round(shared).await,
+        Work::Sweep => sweep_round(shared).await,
+        Work::Deferral => deferral_round(shared).await,
+        Work::Ledger => match append(&shared.context).await {
+            Ok(more) => worked(more),
+            Err(error) => Round::Fatal(error),
+        },
+    }
+}
+
+fn worked(yes: bool) -> Round {
+    if yes { Round::Worked } else { Round::Nothing }
+}
+
+/// A lost lease is somebody else's gain, no failure; the rest is waited out.
+fn hindered(error: &StoreError) -> Round {
+    match error {
+        StoreError::LeaseLost { .. } => Round::Worked,
+        error => Round::Hindered(error.to_string()),
+    }
+}
+
+async fn intake_round(shared: &Shared) -> Round {
+    match intake::round(&shared.context, INTAKE).await {
+        Ok(n) => worked(n > 0),
+        Err(IntakeFailed::Store(error)) => hindered(&error),
+        Err(error) => Round::Hindered(error.to_string()),
+    }
+}
+
+async fn batch_round(shared: &Shared) -> Round {
+    let context = &shared.context;
+    let limits = &context.config.limits;
+    let leased = match context.store.lease(&context.holder, limits.batch.get(), limits.lease).await {
+        Ok(Some(leased)) => leased,
+        Ok(None) => return Round::Nothing,
+        Err(error) => return hindered(&error),
+    };
+    crate::erasure::crash_point("after-lease");
+    match batch::run(context, leased).await {
+        Ok(ended) => {
+            shared.count_failed(ended.failed);
+            tracing::info!(to_verify = ended.to_verify, later = ended.later, failed = ended.failed, "batch");
+            Round::Worked
+        }
+        Err(error) => {
+            if matches!(error, StoreError::LeaseLost { .. }) {
+                tracing::warn!("the lease was lost while working; another daemon has the tickets");
+            }
+            hindered(&error)
+        }
+    }
+}
+
+async fn sweep_round(shared: &Shared) -> Round {
+    let context = &shared.context;
+    let waiting = match context.store.oldest_waiting().await {
+        Ok(waiting) => waiting,
+        Err(error) => return hindered(&error),
+    };
+    let (mut any, mut elsewhere) = (false, false);
+    for (subject, since) in waiting {
+        let Some(policy) = context.policies().get(&subject).cloned() else {
+            return Round::Hindered(format!("tickets of the kind {subject:?} wait, and no policy in force is for it"));
+        };
+        if !sweep::is_due(&policy, since, context.now()) {
+            continue;
+        }
+        match sweep::round(context, &policy).await {
+            Ok(Some(swept)) => {
+                shared.count_failed(swept.found);
+                tracing::info!(closed = swept.closed, found = swept.found, "sweep");
+                any |= swept.closed + swept.found > 0;
+            }
+            Ok(None) => elsewhere = true,
+            Err(sweep::SweepFailed::Store(error)) => return hindered(&error),
+            Err(error) => return Round::Hindered(error.to_string()),
+        }
+    }
+    if any || !elsewhere { worked(any) } else { Round::Elsewhere }
+}
+
+async fn deferral_round(shared: &Shared) -> Round {
+    match deferral::round(&shared.context).await {
+        Ok(n) => worked(n > 0),
+        Err(error) => Round::Hindered(error.to_string()),
+    }
+}
+
+/// Moves events into the ledger; whether there were any. The head is written down outside the
+/// database each time.
+pub(super) async fn append(context: &Context) -> Result<bool, DaemonError> {
+    match context.store.append_pending(APPEND).await {
+        Ok(Some((head, moved))) => {
+            head_file::advance(context, head)?;
+            metrics::gauge!(names::LEDGER_HEIGHT).set(float(head.seq));
+            Ok(moved > 0)
+        }
+        Ok(None) => Ok(false),
+        Err(error) => {
+            tracing::warn!(%error, "events wait for the ledger");
+            // Not fatal: they wait in their outbox, which the metrics show.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(false)
+        }
+    }
+}
+
+/// Schema version, scopes, presence.
+pub(super) async fn first_contact(context: &Context) -> Result<(), StoreError> {
+    {
+        let client = context.store.pool().get().await.map_err(StoreError::from)?;
+        store::check_version(&client).await?;
+    }
+    publish(context).await
+}
+
+async fn publish(context: &Context) -> Result<(), StoreError> {
+    context.store.publish_scopes(&offers(context)).await
+}
+
+/// What the policies in force ask, as the desk's functions enforce it.
+pub fn offers(context: &Context) -> Vec<ScopeOffer> {
+    let policies = context.policies();
+    let all = policies.values().flat_map(|policy| {
+        policy.scopes.iter().map(|(name, scope)| ScopeOffer {
+            subject: policy.subject.clone(),
+            scope: name.clone(),
+            policy_sha256: policy.sha256.clone(),
+            identifiers: policy.identifiers.iter().filter(|(_, i)| i.find).map(|(name, _)| name.clone()).collect(),
+            at_least: scope.at_least,
+            four_eyes: scope.four_eyes,
+            cooling_off: scope.cooling_off,
+            sla: scope.sla.clone(),
+        })
+    });
+    all.collect()
+}
+
+/// Drops sessions that nobody uses, on all databases.
+pub(super) fn forget(context: &Context) {
+    context.forget_sessions();
+    context.store.pool().retain(|_, _| false);
+}
+
+/// SIGHUP: a new set of policies comes into force whole, or not at all.
+pub(super) async fn reload(shared: &Arc<Shared>) {
+    let context = &shared.context;
+    let found = match start::policies(&context.config) {
+        Ok(policies) => {
+            let names = policies.values().flat_map(|p| lineage::systems_of(p)).collect::<std::collections::BTreeSet<_>>();
+            match context.catalogs(names).await {
+                Ok((catalogs, _)) => {
+                    let found: Vec<_> = policies.values().flat_map(|p| lineage::trace_all(p, &catalogs).1).collect();
+                    if !start::stops(&found) {
+                        context.replace_policies(policies);
+                        let published = publish(context).await;
+                        metrics::gauge!(names::POLICIES_CURRENT).set(1.0);
+                        shared.health.set("policies", published.map_err(|e| e.to_string()));
+                        tracing::info!("policies reloaded");
+                        shared.pulse();
+                        return;
+                    }
+                    found
+                }
+                Err(error) => {
+                    refused(shared, &format!("the databases could not be looked at: {error}"));
+                    return;
+                }
+            }
+        }
+        Err(error) => error.diagnostics(),
+    };
+    refused(shared, &diagnostic::render(&found, false));
+}
+
+fn refused(shared: &Shared, why: &str) {
+    metrics::gauge!(names::POLICIES_CURRENT).set(0.0);
+    shared.health.set("policies", Err("a newer set of policies was refused; the old one stays in force (see the log)".into()));
+    tracing::error!("the new policies are refused, the old ones stay in force:\n{why}");
+}
+
+/// Metrics and presence, and whether the policies still fit: by the clock.
+pub(super) async fn census(shared: &Arc<Shared>) -> Result<(), DaemonError> {
+    let context = &shared.context;
+    let id = Uuid::new_v4();
+    let host = context.holder.clone();
+    let mut stopping = shared.stopping();
+    let mut round: u64 = 0;
+    metrics::gauge!(names::POLICIES_CURRENT).set(1.0);
+    while !*stopping.borrow() {
+        let counted = context.store.census().await;
+        shared.health.set("control", counted.as_ref().map(|_| ()).map_err(ToString::to_string));
+        if let Ok(census) = counted {
+            shared.retries_wait(census.retrying > 0);
+            show(&census);
+            if round.is_multiple_of(6) {
+                let _ = context.store.seen(id, &host, env!("CARGO_PKG_VERSION")).await;
+                fits(shared).await;
+            }
+        }
+        round += 1;
+        tokio::select! {
+            () = tokio::time::sleep(context.config.limits.poll) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+    Ok(())
+}
+
+/// Drift is told before a ticket meets it.
+async fn fits(shared: &Shared) {
+    let context = &shared.context;
+    for policy in context.policies().values() {
+        let name = format!("policy {}", policy.subject);
+        let mut result = Ok(());
+        for scope in policy.scopes.keys() {
+            if let Err(error) = context.planned(&policy.subject, scope).await {
+                result = Err(error.to_string());
+                break;
+            }
+        }
+        shared.health.set(&name, result);
+    }
+}
+
+fn show(census: &store::census::Census) {
+    for (state, n) in &census.by_state {
+        metrics::gauge!(names::TICKETS, "state" => state.clone()).set(float(*n));
+    }
+    metrics::gauge!(names::OVERDUE).set(float(census.overdue));
+    metrics::gauge!(names::NEAREST_DUE).set(census.nearest_due_seconds.unwrap_or(f64::INFINITY));
+    metrics::gauge!(names::LEASED).set(float(census.leased));
+    metrics::gauge!(names::LEDGER_PENDING).set(float(census.outbox));
+    metrics::gauge!(names::DUE).set(float(census.open_due));
+    if let Some(at) = census.last_success {
+        metrics::gauge!(names::LAST_SUCCESS).set(float(at.timestamp()));
+    }
+}
+
+/// Counts of tickets and rows are far below 2⁵³.
+#[allow(clippy::cast_precision_loss)]
+fn float(n: i64) -> f64 {
+    n as f64
+}
+
+/// LISTEN for the desk's NOTIFY; the poll interval covers what is missed.
+pub(super) async fn listen(shared: &Arc<Shared>) -> Result<(), DaemonError> {
+    let mut stopping = shared.stopping();
+    let settings = start::settings(&shared.context.config.control)?;
+    while !*stopping.borrow() {
+        if let Ok((client, mut notices)) = connect::connect_listening(&settings, "listener", Timeouts::default()).await
+            && client.batch_execute("/* erasured:listen */ LISTEN erasured_ticket").await.is_ok()
+        {
+            shared.pulse();
+            loop {
+                tokio::select! {
+                    notice = notices.recv() => match notice {
+                        Some(_) => shared.pulse(),
+                        None => break,
+                    },
+                    _ = stopping.changed() => return Ok(()),
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! The long-running parts: start, loops, reload, drain, watchdog.
+//!
+//! Every loop has the same shape ([`rounds`]): do a round; if it found work do another at once,
+//! else wait for a pulse (a notification, another loop's progress) or the poll interval. No loop
+//! knows another; the control database is all they share, so any number of daemons may run them.
+
+mod head_file;
+mod logging;
+mod loops;
+mod rounds;
+mod state;
+
+pub use state::{Health, Shared};
+
+use crate::erasure::context::Context;
+use crate::ledger::Fault;
+use crate::start::{self, StartError};
+use crate::store::StoreError;
+use crate::{http, metrics};
+use chrono::Utc;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+/// How long a drain waits for batches under way; the unit's TimeoutStopSec is longer.
+const DRAIN: Duration = Duration::from_secs(75);
+
+/// Why the daemon ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Configuration, policies or keys.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The control database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger is not the one this daemon saw last.
+    #[error("{}: {0}. The control database looks restored from a backup or rewritten: see docs/operations.md before removing the file ledger-head", .0.code())]
+    Ledger(Fault),
+    /// The state directory.
+    #[error("the state directory: {0}")]
+    State(std::io::Error),
+    /// The listen address.
+    #[error("{0} cannot be listened on: {1}")]
+    Listen(std::net::SocketAddr, std::io::Error),
+    /// A loop died.
+    #[error("a part of the daemon ended by itself: {0}")]
+    Died(String),
+    /// With `--until-idle`: tickets failed meanwhile.
+    #[error("{0} ticket(s) failed and wait for a person: see `erasured ticket list --state failed`")]
+    Found(u64),
+}
+
+impl DaemonError {
+    /// See `docs/operations.md`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Start(StartError::Connection(_)) => 3,
+            Self::Store(error) if error.is_transient() => 3,
+            Self::Start(_) | Self::State(_) | Self::Listen(..) => 2,
+            Self::Store(StoreError::Version(_)) => 2,
+            Self::Store(_) | Self::Ledger(_) | Self::Died(_) | Self::Found(_) => 1,
+        }
+    }
+}
+
+/// Runs the daemon until it is told to stop, or with `until_idle` until nothing is left to do.
+///
+/// # Errors
+/// [`DaemonError`].
+pub async fn run(config: PathBuf, until_idle: bool) -> Result<(), DaemonError> {
+    let config = start::configuration(&config)?;
+    logging::install(&config.log);
+    let metrics = metrics::install().map_err(|e| DaemonError::Died(e.to_string()))?;
+    std::fs::create_dir_all(&config.state_dir).map_err(DaemonError::State)?;
+    let token = config.http.token.as_ref().map(crate::config::SecretSource::load).transpose().map_err(StartError::from)?;
+    let context = Arc::new(start::context(config, Arc::new(Utc::now))?);
+    let shared = Shared::new(context.clone());
+    let listen = context.config.http.listen;
+    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|e| DaemonError::Listen(listen, e))?;
+
+    let mut tasks = JoinSet::new();
+    let served = http::serve(listener, http::Served { shared: shared.clone(), metrics, token });
+    tasks.spawn(async move { served.await.map_err(|e| DaemonError::Died(e.to_string())) });
+    until_reached(&shared, until_idle).await?;
+    head_file::check(&context).await?;
+    spawn_loops(&mut tasks, &shared);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), holder = context.holder, "ready");
+
+    let ended = supervise(&mut tasks, &shared, until_idle).await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    drain(&mut tasks, &shared).await;
+    ended?;
+    match shared.failed_tickets() {
+        0 => Ok(()),
+        n if until_idle => Err(DaemonError::Found(n)),
+        _ => Ok(()),
+    }
+}
+
+/// Waits for the control database; a drain does not wait for ever.
+async fn until_reached(shared: &Arc<Shared>, until_idle: bool) -> Result<(), DaemonError> {
+    let mut tries: u32 = 0;
+    loop {
+        match loops::first_contact(&shared.context).await {
+            Ok(()) => {
+                shared.health.set("control", Ok(()));
+                return Ok(());
+            }
+            Err(error) if error.is_transient() && !(until_idle && tries >= 3) => {
+                tries += 1;
+                tracing::warn!(%error, "the control database cannot be reached yet");
+                shared.health.set("control", Err(error.to_string()));
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(u64::from(tries.min(15)))) => {}
+                    () = terminated() => return Ok(()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn spawn_loops(tasks: &mut JoinSet<Result<(), DaemonError>>, shared: &Arc<Shared>) {
+    let limits = shared.context.config.limits;
+    let mut spawn = |name: &'static str, every: Duration, work: loops::Work| {
+        let rounds = rounds::Rounds::new(name, every, shared.clone());
+        tasks.spawn(rounds.run(work));
+    };
+    spawn("intake", limits.poll, loops::Work::Intake);
+    for _ in 0..limits.workers.get() {
+        spawn("worker", limits.poll, loops::Work::Batch);
+    }
+    spawn("sweep", limits.poll, loops::Work::Sweep);
+    spawn("deferral", limits.poll, loops::Work::Deferral);
+    spawn("ledger", limits.poll, loops::Work::Ledger);
+    let shared_census = shared.clone();
+    tasks.spawn(async move { loops::census(&shared_census).await });
+    let shared_listen = shared.clone();
+    tasks.spawn(async move { loops::listen(&shared_listen).await });
+}
+
+/// Until a signal, a death, or idleness.
+async fn supervise(tasks: &mut JoinSet<Result<(), DaemonError>>, shared: &Arc<Shared>, until_idle: bool) -> Result<(), DaemonError> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::State)?;
+    let watchdog = watchdog_interval();
+    let mut ping = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+    loop {
+        tokio::select! {
+            () = terminated() => {
+                tracing::info!("told to stop: no new batches; those under way are finished");
+                return Ok(());
+            }
+            _ = hangup.recv() => loops::reload(shared).await,
+            _ = ping.tick(), if watchdog.is_some() => {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+            () = shared.idle(), if until_idle => {
+                tracing::info!("nothing is left to do");
+                return Ok(());
+            }
+            Some(ended) = tasks.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(panic) => return Err(DaemonError::Died(panic.to_string())),
+            },
+        }
+    }
+}
+
+/// Half of what systemd allows; `None` if it does not watch.
+fn watchdog_interval() -> Option<Duration> {
+    let micros: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
+    Some(Duration::from_micros(micros / 2))
+}
+
+async fn terminated() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+}
+
+/// Loops end after their round; what takes too long is dropped, which rolls back.
+async fn drain(tasks: &mut JoinSet<Result<(), DaemonError>>, shared: &Arc<Shared>) {
+    shared.stop();
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, all).await.is_err() {
+        tracing::warn!("not everything ended in time; what is unfinished is rolled back and taken up again");
+        tasks.abort_all();
+    }
+    last_words(&shared.context).await;
+}
+
+/// What the loops recorded last goes into the ledger too.
+async fn last_words(context: &Context) {
+    while let Ok(true) = loops::append(context).await {}
+}

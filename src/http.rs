@@ -1,0 +1,76 @@
+//! Health, metrics and certificates over HTTP.
+
+use crate::daemon::Shared;
+use crate::secret::SecretBytes;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What the handlers answer from.
+pub struct Served {
+    /// The daemon.
+    pub shared: Arc<Shared>,
+    /// The metrics.
+    pub metrics: PrometheusHandle,
+    /// The bearer token for certificates; without one they are not served.
+    pub token: Option<SecretBytes>,
+}
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// What the listener says.
+pub async fn serve(listener: tokio::net::TcpListener, served: Served) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/certificates/{id}", get(certificate))
+        .with_state(Arc::new(served));
+    axum::serve(listener, router).await
+}
+
+async fn metrics(State(served): State<Arc<Served>>) -> Response {
+    let text = served.metrics.render();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// 200 if it can work; else 503, and a line for each reason.
+async fn ready(State(served): State<Arc<Served>>) -> Response {
+    let problems = served.shared.health.problems();
+    if problems.is_empty() {
+        return "ready\n".into_response();
+    }
+    let text: String = problems.iter().map(|(name, why)| format!("{name}: {why}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+/// A certificate as the JWS that was signed.
+async fn certificate(State(served): State<Arc<Served>>, Path(id): Path<Uuid>, headers: HeaderMap) -> Response {
+    let Some(token) = &served.token else {
+        return (StatusCode::NOT_FOUND, "certificates are not served: no [http] token is configured\n").into_response();
+    };
+    if !authorised(&headers, token) {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response();
+    }
+    match served.shared.context.store.certificate(id).await {
+        Ok(Some(row)) => ([(header::CONTENT_TYPE, "application/jose")], row.jws).into_response(),
+        Ok(None) => (StatusCode::NOT_FOUND, "no such certificate\n").into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Compared without giving away by the time it takes how much of it was right.
+fn authorised(headers: &HeaderMap, token: &SecretBytes) -> bool {
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let (Some(given), Some(wanted)) = (given, token.expose_line()) else { return false };
+    let (given, wanted) = (given.as_bytes(), wanted.as_bytes());
+    let differs = given.iter().zip(wanted).fold(0_u8, |acc, (a, b)| acc | (a ^ b));
+    given.len() == wanted.len() && differs == 0
+}
