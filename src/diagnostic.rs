@@ -41,11 +41,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error without a place; add one with [`Diagnostic::at`].
-    pub fn error(
-        code: &'static str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Self {
+    pub fn error(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self {
             code,
             severity: Severity::Error,

@@ -9,4 +9,5 @@
 pub mod diagnostic;
 pub mod name;
 pub mod policy;
+pub mod store;
 pub mod ticket;

@@ -70,18 +70,25 @@ impl StoreError {
 /// SQLSTATEs that pass by themselves: conflicts, lock and statement timeouts, lost connections, a
 /// server that is full, stopping or starting.
 pub fn is_transient(code: &str) -> bool {
-    matches!(code, "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "53300")
-        || code.starts_with("08")
+    matches!(
+        code,
+        "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "53300"
+    ) || code.starts_with("08")
 }
 
 impl From<PgError> for StoreError {
     fn from(error: PgError) -> Self {
         let Some(db) = error.as_db_error() else {
             // Client-side errors: conversion errors would be ours and may show a value.
-            return if error.is_closed() || std::error::Error::source(&error).is_some_and(|s| s.is::<std::io::Error>()) {
+            return if error.is_closed()
+                || std::error::Error::source(&error).is_some_and(|s| s.is::<std::io::Error>())
+            {
                 Self::Unreachable("the connection was lost".into())
             } else {
-                Self::Database { code: "client".into(), message: client_fault(&error) }
+                Self::Database {
+                    code: "client".into(),
+                    message: client_fault(&error),
+                }
             };
         };
         let code = db.code().code().to_owned();
@@ -92,13 +99,18 @@ impl From<PgError> for StoreError {
                 hint: db.hint().map(str::to_owned).filter(|h| !h.is_empty()),
             };
         }
-        if code.starts_with("08") || *db.code() == SqlState::ADMIN_SHUTDOWN || code.starts_with("57P0") {
+        if code.starts_with("08")
+            || *db.code() == SqlState::ADMIN_SHUTDOWN
+            || code.starts_with("57P0")
+        {
             return Self::Unreachable(db.message().to_owned());
         }
         let message = if code.starts_with("22") {
             "a value is not acceptable".to_owned()
         } else {
-            let place = [db.schema(), db.table(), db.constraint()].into_iter().flatten();
+            let place = [db.schema(), db.table(), db.constraint()]
+                .into_iter()
+                .flatten();
             let place = place.collect::<Vec<_>>().join(".");
             if place.is_empty() {
                 db.message().to_owned()
@@ -113,7 +125,10 @@ impl From<PgError> for StoreError {
 /// The kind of a client-side error without what it was about.
 fn client_fault(error: &PgError) -> String {
     let text = error.to_string();
-    text.split(':').next().unwrap_or("the client failed").to_owned()
+    text.split(':')
+        .next()
+        .unwrap_or("the client failed")
+        .to_owned()
 }
 
 impl From<PoolError> for StoreError {

@@ -70,7 +70,13 @@ impl Store {
     /// Before the first write on any target: stores the plan, plans a step on each system (in the
     /// order given) for each ticket, and moves the tickets to `executing`. Doing it again for
     /// tickets that have begun changes nothing.
-    pub async fn begin(&self, token: Uuid, tickets: &[Uuid], plan: &StoredPlan, systems: &[String]) -> Result<()> {
+    pub async fn begin(
+        &self,
+        token: Uuid,
+        tickets: &[Uuid],
+        plan: &StoredPlan,
+        systems: &[String],
+    ) -> Result<()> {
         self.run_tx("begin", async |tx| {
             hold(tx, token, tickets).await?;
             tx.execute(
@@ -139,7 +145,12 @@ impl Store {
     }
 
     /// The step of these tickets on this system has committed: counts, and when by the target.
-    pub async fn step_done(&self, token: Uuid, system: &str, done: &[(Uuid, Value, DateTime<Utc>)]) -> Result<()> {
+    pub async fn step_done(
+        &self,
+        token: Uuid,
+        system: &str,
+        done: &[(Uuid, Value, DateTime<Utc>)],
+    ) -> Result<()> {
         let ids: Vec<Uuid> = done.iter().map(|d| d.0).collect();
         let counts: Vec<&Value> = done.iter().map(|d| &d.1).collect();
         let at: Vec<DateTime<Utc>> = done.iter().map(|d| d.2).collect();
@@ -164,12 +175,18 @@ impl Store {
 
     /// Steps of these tickets, all generations, in order.
     pub async fn steps(&self, tickets: &[Uuid]) -> Result<Vec<StepRow>> {
-        self.run_tx("steps", async |tx| steps_of(tx, tickets).await).await
+        self.run_tx("steps", async |tx| steps_of(tx, tickets).await)
+            .await
     }
 
     /// All steps are done: the tickets wait for the sweep, their deferrals are on record, and the
     /// lease on them ends. Refused while a planned step has no result.
-    pub async fn to_verifying(&self, token: Uuid, tickets: &[Uuid], deferrals: &[NewDeferral]) -> Result<()> {
+    pub async fn to_verifying(
+        &self,
+        token: Uuid,
+        tickets: &[Uuid],
+        deferrals: &[NewDeferral],
+    ) -> Result<()> {
         let of: Vec<Uuid> = deferrals.iter().map(|d| d.ticket).collect();
         let systems: Vec<&str> = deferrals.iter().map(|d| d.system.as_str()).collect();
         let schemas: Vec<&str> = deferrals.iter().map(|d| d.schema.as_str()).collect();
@@ -215,7 +232,14 @@ impl Store {
     }
 
     /// Puts tickets back for a later attempt under the same plan; steps that are done stay done.
-    pub async fn retry_later(&self, token: Uuid, tickets: &[Uuid], code: &str, cause: &str, at: DateTime<Utc>) -> Result<()> {
+    pub async fn retry_later(
+        &self,
+        token: Uuid,
+        tickets: &[Uuid],
+        code: &str,
+        cause: &str,
+        at: DateTime<Utc>,
+    ) -> Result<()> {
         self.run_tx("retry_later", async |tx| {
             hold(tx, token, tickets).await?;
             tx.execute(

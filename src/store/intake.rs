@@ -80,8 +80,13 @@ impl Store {
         let subjects: Vec<&str> = resolved.iter().map(|r| r.subject_hash.as_str()).collect();
         let sealed: Vec<&[u8]> = resolved.iter().map(|r| r.sealed.as_slice()).collect();
         let due: Vec<DateTime<Utc>> = resolved.iter().map(|r| r.due_at).collect();
-        let not_before: Vec<Option<DateTime<Utc>>> = resolved.iter().map(|r| r.not_before).collect();
-        let hashes = || resolved.iter().flat_map(|r| r.identifier_hashes.iter().map(move |(n, h)| (r.id, n, h)));
+        let not_before: Vec<Option<DateTime<Utc>>> =
+            resolved.iter().map(|r| r.not_before).collect();
+        let hashes = || {
+            resolved
+                .iter()
+                .flat_map(|r| r.identifier_hashes.iter().map(move |(n, h)| (r.id, n, h)))
+        };
         let of: Vec<Uuid> = hashes().map(|h| h.0).collect();
         let names: Vec<&str> = hashes().map(|h| h.1.as_str()).collect();
         let values: Vec<&str> = hashes().map(|h| h.2.as_str()).collect();

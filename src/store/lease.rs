@@ -54,7 +54,12 @@ impl Store {
     /// Leases the most urgent batch: tickets whose lease ran out first, then those ready, earliest
     /// due first, all alike in subject, scope and plan. Others' tickets are passed over, not
     /// waited for.
-    pub async fn lease(&self, holder: &str, limit: u32, for_: Duration) -> Result<Option<LeasedBatch>> {
+    pub async fn lease(
+        &self,
+        holder: &str,
+        limit: u32,
+        for_: Duration,
+    ) -> Result<Option<LeasedBatch>> {
         self.run_tx("lease", async |tx| {
             wake(tx).await?;
             let lost = tx
@@ -121,7 +126,11 @@ impl Store {
                 .await
             })
             .await?;
-        if held == 0 { Err(StoreError::LeaseLost { lost: 0 }) } else { Ok(held) }
+        if held == 0 {
+            Err(StoreError::LeaseLost { lost: 0 })
+        } else {
+            Ok(held)
+        }
     }
 
     /// Gives back what is still held, unfinished work included: others go on at once.
@@ -162,7 +171,13 @@ pub(super) async fn hold(tx: &Tx<'_>, token: Uuid, tickets: &[Uuid]) -> Result<(
         )
         .await?
         .len();
-    if held == tickets.len() { Ok(()) } else { Err(StoreError::LeaseLost { lost: tickets.len() - held }) }
+    if held == tickets.len() {
+        Ok(())
+    } else {
+        Err(StoreError::LeaseLost {
+            lost: tickets.len() - held,
+        })
+    }
 }
 
 const TAKE_READY: &str = "/* erasured:take_ready */ WITH picked AS MATERIALIZED ( \

@@ -5,7 +5,10 @@ use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
 const CONTROL: &[(&str, &str)] = &[
-    ("V1__control", include_str!("../../sql/control/V1__control.sql")),
+    (
+        "V1__control",
+        include_str!("../../sql/control/V1__control.sql"),
+    ),
     ("V2__desk", include_str!("../../sql/control/V2__desk.sql")),
 ];
 const TARGET: &[(&str, &str)] = &[(
@@ -31,7 +34,8 @@ pub async fn check_version(client: &Client) -> Result<()> {
         .get(0);
     if !exists {
         return Err(StoreError::Version(
-            "the control database has no schema of ours: run `erasured migrate` as its owner".into(),
+            "the control database has no schema of ours: run `erasured migrate` as its owner"
+                .into(),
         ));
     }
     let applied = client
@@ -42,7 +46,9 @@ pub async fn check_version(client: &Client) -> Result<()> {
         .await?;
     let ours = migrations(CONTROL)?;
     for (row, known) in applied.iter().zip(&ours) {
-        if row.get::<_, i32>(0) != known.version() || row.get::<_, String>(2) != known.checksum().to_string() {
+        if row.get::<_, i32>(0) != known.version()
+            || row.get::<_, String>(2) != known.checksum().to_string()
+        {
             return Err(StoreError::Version(format!(
                 "migration {} of the control schema is not the one this program knows",
                 row.get::<_, i32>(0)
@@ -87,7 +93,9 @@ async fn run(client: &mut Client, known: &[(&str, &str)], history: &str) -> Resu
 fn migrations(known: &[(&str, &str)]) -> Result<Vec<Migration>> {
     known
         .iter()
-        .map(|(name, sql)| Migration::unapplied(name, sql).map_err(|e| StoreError::Migration(e.to_string())))
+        .map(|(name, sql)| {
+            Migration::unapplied(name, sql).map_err(|e| StoreError::Migration(e.to_string()))
+        })
         .collect()
 }
 
@@ -98,7 +106,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     while let Some(e) = cause {
         text.push_str(": ");
         text.push_str(&e.to_string());
-        if let Some(db) = e.downcast_ref::<tokio_postgres::Error>().and_then(|e| e.as_db_error()) {
+        if let Some(db) = e
+            .downcast_ref::<tokio_postgres::Error>()
+            .and_then(|e| e.as_db_error())
+        {
             text.push_str(&format!(": {}", db.message()));
         }
         cause = e.source();

@@ -172,10 +172,20 @@ impl Store {
     /// counts only for logins that are trusted to name one.
     pub async fn submit(&self, new: &NewTicket<'_>, actor: Option<&str>) -> Result<Uuid> {
         // The server's own error for a NUL would repeat the value.
-        if new.identifiers.iter().any(|(name, value)| name.contains('\0') || value.expose().contains('\0')) {
+        if new
+            .identifiers
+            .iter()
+            .any(|(name, value)| name.contains('\0') || value.expose().contains('\0'))
+        {
             return Err(StoreError::Nul("an identifier"));
         }
-        let words = [new.reference, new.subject, new.scope, new.ground, new.language.unwrap_or_default()];
+        let words = [
+            new.reference,
+            new.subject,
+            new.scope,
+            new.ground,
+            new.language.unwrap_or_default(),
+        ];
         if words.iter().any(|w| w.contains('\0')) {
             return Err(StoreError::Nul("the ticket"));
         }
@@ -199,7 +209,13 @@ impl Store {
     }
 
     /// Records how identity was verified; returns the state.
-    pub async fn verify(&self, ticket: Uuid, method: &str, level: &str, actor: Option<&str>) -> Result<String> {
+    pub async fn verify(
+        &self,
+        ticket: Uuid,
+        method: &str,
+        level: &str,
+        actor: Option<&str>,
+    ) -> Result<String> {
         self.run_tx("verify", async |tx| {
             act_as(tx, actor).await?;
             let sql = "/* erasured:verify */ SELECT erasured.verify_ticket($1, $2, $3)";
@@ -270,7 +286,11 @@ impl Store {
 
     /// Tickets, newest first.
     pub async fn list(&self, filter: &ListFilter) -> Result<Vec<TicketView>> {
-        let limit = if filter.limit == 0 { 1_000 } else { i64::from(filter.limit) };
+        let limit = if filter.limit == 0 {
+            1_000
+        } else {
+            i64::from(filter.limit)
+        };
         self.run_tx("list", async |tx| {
             let rows = tx
                 .query(
@@ -349,7 +369,11 @@ impl Store {
 
 async fn act_as(tx: &Tx<'_>, actor: Option<&str>) -> Result<()> {
     if let Some(actor) = actor {
-        tx.execute("/* erasured:act_as */ SELECT set_config('erasured.actor', $1, true)", &[&actor]).await?;
+        tx.execute(
+            "/* erasured:act_as */ SELECT set_config('erasured.actor', $1, true)",
+            &[&actor],
+        )
+        .await?;
     }
     Ok(())
 }
@@ -390,7 +414,9 @@ fn view(r: &Row) -> TicketView {
         generation: r.get("generation"),
         plan_id: r.get("plan_id"),
         subject_hash: r.get("subject_hash"),
-        identified_by: r.get::<_, Option<Vec<String>>>("identified_by").unwrap_or_default(),
+        identified_by: r
+            .get::<_, Option<Vec<String>>>("identified_by")
+            .unwrap_or_default(),
         verified_by_method: r.get("verified_by_method"),
         verified_level: r.get("verified_level"),
         verified_by: r.get("verified_by"),

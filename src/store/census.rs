@@ -1,0 +1,117 @@
+//! Counts for the metrics, and who is at work.
+
+use super::{Result, Store};
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// The queue at a glance.
+#[derive(Clone, Debug, Default)]
+pub struct Census {
+    /// Tickets by state; states without any are missing.
+    pub by_state: BTreeMap<String, i64>,
+    /// Open tickets past their due date.
+    pub overdue: i64,
+    /// Seconds until the nearest due date of an open ticket; negative when past.
+    pub nearest_due_seconds: Option<f64>,
+    /// Age in seconds of the oldest ticket waiting for the sweep.
+    pub oldest_waiting_for_sweep_seconds: Option<f64>,
+    /// Age in seconds of the oldest request still open.
+    pub oldest_open_seconds: Option<f64>,
+    /// Tickets whose person could not be found.
+    pub unresolvable: i64,
+    /// Tickets under a lease that has not run out.
+    pub leased: i64,
+    /// Closed in time, of all closed and not rejected.
+    pub sla_met: i64,
+    /// Closed late.
+    pub sla_missed: i64,
+    /// Deferrals waiting.
+    pub deferrals: i64,
+    /// Deferrals whose day has passed.
+    pub deferrals_overdue: i64,
+    /// Events not yet in the chain.
+    pub outbox: i64,
+    /// When a ticket was last closed well.
+    pub last_success: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Counts everything once; reads the whole table of tickets, so not more often than a scrape.
+    pub async fn census(&self) -> Result<Census> {
+        self.run_tx("census", async |tx| {
+            let states = tx
+                .query(
+                    "/* erasured:census */ SELECT state, count(*) AS n, \
+                            count(*) FILTER (WHERE due_at < now()) AS late, \
+                            (extract(epoch FROM min(due_at) - now()))::float8 AS due_in, \
+                            (extract(epoch FROM now() - min(requested_at)))::float8 AS oldest, \
+                            (extract(epoch FROM now() - min(verifying_since)))::float8 AS waiting, \
+                            count(*) FILTER (WHERE subject_hash IS NULL AND problem_code IS NOT NULL) AS lost, \
+                            count(*) FILTER (WHERE lease_until > now()) AS leased, \
+                            count(*) FILTER (WHERE sla_met) AS met, count(*) FILTER (WHERE NOT sla_met) AS missed, \
+                            max(finished_at) AS last \
+                       FROM erasured.ticket GROUP BY state",
+                    &[],
+                )
+                .await?;
+            let mut census = Census::default();
+            for r in &states {
+                let state: String = r.get("state");
+                match state.as_str() {
+                    "completed" | "deferred" => {
+                        census.sla_met += r.get::<_, i64>("met");
+                        census.sla_missed += r.get::<_, i64>("missed");
+                        census.last_success = census.last_success.max(r.get("last"));
+                    }
+                    "rejected" => {}
+                    _ => {
+                        census.overdue += r.get::<_, i64>("late");
+                        census.unresolvable += r.get::<_, i64>("lost");
+                        census.leased += r.get::<_, i64>("leased");
+                        census.nearest_due_seconds = least(census.nearest_due_seconds, r.get("due_in"), f64::min);
+                        census.oldest_open_seconds = least(census.oldest_open_seconds, r.get("oldest"), f64::max);
+                        if state == "verifying" {
+                            census.oldest_waiting_for_sweep_seconds = r.get("waiting");
+                        }
+                    }
+                }
+                census.by_state.insert(state, r.get("n"));
+            }
+            let rest = tx
+                .query_one(
+                    "/* erasured:census */ SELECT (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting'), \
+                       (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting' AND due_at < now()), \
+                       (SELECT count(*) FROM erasured.event)",
+                    &[],
+                )
+                .await?;
+            (census.deferrals, census.deferrals_overdue, census.outbox) = (rest.get(0), rest.get(1), rest.get(2));
+            Ok(census)
+        })
+        .await
+    }
+
+    /// Says that this daemon is alive; those not seen for a day are forgotten.
+    pub async fn seen(&self, daemon: Uuid, host: &str, version: &str) -> Result<()> {
+        self.run_tx("seen", async |tx| {
+            tx.execute(
+                "/* erasured:seen */ INSERT INTO erasured.daemon (id, host, version) VALUES ($1, $2, $3) \
+                 ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+                &[&daemon, &host, &version],
+            )
+            .await?;
+            tx.execute("/* erasured:seen */ DELETE FROM erasured.daemon WHERE seen_at < now() - interval '1 day'", &[])
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn least(a: Option<f64>, b: Option<f64>, choose: fn(f64, f64) -> f64) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(choose(a, b)),
+        (a, b) => a.or(b),
+    }
+}

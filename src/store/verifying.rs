@@ -1,0 +1,370 @@
+//! Tickets that wait for the sweep, the sweep's own progress, and the closing of tickets.
+//!
+//! A sweep belongs to one daemon at a time, by a lease of its own, and to a set of tickets fixed
+//! when it opens: a table read before a ticket's last write proves nothing about that ticket.
+
+use super::{Result, Store, StoreError, Tx, seconds};
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+/// A ticket whose work is done and has still to be checked.
+#[derive(Debug)]
+pub struct WaitingTicket {
+    /// The ticket.
+    pub id: Uuid,
+    /// The desk's reference.
+    pub reference: String,
+    /// Scope.
+    pub scope: String,
+    /// Legal ground.
+    pub ground: String,
+    /// What the daemon sealed.
+    pub sealed: Vec<u8>,
+    /// Keyed hash of the root key.
+    pub subject_hash: String,
+    /// The plan that ran last.
+    pub plan_id: String,
+    /// Which plan of the ticket's.
+    pub generation: i32,
+    /// When the person asked.
+    pub requested_at: DateTime<Utc>,
+    /// When it must be done.
+    pub due_at: DateTime<Utc>,
+    /// When its first work began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Since when it waits: what the sweep reads must be younger.
+    pub verifying_since: DateTime<Utc>,
+}
+
+/// A sweep this daemon holds.
+#[derive(Debug)]
+pub struct OpenSweep {
+    /// The sweep.
+    pub id: Uuid,
+    /// Names the hold on it in every later write.
+    pub token: Uuid,
+    /// When it was opened first.
+    pub started_at: DateTime<Utc>,
+    /// Its tickets that still wait.
+    pub tickets: Vec<WaitingTicket>,
+    /// What has been read to the end already, by this daemon or one before.
+    pub swept: Vec<SweptTable>,
+}
+
+/// A table that a sweep has read to the end.
+#[derive(Clone, Debug)]
+pub struct SweptTable {
+    /// The system.
+    pub system: String,
+    /// The table's schema.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// When its snapshot was taken.
+    pub started_at: DateTime<Utc>,
+    /// When it was read.
+    pub finished_at: DateTime<Utc>,
+    /// Rows read.
+    pub rows: i64,
+    /// Bytes read.
+    pub bytes: i64,
+}
+
+/// Something of the person that is left: where, and how much, never what.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// The column.
+    pub column: String,
+    /// Name of the identifier that was found.
+    pub identifier: String,
+    /// Key of a row that holds it.
+    pub row_key: Option<String>,
+    /// How many rows do.
+    pub rows: i64,
+}
+
+/// A signed certificate, and the ticket that closes by it.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// The certificate's id.
+    pub certificate: Uuid,
+    /// Key it is signed by.
+    pub kid: String,
+    /// The certificate.
+    pub jws: String,
+}
+
+impl Store {
+    /// Tickets of this subject kind that wait for the sweep, longest waiting first.
+    pub async fn waiting(&self, subject: &str) -> Result<Vec<WaitingTicket>> {
+        self.run_tx("waiting", async |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:waiting */ SELECT * FROM erasured.ticket WHERE state = 'verifying' AND subject = $1 \
+                      ORDER BY verifying_since, id",
+                    &[&subject],
+                )
+                .await?;
+            Ok(rows.iter().map(waiting_ticket).collect())
+        })
+        .await
+    }
+
+    /// Opens a sweep for all tickets of the kind that wait now, or takes over one whose holder is
+    /// gone. `None` while another daemon is at it, or when nothing waits.
+    pub async fn open_sweep(
+        &self,
+        subject: &str,
+        holder: &str,
+        for_: Duration,
+    ) -> Result<Option<OpenSweep>> {
+        self.run_tx("open_sweep", async |tx| {
+            let taken = tx
+                .query_opt(
+                    "/* erasured:open_sweep */ UPDATE erasured.sweep SET lease_token = gen_random_uuid(), holder = $2, \
+                            lease_until = now() + make_interval(secs => $3) \
+                      WHERE subject = $1 AND finished_at IS NULL AND lease_until < now() RETURNING id, lease_token, started_at",
+                    &[&subject, &holder, &seconds(for_)],
+                )
+                .await?;
+            let sweep = match taken {
+                Some(row) => Some(row),
+                None => {
+                    // The unique index lets one daemon in; the others' insert does nothing.
+                    tx.query_opt(
+                        "/* erasured:open_sweep */ WITH opened AS ( \
+                           INSERT INTO erasured.sweep (subject, holder, lease_token, lease_until) \
+                           SELECT $1, $2, gen_random_uuid(), now() + make_interval(secs => $3) \
+                            WHERE EXISTS (SELECT FROM erasured.ticket WHERE state = 'verifying' AND subject = $1) \
+                           ON CONFLICT (subject) WHERE finished_at IS NULL DO NOTHING RETURNING id, lease_token, started_at), \
+                         chosen AS ( \
+                           INSERT INTO erasured.sweep_ticket (sweep_id, ticket_id) \
+                           SELECT o.id, t.id FROM opened o, erasured.ticket t WHERE t.state = 'verifying' AND t.subject = $1) \
+                         SELECT id, lease_token, started_at FROM opened",
+                        &[&subject, &holder, &seconds(for_)],
+                    )
+                    .await?
+                }
+            };
+            let Some(sweep) = sweep else { return Ok(None) };
+            let id: Uuid = sweep.get(0);
+            let tickets = tx
+                .query(
+                    "/* erasured:open_sweep */ SELECT t.* FROM erasured.sweep_ticket s JOIN erasured.ticket t ON t.id = s.ticket_id \
+                      WHERE s.sweep_id = $1 AND t.state = 'verifying' ORDER BY t.verifying_since, t.id",
+                    &[&id],
+                )
+                .await?;
+            Ok(Some(OpenSweep {
+                id,
+                token: sweep.get(1),
+                started_at: sweep.get(2),
+                tickets: tickets.iter().map(waiting_ticket).collect(),
+                swept: swept(tx, id).await?,
+            }))
+        })
+        .await
+    }
+
+    /// Keeps the sweep this daemon's for this much longer from now.
+    pub async fn renew_sweep(&self, token: Uuid, for_: Duration) -> Result<()> {
+        self.run_tx("renew_sweep", async |tx| {
+            let held = tx
+                .execute(
+                    "/* erasured:renew_sweep */ UPDATE erasured.sweep SET lease_until = now() + make_interval(secs => $2) \
+                      WHERE lease_token = $1 AND finished_at IS NULL",
+                    &[&token, &seconds(for_)],
+                )
+                .await?;
+            if held == 1 { Ok(()) } else { Err(StoreError::LeaseLost { lost: 1 }) }
+        })
+        .await
+    }
+
+    /// A table has been read to the end, with what was found in it: both or neither is recorded.
+    pub async fn table_swept(
+        &self,
+        token: Uuid,
+        table: &SweptTable,
+        findings: &[Finding],
+    ) -> Result<()> {
+        self.run_tx("table_swept", async |tx| {
+            let sweep = hold_sweep(tx, token).await?;
+            tx.execute(
+                "/* erasured:table_swept */ INSERT INTO erasured.sweep_progress \
+                   (sweep_id, system, schema_name, table_name, started_at, finished_at, rows, bytes) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+                &[&sweep, &table.system, &table.schema, &table.table, &table.started_at, &table.finished_at, &table.rows, &table.bytes],
+            )
+            .await?;
+            if findings.is_empty() {
+                return Ok(());
+            }
+            let tickets: Vec<Uuid> = findings.iter().map(|f| f.ticket).collect();
+            let columns: Vec<&str> = findings.iter().map(|f| f.column.as_str()).collect();
+            let identifiers: Vec<&str> = findings.iter().map(|f| f.identifier.as_str()).collect();
+            let keys: Vec<Option<&str>> = findings.iter().map(|f| f.row_key.as_deref()).collect();
+            let rows: Vec<i64> = findings.iter().map(|f| f.rows).collect();
+            tx.execute(
+                "/* erasured:table_swept */ INSERT INTO erasured.finding \
+                   (ticket_id, sweep_id, generation, system, schema_name, table_name, column_name, identifier, row_key, rows) \
+                 SELECT t.id, $1, t.generation, $2, $3, $4, n.column_name, n.identifier, n.row_key, n.rows \
+                   FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::int8[]) \
+                        AS n (id, column_name, identifier, row_key, rows) \
+                   JOIN erasured.ticket t ON t.id = n.id AND t.state = 'verifying'",
+                &[&sweep, &table.system, &table.schema, &table.table, &tickets, &columns, &identifiers, &keys, &rows],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// At the sweep's end: its tickets with open findings fail with this code and wait for a
+    /// person. Returns them.
+    pub async fn fail_found(&self, token: Uuid, code: &str, problem: &str) -> Result<Vec<Uuid>> {
+        self.run_tx("fail_found", async |tx| {
+            let sweep = hold_sweep(tx, token).await?;
+            let rows = tx
+                .query(
+                    "/* erasured:fail_found */ WITH bad AS MATERIALIZED ( \
+                       SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s ON s.ticket_id = t.id AND s.sweep_id = $1 \
+                        WHERE t.state = 'verifying' AND EXISTS (SELECT FROM erasured.finding f \
+                              WHERE f.ticket_id = t.id AND f.resolved_at IS NULL) ORDER BY t.id FOR UPDATE OF t) \
+                     UPDATE erasured.ticket t SET state = 'failed', problem_code = $2, problem = $3 \
+                       FROM bad WHERE t.id = bad.id RETURNING t.id",
+                    &[&sweep, &code, &problem],
+                )
+                .await?;
+            Ok(rows.iter().map(|r| r.get(0)).collect())
+        })
+        .await
+    }
+
+    /// Closes tickets by their certificates, all or none: certificate in, identifiers out, sealed
+    /// bytes out. Tickets that are no longer `verifying` are passed over; returns those closed
+    /// with the state each ended in. A ticket with deferrals that wait ends `deferred`.
+    pub async fn close(&self, closings: &[Closing]) -> Result<Vec<(Uuid, String)>> {
+        let tickets: Vec<Uuid> = closings.iter().map(|c| c.ticket).collect();
+        let ids: Vec<Uuid> = closings.iter().map(|c| c.certificate).collect();
+        let kids: Vec<&str> = closings.iter().map(|c| c.kid.as_str()).collect();
+        let texts: Vec<&str> = closings.iter().map(|c| c.jws.as_str()).collect();
+        self.run_tx("close", async |tx| {
+            let open: Vec<Uuid> = tx
+                .query(
+                    "/* erasured:close */ SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND state = 'verifying' \
+                      ORDER BY id FOR UPDATE",
+                    &[&tickets],
+                )
+                .await?
+                .iter()
+                .map(|r| r.get(0))
+                .collect();
+            tx.execute(
+                "/* erasured:close */ WITH issued AS ( \
+                   INSERT INTO erasured.certificate (id, ticket_id, kid, subject_hash, jws) \
+                   SELECT n.id, t.id, n.kid, t.subject_hash, n.jws \
+                     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS n (id, ticket_id, kid, jws) \
+                     JOIN erasured.ticket t ON t.id = n.ticket_id WHERE t.id = ANY ($5) RETURNING id, ticket_id, kid, jws) \
+                 INSERT INTO erasured.event (kind, ticket_id, body) \
+                 SELECT 'certificate', ticket_id, jsonb_build_object('certificate', id, 'kid', kid, \
+                        'sha256', encode(sha256(convert_to(jws, 'UTF8')), 'hex')) FROM issued ORDER BY ticket_id",
+                &[&ids, &tickets, &kids, &texts, &open],
+            )
+            .await?;
+            tx.execute(
+                "/* erasured:close */ UPDATE erasured.ticket_identifier SET value = NULL \
+                  WHERE ticket_id = ANY ($1) AND value IS NOT NULL",
+                &[&open],
+            )
+            .await?;
+            tx.execute(
+                "/* erasured:close */ UPDATE erasured.finding SET row_key = NULL WHERE ticket_id = ANY ($1) AND row_key IS NOT NULL",
+                &[&open],
+            )
+            .await?;
+            let closed = tx
+                .query(
+                    "/* erasured:close */ UPDATE erasured.ticket t SET sealed = NULL, finished_at = now(), sla_met = now() <= due_at, \
+                            next_attempt_at = NULL, problem_code = NULL, problem = NULL, \
+                            state = CASE WHEN EXISTS (SELECT FROM erasured.deferral d WHERE d.ticket_id = t.id AND d.state = 'waiting') \
+                                         THEN 'deferred' ELSE 'completed' END \
+                      WHERE id = ANY ($1) RETURNING id, state",
+                    &[&open],
+                )
+                .await?;
+            Ok(closed.iter().map(|r| (r.get(0), r.get(1))).collect())
+        })
+        .await
+    }
+
+    /// The sweep is over, whatever became of its tickets.
+    pub async fn finish_sweep(&self, token: Uuid) -> Result<()> {
+        self.run_tx("finish_sweep", async |tx| {
+            let sweep = hold_sweep(tx, token).await?;
+            tx.execute(
+                "/* erasured:finish_sweep */ WITH ended AS ( \
+                   UPDATE erasured.sweep SET finished_at = now() WHERE id = $1 RETURNING id, subject) \
+                 INSERT INTO erasured.event (kind, body) \
+                 SELECT 'sweep', jsonb_build_object('sweep', e.id, 'subject', e.subject, 'tables', count(p.*), \
+                        'rows', coalesce(sum(p.rows), 0), 'bytes', coalesce(sum(p.bytes), 0)) \
+                   FROM ended e LEFT JOIN erasured.sweep_progress p ON p.sweep_id = e.id GROUP BY e.id, e.subject",
+                &[&sweep],
+            )
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn hold_sweep(tx: &Tx<'_>, token: Uuid) -> Result<Uuid> {
+    tx.query_opt(
+        "/* erasured:hold_sweep */ SELECT id FROM erasured.sweep WHERE lease_token = $1 AND finished_at IS NULL FOR UPDATE",
+        &[&token],
+    )
+    .await?
+    .map(|r| r.get(0))
+    .ok_or(StoreError::LeaseLost { lost: 1 })
+}
+
+async fn swept(tx: &Tx<'_>, sweep: Uuid) -> Result<Vec<SweptTable>> {
+    let rows = tx
+        .query("/* erasured:swept */ SELECT * FROM erasured.sweep_progress WHERE sweep_id = $1 ORDER BY finished_at", &[&sweep])
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|r| SweptTable {
+            system: r.get("system"),
+            schema: r.get("schema_name"),
+            table: r.get("table_name"),
+            started_at: r.get("started_at"),
+            finished_at: r.get("finished_at"),
+            rows: r.get("rows"),
+            bytes: r.get("bytes"),
+        })
+        .collect())
+}
+
+fn waiting_ticket(r: &Row) -> WaitingTicket {
+    WaitingTicket {
+        id: r.get("id"),
+        reference: r.get("reference"),
+        scope: r.get("scope"),
+        ground: r.get("ground"),
+        sealed: r.get("sealed"),
+        subject_hash: r.get("subject_hash"),
+        plan_id: r.get("plan_id"),
+        generation: r.get("generation"),
+        requested_at: r.get("requested_at"),
+        due_at: r.get("due_at"),
+        started_at: r.get("started_at"),
+        verifying_since: r.get("verifying_since"),
+    }
+}
