@@ -1,6 +1,6 @@
 //! Counts for the metrics, and who is at work.
 
-use super::{Result, Store};
+use super::{Result, Store, run_tx};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -39,7 +39,7 @@ pub struct Census {
 impl Store {
     /// Counts everything once; reads the whole table of tickets, so not more often than a scrape.
     pub async fn census(&self) -> Result<Census> {
-        self.run_tx("census", async |tx| {
+        run_tx!(self, "census", |tx| {
             let states = tx
                 .query(
                     "/* erasured:census */ SELECT state, count(*) AS n, \
@@ -69,8 +69,10 @@ impl Store {
                         census.overdue += r.get::<_, i64>("late");
                         census.unresolvable += r.get::<_, i64>("lost");
                         census.leased += r.get::<_, i64>("leased");
-                        census.nearest_due_seconds = least(census.nearest_due_seconds, r.get("due_in"), f64::min);
-                        census.oldest_open_seconds = least(census.oldest_open_seconds, r.get("oldest"), f64::max);
+                        census.nearest_due_seconds =
+                            least(census.nearest_due_seconds, r.get("due_in"), f64::min);
+                        census.oldest_open_seconds =
+                            least(census.oldest_open_seconds, r.get("oldest"), f64::max);
                         if state == "verifying" {
                             census.oldest_waiting_for_sweep_seconds = r.get("waiting");
                         }
@@ -86,15 +88,15 @@ impl Store {
                     &[],
                 )
                 .await?;
-            (census.deferrals, census.deferrals_overdue, census.outbox) = (rest.get(0), rest.get(1), rest.get(2));
+            (census.deferrals, census.deferrals_overdue, census.outbox) =
+                (rest.get(0), rest.get(1), rest.get(2));
             Ok(census)
         })
-        .await
     }
 
     /// Says that this daemon is alive; those not seen for a day are forgotten.
     pub async fn seen(&self, daemon: Uuid, host: &str, version: &str) -> Result<()> {
-        self.run_tx("seen", async |tx| {
+        run_tx!(self, "seen", |tx| {
             tx.execute(
                 "/* erasured:seen */ INSERT INTO erasured.daemon (id, host, version) VALUES ($1, $2, $3) \
                  ON CONFLICT (id) DO UPDATE SET seen_at = now()",
@@ -105,7 +107,6 @@ impl Store {
                 .await?;
             Ok(())
         })
-        .await
     }
 }
 
