@@ -2,7 +2,6 @@
 
 use deadpool_postgres::{Manager, Pool};
 use erasured::store::{Store, migrate, migrate_target};
-use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -59,18 +58,17 @@ fn server() -> &'static Server {
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh runs");
-        std::io::stdout().flush().ok();
-        Server { folder, _reaper: reaper }
+                Server { folder, _reaper: reaper }
     })
 }
 
 /// A database with both schemas and all rights in place.
-pub struct Database {
-    pub name: String,
+pub(crate) struct Database {
+    pub(crate) name: String,
 }
 
 impl Database {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let name = format!("t{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         let admin = connect("postgres", "owner").await;
         // Roles are the server's: one test at a time creates them.
@@ -93,18 +91,18 @@ impl Database {
     }
 
     /// A connection of its own.
-    pub async fn client(&self, user: &str) -> Client {
+    pub(crate) async fn client(&self, user: &str) -> Client {
         connect(&self.name, user).await
     }
 
     /// A store whose logins are this user.
-    pub fn store(&self, user: &str) -> Store {
+    pub(crate) fn store(&self, user: &str) -> Store {
         let manager = Manager::new(config(&self.name, user), NoTls);
         Store::new(Pool::builder(manager).max_size(8).build().unwrap())
     }
 
     /// A new login with these rights, its name unlike any other test's.
-    pub async fn login(&self, person: &str, roles: &str) -> String {
+    pub(crate) async fn login(&self, person: &str, roles: &str) -> String {
         let name = format!("{person}_{}", self.name);
         let sql = format!("CREATE ROLE {name} LOGIN IN ROLE {roles}");
         self.client("owner")
