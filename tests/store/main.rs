@@ -506,7 +506,7 @@ async fn each_role_may_do_its_part_and_no_more() {
         .unwrap();
     let id = submit(&owner, "R", CANARY).await.unwrap();
     let moves = [
-        ("submit", format!("SELECT erasured.submit_ticket('{{who}}', 'customer', '{{\"email\":\"x\"}}', 'account', 'policy')"), "desk"),
+        ("submit", "SELECT erasured.submit_ticket('{who}', 'customer', '{\"email\":\"x\"}', 'account', 'policy')".into(), "desk"),
         ("verify", format!("SELECT erasured.verify_ticket('{id}', 'callback', 'high')"), "desk"),
         ("approve", format!("SELECT erasured.approve_ticket('{id}')"), "approver"),
         ("hold", format!("SELECT erasured.hold_ticket('{id}', 'court')"), "approver"),
