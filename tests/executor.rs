@@ -65,9 +65,9 @@ async fn one_customer_goes_and_nobody_else() {
         let mut client = pools[part.system.as_str()].get().await.unwrap();
         let dry = execution.dry_run(&mut client).await.unwrap();
         let execution = execute::Execution { dry: false, ..execution };
-        let outcome = execution.run(&mut client, async |_, _| Ok(())).await.unwrap();
+        let outcome = execution.run(&mut client, &mut execute::Nothing).await.unwrap();
         assert_eq!(dry, outcome.counts);
-        let again = execution.run(&mut client, async |_, _| Ok(())).await.unwrap();
+        let again = execution.run(&mut client, &mut execute::Nothing).await.unwrap();
         assert_eq!(again.repeated, vec![0, 1]);
         assert_eq!(again.counts, outcome.counts);
         shown.insert(part.system.clone(), outcome.counts[0].clone());

@@ -190,7 +190,8 @@ BEGIN
     INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role)
     VALUES (t.id, 'approve', who, erasured.actor_role('erasured_approver'));
     UPDATE erasured.ticket x
-       SET state = 'approved', not_before = now() + asked.cooling_off, next_attempt_at = now() + asked.cooling_off
+       SET state = 'approved', not_before = greatest(x.not_before, now() + asked.cooling_off),
+           next_attempt_at = greatest(x.not_before, now() + asked.cooling_off)
      WHERE x.id = t.id;
     PERFORM pg_notify('erasured_ticket', t.id::text);
     RETURN 'approved';

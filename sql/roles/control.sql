@@ -39,6 +39,8 @@ GRANT EXECUTE ON FUNCTION erasured.hold_ticket(uuid, text)         TO erasured_a
 GRANT EXECUTE ON FUNCTION erasured.release_ticket(uuid)            TO erasured_approver;
 
 -- Looking. Nobody here sees an identifier's value; a finding may show the key of a row.
+GRANT EXECUTE ON FUNCTION erasured.level_name(smallint) -- the view calls it
+                                       TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
 GRANT SELECT ON erasured.ticket_status TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
 GRANT SELECT ON erasured.control_history, erasured.scope
                                        TO erasured_desk, erasured_approver, erasured_auditor;
@@ -48,6 +50,9 @@ GRANT SELECT (id, ticket_id, system, schema_name, table_name, due_at, basis, row
    ON erasured.deferral                TO erasured_desk, erasured_approver, erasured_auditor;
 GRANT SELECT ON erasured.plan          TO erasured_approver, erasured_auditor;
 GRANT SELECT ON erasured.certificate   TO erasured_desk, erasured_approver, erasured_auditor;
+-- "Was this person erased?" is asked by keyed hash; hashes, not values.
+GRANT SELECT (ticket_id, name, hash)   ON erasured.ticket_identifier TO erasured_desk, erasured_auditor;
+GRANT SELECT (id, subject_hash)        ON erasured.ticket            TO erasured_desk, erasured_auditor;
 GRANT SELECT ON erasured.decision      TO erasured_auditor;
 GRANT SELECT ON erasured.ledger        TO erasured_auditor;
 
@@ -65,7 +70,7 @@ GRANT UPDATE (value, hash), INSERT (ticket_id, name, hash, given)
 GRANT INSERT                                  ON erasured.plan TO erasured_daemon;
 GRANT INSERT, UPDATE (state, counts, committed_at)
                                               ON erasured.step TO erasured_daemon;
-GRANT INSERT, UPDATE (state, sealed, done_at, lease_token, lease_until)
+GRANT INSERT, DELETE, UPDATE (state, sealed, done_at, lease_token, lease_until)
                                               ON erasured.deferral TO erasured_daemon;
 GRANT INSERT, UPDATE (finished_at, lease_token, lease_until, holder)
                                               ON erasured.sweep TO erasured_daemon;

@@ -15,6 +15,9 @@ pub fn path(state_dir: &Path) -> PathBuf {
 }
 
 /// The head seen last; `None` on the first start.
+///
+/// # Errors
+/// The file is there and cannot be read, or holds something else.
 pub fn read(state_dir: &Path) -> Result<Option<Head>, std::io::Error> {
     match std::fs::read_to_string(path(state_dir)) {
         Ok(text) => text
@@ -36,7 +39,7 @@ pub(super) async fn check(context: &Context) -> Result<(), DaemonError> {
         seq => context.store.walk(seq, 1).await?.into_iter().find(|row| row.seq == seq),
     };
     let there = there.and_then(|row| Hash::try_from(row.hash.as_slice()).ok());
-    known.is_held(head.seq, there).map_err(DaemonError::Ledger)
+    known.is_held(head.seq, there).map_err(|fault| DaemonError::Ledger { fault })
 }
 
 /// Writes a new head down, never an older one.
@@ -50,7 +53,7 @@ pub(super) fn advance(context: &Context, head: LedgerHead) -> Result<(), DaemonE
         if known.seq >= head.seq {
             let same = (known.seq == head.seq).then_some(head.hash);
             // Another daemon on this host may be a little ahead; the database is asked at start.
-            return if known.seq > head.seq { Ok(()) } else { known.is_held(head.seq, same).map_err(DaemonError::Ledger) };
+            return if known.seq > head.seq { Ok(()) } else { known.is_held(head.seq, same).map_err(|fault| DaemonError::Ledger { fault }) };
         }
     }
     replace(folder, &head.to_string()).map_err(DaemonError::State)

@@ -4,12 +4,13 @@
 //! else wait for a pulse (a notification, another loop's progress) or the poll interval. No loop
 //! knows another; the control database is all they share, so any number of daemons may run them.
 
-mod head_file;
+pub mod head_file;
 mod logging;
 mod loops;
 mod rounds;
 mod state;
 
+pub use loops::offers;
 pub use state::{Health, Shared};
 
 use crate::erasure::context::Context;
@@ -37,8 +38,14 @@ pub enum DaemonError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The ledger is not the one this daemon saw last.
-    #[error("{}: {0}. The control database looks restored from a backup or rewritten: see docs/operations.md before removing the file ledger-head", .0.code())]
-    Ledger(Fault),
+    #[error(
+        "{code}: {fault}. The control database looks restored from a backup or rewritten: see docs/operations.md before removing the file ledger-head",
+        code = fault.code()
+    )]
+    Ledger {
+        /// What differs.
+        fault: Fault,
+    },
     /// The state directory.
     #[error("the state directory: {0}")]
     State(std::io::Error),
@@ -61,7 +68,7 @@ impl DaemonError {
             Self::Store(error) if error.is_transient() => 3,
             Self::Start(_) | Self::State(_) | Self::Listen(..) => 2,
             Self::Store(StoreError::Version(_)) => 2,
-            Self::Store(_) | Self::Ledger(_) | Self::Died(_) | Self::Found(_) => 1,
+            Self::Store(_) | Self::Ledger { .. } | Self::Died(_) | Self::Found(_) => 1,
         }
     }
 }

@@ -8,8 +8,9 @@ use crate::plan::{ChangeKind, SystemPlan};
 use crate::store::StoreError;
 use crate::store::executing::{NewDeferral, StoredPlan};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
-use crate::system::postgres::execute::{Deferred, Execution, NotErased, Outcome, Seen, Subject};
+use crate::system::postgres::execute::{BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject};
 use crate::system::postgres::failure::Failure;
+use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -189,9 +190,6 @@ impl Run<'_> {
         }
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(NotErased::Hook(_)) if self.context.store.steps(&[]).await.is_err_and(|e| lost(&e)) => {
-                return Err(StoreError::LeaseLost { lost: group.len() });
-            }
             Err(error) => return Ok(Err(setback(error))),
         };
         crash_point("before-step-done");
@@ -238,51 +236,10 @@ impl Run<'_> {
             hash: &hash,
         };
         let started = Instant::now();
-        let outcome = execution
-            .run(&mut client, async |seen, deferred| self.before_change(planned, part, group, seen, deferred).await)
-            .await;
+        let mut keep = Keep { context: self.context, token: self.token, planned, part, group };
+        let outcome = execution.run(&mut client, &mut keep).await;
         metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone()).record(started.elapsed().as_secs_f64());
         outcome
-    }
-
-    /// With the root rows locked and nothing changed yet: is the subject still who the ticket
-    /// says? What the row says now, and the keys of what stays, are sealed before they are lost.
-    async fn before_change(&self, planned: &Planned, part: &SystemPlan, group: &mut [Work], seen: Vec<Seen>, deferred: Vec<Deferred>) -> Result<(), NotErased> {
-        let mut grown = Vec::new();
-        for seen in seen {
-            let work = &mut group[seen.ticket];
-            let grew = work
-                .identity
-                .meet(&planned.policy, &seen.values)
-                .map_err(|identifier| NotErased::OtherIdentity { identifier })?;
-            if grew {
-                grown.push((work.ticket.id, work.identity.seal(&self.context.hash_key, work.ticket.id, rand::random())));
-            }
-        }
-        let store = &self.context.store;
-        let written = async {
-            if !grown.is_empty() {
-                store.seal(self.token, &grown).await?;
-            }
-            let ids: Vec<Uuid> = group.iter().map(|w| w.ticket.id).collect();
-            let deferrals: Vec<NewDeferral> = deferred.iter().map(|d| self.deferral(part, &group[d.ticket], d)).collect();
-            store.stage_deferrals(self.token, &part.system, &ids, &deferrals).await
-        };
-        written.await.map_err(|e| NotErased::Hook(e.to_string()))
-    }
-
-    fn deferral(&self, part: &SystemPlan, work: &Work, deferred: &Deferred) -> NewDeferral {
-        let keys = serde_json::to_vec(&deferred.keys).expect("keys are always JSON");
-        NewDeferral {
-            ticket: work.ticket.id,
-            system: part.system.clone(),
-            schema: deferred.table.schema.clone(),
-            table: deferred.table.table.clone(),
-            due_at: deferred.until,
-            basis: deferred.because.clone(),
-            rows: i64::try_from(deferred.keys.len()).unwrap_or(i64::MAX),
-            sealed: self.context.hash_key.seal(work.ticket.id.as_bytes(), &keys, rand::random()),
-        }
     }
 
     async fn not_planned(&mut self, work: &[Work], unplanned: &Unplanned) -> Result<(), StoreError> {
@@ -323,6 +280,64 @@ impl Run<'_> {
             self.ended.later += ids.len();
         }
         Ok(())
+    }
+}
+
+/// With the root rows locked and nothing changed yet: is the subject still who the ticket says?
+/// What the row says now, and the keys of what stays, are sealed before they are lost.
+struct Keep<'a> {
+    context: &'a Context,
+    token: Uuid,
+    planned: &'a Planned,
+    part: &'a SystemPlan,
+    group: &'a mut [Work],
+}
+
+impl BeforeChange for Keep<'_> {
+    fn ready(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(self.write(seen, deferred))
+    }
+}
+
+impl Keep<'_> {
+    async fn write(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> Result<(), NotErased> {
+        let mut grown = Vec::new();
+        for seen in seen {
+            let work = &mut self.group[seen.ticket];
+            let grew = work
+                .identity
+                .meet(&self.planned.policy, &seen.values)
+                .map_err(|identifier| NotErased::OtherIdentity { identifier })?;
+            if grew {
+                grown.push((work.ticket.id, work.identity.seal(&self.context.hash_key, work.ticket.id, rand::random())));
+            }
+        }
+        let ids: Vec<Uuid> = self.group.iter().map(|w| w.ticket.id).collect();
+        let deferrals: Vec<NewDeferral> = deferred.iter().map(|d| self.deferral(d)).collect();
+        let hook = |e: StoreError| NotErased::Hook(e.to_string());
+        if !grown.is_empty() {
+            self.context.store.seal(self.token, &grown).await.map_err(hook)?;
+        }
+        let retains = self.part.sets.iter().flat_map(|s| &s.captures).any(|c| c.retained.is_some());
+        if retains {
+            self.context.store.stage_deferrals(self.token, &self.part.system, &ids, &deferrals).await.map_err(hook)?;
+        }
+        Ok(())
+    }
+
+    fn deferral(&self, deferred: &Deferred) -> NewDeferral {
+        let ticket = self.group[deferred.ticket].ticket.id;
+        let keys = serde_json::to_vec(&deferred.keys).expect("keys are always JSON");
+        NewDeferral {
+            ticket,
+            system: self.part.system.clone(),
+            schema: deferred.table.schema.clone(),
+            table: deferred.table.table.clone(),
+            due_at: deferred.until,
+            basis: deferred.because.clone(),
+            rows: i64::try_from(deferred.keys.len()).unwrap_or(i64::MAX),
+            sealed: self.context.hash_key.seal(ticket.as_bytes(), &keys, rand::random()),
+        }
     }
 }
 

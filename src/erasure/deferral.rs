@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::deferrals::{DueDeferral, Supplement};
 use crate::store::tickets::TicketView;
 use crate::system::postgres::connect::ConnectError;
-use crate::system::postgres::execute::{Execution, NotErased, Outcome, Subject};
+use crate::system::postgres::execute::{Execution, NotErased, Nothing, Outcome, Subject};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -111,7 +111,7 @@ async fn erase(
     let system = context.systems.get(&view.system).ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
     let mut client = system.pool.get().await?;
     execution
-        .run(&mut client, async |_, _| Ok(()))
+        .run(&mut client, &mut Nothing)
         .await
         .map_err(|error| DeferralFailed::Erasure { table: view.table.clone(), error })
 }

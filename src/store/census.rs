@@ -1,6 +1,6 @@
 //! Counts for the metrics, and who is at work.
 
-use super::{Result, Store};
+use super::{Result, Store, run_tx};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -20,6 +20,10 @@ pub struct Census {
     pub oldest_open_seconds: Option<f64>,
     /// Tickets whose person could not be found.
     pub unresolvable: i64,
+    /// Tickets that come back by themselves: under way, or put off after a failure.
+    pub retrying: i64,
+    /// Open tickets with a due date.
+    pub open_due: i64,
     /// Tickets under a lease that has not run out.
     pub leased: i64,
     /// Closed in time, of all closed and not rejected.
@@ -39,7 +43,7 @@ pub struct Census {
 impl Store {
     /// Counts everything once; reads the whole table of tickets, so not more often than a scrape.
     pub async fn census(&self) -> Result<Census> {
-        self.run_tx("census", async |tx| {
+        run_tx!(self, "census", |tx| {
             let states = tx
                 .query(
                     "/* erasured:census */ SELECT state, count(*) AS n, \
@@ -48,6 +52,8 @@ impl Store {
                             (extract(epoch FROM now() - min(requested_at)))::float8 AS oldest, \
                             (extract(epoch FROM now() - min(verifying_since)))::float8 AS waiting, \
                             count(*) FILTER (WHERE subject_hash IS NULL AND problem_code IS NOT NULL) AS lost, \
+                            count(*) FILTER (WHERE state = 'executing' OR state = 'scheduled' AND attempt > 0) AS retrying, \
+                            count(due_at) AS with_due, \
                             count(*) FILTER (WHERE lease_until > now()) AS leased, \
                             count(*) FILTER (WHERE sla_met) AS met, count(*) FILTER (WHERE NOT sla_met) AS missed, \
                             max(finished_at) AS last \
@@ -69,8 +75,12 @@ impl Store {
                         census.overdue += r.get::<_, i64>("late");
                         census.unresolvable += r.get::<_, i64>("lost");
                         census.leased += r.get::<_, i64>("leased");
-                        census.nearest_due_seconds = least(census.nearest_due_seconds, r.get("due_in"), f64::min);
-                        census.oldest_open_seconds = least(census.oldest_open_seconds, r.get("oldest"), f64::max);
+                        census.retrying += r.get::<_, i64>("retrying");
+                        census.open_due += r.get::<_, i64>("with_due");
+                        census.nearest_due_seconds =
+                            least(census.nearest_due_seconds, r.get("due_in"), f64::min);
+                        census.oldest_open_seconds =
+                            least(census.oldest_open_seconds, r.get("oldest"), f64::max);
                         if state == "verifying" {
                             census.oldest_waiting_for_sweep_seconds = r.get("waiting");
                         }
@@ -86,15 +96,15 @@ impl Store {
                     &[],
                 )
                 .await?;
-            (census.deferrals, census.deferrals_overdue, census.outbox) = (rest.get(0), rest.get(1), rest.get(2));
+            (census.deferrals, census.deferrals_overdue, census.outbox) =
+                (rest.get(0), rest.get(1), rest.get(2));
             Ok(census)
         })
-        .await
     }
 
     /// Says that this daemon is alive; those not seen for a day are forgotten.
     pub async fn seen(&self, daemon: Uuid, host: &str, version: &str) -> Result<()> {
-        self.run_tx("seen", async |tx| {
+        run_tx!(self, "seen", |tx| {
             tx.execute(
                 "/* erasured:seen */ INSERT INTO erasured.daemon (id, host, version) VALUES ($1, $2, $3) \
                  ON CONFLICT (id) DO UPDATE SET seen_at = now()",
@@ -105,7 +115,6 @@ impl Store {
                 .await?;
             Ok(())
         })
-        .await
     }
 }
 

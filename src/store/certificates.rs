@@ -1,6 +1,6 @@
 //! Proofs: looked up, never changed.
 
-use super::{Result, Store};
+use super::{Result, Store, run_tx};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio_postgres::Row;
@@ -34,16 +34,15 @@ const SELECT: &str = "SELECT c.id, c.ticket_id, t.reference, c.kind, c.issued_at
 impl Store {
     /// One certificate.
     pub async fn certificate(&self, id: Uuid) -> Result<Option<CertificateRow>> {
-        self.run_tx("certificate", async |tx| {
+        run_tx!(self, "certificate", |tx| {
             let sql = format!("/* erasured:certificate */ {SELECT} WHERE c.id = $1");
             Ok(tx.query_opt(&sql, &[&id]).await?.as_ref().map(row))
         })
-        .await
     }
 
     /// Newest first.
     pub async fn certificates(&self, limit: u32) -> Result<Vec<CertificateRow>> {
-        self.run_tx("certificates", async |tx| {
+        run_tx!(self, "certificates", |tx| {
             let sql = format!(
                 "/* erasured:certificates */ {SELECT} ORDER BY c.issued_at DESC, c.id LIMIT $1"
             );
@@ -54,13 +53,12 @@ impl Store {
                 .map(row)
                 .collect())
         })
-        .await
     }
 
     /// Was this person erased, and when? By the keyed hash of the root key or of an identifier;
     /// oldest first.
     pub async fn find_by_hash(&self, hash: &str) -> Result<Vec<CertificateRow>> {
-        self.run_tx("find_by_hash", async |tx| {
+        run_tx!(self, "find_by_hash", |tx| {
             let sql = format!(
                 "/* erasured:find_by_hash */ {SELECT} WHERE c.ticket_id IN ( \
                    SELECT id FROM erasured.ticket WHERE subject_hash = $1 \
@@ -68,7 +66,6 @@ impl Store {
             );
             Ok(tx.query(&sql, &[&hash]).await?.iter().map(row).collect())
         })
-        .await
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a `retain` has put off, and the day it comes back.
 
-use super::{Result, Store, StoreError, Tx, seconds};
+use super::{Result, Store, StoreError, Tx, run_tx, seconds};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl Store {
         limit: u32,
         for_: Duration,
     ) -> Result<Vec<DueDeferral>> {
-        self.run_tx("due", async |tx| {
+        run_tx!(self, "due", |tx| {
             let rows = tx
                 .query(
                     &format!(
@@ -93,7 +93,6 @@ impl Store {
                 })
                 .collect())
         })
-        .await
     }
 
     /// Ends a deferral by its certificate; the last one of a ticket completes the ticket.
@@ -103,7 +102,7 @@ impl Store {
         token: Uuid,
         supplement: &Supplement,
     ) -> Result<()> {
-        self.run_tx("deferral_done", async |tx| {
+        run_tx!(self, "deferral_done", |tx| {
             // The ticket first: two daemons ending its last two deferrals must not both see one open.
             tx.query_opt(
                 "/* erasured:deferral_done */ SELECT 1 FROM erasured.ticket \
@@ -140,13 +139,11 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 
     /// Deferrals of these tickets, waiting and done.
     pub async fn deferrals(&self, tickets: &[Uuid]) -> Result<Vec<DeferralView>> {
-        self.run_tx("deferrals", async |tx| deferrals_of(tx, tickets).await)
-            .await
+        run_tx!(self, "deferrals", |tx| deferrals_of(tx, tickets).await)
     }
 }
 

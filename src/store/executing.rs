@@ -1,7 +1,7 @@
 //! From the stored plan to the last step's own result. Every write names the lease.
 
 use super::lease::hold;
-use super::{Result, Store, Tx};
+use super::{Result, Store, Tx, run_tx};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -77,7 +77,7 @@ impl Store {
         plan: &StoredPlan,
         systems: &[String],
     ) -> Result<()> {
-        self.run_tx("begin", async |tx| {
+        run_tx!(self, "begin", |tx| {
             hold(tx, token, tickets).await?;
             tx.execute(
                 "/* erasured:begin */ INSERT INTO erasured.plan (id, policy_file, policy_sha256, subject, scope, body) \
@@ -102,12 +102,11 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 
     /// A stored plan.
     pub async fn plan(&self, id: &str) -> Result<Option<StoredPlan>> {
-        self.run_tx("plan", async |tx| {
+        run_tx!(self, "plan", |tx| {
             let row = tx
                 .query_opt(
                     "/* erasured:plan */ SELECT id, policy_file, policy_sha256, subject, scope, body::text \
@@ -124,14 +123,13 @@ impl Store {
                 body: r.get(5),
             }))
         })
-        .await
     }
 
     /// Replaces what is sealed with the tickets.
     pub async fn seal(&self, token: Uuid, sealed: &[(Uuid, Vec<u8>)]) -> Result<()> {
         let ids: Vec<Uuid> = sealed.iter().map(|s| s.0).collect();
         let bytes: Vec<&[u8]> = sealed.iter().map(|s| s.1.as_slice()).collect();
-        self.run_tx("seal", async |tx| {
+        run_tx!(self, "seal", |tx| {
             hold(tx, token, &ids).await?;
             tx.execute(
                 "/* erasured:seal */ UPDATE erasured.ticket t SET sealed = n.sealed \
@@ -141,7 +139,6 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 
     /// The step of these tickets on this system has committed: counts, and when by the target.
@@ -154,7 +151,7 @@ impl Store {
         let ids: Vec<Uuid> = done.iter().map(|d| d.0).collect();
         let counts: Vec<&Value> = done.iter().map(|d| &d.1).collect();
         let at: Vec<DateTime<Utc>> = done.iter().map(|d| d.2).collect();
-        self.run_tx("step_done", async |tx| {
+        run_tx!(self, "step_done", |tx| {
             hold(tx, token, &ids).await?;
             tx.execute(
                 "/* erasured:step_done */ WITH finished AS ( \
@@ -170,13 +167,11 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 
     /// Steps of these tickets, all generations, in order.
     pub async fn steps(&self, tickets: &[Uuid]) -> Result<Vec<StepRow>> {
-        self.run_tx("steps", async |tx| steps_of(tx, tickets).await)
-            .await
+        run_tx!(self, "steps", |tx| steps_of(tx, tickets).await)
     }
 
     /// Before a step commits: the keys of what it keeps, sealed, so that no crash can lose them.
@@ -196,7 +191,7 @@ impl Store {
         let bases: Vec<&str> = deferrals.iter().map(|d| d.basis.as_str()).collect();
         let rows: Vec<i64> = deferrals.iter().map(|d| d.rows).collect();
         let sealed: Vec<&[u8]> = deferrals.iter().map(|d| d.sealed.as_slice()).collect();
-        self.run_tx("stage_deferrals", async |tx| {
+        run_tx!(self, "stage_deferrals", |tx| {
             hold(tx, token, tickets).await?;
             tx.execute(
                 "/* erasured:stage_deferrals */ DELETE FROM erasured.deferral d USING erasured.ticket t \
@@ -217,13 +212,12 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 
     /// All steps are done: the tickets wait for the sweep, and the lease on them ends. Refused
     /// while a planned step has no result.
     pub async fn to_verifying(&self, token: Uuid, tickets: &[Uuid]) -> Result<()> {
-        self.run_tx("to_verifying", async |tx| {
+        run_tx!(self, "to_verifying", |tx| {
             hold(tx, token, tickets).await?;
             tx.execute(
                 "/* erasured:to_verifying */ UPDATE erasured.ticket SET state = 'verifying', verifying_since = now(), \
@@ -233,12 +227,11 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 
     /// Parks a ticket for a person to look at. `problem` must be free of personal data.
     pub async fn failed(&self, token: Uuid, ticket: Uuid, code: &str, problem: &str) -> Result<()> {
-        self.run_tx("failed", async |tx| {
+        run_tx!(self, "failed", |tx| {
             hold(tx, token, &[ticket]).await?;
             tx.execute(
                 "/* erasured:failed */ UPDATE erasured.ticket SET state = 'failed', problem_code = $2, problem = $3, \
@@ -248,7 +241,6 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 
     /// Puts tickets back for a later attempt under the same plan; steps that are done stay done.
@@ -260,7 +252,7 @@ impl Store {
         cause: &str,
         at: DateTime<Utc>,
     ) -> Result<()> {
-        self.run_tx("retry_later", async |tx| {
+        run_tx!(self, "retry_later", |tx| {
             hold(tx, token, tickets).await?;
             tx.execute(
                 "/* erasured:retry_later */ UPDATE erasured.ticket SET state = 'scheduled', attempt = attempt + 1, \
@@ -271,7 +263,6 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 }
 

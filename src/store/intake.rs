@@ -1,7 +1,7 @@
 //! From a name to a person: tickets whose subject is not found yet.
 
 use super::tickets::IdentifierValue;
-use super::{Result, Store};
+use super::{Result, Store, run_tx};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -41,7 +41,7 @@ pub struct Resolved {
 impl Store {
     /// Tickets to find a person for, oldest request first.
     pub async fn unresolved(&self, limit: u32) -> Result<Vec<Unresolved>> {
-        self.run_tx("unresolved", async |tx| {
+        run_tx!(self, "unresolved", |tx| {
             let rows = tx
                 .query(
                     "/* erasured:unresolved */ SELECT t.id, t.subject, t.scope, t.requested_at, i.names, i.texts \
@@ -59,18 +59,24 @@ impl Store {
             Ok(rows
                 .iter()
                 .map(|r| {
-                    let values = r.get::<_, Vec<String>>("texts").into_iter().map(IdentifierValue::new);
+                    let values = r
+                        .get::<_, Vec<String>>("texts")
+                        .into_iter()
+                        .map(IdentifierValue::new);
                     Unresolved {
                         id: r.get("id"),
                         subject: r.get("subject"),
                         scope: r.get("scope"),
                         requested_at: r.get("requested_at"),
-                        identifiers: r.get::<_, Vec<String>>("names").into_iter().zip(values).collect(),
+                        identifiers: r
+                            .get::<_, Vec<String>>("names")
+                            .into_iter()
+                            .zip(values)
+                            .collect(),
                     }
                 })
                 .collect())
         })
-        .await
     }
 
     /// Records who was found. Tickets that another daemon has resolved meanwhile, or that were
@@ -90,7 +96,7 @@ impl Store {
         let of: Vec<Uuid> = hashes().map(|h| h.0).collect();
         let names: Vec<&str> = hashes().map(|h| h.1.as_str()).collect();
         let values: Vec<&str> = hashes().map(|h| h.2.as_str()).collect();
-        self.run_tx("resolve", async |tx| {
+        run_tx!(self, "resolve", |tx| {
             let taken: Vec<Uuid> = tx
                 .query(
                     "/* erasured:resolve */ WITH open AS MATERIALIZED ( \
@@ -120,13 +126,12 @@ impl Store {
             .await?;
             Ok(taken.len() as u64)
         })
-        .await
     }
 
     /// Nobody, or more than one, was found: the ticket stays where it is with this problem until
     /// somebody retries or rejects it. `problem` must be free of personal data.
     pub async fn unresolvable(&self, id: Uuid, code: &str, problem: &str) -> Result<()> {
-        self.run_tx("unresolvable", async |tx| {
+        run_tx!(self, "unresolvable", |tx| {
             tx.execute(
                 "/* erasured:unresolvable */ WITH stopped AS ( \
                    UPDATE erasured.ticket SET problem_code = $2, problem = $3, attempt = attempt + 1 \
@@ -139,6 +144,5 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 }

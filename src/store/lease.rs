@@ -3,7 +3,7 @@
 //! The token is the right to write. A daemon that was thought dead, and whose tickets were taken
 //! over, holds a token that no ticket carries any more, and every write of its fails.
 
-use super::{Result, Store, StoreError, Tx, seconds};
+use super::{Result, Store, StoreError, Tx, run_tx, seconds};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 use uuid::Uuid;
@@ -60,7 +60,7 @@ impl Store {
         limit: u32,
         for_: Duration,
     ) -> Result<Option<LeasedBatch>> {
-        self.run_tx("lease", async |tx| {
+        run_tx!(self, "lease", |tx| {
             wake(tx).await?;
             let lost = tx
                 .query_opt(
@@ -84,14 +84,24 @@ impl Store {
                 }
             };
             let Some(first) = first else { return Ok(None) };
-            let (subject, scope, plan): (String, String, String) = (first.get(0), first.get(1), first.get(2));
+            let (subject, scope, plan): (String, String, String) =
+                (first.get(0), first.get(1), first.get(2));
             let rows = tx
                 .query(
                     if taken_over { TAKE_OVER } else { TAKE_READY },
-                    &[&subject, &scope, &plan, &i64::from(limit.max(1)), &seconds(for_), &holder],
+                    &[
+                        &subject,
+                        &scope,
+                        &plan,
+                        &i64::from(limit.max(1)),
+                        &seconds(for_),
+                        &holder,
+                    ],
                 )
                 .await?;
-            let Some(token) = rows.first().map(|r| r.get("lease_token")) else { return Ok(None) };
+            let Some(token) = rows.first().map(|r| r.get("lease_token")) else {
+                return Ok(None);
+            };
             let mut tickets: Vec<LeasedTicket> = rows
                 .iter()
                 .map(|r| LeasedTicket {
@@ -109,23 +119,26 @@ impl Store {
                 })
                 .collect();
             tickets.sort_by_key(|t| (t.due_at, t.id));
-            Ok(Some(LeasedBatch { token, subject, scope, plan_id: Some(plan).filter(|p| !p.is_empty()), tickets }))
+            Ok(Some(LeasedBatch {
+                token,
+                subject,
+                scope,
+                plan_id: Some(plan).filter(|p| !p.is_empty()),
+                tickets,
+            }))
         })
-        .await
     }
 
     /// Makes the lease last this much longer from now; returns how many tickets it is on.
     pub async fn renew(&self, token: Uuid, for_: Duration) -> Result<u64> {
-        let held = self
-            .run_tx("renew", async |tx| {
-                tx.execute(
+        let held = run_tx!(self, "renew", |tx| {
+            tx.execute(
                     "/* erasured:renew */ UPDATE erasured.ticket SET lease_until = now() + make_interval(secs => $2) \
                       WHERE lease_token = $1",
                     &[&token, &seconds(for_)],
                 )
                 .await
-            })
-            .await?;
+        })?;
         if held == 0 {
             Err(StoreError::LeaseLost { lost: 0 })
         } else {
@@ -135,7 +148,7 @@ impl Store {
 
     /// Gives back what is still held, unfinished work included: others go on at once.
     pub async fn release(&self, token: Uuid) -> Result<u64> {
-        self.run_tx("release", async |tx| {
+        run_tx!(self, "release", |tx| {
             tx.execute(
                 "/* erasured:release */ UPDATE erasured.ticket SET state = 'scheduled', next_attempt_at = NULL, \
                         lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE lease_token = $1",
@@ -143,7 +156,6 @@ impl Store {
             )
             .await
         })
-        .await
     }
 }
 

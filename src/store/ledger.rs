@@ -4,7 +4,7 @@
 //! moves what has committed; since a ticket's row lock orders its events, the chain has them in
 //! the order in which they happened.
 
-use super::{Result, Store};
+use super::{Result, Store, run_tx};
 use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -35,7 +35,7 @@ impl Store {
     /// Moves up to `limit` events from the outbox into the chain and returns the new end with how
     /// many were moved. `None` if another daemon is doing so just now.
     pub async fn append_pending(&self, limit: u32) -> Result<Option<(LedgerHead, u64)>> {
-        self.run_tx("append_pending", async |tx| {
+        run_tx!(self, "append_pending", |tx| {
             // Of the transaction, so that a pooler cannot strand it.
             let alone: bool = tx
                 .query_one(
@@ -59,11 +59,21 @@ impl Store {
                 return Ok(Some((head, 0)));
             }
             events.sort_by_key(|e| e.get::<_, i64>("id"));
-            let (mut seqs, mut times, mut texts, mut prevs, mut hashes) = (vec![], vec![], vec![], vec![], vec![]);
+            let (mut seqs, mut times, mut texts, mut prevs, mut hashes) =
+                (vec![], vec![], vec![], vec![], vec![]);
             for event in &events {
                 let at: DateTime<Utc> = event.get("at");
-                let text = entry_text(head.seq + 1, at, event.get("kind"), event.get("ticket_id"), &event.get("body"));
-                let next = LedgerHead { seq: head.seq + 1, hash: chain(&head.hash, &text) };
+                let text = entry_text(
+                    head.seq + 1,
+                    at,
+                    event.get("kind"),
+                    event.get("ticket_id"),
+                    &event.get("body"),
+                );
+                let next = LedgerHead {
+                    seq: head.seq + 1,
+                    hash: chain(&head.hash, &text),
+                };
                 seqs.push(next.seq);
                 times.push(at);
                 texts.push(text);
@@ -79,17 +89,16 @@ impl Store {
             .await?;
             Ok(Some((head, events.len() as u64)))
         })
-        .await
     }
 
     /// The chain's end.
     pub async fn head(&self) -> Result<LedgerHead> {
-        self.run_tx("head", async |tx| read_head(tx).await).await
+        run_tx!(self, "head", |tx| read_head(tx).await)
     }
 
     /// Entries from `seq` on, in order; an empty answer is the end.
     pub async fn walk(&self, seq: i64, limit: u32) -> Result<Vec<LedgerRow>> {
-        self.run_tx("walk", async |tx| {
+        run_tx!(self, "walk", |tx| {
             let rows = tx
                 .query(
                     "/* erasured:walk */ SELECT seq, entry, prev, hash FROM erasured.ledger WHERE seq >= $1 ORDER BY seq LIMIT $2",
@@ -98,10 +107,14 @@ impl Store {
                 .await?;
             Ok(rows
                 .iter()
-                .map(|r| LedgerRow { seq: r.get(0), entry: r.get(1), prev: r.get(2), hash: r.get(3) })
+                .map(|r| LedgerRow {
+                    seq: r.get(0),
+                    entry: r.get(1),
+                    prev: r.get(2),
+                    hash: r.get(3),
+                })
                 .collect())
         })
-        .await
     }
 
     /// Writes an event that no change of a ticket writes by itself. `body` must be free of
@@ -112,12 +125,11 @@ impl Store {
         ticket: Option<Uuid>,
         body: &serde_json::Value,
     ) -> Result<()> {
-        self.run_tx("record", async |tx| {
+        run_tx!(self, "record", |tx| {
             let sql = "/* erasured:record */ INSERT INTO erasured.event (kind, ticket_id, body) VALUES ($1, $2, $3)";
             tx.execute(sql, &[&kind, &ticket, body]).await?;
             Ok(())
         })
-        .await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The control schema: every statement against it is in this module or under `sql/`.
 //!
-//! A [`Store`] has one door, [`Store::run_tx`]: it begins, bounds how long anything may wait,
+//! A [`Store`] has one door, the macro `run_tx`: it begins, bounds how long anything may wait,
 //! repeats what failed by no fault of its own, and measures. The files below are what goes
 //! through the door, in the order of a ticket's life: [`tickets`] (the desk), [`intake`] (who is
 //! it?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`], [`deferrals`],
@@ -59,57 +59,95 @@ impl Store {
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
+}
 
-    /// Runs `body` in a transaction. It may run several times (serialization failures and
-    /// deadlocks are repeated, with a growing pause), so it must have no effect but through the
-    /// transaction. `name` labels the metrics.
-    pub async fn run_tx<T>(
-        &self,
-        name: &'static str,
-        body: impl AsyncFn(&Tx<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let mut attempt = 1;
-        loop {
-            let started = Instant::now();
-            let outcome = self.once(&body).await;
-            let status = match &outcome {
-                Ok(_) => "ok",
-                Err(e) if e.is_retryable() => "conflict",
-                Err(_) => "error",
-            };
-            metrics::histogram!("erasured_control_transaction_seconds", "name" => name, "status" => status)
-                .record(started.elapsed().as_secs_f64());
-            match outcome {
-                Err(e) if e.is_retryable() && attempt < TRIES => {
-                    // Jitter keeps two that collided from colliding again in step.
-                    let pause = 2_u64.pow(attempt) + rand::random_range(0..8);
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
-                    attempt += 1;
-                }
-                other => return other,
-            }
+/// The pause before the next try and what the metrics hear: the part of [`run_tx`] that is the
+/// same for every body.
+struct Door {
+    name: &'static str,
+    attempt: u32,
+    started: Instant,
+}
+
+impl Door {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            attempt: 1,
+            started: Instant::now(),
         }
     }
 
-    async fn once<T>(&self, body: &impl AsyncFn(&Tx<'_>) -> Result<T>) -> Result<T> {
-        let mut client = self.pool.get().await.map_err(StoreError::from)?;
+    /// What to return, or `None` to try once more.
+    async fn settle<T>(&mut self, outcome: Result<T>) -> Option<Result<T>> {
+        let conflict = outcome.as_ref().is_err_and(StoreError::is_retryable);
+        let status = match &outcome {
+            Ok(_) => "ok",
+            Err(_) if conflict => "conflict",
+            Err(_) => "error",
+        };
+        metrics::histogram!("erasured_control_transaction_seconds", "name" => self.name, "status" => status)
+            .record(self.started.elapsed().as_secs_f64());
+        if !conflict || self.attempt == TRIES {
+            return Some(outcome);
+        }
+        // Jitter keeps two that collided from colliding again in step.
+        let pause = 2_u64.pow(self.attempt) + rand::random_range(0..8);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        self.attempt += 1;
+        self.started = Instant::now();
+        None
+    }
+}
+
+/// `run_tx!(store, "name", |tx| { … })`: runs the body in a transaction and gives its `Result`.
+///
+/// The body may run several times (serialization failures and deadlocks are repeated, with a
+/// growing pause), so it must have no effect but through the transaction. `name` labels the
+/// metrics. A macro because the future of an async closure cannot be promised to be `Send` on
+/// stable Rust, and daemons run on many threads.
+macro_rules! run_tx {
+    ($store:expr, $name:expr, |$tx:ident| $body:expr) => {{
+        let mut door = $crate::store::Door::new($name);
+        loop {
+            let outcome = async {
+                let mut client = $store.pool().get().await?;
+                let tx = $crate::store::Tx::begin(&mut client).await?;
+                let outcome = async {
+                    let $tx = &tx;
+                    $body
+                };
+                let value = $crate::store::checked(outcome.await)?;
+                tx.inner.commit().await?;
+                $crate::store::Result::Ok(value)
+            };
+            if let Some(outcome) = door.settle(outcome.await).await {
+                break outcome;
+            }
+        }
+    }};
+}
+use run_tx;
+
+/// Tells the compiler the error's type inside [`run_tx`].
+fn checked<T>(outcome: Result<T>) -> Result<T> {
+    outcome
+}
+
+impl<'a> Tx<'a> {
+    async fn begin(client: &'a mut deadpool_postgres::Object) -> Result<Self> {
         let inner = client.transaction().await?;
         // LOCAL, so that a pooler in transaction mode hands nothing of it to others.
         inner
             .batch_execute(
-                "/* erasured:run_tx */ SET LOCAL lock_timeout = '5s'; \
+                "/* erasured:begin_tx */ SET LOCAL lock_timeout = '5s'; \
                  SET LOCAL statement_timeout = '60s'; \
                  SET LOCAL idle_in_transaction_session_timeout = '60s'",
             )
             .await?;
-        let tx = Tx { inner };
-        let value = body(&tx).await?;
-        tx.inner.commit().await?;
-        Ok(value)
+        Ok(Self { inner })
     }
-}
 
-impl Tx<'_> {
     /// All rows.
     pub(crate) async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
         let statement = self.inner.prepare_cached(sql).await?;

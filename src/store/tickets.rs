@@ -1,7 +1,7 @@
 //! The desk's side: filing, deciding, looking. Deciding goes through the SQL functions, so the
 //! command line can do nothing that a CRM could not.
 
-use super::{Result, Store, StoreError, Tx};
+use super::{Result, Store, StoreError, Tx, run_tx};
 use crate::policy::Level;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -195,7 +195,7 @@ impl Store {
             .map(|(name, value)| (name.clone(), value.expose().into()))
             .collect::<serde_json::Map<_, _>>()
             .into();
-        self.run_tx("submit", async |tx| {
+        run_tx!(self, "submit", |tx| {
             act_as(tx, actor).await?;
             let row = tx
                 .query_one(
@@ -205,7 +205,6 @@ impl Store {
                 .await?;
             Ok(row.get(0))
         })
-        .await
     }
 
     /// Records how identity was verified; returns the state.
@@ -216,49 +215,48 @@ impl Store {
         level: &str,
         actor: Option<&str>,
     ) -> Result<String> {
-        self.run_tx("verify", async |tx| {
+        run_tx!(self, "verify", |tx| {
             act_as(tx, actor).await?;
             let sql = "/* erasured:verify */ SELECT erasured.verify_ticket($1, $2, $3)";
             Ok(tx.query_one(sql, &[&ticket, &method, &level]).await?.get(0))
         })
-        .await
     }
 
     /// Approves; returns the state.
     pub async fn approve(&self, ticket: Uuid, actor: Option<&str>) -> Result<String> {
-        self.run_tx("approve", async |tx| {
+        run_tx!(self, "approve", |tx| {
             act_as(tx, actor).await?;
             let sql = "/* erasured:approve */ SELECT erasured.approve_ticket($1)";
             Ok(tx.query_one(sql, &[&ticket]).await?.get(0))
         })
-        .await
     }
 
     /// Rejects, with a reason's code; returns the state.
     pub async fn reject(&self, ticket: Uuid, reason: &str, actor: Option<&str>) -> Result<String> {
-        self.run_tx("reject", async |tx| {
+        run_tx!(self, "reject", |tx| {
             act_as(tx, actor).await?;
             let sql = "/* erasured:reject */ SELECT erasured.reject_ticket($1, $2)";
             Ok(tx.query_one(sql, &[&ticket, &reason]).await?.get(0))
         })
-        .await
     }
 
     /// Lets a failed, unfindable or waiting ticket try again; returns the state.
     pub async fn retry(&self, ticket: Uuid, actor: Option<&str>) -> Result<String> {
-        self.run_tx("retry", async |tx| {
+        run_tx!(self, "retry", |tx| {
             act_as(tx, actor).await?;
             let sql = "/* erasured:retry */ SELECT erasured.retry_ticket($1)";
             Ok(tx.query_one(sql, &[&ticket]).await?.get(0))
         })
-        .await
     }
 
     /// Tells the control schema what the loaded policies offer; what is not among them is offered
     /// no more.
     pub async fn publish_scopes(&self, offers: &[ScopeOffer]) -> Result<()> {
-        self.run_tx("publish_scopes", async |tx| {
-            let names: Vec<String> = offers.iter().map(|o| format!("{}\u{1}{}", o.subject, o.scope)).collect();
+        run_tx!(self, "publish_scopes", |tx| {
+            let names: Vec<String> = offers
+                .iter()
+                .map(|o| format!("{}\u{1}{}", o.subject, o.scope))
+                .collect();
             tx.execute(
                 "/* erasured:publish_scopes */ DELETE FROM erasured.scope WHERE subject || E'\\x01' || scope <> ALL ($1)",
                 &[&names],
@@ -281,7 +279,6 @@ impl Store {
             }
             Ok(())
         })
-        .await
     }
 
     /// Tickets, newest first.
@@ -291,7 +288,7 @@ impl Store {
         } else {
             i64::from(filter.limit)
         };
-        self.run_tx("list", async |tx| {
+        run_tx!(self, "list", |tx| {
             let rows = tx
                 .query(
                     "/* erasured:list */ SELECT * FROM erasured.ticket_status \
@@ -303,7 +300,6 @@ impl Store {
                 .await?;
             Ok(rows.iter().map(view).collect())
         })
-        .await
     }
 
     /// One ticket by id or reference.
@@ -312,7 +308,7 @@ impl Store {
             return Err(StoreError::Nul("the reference"));
         }
         let id: Option<Uuid> = id_or_reference.parse().ok();
-        self.run_tx("show", async |tx| {
+        run_tx!(self, "show", |tx| {
             let ticket = tx
                 .query_opt(
                     "/* erasured:show */ SELECT * FROM erasured.ticket_status WHERE id = $1 OR reference = $2 \
@@ -337,12 +333,11 @@ impl Store {
                 ticket,
             })
         })
-        .await
     }
 
     /// What people decided about these tickets, oldest first.
     pub async fn decisions(&self, tickets: &[Uuid]) -> Result<Vec<DecisionRow>> {
-        self.run_tx("decisions", async |tx| {
+        run_tx!(self, "decisions", |tx| {
             let rows = tx
                 .query(
                     "/* erasured:decisions */ SELECT ticket_id, kind, method, \
@@ -363,7 +358,6 @@ impl Store {
                 })
                 .collect())
         })
-        .await
     }
 }
 

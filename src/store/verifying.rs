@@ -3,7 +3,7 @@
 //! A sweep belongs to one daemon at a time, by a lease of its own, and to a set of tickets fixed
 //! when it opens: a table read before a ticket's last write proves nothing about that ticket.
 
-use super::{Result, Store, StoreError, Tx, seconds};
+use super::{Result, Store, StoreError, Tx, run_tx, seconds};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -103,7 +103,7 @@ pub struct Closing {
 impl Store {
     /// Tickets of this subject kind that wait for the sweep, longest waiting first.
     pub async fn waiting(&self, subject: &str) -> Result<Vec<WaitingTicket>> {
-        self.run_tx("waiting", async |tx| {
+        run_tx!(self, "waiting", |tx| {
             let rows = tx
                 .query(
                     "/* erasured:waiting */ SELECT * FROM erasured.ticket WHERE state = 'verifying' AND subject = $1 \
@@ -113,12 +113,11 @@ impl Store {
                 .await?;
             Ok(rows.iter().map(waiting_ticket).collect())
         })
-        .await
     }
 
     /// Subject kinds with tickets that wait for the sweep, and since when the longest of each.
     pub async fn oldest_waiting(&self) -> Result<Vec<(String, DateTime<Utc>)>> {
-        self.run_tx("oldest_waiting", async |tx| {
+        run_tx!(self, "oldest_waiting", |tx| {
             let rows = tx
                 .query(
                     "/* erasured:oldest_waiting */ SELECT subject, min(verifying_since) FROM erasured.ticket \
@@ -128,7 +127,6 @@ impl Store {
                 .await?;
             Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
         })
-        .await
     }
 
     /// Opens a sweep for all tickets of the kind that wait now, or takes over one whose holder is
@@ -139,7 +137,7 @@ impl Store {
         holder: &str,
         for_: Duration,
     ) -> Result<Option<OpenSweep>> {
-        self.run_tx("open_sweep", async |tx| {
+        run_tx!(self, "open_sweep", |tx| {
             let taken = tx
                 .query_opt(
                     "/* erasured:open_sweep */ UPDATE erasured.sweep SET lease_token = gen_random_uuid(), holder = $2, \
@@ -184,12 +182,11 @@ impl Store {
                 swept: swept(tx, id).await?,
             }))
         })
-        .await
     }
 
     /// Keeps the sweep this daemon's for this much longer from now.
     pub async fn renew_sweep(&self, token: Uuid, for_: Duration) -> Result<()> {
-        self.run_tx("renew_sweep", async |tx| {
+        run_tx!(self, "renew_sweep", |tx| {
             let held = tx
                 .execute(
                     "/* erasured:renew_sweep */ UPDATE erasured.sweep SET lease_until = now() + make_interval(secs => $2) \
@@ -197,9 +194,12 @@ impl Store {
                     &[&token, &seconds(for_)],
                 )
                 .await?;
-            if held == 1 { Ok(()) } else { Err(StoreError::LeaseLost { lost: 1 }) }
+            if held == 1 {
+                Ok(())
+            } else {
+                Err(StoreError::LeaseLost { lost: 1 })
+            }
         })
-        .await
     }
 
     /// A table has been read to the end, with what was found in it: both or neither is recorded.
@@ -209,7 +209,7 @@ impl Store {
         table: &SweptTable,
         findings: &[Finding],
     ) -> Result<()> {
-        self.run_tx("table_swept", async |tx| {
+        run_tx!(self, "table_swept", |tx| {
             let sweep = hold_sweep(tx, token).await?;
             tx.execute(
                 "/* erasured:table_swept */ INSERT INTO erasured.sweep_progress \
@@ -238,13 +238,12 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 
     /// At the sweep's end: its tickets with open findings fail with this code and wait for a
     /// person. Returns them.
     pub async fn fail_found(&self, token: Uuid, code: &str, problem: &str) -> Result<Vec<Uuid>> {
-        self.run_tx("fail_found", async |tx| {
+        run_tx!(self, "fail_found", |tx| {
             let sweep = hold_sweep(tx, token).await?;
             let rows = tx
                 .query(
@@ -259,7 +258,6 @@ impl Store {
                 .await?;
             Ok(rows.iter().map(|r| r.get(0)).collect())
         })
-        .await
     }
 
     /// Closes tickets by their certificates, all or none: certificate in, identifiers out, sealed
@@ -270,7 +268,7 @@ impl Store {
         let ids: Vec<Uuid> = closings.iter().map(|c| c.certificate).collect();
         let kids: Vec<&str> = closings.iter().map(|c| c.kid.as_str()).collect();
         let texts: Vec<&str> = closings.iter().map(|c| c.jws.as_str()).collect();
-        self.run_tx("close", async |tx| {
+        run_tx!(self, "close", |tx| {
             let open: Vec<Uuid> = tx
                 .query(
                     "/* erasured:close */ SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND state = 'verifying' \
@@ -316,12 +314,11 @@ impl Store {
                 .await?;
             Ok(closed.iter().map(|r| (r.get(0), r.get(1))).collect())
         })
-        .await
     }
 
     /// The sweep is over, whatever became of its tickets.
     pub async fn finish_sweep(&self, token: Uuid) -> Result<()> {
-        self.run_tx("finish_sweep", async |tx| {
+        run_tx!(self, "finish_sweep", |tx| {
             let sweep = hold_sweep(tx, token).await?;
             tx.execute(
                 "/* erasured:finish_sweep */ WITH ended AS ( \
@@ -335,7 +332,6 @@ impl Store {
             .await?;
             Ok(())
         })
-        .await
     }
 }
 

@@ -7,9 +7,9 @@ use super::capture::{self, Captured};
 use super::failure::{self, Failure};
 use super::value::RawArray;
 use crate::name::TableName;
-use crate::plan::{Change, ChangeKind, Counts, Parameter, Rows, Statement, SystemPlan};
+use crate::plan::{Change, ChangeKind, Counts, Parameter, Probe, Rows, Statement, SystemPlan};
 use chrono::{DateTime, Utc};
-use futures_util::future::try_join_all;
+use futures_util::future::{BoxFuture, try_join_all};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use deadpool_postgres::{Client, GenericClient, Transaction};
@@ -140,6 +140,22 @@ pub struct Seen {
     pub values: BTreeMap<String, String>,
 }
 
+/// What must be written down elsewhere between the capture and the first change.
+pub trait BeforeChange: Send {
+    /// Is given what the locked root rows say and the rows to come back for; may stop the batch.
+    /// What it writes must bear being written twice.
+    fn ready(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>>;
+}
+
+/// Nothing is to be written down.
+pub struct Nothing;
+
+impl BeforeChange for Nothing {
+    fn ready(&mut self, _: Vec<Seen>, _: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 /// One system's part of a plan and how to run it.
 pub struct Execution<'a> {
     /// The plan.
@@ -161,16 +177,11 @@ pub struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    /// Runs it. `before_change` is given what the locked root rows say and the rows to come back
-    /// for, and may stop the batch; what it writes elsewhere must bear being written twice.
+    /// Runs it.
     ///
     /// # Errors
     /// [`NotErased`]; except for [`NotErased::CommitUnknown`] nothing has happened.
-    pub async fn run(
-        &self,
-        client: &mut Client,
-        before_change: impl AsyncFnOnce(Vec<Seen>, Vec<Deferred>) -> Result<(), NotErased>,
-    ) -> Result<Outcome, NotErased> {
+    pub async fn run(&self, client: &mut Client, before_change: &mut dyn BeforeChange) -> Result<Outcome, NotErased> {
         let tx = client.transaction().await?;
         self.settings(&tx).await?;
         let repeated = self.repeated(&tx).await?;
@@ -193,7 +204,7 @@ impl Execution<'_> {
         }
         let mut counts = vec![Counts::default(); self.subjects.len()];
         let deferred = capture::kept(self, &captured, &mut counts);
-        before_change(capture::seen(self, &captured), deferred).await?;
+        before_change.ready(capture::seen(self, &captured), deferred).await?;
         self.change(&tx, &captured, &mut counts).await?;
         self.probe(&tx, &captured).await?;
         self.record(&tx, &active, &counts).await?;
@@ -353,21 +364,22 @@ impl Execution<'_> {
     }
 
     async fn probe(&self, tx: &Transaction<'_>, captured: &Captured) -> Result<(), NotErased> {
-        try_join_all(self.plan.probes.iter().map(async |probe| {
-            let expected: i64 = probe.expect.map_or(0, |rows| captured.count(rows).values().sum());
-            let found = self.query(tx, captured, &probe.statement, "").await?;
-            let found: i64 = found.first().map_or(0, |row| row.get(0));
-            if found == expected {
-                return Ok(());
-            }
-            Err(NotErased::Residual {
-                table: probe.table.clone(),
-                label: probe.label.clone(),
-                rows: (found - expected).abs(),
-            })
-        }))
-        .await?;
+        try_join_all(self.plan.probes.iter().map(|probe| self.one_probe(tx, captured, probe))).await?;
         Ok(())
+    }
+
+    async fn one_probe(&self, tx: &Transaction<'_>, captured: &Captured, probe: &Probe) -> Result<(), NotErased> {
+        let expected: i64 = probe.expect.map_or(0, |rows| captured.count(rows).values().sum());
+        let found = self.query(tx, captured, &probe.statement, "").await?;
+        let found: i64 = found.first().map_or(0, |row| row.get(0));
+        if found == expected {
+            return Ok(());
+        }
+        Err(NotErased::Residual {
+            table: probe.table.clone(),
+            label: probe.label.clone(),
+            rows: (found - expected).abs(),
+        })
     }
 
     /// The row that makes it exactly once.

@@ -1,0 +1,818 @@
+//! The control schema and the store on a real server: what may not happen, and what must.
+
+#![allow(clippy::unwrap_used)] // A test that unwraps what is not there fails, as it should.
+
+mod server;
+
+use chrono::{Duration as Days, Utc};
+use erasured::policy::Level;
+use erasured::store::executing::{NewDeferral, StoredPlan};
+use erasured::store::intake::Resolved;
+use erasured::store::lease::LeasedBatch;
+use erasured::store::tickets::{IdentifierValue, ListFilter, NewTicket, ScopeOffer};
+use erasured::store::verifying::{Closing, Finding, SweptTable};
+use erasured::store::{Store, StoreError, check_version, migrate};
+use serde_json::json;
+use server::Database;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const CANARY: &str = "canary-7f3a@example.jp";
+
+fn offer(scope: &str, four_eyes: bool, at_least: Level) -> ScopeOffer {
+    ScopeOffer {
+        subject: "customer".into(),
+        scope: scope.into(),
+        policy_sha256: "a".repeat(64),
+        identifiers: vec!["member_no".into(), "email".into()],
+        at_least,
+        four_eyes,
+        cooling_off: Days::zero(),
+        sla: "jp-appi".into(),
+    }
+}
+
+async fn submit(store: &Store, reference: &str, value: &str) -> Result<Uuid, StoreError> {
+    let identifiers = [("email".to_owned(), IdentifierValue::new(value.into()))];
+    let new = NewTicket {
+        reference,
+        subject: "customer",
+        identifiers: &identifiers,
+        scope: "account",
+        ground: "policy",
+        requested_at: None,
+        language: Some("ja"),
+    };
+    store.submit(&new, None).await
+}
+
+fn code<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> String {
+    match outcome.expect_err("it must be refused") {
+        StoreError::Refused { code, .. } | StoreError::Database { code, .. } => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn resolved(id: Uuid) -> Resolved {
+    Resolved {
+        id,
+        subject_hash: "b".repeat(64),
+        identifier_hashes: vec![
+            ("email".into(), "c".repeat(64)),
+            ("phone".into(), "d".repeat(64)),
+        ],
+        sealed: vec![1, 2, 3],
+        due_at: Utc::now() + Days::days(14),
+        not_before: None,
+    }
+}
+
+fn plan() -> StoredPlan {
+    StoredPlan {
+        id: "e".repeat(64),
+        policy_file: "customer.toml".into(),
+        policy_sha256: "a".repeat(64),
+        subject: "customer".into(),
+        scope: "account".into(),
+        body: r#"{"z": 1, "a":  2}"#.into(),
+    }
+}
+
+/// Tickets that are approved and resolved.
+async fn ready(store: &Store, count: u32) -> Vec<Uuid> {
+    store
+        .publish_scopes(&[offer("account", false, Level::Basic)])
+        .await
+        .unwrap();
+    let mut ids = vec![];
+    for n in 0..count {
+        let id = submit(store, &format!("R{n}"), CANARY).await.unwrap();
+        store.verify(id, "callback", "high", None).await.unwrap();
+        store.approve(id, None).await.unwrap();
+        ids.push(id);
+    }
+    let all: Vec<Resolved> = ids.iter().map(|&id| resolved(id)).collect();
+    assert_eq!(store.resolve(&all).await.unwrap(), u64::from(count));
+    ids
+}
+
+async fn lease(store: &Store, limit: u32) -> LeasedBatch {
+    store
+        .lease("one", limit, MINUTE)
+        .await
+        .unwrap()
+        .expect("something is ready")
+}
+
+/// From lease to `verifying`.
+async fn execute(store: &Store, deferrals: impl Fn(Uuid) -> Vec<NewDeferral>) -> Vec<Uuid> {
+    let batch = lease(store, 500).await;
+    let ids: Vec<Uuid> = batch.tickets.iter().map(|t| t.id).collect();
+    let systems = ["shop".to_owned(), "loyalty".to_owned()];
+    store
+        .begin(batch.token, &ids, &plan(), &systems)
+        .await
+        .unwrap();
+    for system in &systems {
+        let done: Vec<_> = ids
+            .iter()
+            .map(|&id| (id, json!({"public.customer": {"deleted": 1}}), Utc::now()))
+            .collect();
+        store.step_done(batch.token, system, &done).await.unwrap();
+    }
+    let put_off: Vec<NewDeferral> = ids.iter().flat_map(|&id| deferrals(id)).collect();
+    store
+        .to_verifying(batch.token, &ids, &put_off)
+        .await
+        .unwrap();
+    ids
+}
+
+fn closing(ticket: Uuid) -> Closing {
+    Closing {
+        ticket,
+        certificate: Uuid::new_v4(),
+        kid: "k1".into(),
+        jws: "a.b.c".into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_goes_all_the_way_and_leaves_nothing() {
+    let db = Database::new().await;
+    let (owner, admin) = (db.store("owner"), db.client("owner").await);
+    ready(&owner, 3).await;
+    let daemon_login = db.login("daemon", "erasured_daemon").await;
+    // The daemon's own rights are enough for its whole part.
+    let store = db.store(&daemon_login);
+    check_version(&db.client(&daemon_login).await)
+        .await
+        .unwrap();
+    let deferred = std::sync::Mutex::new(None);
+    let ids = execute(&store, |ticket| {
+        let mut first = deferred.lock().unwrap();
+        if first.is_some() {
+            return vec![];
+        }
+        *first = Some(ticket);
+        vec![NewDeferral {
+            ticket,
+            system: "shop".into(),
+            schema: "public".into(),
+            table: "invoice".into(),
+            due_at: Utc::now() + Days::days(1),
+            basis: "jp-ctax-7".into(),
+            rows: 2,
+            sealed: vec![9],
+        }]
+    })
+    .await;
+    let deferred = deferred.into_inner().unwrap().unwrap();
+    assert_eq!(
+        store.plan(&plan().id).await.unwrap().unwrap().body,
+        plan().body
+    );
+
+    let sweep = store
+        .open_sweep("customer", "one", MINUTE)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(sweep.tickets.len(), 3);
+    assert!(
+        store
+            .open_sweep("customer", "two", MINUTE)
+            .await
+            .unwrap()
+            .is_none(),
+        "one sweep at a time"
+    );
+    let table = SweptTable {
+        system: "shop".into(),
+        schema: "public".into(),
+        table: "note".into(),
+        started_at: Utc::now(),
+        finished_at: Utc::now(),
+        rows: 10,
+        bytes: 100,
+    };
+    let finding = Finding {
+        ticket: ids[0],
+        column: "text".into(),
+        identifier: "email".into(),
+        row_key: Some("id=7".into()),
+        rows: 1,
+    };
+    store
+        .table_swept(sweep.token, &table, &[finding])
+        .await
+        .unwrap();
+    assert_eq!(
+        code(store.close(&[closing(ids[0])]).await),
+        "ER002",
+        "a finding stops the certificate"
+    );
+    assert_eq!(
+        store
+            .fail_found(sweep.token, "E0510", "something is left")
+            .await
+            .unwrap(),
+        [ids[0]]
+    );
+    let closed = store
+        .close(&ids.iter().map(|&id| closing(id)).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    assert_eq!(closed.len(), 2, "the failed one is passed over");
+    store.finish_sweep(sweep.token).await.unwrap();
+
+    let shown = owner.show(&ids[0].to_string()).await.unwrap();
+    assert_eq!(
+        (
+            shown.ticket.state.as_str(),
+            shown.open_findings[0].table.as_str()
+        ),
+        ("failed", "note")
+    );
+    assert_eq!(owner.retry(ids[0], None).await.unwrap(), "scheduled");
+    execute(&store, |_| vec![]).await;
+    assert_eq!(store.waiting("customer").await.unwrap()[0].generation, 2);
+    store.close(&[closing(ids[0])]).await.unwrap();
+    assert!(
+        store.close(&[closing(ids[0])]).await.unwrap().is_empty(),
+        "once"
+    );
+
+    assert_eq!(
+        owner
+            .show(&deferred.to_string())
+            .await
+            .unwrap()
+            .ticket
+            .state,
+        "deferred"
+    );
+    let leftovers = admin
+        .query_one(
+            "SELECT (SELECT count(*) FROM erasured.ticket_identifier WHERE value IS NOT NULL), \
+                    (SELECT count(*) FROM erasured.ticket WHERE sealed IS NOT NULL), \
+                    (SELECT count(*) FROM erasured.finding WHERE row_key IS NOT NULL)",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            leftovers.get::<_, i64>(0),
+            leftovers.get::<_, i64>(1),
+            leftovers.get::<_, i64>(2)
+        ),
+        (0, 0, 0)
+    );
+    let tables = admin.query("SELECT relname::text FROM pg_class WHERE relnamespace = 'erasured'::regnamespace AND relkind = 'r'", &[]).await.unwrap();
+    for table in tables.iter().map(|r| r.get::<_, String>(0)) {
+        let sql =
+            format!("SELECT count(*) FROM erasured.{table} x WHERE x::text LIKE '%canary-7f3a%'");
+        assert_eq!(
+            admin.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0),
+            0,
+            "{table}"
+        );
+    }
+    // By an identifier that only the daemon knew, too.
+    assert_eq!(store.find_by_hash(&"d".repeat(64)).await.unwrap().len(), 3);
+    // The last deferral completes the ticket.
+    let due = store
+        .due(Utc::now() + Days::days(2), 10, MINUTE)
+        .await
+        .unwrap();
+    {
+        let d = &due[0];
+        let end = erasured::store::deferrals::Supplement {
+            certificate: Uuid::new_v4(),
+            kid: "k1".into(),
+            jws: "a.b.d".into(),
+        };
+        store.deferral_done(d.view.id, d.token, &end).await.unwrap();
+        assert_eq!(
+            owner
+                .show(&deferred.to_string())
+                .await
+                .unwrap()
+                .ticket
+                .state,
+            "completed"
+        );
+        assert!(matches!(
+            store.deferral_done(d.view.id, d.token, &end).await,
+            Err(StoreError::LeaseLost { .. })
+        ));
+    }
+    let census = store.census().await.unwrap();
+    assert_eq!(census.sla_met, 3);
+    store.append_pending(1000).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_drawn_moves_exist() {
+    let db = Database::new().await;
+    let admin = db.client("owner").await;
+    let states = [
+        "received",
+        "verified",
+        "approved",
+        "scheduled",
+        "executing",
+        "verifying",
+        "completed",
+        "deferred",
+        "failed",
+        "on_hold",
+        "rejected",
+    ];
+    let legal = |from: &str| match from {
+        "received" => vec!["verified", "rejected", "on_hold"],
+        "verified" => vec!["approved", "rejected", "on_hold"],
+        "approved" => vec!["scheduled", "rejected", "on_hold"],
+        "scheduled" => vec!["executing", "rejected", "on_hold", "failed"],
+        "executing" => vec!["verifying", "scheduled", "failed"],
+        "verifying" => vec!["completed", "deferred", "failed"],
+        "deferred" => vec!["completed"],
+        "failed" => vec!["scheduled", "rejected"],
+        "on_hold" => vec!["approved", "rejected"],
+        _ => vec![],
+    };
+    for from in states {
+        for to in states {
+            admin.batch_execute("BEGIN").await.unwrap();
+            // A row in this state with everything that any move asks for.
+            admin
+                .batch_execute(&format!(
+                    "INSERT INTO erasured.plan VALUES ('{e}', 'f', 'p', 's', 'c', '{{}}'); \
+                     INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, held_from, finished_at) \
+                     VALUES ('x', 's', 'c', 'g', now(), now(), '{from}', '{e}', 'approved', now()); \
+                     INSERT INTO erasured.decision (ticket_id, kind, method, level, by_name, by_role) \
+                       SELECT id, k, 'm', 1, 'n', 'r' FROM erasured.ticket, unnest(ARRAY['verify', 'approve']) k; \
+                     INSERT INTO erasured.step (ticket_id, generation, system, ordinal, plan_id, state, counts, committed_at) \
+                       SELECT id, 1, 'shop', 0, '{e}', 'done', '{{}}', now() FROM erasured.ticket; \
+                     INSERT INTO erasured.certificate (id, ticket_id, kid, subject_hash, jws) \
+                       SELECT gen_random_uuid(), id, 'k', 'h', 'j' FROM erasured.ticket",
+                    e = "e".repeat(64)
+                ))
+                .await
+                .unwrap();
+            let moved = admin
+                .execute("UPDATE erasured.ticket SET state = $1", &[&to])
+                .await;
+            let allowed = from == to || legal(from).contains(&to);
+            assert_eq!(moved.is_ok(), allowed, "{from} to {to}: {moved:?}");
+            if let Err(e) = moved {
+                assert_eq!(e.code().unwrap().code(), "ER002");
+            }
+            admin.batch_execute("ROLLBACK").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_reference_is_the_same_ticket() {
+    let db = Database::new().await;
+    let store = db.store("owner");
+    assert_eq!(code(submit(&store, "R", CANARY).await), "ER004");
+    store
+        .publish_scopes(&[offer("account", false, Level::Basic)])
+        .await
+        .unwrap();
+    let id = submit(&store, "R", CANARY).await.unwrap();
+    assert_eq!(submit(&store, "R", CANARY).await.unwrap(), id);
+    assert_eq!(code(submit(&store, "R", "else@example.jp").await), "ER003");
+    for bad in ["", "   ", &"x".repeat(1001)] {
+        assert_eq!(code(submit(&store, "B", bad).await), "ER005");
+    }
+    assert!(matches!(
+        submit(&store, "B", "a\0b").await,
+        Err(StoreError::Nul(_))
+    ));
+    for odd in ["'; DROP TABLE x; --", "\u{202e}rtl", "😀", "\"q\""] {
+        submit(&store, odd, odd).await.unwrap();
+    }
+    // No error repeats the value, in any rendering.
+    let error = submit(&store, "R", "secret-value").await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("secret-value"));
+    assert!(!format!("{:?}", store.unresolved(10).await.unwrap()).contains("canary"));
+    // Twenty at once are one.
+    let race: Vec<_> = (0..20)
+        .map(|_| {
+            let s = store.clone();
+            tokio::spawn(async move { submit(&s, "race", CANARY).await.unwrap() })
+        })
+        .collect();
+    let mut ids = vec![];
+    for one in race {
+        ids.push(one.await.unwrap());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    store
+        .unresolvable(id, "E0401", "nobody has this identifier")
+        .await
+        .unwrap();
+    assert_eq!(
+        store
+            .unresolved(100)
+            .await
+            .unwrap()
+            .iter()
+            .filter(|u| u.id == id)
+            .count(),
+        0
+    );
+    store.retry(id, None).await.unwrap();
+    assert_eq!(
+        store
+            .unresolved(100)
+            .await
+            .unwrap()
+            .iter()
+            .filter(|u| u.id == id)
+            .count(),
+        1
+    );
+    assert_eq!(store.list(&ListFilter::default()).await.unwrap().len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_9_nobody_erases_alone() {
+    let db = Database::new().await;
+    let owner = db.store("owner");
+    owner
+        .publish_scopes(&[offer("account", true, Level::ReasonablyHigh)])
+        .await
+        .unwrap();
+    let both = db.store(&db.login("both", "erasured_desk, erasured_approver").await);
+    let boss = db.store(&db.login("boss", "erasured_approver").await);
+    let crm = db.store(
+        &db.login("crm", "erasured_desk, erasured_approver, erasured_trusted")
+            .await,
+    );
+    let id = submit(&both, "R", CANARY).await.unwrap();
+    assert_eq!(code(boss.approve(id, None).await), "ER002", "not verified");
+    both.verify(id, "callback", "reasonable", None)
+        .await
+        .unwrap();
+    assert_eq!(
+        code(boss.approve(id, None).await),
+        "ER007",
+        "not far enough"
+    );
+    both.verify(id, "in_person", "high", None).await.unwrap();
+    assert_eq!(code(both.approve(id, None).await), "ER008");
+    assert_eq!(
+        code(both.approve(id, Some("somebody else")).await),
+        "ER008",
+        "only a trusted login names another"
+    );
+    assert_eq!(boss.approve(id, None).await.unwrap(), "approved");
+    assert_eq!(boss.approve(id, None).await.unwrap(), "approved");
+
+    let id = submit(&crm, "S", CANARY).await.unwrap();
+    crm.verify(id, "callback", "high", Some("hana"))
+        .await
+        .unwrap();
+    assert_eq!(code(crm.approve(id, Some("hana")).await), "ER008");
+    assert_eq!(crm.approve(id, Some("kenji")).await.unwrap(), "approved");
+    assert_eq!(
+        crm.reject(id, "appi-unverified", Some("kenji"))
+            .await
+            .unwrap(),
+        "rejected"
+    );
+    assert_eq!(
+        code(crm.reject(id, "Mr Sato's wish", None).await),
+        "ER006",
+        "codes, not prose"
+    );
+    assert_eq!(code(crm.approve(id, None).await), "ER002");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_may_do_its_part_and_no_more() {
+    let db = Database::new().await;
+    let owner = db.store("owner");
+    owner
+        .publish_scopes(&[offer("account", true, Level::Basic)])
+        .await
+        .unwrap();
+    let id = submit(&owner, "R", CANARY).await.unwrap();
+    let moves = [
+        ("submit", "SELECT erasured.submit_ticket('{who}', 'customer', '{\"email\":\"x\"}', 'account', 'policy')".into(), "desk"),
+        ("verify", format!("SELECT erasured.verify_ticket('{id}', 'callback', 'high')"), "desk"),
+        ("approve", format!("SELECT erasured.approve_ticket('{id}')"), "approver"),
+        ("hold", format!("SELECT erasured.hold_ticket('{id}', 'court')"), "approver"),
+        ("release", format!("SELECT erasured.release_ticket('{id}')"), "approver"),
+        ("reject", format!("SELECT erasured.reject_ticket('{id}', 'no')"), "approver"),
+        ("status", "SELECT * FROM erasured.ticket_status".into(), "daemon desk approver auditor"),
+        ("certificates", "SELECT * FROM erasured.certificate".into(), "daemon desk approver auditor"),
+        ("ledger", "SELECT * FROM erasured.ledger".into(), "daemon auditor"),
+        ("values", "SELECT value FROM erasured.ticket_identifier".into(), "daemon"),
+        ("sealed", "SELECT sealed FROM erasured.ticket".into(), "daemon"),
+        ("decide", format!("INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role) VALUES ('{id}', 'approve', 'x', 'x')"), ""),
+        ("insert", "INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at) VALUES ('z', 's', 's', 'g', now())".into(), ""),
+        ("rewrite", "UPDATE erasured.ledger SET entry = ''".into(), ""),
+        ("drop", "DELETE FROM erasured.certificate".into(), ""),
+        ("retarget", "UPDATE erasured.ticket SET subject = 'other'".into(), ""),
+        ("truncate", "TRUNCATE erasured.event".into(), ""),
+    ];
+    for role in ["daemon", "desk", "approver", "auditor"] {
+        let client = db
+            .client(&db.login(role, &format!("erasured_{role}")).await)
+            .await;
+        for (name, sql, may) in &moves {
+            let denied = match client.batch_execute(&sql.replace("{who}", role)).await {
+                Ok(()) => false,
+                Err(e) => e.code().is_some_and(|c| c.code() == "42501"),
+            };
+            assert_eq!(denied, !may.split(' ').any(|r| r == role), "{role} {name}");
+        }
+    }
+    let nobody = db
+        .client(&db.login("nobody", "erasured_trusted").await)
+        .await;
+    assert!(
+        nobody
+            .batch_execute("SELECT erasured.actor()")
+            .await
+            .is_err(),
+        "no right without a role"
+    );
+    // The daemon cannot approve by moving the state itself.
+    let daemon = db.client(&format!("daemon_{}", db.name)).await;
+    let other = submit(&owner, "U", CANARY).await.unwrap();
+    for state in ["verified", "approved", "scheduled"] {
+        let sql = format!("UPDATE erasured.ticket SET state = '{state}' WHERE id = '{other}'");
+        assert_eq!(
+            daemon
+                .batch_execute(&sql)
+                .await
+                .unwrap_err()
+                .code()
+                .unwrap()
+                .code(),
+            "ER002"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_one_daemons_until_it_runs_out() {
+    let db = Database::new().await;
+    let store = db.store("owner");
+    ready(&store, 20).await;
+    let (a, b) = tokio::join!(store.lease("a", 10, MINUTE), store.lease("b", 10, MINUTE));
+    let (a, b) = (a.unwrap().unwrap(), b.unwrap().unwrap());
+    assert_eq!((a.tickets.len(), b.tickets.len()), (10, 10));
+    assert!(
+        a.tickets
+            .iter()
+            .all(|t| b.tickets.iter().all(|u| u.id != t.id))
+    );
+    assert!(store.lease("c", 10, MINUTE).await.unwrap().is_none());
+
+    let ids: Vec<Uuid> = a.tickets.iter().map(|t| t.id).collect();
+    let systems = ["shop".to_owned()];
+    assert!(matches!(
+        store.begin(b.token, &ids, &plan(), &systems).await,
+        Err(StoreError::LeaseLost { lost: 10 })
+    ));
+    store.begin(a.token, &ids, &plan(), &systems).await.unwrap();
+    store.renew(a.token, Duration::ZERO).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let c = lease(&store, 100).await;
+    assert_eq!(
+        (c.tickets.len(), c.plan_id.as_deref()),
+        (10, Some(plan().id.as_str()))
+    );
+    assert!(
+        c.tickets
+            .iter()
+            .all(|t| t.taken_over && t.generation == 1 && t.attempt == 1)
+    );
+
+    let done = [(ids[0], json!({}), Utc::now())];
+    assert!(matches!(
+        store.step_done(a.token, "shop", &done).await,
+        Err(StoreError::LeaseLost { .. })
+    ));
+    assert!(matches!(
+        store.renew(a.token, MINUTE).await,
+        Err(StoreError::LeaseLost { .. })
+    ));
+    assert_eq!(
+        code(store.to_verifying(c.token, &ids, &[]).await),
+        "ER002",
+        "a step has no result"
+    );
+    store.step_done(c.token, "shop", &done).await.unwrap();
+    store.to_verifying(c.token, &ids[..1], &[]).await.unwrap();
+    store
+        .failed(c.token, ids[1], "E0501", "matched is not affected")
+        .await
+        .unwrap();
+    store
+        .retry_later(
+            c.token,
+            &ids[2..4],
+            "40P01",
+            "deadlock",
+            Utc::now() + Days::hours(1),
+        )
+        .await
+        .unwrap();
+    assert_eq!(store.release(c.token).await.unwrap(), 6);
+    assert_eq!(store.release(b.token).await.unwrap(), 10);
+    let next = store.lease("d", 100, MINUTE).await.unwrap().unwrap();
+    assert!(
+        next.tickets.len() == 6 || next.tickets.len() == 10,
+        "alike in plan: {}",
+        next.tickets.len()
+    );
+    // A person may end the back-off.
+    store.retry(ids[2], None).await.unwrap();
+    let census = store.census().await.unwrap();
+    assert_eq!(
+        (census.by_state["verifying"], census.by_state["failed"]),
+        (1, 1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leasing_is_not_slower_with_100_000_tickets() {
+    let db = Database::new().await;
+    let (store, admin) = (db.store("owner"), db.client("owner").await);
+    let fill = |from: u32, to: u32| {
+        format!(
+            "INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, sealed, next_attempt_at) \
+             SELECT 'R' || n, 'customer', 'account', 'policy', now(), now() + n * interval '1 second', \
+                    CASE n % 2 WHEN 0 THEN 'scheduled' ELSE 'approved' END, repeat('b', 64), '\\x01', \
+                    CASE n % 2 WHEN 1 THEN now() + interval '1 day' END FROM generate_series({from}, {to}) n"
+        )
+    };
+    let measure = async || {
+        let mut best = Duration::MAX;
+        for _ in 0..12 {
+            let started = Instant::now();
+            assert_eq!(lease(&store, 10).await.tickets.len(), 10);
+            best = best.min(started.elapsed());
+        }
+        best
+    };
+    admin.batch_execute(&fill(1, 400)).await.unwrap();
+    let few = measure().await;
+    admin.batch_execute(&fill(401, 100_000)).await.unwrap();
+    admin
+        .batch_execute("ANALYZE erasured.ticket")
+        .await
+        .unwrap();
+    let many = measure().await;
+    assert!(
+        many < few * 2 + Duration::from_millis(3),
+        "{few:?} with few, {many:?} with 100,000"
+    );
+    let explain = format!(
+        "PREPARE pick (text, text, text, int8, float8, text) AS {}",
+        erasured::store::lease::PICK_READY
+    );
+    admin.batch_execute(&explain).await.unwrap();
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        admin
+            .batch_execute(&format!("SET plan_cache_mode = {mode}"))
+            .await
+            .unwrap();
+        let rows = admin
+            .simple_query("EXPLAIN EXECUTE pick ('customer', 'account', '', 500, 60, 'x')")
+            .await
+            .unwrap();
+        let text = format!("{rows:?}");
+        assert!(
+            text.contains("ticket_ready") && !text.contains("Seq Scan on ticket"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_10_history_is_only_appended_to() {
+    let db = Database::new().await;
+    let (store, admin) = (db.store("owner"), db.client("owner").await);
+    for n in 0..300 {
+        store
+            .record("test", None, &json!({"n": n, "b": "é"}))
+            .await
+            .unwrap();
+    }
+    assert!(store.append_pending(50).await.unwrap().is_some());
+    let (one, two) = (store.clone(), store.clone());
+    let drain = |s: Store| {
+        tokio::spawn(async move {
+            let mut moved = 0;
+            loop {
+                match s.append_pending(7).await.unwrap() {
+                    Some((_, 0)) => return moved,
+                    Some((_, n)) => moved += n,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        })
+    };
+    let (a, b) = tokio::join!(drain(one), drain(two));
+    assert_eq!(a.unwrap() + b.unwrap(), 250);
+    let entries = store.walk(1, 1000).await.unwrap();
+    assert_eq!(entries.len(), 300);
+    for (n, entry) in entries.iter().enumerate() {
+        let value: serde_json::Value = serde_json::from_str(&entry.entry).unwrap();
+        assert_eq!(
+            (value["seq"].as_u64(), value["body"]["n"].as_u64()),
+            (Some(n as u64 + 1), Some(n as u64))
+        );
+        assert!(n == 0 || entry.prev == entries[n - 1].hash);
+    }
+    assert_eq!(store.head().await.unwrap().seq, 300);
+    for sql in [
+        "UPDATE erasured.ledger SET entry = 'x' WHERE seq = 1",
+        "DELETE FROM erasured.ledger",
+        "TRUNCATE erasured.ledger",
+        "UPDATE erasured.certificate SET jws = 'x'",
+        "DELETE FROM erasured.decision",
+        "UPDATE erasured.applied_step SET counts = '{}'",
+        "SET session_replication_role = replica; DELETE FROM erasured.ledger",
+        "INSERT INTO erasured.ledger SELECT seq + 2, at, entry, prev, hash FROM erasured.ledger WHERE seq = 300",
+    ] {
+        let code = admin.batch_execute(sql).await.unwrap_err();
+        let code = code.code().unwrap().code().to_owned();
+        admin
+            .batch_execute("RESET session_replication_role")
+            .await
+            .unwrap();
+        assert_eq!(code, "ER009", "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_another_version_is_refused() {
+    let db = Database::new().await;
+    let mut admin = db.client("owner").await;
+    assert_eq!(
+        migrate(&mut admin).await.unwrap(),
+        0,
+        "again changes nothing"
+    );
+    check_version(&admin).await.unwrap();
+    admin.batch_execute("INSERT INTO erasured.control_history VALUES (99, 'later', '2030-01-01T00:00:00Z', '1')").await.unwrap();
+    assert!(matches!(
+        check_version(&admin).await,
+        Err(StoreError::Version(_))
+    ));
+    admin
+        .batch_execute("DELETE FROM erasured.control_history WHERE version > 1")
+        .await
+        .unwrap();
+    assert!(matches!(
+        check_version(&admin).await,
+        Err(StoreError::Version(_))
+    ));
+    admin
+        .batch_execute("DROP TABLE erasured.control_history")
+        .await
+        .unwrap();
+    assert!(matches!(
+        check_version(&admin).await,
+        Err(StoreError::Version(_))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_search_path_changes_nothing() {
+    let db = Database::new().await;
+    let owner = db.store("owner");
+    owner
+        .publish_scopes(&[offer("account", false, Level::Basic)])
+        .await
+        .unwrap();
+    let login = db.login("eve", "erasured_desk").await;
+    db.client("owner")
+        .await
+        .batch_execute(&format!("CREATE SCHEMA evil AUTHORIZATION {login}"))
+        .await
+        .unwrap();
+    let eve = db.client(&login).await;
+    eve.batch_execute(
+        "CREATE TABLE evil.scope (LIKE pg_class); CREATE TABLE evil.ticket (id int); \
+         CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'pwned'; END $$; \
+         CREATE FUNCTION evil.length(text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'pwned'; END $$; \
+         CREATE TEMP TABLE ticket (id int); SET search_path = evil, pg_temp, pg_catalog",
+    )
+    .await
+    .unwrap();
+    eve.batch_execute("SELECT erasured.submit_ticket('E', 'customer', '{\"email\":\"x\"}', 'account', 'policy', pg_catalog.now())").await.unwrap();
+}
