@@ -5,6 +5,7 @@
 
 use metrics::{describe_counter, describe_gauge, describe_histogram, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
 
 /// Tickets, by `state`.
 pub const TICKETS: &str = "erasured_tickets";
@@ -61,11 +62,16 @@ const SECONDS: &[f64] = &[
 ];
 const TICKETS_IN_BATCH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
-/// Installs the recorder for the whole process and describes every metric.
+/// Installs the recorder for the whole process and describes every metric; a second call gives
+/// the same.
 ///
 /// # Errors
-/// If a recorder is installed already.
+/// If another recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
+    static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = INSTALLED.get() {
+        return Ok(handle.clone());
+    }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
         .set_buckets_for_metric(Matcher::Full(BATCH_TICKETS.into()), TICKETS_IN_BATCH)?
@@ -76,7 +82,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         metrics::counter!(name).absolute(0);
     }
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    Ok(handle)
+    Ok(INSTALLED.get_or_init(|| handle).clone())
 }
 
 fn describe() {

@@ -89,8 +89,8 @@ pub async fn run(config: PathBuf, until_idle: bool) -> Result<(), DaemonError> {
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(|e| DaemonError::Listen(listen, e))?;
 
     let mut tasks = JoinSet::new();
-    let served = http::serve(listener, http::Served { shared: shared.clone(), metrics, token });
-    tasks.spawn(async move { served.await.map_err(|e| DaemonError::Died(e.to_string())) });
+    // Served until the very end, so that a drain can be watched.
+    let served = tokio::spawn(http::serve(listener, http::Served { shared: shared.clone(), metrics, token }));
     until_reached(&shared, until_idle).await?;
     head_file::check(&context).await?;
     spawn_loops(&mut tasks, &shared);
@@ -100,6 +100,7 @@ pub async fn run(config: PathBuf, until_idle: bool) -> Result<(), DaemonError> {
     let ended = supervise(&mut tasks, &shared, until_idle).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drain(&mut tasks, &shared).await;
+    served.abort();
     ended?;
     match shared.failed_tickets() {
         0 => Ok(()),
