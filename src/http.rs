@@ -37,7 +37,14 @@ pub async fn serve(listener: tokio::net::TcpListener, served: Served) -> std::io
 
 async fn metrics(State(served): State<Arc<Served>>) -> Response {
     let text = served.metrics.render();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
+        .into_response()
 }
 
 /// 200 if it can work; else 503, and a line for each reason.
@@ -46,18 +53,34 @@ async fn ready(State(served): State<Arc<Served>>) -> Response {
     if problems.is_empty() {
         return "ready\n".into_response();
     }
-    let text: String = problems.iter().map(|(name, why)| format!("{name}: {why}\n")).collect();
+    let text: String = problems
+        .iter()
+        .map(|(name, why)| format!("{name}: {why}\n"))
+        .collect();
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// A certificate as the JWS that was signed.
-async fn certificate(State(served): State<Arc<Served>>, Path(id): Path<Uuid>, headers: HeaderMap) -> Response {
+async fn certificate(
+    State(served): State<Arc<Served>>,
+    Path(id): Path<Uuid>,
+    headers: HeaderMap,
+) -> Response {
     let Some(token) = &served.token else {
-        return (StatusCode::NOT_FOUND, "certificates are not served: no [http] token is configured\n").into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            "certificates are not served: no [http] token is configured\n",
+        )
+            .into_response();
     };
     if !authorised(&headers, token) {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-        return (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response();
+        return (
+            StatusCode::UNAUTHORIZED,
+            challenge,
+            "a bearer token is needed\n",
+        )
+            .into_response();
     }
     match served.shared.context.store.certificate(id).await {
         Ok(Some(row)) => ([(header::CONTENT_TYPE, "application/jose")], row.jws).into_response(),
@@ -68,9 +91,17 @@ async fn certificate(State(served): State<Arc<Served>>, Path(id): Path<Uuid>, he
 
 /// Compared without giving away by the time it takes how much of it was right.
 fn authorised(headers: &HeaderMap, token: &SecretBytes) -> bool {
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
-    let (Some(given), Some(wanted)) = (given, token.expose_line()) else { return false };
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "));
+    let (Some(given), Some(wanted)) = (given, token.expose_line()) else {
+        return false;
+    };
     let (given, wanted) = (given.as_bytes(), wanted.as_bytes());
-    let differs = given.iter().zip(wanted).fold(0_u8, |acc, (a, b)| acc | (a ^ b));
+    let differs = given
+        .iter()
+        .zip(wanted)
+        .fold(0_u8, |acc, (a, b)| acc | (a ^ b));
     given.len() == wanted.len() && differs == 0
 }

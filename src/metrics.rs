@@ -3,7 +3,7 @@
 //! Labels are bounded: systems and tables come from the configuration and the catalog, states,
 //! actions and causes are words of this program. No label and no value is personal.
 
-use metrics::{describe_counter, describe_gauge, describe_histogram, Unit};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
 
@@ -58,7 +58,8 @@ pub const BUILD_INFO: &str = "erasured_build_info";
 
 /// Seconds, from a millisecond to five minutes.
 const SECONDS: &[f64] = &[
-    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    300.0,
 ];
 const TICKETS_IN_BATCH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
@@ -87,27 +88,95 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 fn describe() {
     describe_gauge!(TICKETS, Unit::Count, "Tickets by state.");
-    describe_counter!(SUBJECTS_ERASED, Unit::Count, "Subjects whose erasure was completed, by subject kind and scope.");
-    describe_counter!(ROWS, Unit::Count, "Rows changed or kept, by system, table and action.");
-    describe_histogram!(BATCH_SECONDS, Unit::Seconds, "Time of one batch, from its lease to the end of its transactions.");
+    describe_counter!(
+        SUBJECTS_ERASED,
+        Unit::Count,
+        "Subjects whose erasure was completed, by subject kind and scope."
+    );
+    describe_counter!(
+        ROWS,
+        Unit::Count,
+        "Rows changed or kept, by system, table and action."
+    );
+    describe_histogram!(
+        BATCH_SECONDS,
+        Unit::Seconds,
+        "Time of one batch, from its lease to the end of its transactions."
+    );
     describe_histogram!(BATCH_TICKETS, Unit::Count, "Tickets in one batch.");
-    describe_histogram!(STEP_SECONDS, Unit::Seconds, "Time of one batch's transaction on one system.");
+    describe_histogram!(
+        STEP_SECONDS,
+        Unit::Seconds,
+        "Time of one batch's transaction on one system."
+    );
     describe_gauge!(OVERDUE, Unit::Count, "Open tickets past their due time.");
     describe_gauge!(DUE, Unit::Count, "Open tickets with a due time.");
-    describe_gauge!(NEAREST_DUE, Unit::Seconds, "Seconds to the nearest due time of an open ticket; negative when overdue.");
+    describe_gauge!(
+        NEAREST_DUE,
+        Unit::Seconds,
+        "Seconds to the nearest due time of an open ticket; negative when overdue."
+    );
     describe_counter!(SLA_MET, Unit::Count, "Tickets closed in time.");
-    describe_counter!(SLA_MISSED, Unit::Count, "Tickets closed after their due time.");
-    describe_counter!(SWEEP_BYTES, Unit::Bytes, "Bytes read in search of residuals, by system.");
+    describe_counter!(
+        SLA_MISSED,
+        Unit::Count,
+        "Tickets closed after their due time."
+    );
+    describe_counter!(
+        SWEEP_BYTES,
+        Unit::Bytes,
+        "Bytes read in search of residuals, by system."
+    );
     describe_counter!(SWEEP_FINDINGS, Unit::Count, "Residuals found, by system.");
-    describe_histogram!(SWEEP_SECONDS, Unit::Seconds, "Time of one sweep over all systems.");
-    describe_counter!(RETRIES, Unit::Count, "Work put off for another try, by cause.");
-    describe_counter!(FAILURES, Unit::Count, "Tickets that failed and wait for a person, by error code.");
-    describe_gauge!(LEASED, Unit::Count, "Tickets that this daemon holds under lease.");
+    describe_histogram!(
+        SWEEP_SECONDS,
+        Unit::Seconds,
+        "Time of one sweep over all systems."
+    );
+    describe_counter!(
+        RETRIES,
+        Unit::Count,
+        "Work put off for another try, by cause."
+    );
+    describe_counter!(
+        FAILURES,
+        Unit::Count,
+        "Tickets that failed and wait for a person, by error code."
+    );
+    describe_gauge!(
+        LEASED,
+        Unit::Count,
+        "Tickets that this daemon holds under lease."
+    );
     describe_gauge!(LEDGER_HEIGHT, Unit::Count, "Entries in the ledger.");
-    describe_gauge!(LEDGER_PENDING, Unit::Count, "Events that wait to be entered in the ledger.");
-    describe_gauge!(LAST_SUCCESS, Unit::Seconds, "When the last ticket was completed, in Unix time.");
-    describe_gauge!(POLICIES_CURRENT, Unit::Count, "1 if the policies in force are those on disk, 0 if a newer set was refused.");
-    describe_gauge!(SYSTEM_UP, Unit::Count, "1 if the system answered at the last try.");
-    describe_histogram!(CONTROL_SECONDS, Unit::Seconds, "Time of one transaction on the control database, by name and status.");
-    describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; the label says which version runs.");
+    describe_gauge!(
+        LEDGER_PENDING,
+        Unit::Count,
+        "Events that wait to be entered in the ledger."
+    );
+    describe_gauge!(
+        LAST_SUCCESS,
+        Unit::Seconds,
+        "When the last ticket was completed, in Unix time."
+    );
+    describe_gauge!(
+        POLICIES_CURRENT,
+        Unit::Count,
+        "1 if the policies in force are those on disk, 0 if a newer set was refused."
+    );
+    describe_gauge!(
+        SYSTEM_UP,
+        Unit::Count,
+        "1 if the system answered at the last try."
+    );
+    describe_histogram!(
+        CONTROL_SECONDS,
+        Unit::Seconds,
+        "Time of one transaction on the control database, by name and status."
+    );
+    describe_gauge!(
+        BUILD_INFO,
+        Unit::Count,
+        "Always 1; the label says which version runs."
+    );
 }

@@ -63,7 +63,10 @@ pub fn policies(config: &Config) -> Result<Policies, StartError> {
 }
 
 fn by_subject(policies: Vec<Policy>) -> Policies {
-    policies.into_iter().map(|p| (p.subject.clone(), Arc::new(p))).collect()
+    policies
+        .into_iter()
+        .map(|p| (p.subject.clone(), Arc::new(p)))
+        .collect()
 }
 
 /// A pool on the control database, of at most `size` sessions.
@@ -71,7 +74,12 @@ fn by_subject(policies: Vec<Policy>) -> Policies {
 /// # Errors
 /// [`StartError::Secret`], [`StartError::Connection`].
 pub fn control_pool(config: &Config, role: &str, size: usize) -> Result<Pool, StartError> {
-    Ok(connect::pool(&settings(&config.control)?, role, size, Timeouts::default())?)
+    Ok(connect::pool(
+        &settings(&config.control)?,
+        role,
+        size,
+        Timeouts::default(),
+    )?)
 }
 
 /// Where and how to connect.
@@ -89,7 +97,11 @@ pub fn settings(database: &Database) -> Result<Settings, StartError> {
         settings = settings.with_password(Zeroizing::new(text.to_owned()));
     }
     if let Some(tls) = &database.tls {
-        settings = settings.with_tls(tls.ca_file.clone(), tls.client_cert.clone(), tls.client_key_file.clone());
+        settings = settings.with_tls(
+            tls.ca_file.clone(),
+            tls.client_cert.clone(),
+            tls.client_key_file.clone(),
+        );
     }
     Ok(settings)
 }
@@ -107,20 +119,37 @@ pub fn context(config: Config, clock: Clock) -> Result<Context, StartError> {
 ///
 /// # Errors
 /// [`StartError`].
-pub fn with_policies(config: Config, policies: Policies, clock: Clock) -> Result<Context, StartError> {
+pub fn with_policies(
+    config: Config,
+    policies: Policies,
+    clock: Clock,
+) -> Result<Context, StartError> {
     let signing = signing_key(&config)?;
     let ring = key_ring(&config, &signing)?;
     let hash = hash_key(&config)?;
     let workers = config.limits.workers.get();
-    let store = Store::new(control_pool(&config, "control", workers * 2 + 4)?.inner().clone());
+    let store = Store::new(
+        control_pool(&config, "control", workers * 2 + 4)?
+            .inner()
+            .clone(),
+    );
     let mut systems = BTreeMap::new();
     for (name, system) in &config.systems {
-        let pool = connect::pool(&settings(&system.database)?, "worker", workers + 3, Timeouts::default())?;
+        let pool = connect::pool(
+            &settings(&system.database)?,
+            "worker",
+            workers + 3,
+            Timeouts::default(),
+        )?;
         let sweep = system.sweep.as_ref().map(settings).transpose()?;
-        let sweep = sweep.map(|s| connect::pool(&s, "sweep", 2, Timeouts::default())).transpose()?;
+        let sweep = sweep
+            .map(|s| connect::pool(&s, "sweep", 2, Timeouts::default()))
+            .transpose()?;
         systems.insert(name.clone(), System::new(name, pool, sweep));
     }
-    Ok(Context::new(config, store, systems, hash, signing, ring, policies, clock))
+    Ok(Context::new(
+        config, store, systems, hash, signing, ring, policies, clock,
+    ))
 }
 
 /// The key that signs.
@@ -129,8 +158,12 @@ pub fn with_policies(config: Config, policies: Policies, clock: Clock) -> Result
 /// [`StartError::Secret`], [`StartError::Key`].
 pub fn signing_key(config: &Config) -> Result<SigningKey, StartError> {
     let secret = config.keys.signing.load()?;
-    SigningKey::from_pem(secret.expose_line().unwrap_or_default())
-        .map_err(|error| StartError::Key { place: "[keys] signing".into(), error })
+    SigningKey::from_pem(secret.expose_line().unwrap_or_default()).map_err(|error| {
+        StartError::Key {
+            place: "[keys] signing".into(),
+            error,
+        }
+    })
 }
 
 /// The key that hashes and seals.
@@ -139,7 +172,10 @@ pub fn signing_key(config: &Config) -> Result<SigningKey, StartError> {
 /// [`StartError::Secret`], [`StartError::Key`].
 pub fn hash_key(config: &Config) -> Result<HashKey, StartError> {
     let secret = config.keys.hash.load()?;
-    HashKey::read(secret.expose()).map_err(|error| StartError::Key { place: "[keys] hash".into(), error })
+    HashKey::read(secret.expose()).map_err(|error| StartError::Key {
+        place: "[keys] hash".into(),
+        error,
+    })
 }
 
 /// The public key of now and those of before.
@@ -161,8 +197,14 @@ pub fn key_ring(config: &Config, signing: &SigningKey) -> Result<KeyRing, StartE
 /// [`StartError::File`], [`StartError::Key`].
 pub fn public_key(path: &Path) -> Result<PublicKey, StartError> {
     let shown = path.display().to_string();
-    let pem = std::fs::read_to_string(path).map_err(|error| StartError::File { path: shown.clone(), error })?;
-    PublicKey::from_pem(&pem).map_err(|error| StartError::Key { place: shown, error })
+    let pem = std::fs::read_to_string(path).map_err(|error| StartError::File {
+        path: shown.clone(),
+        error,
+    })?;
+    PublicKey::from_pem(&pem).map_err(|error| StartError::Key {
+        place: shown,
+        error,
+    })
 }
 
 impl StartError {
@@ -170,10 +212,26 @@ impl StartError {
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         match self {
             Self::Mistakes(found) => found.clone(),
-            Self::Secret(error) => vec![Diagnostic::error("E0009", error.to_string(), "see [keys] and password_* in docs/operations.md")],
-            Self::Key { error, .. } => vec![Diagnostic::error(error.code(), self.to_string(), "make one with `erasured keygen`")],
-            Self::File { .. } => vec![Diagnostic::error("E0009", self.to_string(), "mend the path or the rights")],
-            Self::Connection(error) => vec![Diagnostic::error("E0301", error.to_string(), "mend the url in erasured.toml")],
+            Self::Secret(error) => vec![Diagnostic::error(
+                "E0009",
+                error.to_string(),
+                "see [keys] and password_* in docs/operations.md",
+            )],
+            Self::Key { error, .. } => vec![Diagnostic::error(
+                error.code(),
+                self.to_string(),
+                "make one with `erasured keygen`",
+            )],
+            Self::File { .. } => vec![Diagnostic::error(
+                "E0009",
+                self.to_string(),
+                "mend the path or the rights",
+            )],
+            Self::Connection(error) => vec![Diagnostic::error(
+                "E0301",
+                error.to_string(),
+                "mend the url in erasured.toml",
+            )],
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The executor on the demo company: what the plan says is what happens, to nobody else.
 
+#![allow(clippy::unwrap_used)] // a test may
+
 mod support;
 
 use chrono::Utc;
@@ -15,7 +17,10 @@ fn pool(url: &str) -> deadpool_postgres::Pool {
     let mut config = deadpool_postgres::Config::new();
     config.url = Some(url.to_owned());
     config
-        .create_pool(Some(deadpool_postgres::Runtime::Tokio1), tokio_postgres::NoTls)
+        .create_pool(
+            Some(deadpool_postgres::Runtime::Tokio1),
+            tokio_postgres::NoTls,
+        )
         .expect("a test URL is a URL")
 }
 
@@ -35,12 +40,19 @@ async fn one_customer_goes_and_nobody_else() {
     for (system, db) in [("shop", &demo.shop), ("loyalty", &demo.loyalty)] {
         let pool = pool(&server.url(db));
         let client = pool.get().await.unwrap();
-        client.batch_execute("SET search_path = pg_catalog").await.unwrap();
-        catalogs.insert(system.to_owned(), catalog::read(&client, system).await.unwrap());
+        client
+            .batch_execute("SET search_path = pg_catalog")
+            .await
+            .unwrap();
+        catalogs.insert(
+            system.to_owned(),
+            catalog::read(&client, system).await.unwrap(),
+        );
         stamps.insert(system, catalog::stamp(&client).await.unwrap());
         pools.insert(system, pool);
     }
-    let (lineage, warnings) = lineage::trace(&policy, "account", &catalogs).unwrap_or_else(|e| panic!("{e:#?}"));
+    let (lineage, warnings) =
+        lineage::trace(&policy, "account", &catalogs).unwrap_or_else(|e| panic!("{e:#?}"));
     println!("{warnings:#?}");
     let plan = plan::build(&policy, &lineage);
     println!("{}", plan::show::statements(&plan));
@@ -48,7 +60,12 @@ async fn one_customer_goes_and_nobody_else() {
     let subjects: Vec<execute::Subject> = [(5, "TM-0000005"), (9, "TM-0000009")]
         .into_iter()
         .map(|(id, _)| {
-            let row = server.query(&demo.shop, &format!("SELECT lower(member_no), lower(email) FROM customer WHERE id = {id}")).remove(0);
+            let row = server
+                .query(
+                    &demo.shop,
+                    &format!("SELECT lower(member_no), lower(email) FROM customer WHERE id = {id}"),
+                )
+                .remove(0);
             execute::Subject {
                 ticket: uuid::Uuid::new_v4(),
                 generation: 1,
@@ -64,20 +81,37 @@ async fn one_customer_goes_and_nobody_else() {
         let execution = execution(part, &subjects, &stamps[part.system.as_str()], true);
         let mut client = pools[part.system.as_str()].get().await.unwrap();
         let dry = execution.dry_run(&mut client).await.unwrap();
-        let execution = execute::Execution { dry: false, ..execution };
-        let outcome = execution.run(&mut client, &mut execute::Nothing).await.unwrap();
+        let execution = execute::Execution {
+            dry: false,
+            ..execution
+        };
+        let outcome = execution
+            .run(&mut client, &mut execute::Nothing)
+            .await
+            .unwrap();
         assert_eq!(dry, outcome.counts);
-        let again = execution.run(&mut client, &mut execute::Nothing).await.unwrap();
+        let again = execution
+            .run(&mut client, &mut execute::Nothing)
+            .await
+            .unwrap();
         assert_eq!(again.repeated, vec![0, 1]);
         assert_eq!(again.counts, outcome.counts);
         shown.insert(part.system.clone(), outcome.counts[0].clone());
     }
     println!("{}", plan::show::tree(&policy, &lineage, &plan, &shown));
-    assert_eq!(server.count(&demo.shop, "SELECT count(*) FROM customer"), 198);
+    assert_eq!(
+        server.count(&demo.shop, "SELECT count(*) FROM customer"),
+        198
+    );
     let _: &Counts = &shown["shop"];
 }
 
-fn execution<'a>(plan: &'a SystemPlan, subjects: &'a [execute::Subject], stamp: &'a str, dry: bool) -> execute::Execution<'a> {
+fn execution<'a>(
+    plan: &'a SystemPlan,
+    subjects: &'a [execute::Subject],
+    stamp: &'a str,
+    dry: bool,
+) -> execute::Execution<'a> {
     execute::Execution {
         plan,
         subjects,

@@ -168,7 +168,9 @@ impl Catalog {
         &'a self,
         parent: &'a TableName,
     ) -> impl Iterator<Item = &'a ForeignKey> {
-        self.foreign_keys.iter().filter(move |k| k.parent.0 == *parent)
+        self.foreign_keys
+            .iter()
+            .filter(move |k| k.parent.0 == *parent)
     }
 }
 
@@ -181,7 +183,8 @@ impl Table {
     /// Whether an index leads with these columns, in any order.
     pub fn indexed(&self, columns: &[String]) -> bool {
         self.indexes.iter().any(|index| {
-            index.len() >= columns.len() && index[..columns.len()].iter().all(|c| columns.contains(c))
+            index.len() >= columns.len()
+                && index[..columns.len()].iter().all(|c| columns.contains(c))
         })
     }
 
@@ -193,7 +196,10 @@ impl Table {
         }
         self.unique
             .iter()
-            .find(|set| set.iter().all(|c| self.column(c).is_some_and(|c| c.not_null)))
+            .find(|set| {
+                set.iter()
+                    .all(|c| self.column(c).is_some_and(|c| c.not_null))
+            })
             .map_or(&[], Vec::as_slice)
     }
 }

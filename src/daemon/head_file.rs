@@ -20,11 +20,12 @@ pub fn path(state_dir: &Path) -> PathBuf {
 /// The file is there and cannot be read, or holds something else.
 pub fn read(state_dir: &Path) -> Result<Option<Head>, std::io::Error> {
     match std::fs::read_to_string(path(state_dir)) {
-        Ok(text) => text
-            .trim()
-            .parse()
-            .map(Some)
-            .map_err(|_| std::io::Error::other(format!("{} does not hold a ledger head", path(state_dir).display()))),
+        Ok(text) => text.trim().parse().map(Some).map_err(|_| {
+            std::io::Error::other(format!(
+                "{} does not hold a ledger head",
+                path(state_dir).display()
+            ))
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -32,19 +33,31 @@ pub fn read(state_dir: &Path) -> Result<Option<Head>, std::io::Error> {
 
 /// Whether the ledger still holds the head seen last.
 pub(super) async fn check(context: &Context) -> Result<(), DaemonError> {
-    let Some(known) = read(&context.config.state_dir).map_err(DaemonError::State)? else { return Ok(()) };
+    let Some(known) = read(&context.config.state_dir).map_err(DaemonError::State)? else {
+        return Ok(());
+    };
     let head = context.store.head().await?;
     let there = match known.seq {
         0 => None,
-        seq => context.store.walk(seq, 1).await?.into_iter().find(|row| row.seq == seq),
+        seq => context
+            .store
+            .walk(seq, 1)
+            .await?
+            .into_iter()
+            .find(|row| row.seq == seq),
     };
     let there = there.and_then(|row| Hash::try_from(row.hash.as_slice()).ok());
-    known.is_held(head.seq, there).map_err(|fault| DaemonError::Ledger { fault })
+    known
+        .is_held(head.seq, there)
+        .map_err(|fault| DaemonError::Ledger { fault })
 }
 
 /// Writes a new head down, never an older one.
 pub(super) fn advance(context: &Context, head: LedgerHead) -> Result<(), DaemonError> {
-    let head = Head { seq: head.seq, hash: Hash::new(head.hash) };
+    let head = Head {
+        seq: head.seq,
+        hash: Hash::new(head.hash),
+    };
     let folder = &context.config.state_dir;
     if let Some(known) = read(folder).map_err(DaemonError::State)? {
         if known.seq == head.seq && known.hash == head.hash {
@@ -53,7 +66,13 @@ pub(super) fn advance(context: &Context, head: LedgerHead) -> Result<(), DaemonE
         if known.seq >= head.seq {
             let same = (known.seq == head.seq).then_some(head.hash);
             // Another daemon on this host may be a little ahead; the database is asked at start.
-            return if known.seq > head.seq { Ok(()) } else { known.is_held(head.seq, same).map_err(|fault| DaemonError::Ledger { fault }) };
+            return if known.seq > head.seq {
+                Ok(())
+            } else {
+                known
+                    .is_held(head.seq, same)
+                    .map_err(|fault| DaemonError::Ledger { fault })
+            };
         }
     }
     replace(folder, &head.to_string()).map_err(DaemonError::State)

@@ -17,9 +17,16 @@ pub(super) fn install(log: &Log) {
     let registry = tracing_subscriber::registry();
     // A second daemon in one process (tests) keeps the first one's subscriber.
     let _ = match log.format {
-        LogFormat::Pretty => registry.with(out.with_ansi(std::io::stderr().is_terminal()).with_filter(ours)).try_init(),
+        LogFormat::Pretty => registry
+            .with(
+                out.with_ansi(std::io::stderr().is_terminal())
+                    .with_filter(ours),
+            )
+            .try_init(),
         LogFormat::Json => registry.with(out.json().with_filter(ours)).try_init(),
-        LogFormat::Journald => registry.with(out.event_format(Journal).with_filter(ours)).try_init(),
+        LogFormat::Journald => registry
+            .with(out.event_format(Journal).with_filter(ours))
+            .try_init(),
     };
 }
 
@@ -31,7 +38,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
         let priority = match *event.metadata().level() {
             Level::ERROR => 3,
             Level::WARN => 4,
@@ -39,7 +51,9 @@ where
             Level::DEBUG | Level::TRACE => 7,
         };
         write!(writer, "<{priority}>")?;
-        context.field_format().format_fields(writer.by_ref(), event)?;
+        context
+            .field_format()
+            .format_fields(writer.by_ref(), event)?;
         writeln!(writer)
     }
 }

@@ -10,8 +10,8 @@ use crate::erasure::{batch, deferral, intake, sweep};
 use crate::lineage;
 use crate::metrics as names;
 use crate::start;
-use crate::store::{self, StoreError};
 use crate::store::tickets::ScopeOffer;
+use crate::store::{self, StoreError};
 use crate::system::postgres::connect::{self, Timeouts};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,11 @@ async fn intake_round(shared: &Shared) -> Round {
 async fn batch_round(shared: &Shared) -> Round {
     let context = &shared.context;
     let limits = &context.config.limits;
-    let leased = match context.store.lease(&context.holder, limits.batch.get(), limits.lease).await {
+    let leased = match context
+        .store
+        .lease(&context.holder, limits.batch.get(), limits.lease)
+        .await
+    {
         Ok(Some(leased)) => leased,
         Ok(None) => return Round::Nothing,
         Err(error) => return hindered(&error),
@@ -77,7 +81,12 @@ async fn batch_round(shared: &Shared) -> Round {
     match batch::run(context, leased).await {
         Ok(ended) => {
             shared.count_failed(ended.failed);
-            tracing::info!(to_verify = ended.to_verify, later = ended.later, failed = ended.failed, "batch");
+            tracing::info!(
+                to_verify = ended.to_verify,
+                later = ended.later,
+                failed = ended.failed,
+                "batch"
+            );
             Round::Worked
         }
         Err(error) => {
@@ -98,7 +107,9 @@ async fn sweep_round(shared: &Shared) -> Round {
     let (mut any, mut elsewhere) = (false, false);
     for (subject, since) in waiting {
         let Some(policy) = context.policies().get(&subject).cloned() else {
-            return Round::Hindered(format!("tickets of the kind {subject:?} wait, and no policy in force is for it"));
+            return Round::Hindered(format!(
+                "tickets of the kind {subject:?} wait, and no policy in force is for it"
+            ));
         };
         if !sweep::is_due(&policy, since, context.now()) {
             continue;
@@ -114,7 +125,11 @@ async fn sweep_round(shared: &Shared) -> Round {
             Err(error) => return Round::Hindered(error.to_string()),
         }
     }
-    if any || !elsewhere { worked(any) } else { Round::Elsewhere }
+    if any || !elsewhere {
+        worked(any)
+    } else {
+        Round::Elsewhere
+    }
 }
 
 async fn deferral_round(shared: &Shared) -> Round {
@@ -164,7 +179,12 @@ pub fn offers(context: &Context) -> Vec<ScopeOffer> {
             subject: policy.subject.clone(),
             scope: name.clone(),
             policy_sha256: policy.sha256.clone(),
-            identifiers: policy.identifiers.iter().filter(|(_, i)| i.find).map(|(name, _)| name.clone()).collect(),
+            identifiers: policy
+                .identifiers
+                .iter()
+                .filter(|(_, i)| i.find)
+                .map(|(name, _)| name.clone())
+                .collect(),
             at_least: scope.at_least,
             four_eyes: scope.four_eyes,
             cooling_off: scope.cooling_off,
@@ -185,15 +205,23 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
     let context = &shared.context;
     let found = match start::policies(&context.config) {
         Ok(policies) => {
-            let names = policies.values().flat_map(|p| lineage::systems_of(p)).collect::<std::collections::BTreeSet<_>>();
+            let names = policies
+                .values()
+                .flat_map(|p| lineage::systems_of(p))
+                .collect::<std::collections::BTreeSet<_>>();
             match context.catalogs(names).await {
                 Ok((catalogs, _)) => {
-                    let found: Vec<_> = policies.values().flat_map(|p| lineage::trace_all(p, &catalogs).1).collect();
+                    let found: Vec<_> = policies
+                        .values()
+                        .flat_map(|p| lineage::trace_all(p, &catalogs).1)
+                        .collect();
                     if !start::stops(&found) {
                         context.replace_policies(policies);
                         let published = publish(context).await;
                         metrics::gauge!(names::POLICIES_CURRENT).set(1.0);
-                        shared.health.set("policies", published.map_err(|e| e.to_string()));
+                        shared
+                            .health
+                            .set("policies", published.map_err(|e| e.to_string()));
                         tracing::info!("policies reloaded");
                         shared.pulse();
                         return;
@@ -201,7 +229,10 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
                     found
                 }
                 Err(error) => {
-                    refused(shared, &format!("the databases could not be looked at: {error}"));
+                    refused(
+                        shared,
+                        &format!("the databases could not be looked at: {error}"),
+                    );
                     return;
                 }
             }
@@ -213,7 +244,10 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
 
 fn refused(shared: &Shared, why: &str) {
     metrics::gauge!(names::POLICIES_CURRENT).set(0.0);
-    shared.health.set("policies", Err("a newer set of policies was refused; the old one stays in force (see the log)".into()));
+    shared.health.set(
+        "policies",
+        Err("a newer set of policies was refused; the old one stays in force (see the log)".into()),
+    );
     tracing::error!("the new policies are refused, the old ones stay in force:\n{why}");
 }
 
@@ -227,12 +261,18 @@ pub(super) async fn census(shared: &Arc<Shared>) -> Result<(), DaemonError> {
     metrics::gauge!(names::POLICIES_CURRENT).set(1.0);
     while !*stopping.borrow() {
         let counted = context.store.census().await;
-        shared.health.set("control", counted.as_ref().map(|_| ()).map_err(ToString::to_string));
+        shared.health.set(
+            "control",
+            counted.as_ref().map(|_| ()).map_err(ToString::to_string),
+        );
         if let Ok(census) = counted {
             shared.retries_wait(census.retrying > 0);
             show(&census);
             if round.is_multiple_of(6) {
-                let _ = context.store.seen(id, &host, env!("CARGO_PKG_VERSION")).await;
+                let _ = context
+                    .store
+                    .seen(id, &host, env!("CARGO_PKG_VERSION"))
+                    .await;
                 fits(shared).await;
             }
         }
@@ -286,8 +326,12 @@ pub(super) async fn listen(shared: &Arc<Shared>) -> Result<(), DaemonError> {
     let mut stopping = shared.stopping();
     let settings = start::settings(&shared.context.config.control)?;
     while !*stopping.borrow() {
-        if let Ok((client, mut notices)) = connect::connect_listening(&settings, "listener", Timeouts::default()).await
-            && client.batch_execute("/* erasured:listen */ LISTEN erasured_ticket").await.is_ok()
+        if let Ok((client, mut notices)) =
+            connect::connect_listening(&settings, "listener", Timeouts::default()).await
+            && client
+                .batch_execute("/* erasured:listen */ LISTEN erasured_ticket")
+                .await
+                .is_ok()
         {
             shared.pulse();
             loop {

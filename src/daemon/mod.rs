@@ -56,7 +56,9 @@ pub enum DaemonError {
     #[error("a part of the daemon ended by itself: {0}")]
     Died(String),
     /// With `--until-idle`: tickets failed meanwhile.
-    #[error("{0} ticket(s) failed and wait for a person: see `erasured ticket list --state failed`")]
+    #[error(
+        "{0} ticket(s) failed and wait for a person: see `erasured ticket list --state failed`"
+    )]
     Found(u64),
 }
 
@@ -82,20 +84,39 @@ pub async fn run(config: PathBuf, until_idle: bool) -> Result<(), DaemonError> {
     logging::install(&config.log);
     let metrics = metrics::install().map_err(|e| DaemonError::Died(e.to_string()))?;
     std::fs::create_dir_all(&config.state_dir).map_err(DaemonError::State)?;
-    let token = config.http.token.as_ref().map(crate::config::SecretSource::load).transpose().map_err(StartError::from)?;
+    let token = config
+        .http
+        .token
+        .as_ref()
+        .map(crate::config::SecretSource::load)
+        .transpose()
+        .map_err(StartError::from)?;
     let context = Arc::new(start::context(config, Arc::new(Utc::now))?);
     let shared = Shared::new(context.clone());
     let listen = context.config.http.listen;
-    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|e| DaemonError::Listen(listen, e))?;
+    let listener = tokio::net::TcpListener::bind(listen)
+        .await
+        .map_err(|e| DaemonError::Listen(listen, e))?;
 
     let mut tasks = JoinSet::new();
     // Served until the very end, so that a drain can be watched.
-    let served = tokio::spawn(http::serve(listener, http::Served { shared: shared.clone(), metrics, token }));
+    let served = tokio::spawn(http::serve(
+        listener,
+        http::Served {
+            shared: shared.clone(),
+            metrics,
+            token,
+        },
+    ));
     until_reached(&shared, until_idle).await?;
     head_file::check(&context).await?;
     spawn_loops(&mut tasks, &shared);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), holder = context.holder, "ready");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        holder = context.holder,
+        "ready"
+    );
 
     let ended = supervise(&mut tasks, &shared, until_idle).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -152,7 +173,11 @@ fn spawn_loops(tasks: &mut JoinSet<Result<(), DaemonError>>, shared: &Arc<Shared
 }
 
 /// Until a signal, a death, or idleness.
-async fn supervise(tasks: &mut JoinSet<Result<(), DaemonError>>, shared: &Arc<Shared>, until_idle: bool) -> Result<(), DaemonError> {
+async fn supervise(
+    tasks: &mut JoinSet<Result<(), DaemonError>>,
+    shared: &Arc<Shared>,
+    until_idle: bool,
+) -> Result<(), DaemonError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::State)?;
     let watchdog = watchdog_interval();
     let mut ping = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
@@ -186,7 +211,10 @@ fn watchdog_interval() -> Option<Duration> {
 }
 
 async fn terminated() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
@@ -197,7 +225,9 @@ async fn drain(tasks: &mut JoinSet<Result<(), DaemonError>>, shared: &Arc<Shared
     shared.stop();
     let all = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, all).await.is_err() {
-        tracing::warn!("not everything ended in time; what is unfinished is rolled back and taken up again");
+        tracing::warn!(
+            "not everything ended in time; what is unfinished is rolled back and taken up again"
+        );
         tasks.abort_all();
     }
     last_words(&shared.context).await;

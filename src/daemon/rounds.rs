@@ -31,7 +31,12 @@ pub(super) enum Round {
 impl Rounds {
     pub(super) fn new(name: &'static str, every: Duration, shared: Arc<Shared>) -> Self {
         let place = shared.enter();
-        Self { name, every, shared, place }
+        Self {
+            name,
+            every,
+            shared,
+            place,
+        }
     }
 
     /// Rounds until the daemon stops.

@@ -28,13 +28,19 @@ pub struct Health(Mutex<BTreeMap<String, Result<(), String>>>);
 impl Health {
     /// Records how a check went; the reason must be free of personal data.
     pub fn set(&self, name: &str, result: Result<(), String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), result);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), result);
     }
 
     /// What is wrong, by name; empty when ready.
     pub fn problems(&self) -> Vec<(String, String)> {
         let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        checks.iter().filter_map(|(name, r)| Some((name.clone(), r.as_ref().err()?.clone()))).collect()
+        checks
+            .iter()
+            .filter_map(|(name, r)| Some((name.clone(), r.as_ref().err()?.clone())))
+            .collect()
     }
 }
 
@@ -107,7 +113,12 @@ impl Shared {
         loop {
             let changed = self.idle_changed.notified();
             let now = *self.pulse.borrow();
-            let all = self.idle.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|seen| *seen == now);
+            let all = self
+                .idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .all(|seen| *seen == now);
             if all && !self.waiting_for_retry.load(Ordering::Relaxed) {
                 return;
             }

@@ -8,7 +8,9 @@ use crate::plan::{ChangeKind, SystemPlan};
 use crate::store::StoreError;
 use crate::store::executing::{NewDeferral, StoredPlan};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
-use crate::system::postgres::execute::{BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject};
+use crate::system::postgres::execute::{
+    BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject,
+};
 use crate::system::postgres::failure::Failure;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +50,8 @@ enum Setback {
 pub async fn run(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreError> {
     let token = batch.token;
     let started = Instant::now();
-    metrics::histogram!(crate::metrics::BATCH_TICKETS).record(u32::try_from(batch.tickets.len()).map_or(f64::MAX, f64::from));
+    metrics::histogram!(crate::metrics::BATCH_TICKETS)
+        .record(u32::try_from(batch.tickets.len()).map_or(f64::MAX, f64::from));
     let ended = tokio::select! {
         ended = work_off(context, batch) => ended,
         gone = keep_lease(context, token) => Err(gone),
@@ -62,7 +65,11 @@ async fn keep_lease(context: &Context, token: Uuid) -> StoreError {
     let every = context.config.limits.lease / 3;
     loop {
         tokio::time::sleep(every).await;
-        match context.store.renew(token, context.config.limits.lease).await {
+        match context
+            .store
+            .renew(token, context.config.limits.lease)
+            .await
+        {
             Err(error) if lost(&error) => return error,
             Err(error) => tracing::warn!(%error, "the lease could not be renewed yet"),
             Ok(_) => {}
@@ -71,10 +78,19 @@ async fn keep_lease(context: &Context, token: Uuid) -> StoreError {
 }
 
 async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreError> {
-    let mut run = Run { context, token: batch.token, ended: Ended::default() };
+    let mut run = Run {
+        context,
+        token: batch.token,
+        ended: Ended::default(),
+    };
     let (work, unreadable) = open_all(context, batch.tickets);
     for ticket in unreadable {
-        run.fail(&ticket, "E0507", "the ticket's sealed identity does not open with this hash key; was the key replaced?").await?;
+        run.fail(
+            &ticket,
+            "E0507",
+            "the ticket's sealed identity does not open with this hash key; was the key replaced?",
+        )
+        .await?;
     }
     if work.is_empty() {
         return Ok(run.ended);
@@ -86,7 +102,11 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
             return Ok(run.ended);
         }
     };
-    if batch.plan_id.as_ref().is_some_and(|began| *began != planned.id) {
+    if batch
+        .plan_id
+        .as_ref()
+        .is_some_and(|began| *began != planned.id)
+    {
         for work in &work {
             run.fail(
                 &work.ticket,
@@ -119,23 +139,41 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn all_systems(&mut self, planned: &Planned, mut work: Vec<Work>) -> Result<(), StoreError> {
+    async fn all_systems(
+        &mut self,
+        planned: &Planned,
+        mut work: Vec<Work>,
+    ) -> Result<(), StoreError> {
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("before-begin");
-        let systems: Vec<String> = planned.plan.systems.iter().map(|s| s.system.clone()).collect();
-        self.context.store.begin(self.token, &ids, &stored(planned), &systems).await?;
+        let systems: Vec<String> = planned
+            .plan
+            .systems
+            .iter()
+            .map(|s| s.system.clone())
+            .collect();
+        self.context
+            .store
+            .begin(self.token, &ids, &stored(planned), &systems)
+            .await?;
         crash_point("after-begin");
-        let fresh = work.iter().all(|w| !w.ticket.taken_over && w.ticket.attempt == 0);
+        let fresh = work
+            .iter()
+            .all(|w| !w.ticket.taken_over && w.ticket.attempt == 0);
         let done: BTreeSet<(Uuid, i32, String)> = if fresh {
             BTreeSet::new()
         } else {
             let steps = self.context.store.steps(&ids).await?;
-            steps.into_iter().filter(|s| s.committed_at.is_some()).map(|s| (s.ticket, s.generation, s.system)).collect()
+            steps
+                .into_iter()
+                .filter(|s| s.committed_at.is_some())
+                .map(|s| (s.ticket, s.generation, s.system))
+                .collect()
         };
         for part in &planned.plan.systems {
-            let (finished, pending): (Vec<Work>, Vec<Work>) = work
-                .into_iter()
-                .partition(|w| done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone())));
+            let (finished, pending): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|w| {
+                done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone()))
+            });
             work = finished;
             work.extend(self.one_system(planned, part, pending).await?);
         }
@@ -152,7 +190,12 @@ impl Run<'_> {
 
     /// Runs one system for all, then for halves of those that failed, until each bad ticket
     /// stands alone. Returns those that got through.
-    async fn one_system(&mut self, planned: &Planned, part: &SystemPlan, work: Vec<Work>) -> Result<Vec<Work>, StoreError> {
+    async fn one_system(
+        &mut self,
+        planned: &Planned,
+        part: &SystemPlan,
+        work: Vec<Work>,
+    ) -> Result<Vec<Work>, StoreError> {
         let mut through = Vec::with_capacity(work.len());
         let mut groups = vec![work];
         while let Some(mut group) = groups.pop() {
@@ -177,14 +220,22 @@ impl Run<'_> {
         Ok(through)
     }
 
-    async fn one_group(&self, planned: &Planned, part: &SystemPlan, group: &mut [Work]) -> Result<Result<(), Setback>, StoreError> {
+    async fn one_group(
+        &self,
+        planned: &Planned,
+        part: &SystemPlan,
+        group: &mut [Work],
+    ) -> Result<Result<(), Setback>, StoreError> {
         let mut outcome = self.execute(planned, part, group).await;
         // The target's own row says whether the lost COMMIT happened: asking is running again.
         for _ in 0..3 {
             if !matches!(outcome, Err(NotErased::CommitUnknown)) {
                 break;
             }
-            tracing::warn!(system = part.system, "the answer to COMMIT was lost; reading what became of it");
+            tracing::warn!(
+                system = part.system,
+                "the answer to COMMIT was lost; reading what became of it"
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
             outcome = self.execute(planned, part, group).await;
         }
@@ -202,19 +253,32 @@ impl Run<'_> {
                 (work.ticket.id, record, outcome.committed_at)
             })
             .collect();
-        self.context.store.step_done(self.token, &part.system, &done).await?;
+        self.context
+            .store
+            .step_done(self.token, &part.system, &done)
+            .await?;
         crash_point("after-step-done");
         count(part, &outcome);
         Ok(Ok(()))
     }
 
-    async fn execute(&self, planned: &Planned, part: &SystemPlan, group: &mut [Work]) -> Result<Outcome, NotErased> {
-        let system = self.context.systems.get(&part.system).ok_or_else(|| NotErased::Drift { system: part.system.clone() })?;
-        let mut client = system
-            .pool
-            .get()
-            .await
-            .map_err(|e| NotErased::Database(e.to_string(), Failure::Transient("connection")))?;
+    async fn execute(
+        &self,
+        planned: &Planned,
+        part: &SystemPlan,
+        group: &mut [Work],
+    ) -> Result<Outcome, NotErased> {
+        let system = self
+            .context
+            .systems
+            .get(&part.system)
+            .ok_or_else(|| NotErased::Drift {
+                system: part.system.clone(),
+            })?;
+        let mut client =
+            system.pool.get().await.map_err(|e| {
+                NotErased::Database(e.to_string(), Failure::Transient("connection"))
+            })?;
         let subjects: Vec<Subject> = group
             .iter()
             .map(|w| Subject {
@@ -236,47 +300,85 @@ impl Run<'_> {
             hash: &hash,
         };
         let started = Instant::now();
-        let mut keep = Keep { context: self.context, token: self.token, planned, part, group };
+        let mut keep = Keep {
+            context: self.context,
+            token: self.token,
+            planned,
+            part,
+            group,
+        };
         let outcome = execution.run(&mut client, &mut keep).await;
-        metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone()).record(started.elapsed().as_secs_f64());
+        metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
+            .record(started.elapsed().as_secs_f64());
         outcome
     }
 
-    async fn not_planned(&mut self, work: &[Work], unplanned: &Unplanned) -> Result<(), StoreError> {
+    async fn not_planned(
+        &mut self,
+        work: &[Work],
+        unplanned: &Unplanned,
+    ) -> Result<(), StoreError> {
         if unplanned.is_transient() {
-            return self.later(work, "unreachable", &unplanned.to_string()).await;
+            return self
+                .later(work, "unreachable", &unplanned.to_string())
+                .await;
         }
         for work in work {
-            self.fail(&work.ticket, unplanned.code(), &unplanned.to_string()).await?;
+            self.fail(&work.ticket, unplanned.code(), &unplanned.to_string())
+                .await?;
         }
         Ok(())
     }
 
-    async fn fail(&mut self, ticket: &LeasedTicket, code: &str, problem: &str) -> Result<(), StoreError> {
+    async fn fail(
+        &mut self,
+        ticket: &LeasedTicket,
+        code: &str,
+        problem: &str,
+    ) -> Result<(), StoreError> {
         tracing::error!(ticket = %ticket.id, reference = ticket.reference, code, problem, "a ticket failed and waits for a person");
         metrics::counter!(crate::metrics::FAILURES, "code" => code.to_owned()).increment(1);
-        self.context.store.failed(self.token, ticket.id, code, problem).await?;
+        self.context
+            .store
+            .failed(self.token, ticket.id, code, problem)
+            .await?;
         self.ended.failed += 1;
         Ok(())
     }
 
     /// Puts tickets off, each by its own number of attempts; those that had enough of them fail.
-    async fn later(&mut self, work: &[Work], cause: &'static str, problem: &str) -> Result<(), StoreError> {
+    async fn later(
+        &mut self,
+        work: &[Work],
+        cause: &'static str,
+        problem: &str,
+    ) -> Result<(), StoreError> {
         metrics::counter!(crate::metrics::RETRIES, "cause" => cause).increment(work.len() as u64);
         let attempts = i32::try_from(self.context.config.limits.attempts.get()).unwrap_or(i32::MAX);
         let mut by_attempt: BTreeMap<i32, Vec<Uuid>> = BTreeMap::new();
         for work in work {
             // What is down for all is not the ticket's fault: it waits as long as it takes.
             if work.ticket.attempt + 1 >= attempts && !shared(cause) {
-                self.fail(&work.ticket, "E0501", &format!("{attempts} attempts failed, the last one: {problem}")).await?;
+                self.fail(
+                    &work.ticket,
+                    "E0501",
+                    &format!("{attempts} attempts failed, the last one: {problem}"),
+                )
+                .await?;
             } else {
-                by_attempt.entry(work.ticket.attempt).or_default().push(work.ticket.id);
+                by_attempt
+                    .entry(work.ticket.attempt)
+                    .or_default()
+                    .push(work.ticket.id);
             }
         }
         for (attempt, ids) in by_attempt {
             let at = self.context.now() + backoff(attempt, rand::random());
             tracing::warn!(tickets = ids.len(), cause, problem, again_at = %at, "put off");
-            self.context.store.retry_later(self.token, &ids, "E0501", cause, at).await?;
+            self.context
+                .store
+                .retry_later(self.token, &ids, "E0501", cause, at)
+                .await?;
             self.ended.later += ids.len();
         }
         Ok(())
@@ -294,7 +396,11 @@ struct Keep<'a> {
 }
 
 impl BeforeChange for Keep<'_> {
-    fn ready(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
+    fn ready(
+        &mut self,
+        seen: Vec<Seen>,
+        deferred: Vec<Deferred>,
+    ) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(self.write(seen, deferred))
     }
 }
@@ -309,18 +415,35 @@ impl Keep<'_> {
                 .meet(&self.planned.policy, &seen.values)
                 .map_err(|identifier| NotErased::OtherIdentity { identifier })?;
             if grew {
-                grown.push((work.ticket.id, work.identity.seal(&self.context.hash_key, work.ticket.id, rand::random())));
+                grown.push((
+                    work.ticket.id,
+                    work.identity
+                        .seal(&self.context.hash_key, work.ticket.id, rand::random()),
+                ));
             }
         }
         let ids: Vec<Uuid> = self.group.iter().map(|w| w.ticket.id).collect();
         let deferrals: Vec<NewDeferral> = deferred.iter().map(|d| self.deferral(d)).collect();
         let hook = |e: StoreError| NotErased::Hook(e.to_string());
         if !grown.is_empty() {
-            self.context.store.seal(self.token, &grown).await.map_err(hook)?;
+            self.context
+                .store
+                .seal(self.token, &grown)
+                .await
+                .map_err(hook)?;
         }
-        let retains = self.part.sets.iter().flat_map(|s| &s.captures).any(|c| c.retained.is_some());
+        let retains = self
+            .part
+            .sets
+            .iter()
+            .flat_map(|s| &s.captures)
+            .any(|c| c.retained.is_some());
         if retains {
-            self.context.store.stage_deferrals(self.token, &self.part.system, &ids, &deferrals).await.map_err(hook)?;
+            self.context
+                .store
+                .stage_deferrals(self.token, &self.part.system, &ids, &deferrals)
+                .await
+                .map_err(hook)?;
         }
         Ok(())
     }
@@ -336,20 +459,37 @@ impl Keep<'_> {
             due_at: deferred.until,
             basis: deferred.because.clone(),
             rows: i64::try_from(deferred.keys.len()).unwrap_or(i64::MAX),
-            sealed: self.context.hash_key.seal(ticket.as_bytes(), &keys, rand::random()),
+            sealed: self
+                .context
+                .hash_key
+                .seal(ticket.as_bytes(), &keys, rand::random()),
         }
     }
 }
 
 /// What keeps one ticket of a batch from going keeps all of them.
 fn shared(cause: &str) -> bool {
-    matches!(cause, "connection" | "too_many_connections" | "shutting_down" | "unreachable" | "drift" | "overtaken" | "control" | "commit_unknown")
+    matches!(
+        cause,
+        "connection"
+            | "too_many_connections"
+            | "shutting_down"
+            | "unreachable"
+            | "drift"
+            | "overtaken"
+            | "control"
+            | "commit_unknown"
+    )
 }
 
 /// One second, doubling to ten minutes; `chance` moves it by up to a half.
 fn backoff(attempt: i32, chance: u16) -> chrono::Duration {
-    let seconds = 2_i64.saturating_pow(u32::try_from(attempt.clamp(0, 20)).unwrap_or(0)).min(600);
-    chrono::Duration::milliseconds(seconds * 1000 + seconds * 500 * i64::from(chance) / i64::from(u16::MAX))
+    let seconds = 2_i64
+        .saturating_pow(u32::try_from(attempt.clamp(0, 20)).unwrap_or(0))
+        .min(600);
+    chrono::Duration::milliseconds(
+        seconds * 1000 + seconds * 500 * i64::from(chance) / i64::from(u16::MAX),
+    )
 }
 
 fn setback(error: NotErased) -> Setback {

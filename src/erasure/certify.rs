@@ -5,8 +5,8 @@ use super::crash_point;
 use super::record::StepRecord;
 use super::sweep::Opened;
 use crate::certificate::{
-    self, Assurance, AssuranceLevel, Certificate, Deferral, FORMAT, IdentifierHash, Kept, LedgerPosition, Probes, Program,
-    Table,
+    self, Assurance, AssuranceLevel, Certificate, Deferral, FORMAT, IdentifierHash, Kept,
+    LedgerPosition, Probes, Program, Table,
 };
 use crate::ledger::{Hash, Head};
 use crate::plan::{ChangeKind, Counts};
@@ -50,17 +50,30 @@ pub(super) async fn close(
 fn done(context: &Context, policy: &Policy, ticket: Option<&WaitingTicket>, state: &str) {
     let Some(ticket) = ticket else { return };
     let met = context.now() <= ticket.due_at;
-    let name = if met { crate::metrics::SLA_MET } else { crate::metrics::SLA_MISSED };
+    let name = if met {
+        crate::metrics::SLA_MET
+    } else {
+        crate::metrics::SLA_MISSED
+    };
     metrics::counter!(name).increment(1);
     metrics::counter!(crate::metrics::SUBJECTS_ERASED, "subject" => policy.subject.clone(), "scope" => ticket.scope.clone()).increment(1);
     tracing::info!(ticket = %ticket.id, reference = ticket.reference, state, "closed by certificate");
 }
 
-async fn sign(context: &Context, policy: &Policy, tickets: &[Opened], sweep: &[certificate::Sweep]) -> Result<Vec<Closing>, StoreError> {
+async fn sign(
+    context: &Context,
+    policy: &Policy,
+    tickets: &[Opened],
+    sweep: &[certificate::Sweep],
+) -> Result<Vec<Closing>, StoreError> {
     let ids: Vec<Uuid> = tickets.iter().map(|t| t.ticket.id).collect();
     let store = &context.store;
-    let (steps, decisions, deferrals, head) =
-        tokio::try_join!(store.steps(&ids), store.decisions(&ids), store.deferrals(&ids), store.head())?;
+    let (steps, decisions, deferrals, head) = tokio::try_join!(
+        store.steps(&ids),
+        store.decisions(&ids),
+        store.deferrals(&ids),
+        store.head()
+    )?;
     let mut plans: BTreeMap<String, StoredPlan> = BTreeMap::new();
     for ticket in tickets {
         if !plans.contains_key(&ticket.ticket.plan_id)
@@ -69,15 +82,25 @@ async fn sign(context: &Context, policy: &Policy, tickets: &[Opened], sweep: &[c
             plans.insert(ticket.ticket.plan_id.clone(), plan);
         }
     }
-    let (mut of_ticket, mut decided, mut deferred) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut of_ticket, mut decided, mut deferred) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for step in &steps {
-        of_ticket.entry(step.ticket).or_insert_with(Vec::new).push(step);
+        of_ticket
+            .entry(step.ticket)
+            .or_insert_with(Vec::new)
+            .push(step);
     }
     for decision in &decisions {
-        decided.entry(decision.ticket).or_insert_with(Vec::new).push(decision);
+        decided
+            .entry(decision.ticket)
+            .or_insert_with(Vec::new)
+            .push(decision);
     }
     for deferral in &deferrals {
-        deferred.entry(deferral.ticket).or_insert_with(Vec::new).push(deferral);
+        deferred
+            .entry(deferral.ticket)
+            .or_insert_with(Vec::new)
+            .push(deferral);
     }
     let none = Vec::new();
     Ok(tickets
@@ -90,7 +113,10 @@ async fn sign(context: &Context, policy: &Policy, tickets: &[Opened], sweep: &[c
                 decisions: decided.get(&id).map_or(&[], Vec::as_slice),
                 deferrals: deferred.get(&id).unwrap_or(&none),
                 plan: plans.get(&opened.ticket.plan_id),
-                head: Head { seq: head.seq, hash: Hash::new(head.hash) },
+                head: Head {
+                    seq: head.seq,
+                    hash: Hash::new(head.hash),
+                },
             };
             let certificate = certificate(context, policy, &known, sweep);
             Closing {
@@ -113,11 +139,25 @@ struct Known<'a> {
     head: Head,
 }
 
-fn certificate(context: &Context, policy: &Policy, known: &Known<'_>, sweep: &[certificate::Sweep]) -> Certificate {
+fn certificate(
+    context: &Context,
+    policy: &Policy,
+    known: &Known<'_>,
+    sweep: &[certificate::Sweep],
+) -> Certificate {
     let now = context.now();
     let ticket = &known.opened.ticket;
-    let hunted = known.opened.identity.hunted(policy).into_iter().next().is_some();
-    let whole = policy.scopes.get(&ticket.scope).is_some_and(|s| matches!(s.tables, crate::policy::ScopeTables::All));
+    let hunted = known
+        .opened
+        .identity
+        .hunted(policy)
+        .into_iter()
+        .next()
+        .is_some();
+    let whole = policy
+        .scopes
+        .get(&ticket.scope)
+        .is_some_and(|s| matches!(s.tables, crate::policy::ScopeTables::All));
     Certificate {
         format: FORMAT,
         id: Uuid::now_v7(),
@@ -130,14 +170,24 @@ fn certificate(context: &Context, policy: &Policy, known: &Known<'_>, sweep: &[c
             .identity
             .normalised(policy)
             .filter(|(name, _)| known.opened.identity.named.contains_key(name))
-            .map(|(kind, value)| IdentifierHash { hash: context.hash_key.hash(&kind, value.value()), kind })
+            .map(|(kind, value)| IdentifierHash {
+                hash: context.hash_key.hash(&kind, value.value()),
+                kind,
+            })
             .collect(),
         policy: under(policy, known.plan),
         systems: systems(known.steps),
-        sweep: if hunted && whole { sweep.to_vec() } else { Vec::new() },
+        sweep: if hunted && whole {
+            sweep.to_vec()
+        } else {
+            Vec::new()
+        },
         identity: identity(policy, ticket, known.decisions),
         deferrals: known.deferrals.iter().map(|d| put_off(d)).collect(),
-        assurance: Assurance { level: AssuranceLevel::Logical, reached_at: now },
+        assurance: Assurance {
+            level: AssuranceLevel::Logical,
+            reached_at: now,
+        },
         program: program(),
         ledger: LedgerPosition::from(known.head),
     }
@@ -155,27 +205,42 @@ fn about(policy: &Policy, ticket: &WaitingTicket, now: DateTime<Utc>) -> certifi
         not_before: None,
         started_at: ticket.started_at.unwrap_or(ticket.verifying_since),
         finished_at: now,
-        sla_profile: policy.scopes.get(&ticket.scope).map_or_else(String::new, |s| s.sla.clone()),
+        sla_profile: policy
+            .scopes
+            .get(&ticket.scope)
+            .map_or_else(String::new, |s| s.sla.clone()),
         sla_met: now <= ticket.due_at,
     }
 }
 
 /// The policy as it was when the plan was stored.
 pub(super) fn under(policy: &Policy, plan: Option<&StoredPlan>) -> certificate::Policy {
-    let (file, sha256) = plan.map_or((policy.source.path.to_string(), policy.sha256.clone()), |p| {
-        (p.policy_file.clone(), p.policy_sha256.clone())
-    });
-    let name = std::path::Path::new(&file).file_name().map_or(file.clone(), |n| n.to_string_lossy().into_owned());
-    certificate::Policy { file: name, sha256, subject: policy.subject.clone() }
+    let (file, sha256) = plan.map_or(
+        (policy.source.path.to_string(), policy.sha256.clone()),
+        |p| (p.policy_file.clone(), p.policy_sha256.clone()),
+    );
+    let name = std::path::Path::new(&file)
+        .file_name()
+        .map_or(file.clone(), |n| n.to_string_lossy().into_owned());
+    certificate::Policy {
+        file: name,
+        sha256,
+        subject: policy.subject.clone(),
+    }
 }
 
 /// Steps of all generations, those of one system added up under its latest commit.
 fn systems(steps: &[&StepRow]) -> Vec<certificate::System> {
     let mut by_system: BTreeMap<&str, Vec<(StepRecord, DateTime<Utc>)>> = BTreeMap::new();
     for step in steps {
-        let (Some(counts), Some(at)) = (&step.counts, step.committed_at) else { continue };
+        let (Some(counts), Some(at)) = (&step.counts, step.committed_at) else {
+            continue;
+        };
         if let Ok(record) = serde_json::from_value::<StepRecord>(counts.clone()) {
-            by_system.entry(&step.system).or_default().push((record, at));
+            by_system
+                .entry(&step.system)
+                .or_default()
+                .push((record, at));
         }
     }
     by_system
@@ -183,20 +248,34 @@ fn systems(steps: &[&StepRow]) -> Vec<certificate::System> {
         .map(|(system, mut records)| {
             records.sort_by_key(|(_, at)| *at);
             let all: Vec<Counts> = records.iter().map(|(r, _)| r.counts.clone()).collect();
-            let (last, at) = records.pop().expect("a system is listed because it has a record");
+            let (last, at) = records
+                .pop()
+                .expect("a system is listed because it has a record");
             of_system(system, &last, at, &all)
         })
         .collect()
 }
 
-pub(super) fn of_system(system: &str, last: &StepRecord, at: DateTime<Utc>, all: &[Counts]) -> certificate::System {
+pub(super) fn of_system(
+    system: &str,
+    last: &StepRecord,
+    at: DateTime<Utc>,
+    all: &[Counts],
+) -> certificate::System {
     certificate::System {
         system: system.to_owned(),
-        server_version: format!("{}.{}", last.server_version / 10_000, last.server_version % 10_000),
+        server_version: format!(
+            "{}.{}",
+            last.server_version / 10_000,
+            last.server_version % 10_000
+        ),
         catalog_fingerprint: last.catalog_fingerprint.clone(),
         committed_at: at,
         tables: tables(last, all),
-        probes: Probes { by_query: last.probed_by_query, by_foreign_key: last.probed_by_foreign_key },
+        probes: Probes {
+            by_query: last.probed_by_query,
+            by_foreign_key: last.probed_by_foreign_key,
+        },
     }
 }
 
@@ -217,19 +296,27 @@ fn tables(last: &StepRecord, all: &[Counts]) -> Vec<Table> {
             }
         }
         for kept in &counts.kept {
-            let table = tables.entry(kept.table.clone()).or_insert_with(|| blank(&kept.table));
+            let table = tables
+                .entry(kept.table.clone())
+                .or_insert_with(|| blank(&kept.table));
             keep(&mut table.kept, kept);
         }
     }
     for (name, reason) in &last.exempt {
-        tables.entry(name.clone()).or_insert_with(|| blank(name)).exempt = Some(reason.clone());
+        tables
+            .entry(name.clone())
+            .or_insert_with(|| blank(name))
+            .exempt = Some(reason.clone());
     }
     tables.into_values().collect()
 }
 
 fn keep(all: &mut Vec<Kept>, kept: &crate::plan::KeptRows) {
     let until = kept.until.map(|u| u.date_naive());
-    match all.iter_mut().find(|k| k.basis == kept.because && k.until == until) {
+    match all
+        .iter_mut()
+        .find(|k| k.basis == kept.because && k.until == until)
+    {
         Some(same) => same.rows += kept.rows.unsigned_abs(),
         None => all.push(Kept {
             rows: kept.rows.unsigned_abs(),
@@ -241,16 +328,29 @@ fn keep(all: &mut Vec<Kept>, kept: &crate::plan::KeptRows) {
 }
 
 fn blank(name: &str) -> Table {
-    Table { table: name.to_owned(), deleted: 0, anonymized: 0, detached: 0, kept: Vec::new(), exempt: None }
+    Table {
+        table: name.to_owned(),
+        deleted: 0,
+        anonymized: 0,
+        detached: 0,
+        kept: Vec::new(),
+        exempt: None,
+    }
 }
 
-fn identity(policy: &Policy, ticket: &WaitingTicket, decisions: &[&DecisionRow]) -> certificate::Identity {
+fn identity(
+    policy: &Policy,
+    ticket: &WaitingTicket,
+    decisions: &[&DecisionRow],
+) -> certificate::Identity {
     let last = |kind: &str| decisions.iter().rev().find(|d| d.kind == kind);
     let verified = last("verify");
     let scope = policy.scopes.get(&ticket.scope);
     certificate::Identity {
         method: verified.and_then(|d| d.method.clone()).unwrap_or_default(),
-        level: verified.and_then(|d| d.level.as_deref()).map_or(Level::None, level),
+        level: verified
+            .and_then(|d| d.level.as_deref())
+            .map_or(Level::None, level),
         required_level: scope.map_or(Level::None, |s| s.at_least),
         verified_by_role: verified.map_or_else(String::new, |d| d.by_role.clone()),
         approved_by_role: last("approve").map(|d| d.by_role.clone()),
@@ -273,5 +373,8 @@ fn put_off(deferral: &DeferralView) -> Deferral {
 }
 
 pub(super) fn program() -> Program {
-    Program { name: env!("CARGO_PKG_NAME").into(), version: env!("CARGO_PKG_VERSION").into() }
+    Program {
+        name: env!("CARGO_PKG_NAME").into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
 }

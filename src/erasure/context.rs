@@ -96,10 +96,19 @@ pub enum Unplanned {
 }
 
 fn first(diagnostics: &[Diagnostic]) -> String {
-    let errors: Vec<&Diagnostic> = diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+    let errors: Vec<&Diagnostic> = diagnostics
+        .iter()
+        .filter(|d| d.severity == Severity::Error)
+        .collect();
     let more = errors.len().saturating_sub(1);
-    let more = if more == 0 { String::new() } else { format!(" (and {more} more: erasured check)") };
-    errors.first().map_or_else(String::new, |d| format!("{}: {}; {}{more}", d.code, d.message, d.help))
+    let more = if more == 0 {
+        String::new()
+    } else {
+        format!(" (and {more} more: erasured check)")
+    };
+    errors.first().map_or_else(String::new, |d| {
+        format!("{}: {}; {}{more}", d.code, d.message, d.help)
+    })
 }
 
 impl Unplanned {
@@ -107,7 +116,10 @@ impl Unplanned {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoPolicy(_) => "E0408",
-            Self::Misfit(found) => found.iter().find(|d| d.severity == Severity::Error).map_or("E0200", |d| d.code),
+            Self::Misfit(found) => found
+                .iter()
+                .find(|d| d.severity == Severity::Error)
+                .map_or("E0200", |d| d.code),
             Self::Unreachable(_) | Self::Failed { .. } => "E0301",
         }
     }
@@ -147,7 +159,12 @@ impl System {
             transient: matches!(failure::classify(&e), failure::Failure::Transient(_)),
         };
         let mut known = self.known.lock().await;
-        let tx = client.build_transaction().read_only(true).start().await.map_err(failed)?;
+        let tx = client
+            .build_transaction()
+            .read_only(true)
+            .start()
+            .await
+            .map_err(failed)?;
         tx.batch_execute("/* erasured:catalog */ SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '60s'")
             .await
             .map_err(failed)?;
@@ -163,7 +180,8 @@ impl System {
     }
 
     fn up(&self, up: bool) {
-        metrics::gauge!(crate::metrics::SYSTEM_UP, "system" => self.name.clone()).set(f64::from(u8::from(up)));
+        metrics::gauge!(crate::metrics::SYSTEM_UP, "system" => self.name.clone())
+            .set(f64::from(u8::from(up)));
     }
 }
 
@@ -202,19 +220,29 @@ impl Context {
 
     /// The policies in force.
     pub fn policies(&self) -> Arc<Policies> {
-        self.policies.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.policies
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     /// Puts other policies into force.
     pub fn replace_policies(&self, policies: Policies) {
-        *self.policies.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(policies);
+        *self
+            .policies
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(policies);
     }
 
     /// Bounds for one transaction on a system; where many are in one batch, one held lock must
     /// not keep all the others waiting for long.
     pub fn timeouts(&self, tickets: usize) -> Timeouts {
         let limits = &self.config.limits;
-        let lock = if tickets > 1 { limits.lock_timeout.min(std::time::Duration::from_secs(1)) } else { limits.lock_timeout };
+        let lock = if tickets > 1 {
+            limits.lock_timeout.min(std::time::Duration::from_secs(1))
+        } else {
+            limits.lock_timeout
+        };
         Timeouts {
             lock,
             statement: limits.statement_timeout,
@@ -226,10 +254,15 @@ impl Context {
     ///
     /// # Errors
     /// As [`System::catalog`].
-    pub async fn catalogs(&self, names: impl IntoIterator<Item = String>) -> Result<(BTreeMap<String, Catalog>, BTreeMap<String, String>), Unplanned> {
+    pub async fn catalogs(
+        &self,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<(BTreeMap<String, Catalog>, BTreeMap<String, String>), Unplanned> {
         let (mut catalogs, mut stamps) = (BTreeMap::new(), BTreeMap::new());
         for name in names {
-            let Some(system) = self.systems.get(&name) else { continue };
+            let Some(system) = self.systems.get(&name) else {
+                continue;
+            };
             let (stamp, catalog) = system.catalog().await?;
             catalogs.insert(name.clone(), (*catalog).clone());
             stamps.insert(name, stamp);
@@ -242,7 +275,11 @@ impl Context {
     /// # Errors
     /// [`Unplanned`]; nothing may run then.
     pub async fn planned(&self, subject: &str, scope: &str) -> Result<Arc<Planned>, Unplanned> {
-        let policy = self.policies().get(subject).cloned().ok_or_else(|| Unplanned::NoPolicy(subject.to_owned()))?;
+        let policy = self
+            .policies()
+            .get(subject)
+            .cloned()
+            .ok_or_else(|| Unplanned::NoPolicy(subject.to_owned()))?;
         let mut stamps = BTreeMap::new();
         for name in lineage::systems_of(&policy) {
             if let Some(system) = self.systems.get(&name) {
@@ -250,14 +287,19 @@ impl Context {
             }
         }
         let key = (subject.to_owned(), scope.to_owned());
-        if let Some(planned) = self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key)
+        if let Some(planned) = self
+            .plans
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(&key)
             && planned.stamps == stamps
             && planned.policy.sha256 == policy.sha256
         {
             return Ok(planned.clone());
         }
         let (catalogs, stamps) = self.catalogs(lineage::systems_of(&policy)).await?;
-        let (lineage, warnings) = lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
+        let (lineage, warnings) =
+            lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
         let plan = plan::build(&policy, &lineage);
         let planned = Arc::new(Planned {
             id: plan.id(),
@@ -267,7 +309,10 @@ impl Context {
             stamps,
             warnings,
         });
-        self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, planned.clone());
+        self.plans
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(key, planned.clone());
         Ok(planned)
     }
 

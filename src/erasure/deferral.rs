@@ -44,7 +44,9 @@ pub enum DeferralFailed {
     #[error("E0507: the sealed keys of a deferral do not open with this hash key")]
     Sealed,
     /// The policy changed so that the table is not retained any more.
-    #[error("E0511: {0} is no longer retained by the policy, so what was put off cannot be ended by it; keep the rule until then")]
+    #[error(
+        "E0511: {0} is no longer retained by the policy, so what was put off cannot be ended by it; keep the rule until then"
+    )]
     NotRetained(String),
 }
 
@@ -53,7 +55,10 @@ pub enum DeferralFailed {
 /// # Errors
 /// [`DeferralFailed`]; the rest waits for the next round.
 pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
-    let due = context.store.due(context.now(), LIMIT, context.config.limits.lease).await?;
+    let due = context
+        .store
+        .due(context.now(), LIMIT, context.config.limits.lease)
+        .await?;
     let mut ended = 0;
     for deferral in due {
         end(context, &deferral).await?;
@@ -74,14 +79,22 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
     let outcome = erase(context, deferral, part, &planned.stamps).await?;
     let record = StepRecord::new(part, outcome.counts[0].clone(), outcome.server_version);
     let ticket = context.store.show(&view.ticket.to_string()).await?.ticket;
-    let system = certify::of_system(&view.system, &record, outcome.committed_at, std::slice::from_ref(&outcome.counts[0]));
+    let system = certify::of_system(
+        &view.system,
+        &record,
+        outcome.committed_at,
+        std::slice::from_ref(&outcome.counts[0]),
+    );
     let certificate = supplement(context, &planned.policy, deferral, &ticket, system).await?;
     let supplement = Supplement {
         certificate: certificate.id,
         kid: context.signing_key.id().as_str().to_owned(),
         jws: certificate::sign(&certificate, &context.signing_key),
     };
-    context.store.deferral_done(view.id, deferral.token, &supplement).await?;
+    context
+        .store
+        .deferral_done(view.id, deferral.token, &supplement)
+        .await?;
     tracing::info!(ticket = %view.ticket, table = %table, "what the law kept is gone, on its date");
     Ok(())
 }
@@ -93,10 +106,19 @@ async fn erase(
     stamps: &BTreeMap<String, String>,
 ) -> Result<Outcome, DeferralFailed> {
     let view = &deferral.view;
-    let opened = context.hash_key.open(view.ticket.as_bytes(), &deferral.sealed).map_err(|_| DeferralFailed::Sealed)?;
-    let keys: Vec<Vec<String>> = serde_json::from_slice(opened.expose()).map_err(|_| DeferralFailed::Sealed)?;
+    let opened = context
+        .hash_key
+        .open(view.ticket.as_bytes(), &deferral.sealed)
+        .map_err(|_| DeferralFailed::Sealed)?;
+    let keys: Vec<Vec<String>> =
+        serde_json::from_slice(opened.expose()).map_err(|_| DeferralFailed::Sealed)?;
     // The step is the deferral's own: its id stands where a ticket's would.
-    let subjects = [Subject { ticket: view.id, generation: 0, keys, identifiers: BTreeMap::new() }];
+    let subjects = [Subject {
+        ticket: view.id,
+        generation: 0,
+        keys,
+        identifiers: BTreeMap::new(),
+    }];
     let hash = |text: &str| context.hash_key.hash("column", text);
     let execution = Execution {
         plan: part,
@@ -108,12 +130,18 @@ async fn erase(
         dry: false,
         hash: &hash,
     };
-    let system = context.systems.get(&view.system).ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
+    let system = context
+        .systems
+        .get(&view.system)
+        .ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
     let mut client = system.pool.get().await?;
     execution
         .run(&mut client, &mut Nothing)
         .await
-        .map_err(|error| DeferralFailed::Erasure { table: view.table.clone(), error })
+        .map_err(|error| DeferralFailed::Erasure {
+            table: view.table.clone(),
+            error,
+        })
 }
 
 async fn supplement(
@@ -164,8 +192,14 @@ async fn supplement(
             four_eyes: scope.is_some_and(|s| s.four_eyes),
         },
         deferrals: Vec::new(),
-        assurance: Assurance { level: AssuranceLevel::Logical, reached_at: now },
+        assurance: Assurance {
+            level: AssuranceLevel::Logical,
+            reached_at: now,
+        },
         program: certify::program(),
-        ledger: LedgerPosition::from(Head { seq: head.seq, hash: Hash::new(head.hash) }),
+        ledger: LedgerPosition::from(Head {
+            seq: head.seq,
+            hash: Hash::new(head.hash),
+        }),
     })
 }

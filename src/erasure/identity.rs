@@ -69,7 +69,10 @@ impl Identity {
         let mut forms: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, identifier, value) in self.each(policy) {
             if let Ok(normalised) = identifier::normalise(&identifier.kind, value) {
-                forms.entry(name.clone()).or_default().extend(sql_forms(&normalised));
+                forms
+                    .entry(name.clone())
+                    .or_default()
+                    .extend(sql_forms(&normalised));
             }
         }
         forms
@@ -77,9 +80,16 @@ impl Identity {
 
     /// Every value known of the person by identifier name, normalised; what is no e-mail or phone
     /// number at all is left out.
-    pub fn normalised<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = (String, Normalised)> + 'a {
-        self.each(policy)
-            .filter_map(|(name, identifier, value)| Some((name.clone(), identifier::normalise(&identifier.kind, value).ok()?)))
+    pub fn normalised<'a>(
+        &'a self,
+        policy: &'a Policy,
+    ) -> impl Iterator<Item = (String, Normalised)> + 'a {
+        self.each(policy).filter_map(|(name, identifier, value)| {
+            Some((
+                name.clone(),
+                identifier::normalise(&identifier.kind, value).ok()?,
+            ))
+        })
     }
 
     /// The values that the sweep searches for: those the policy marks `residual`. A stored value
@@ -91,14 +101,21 @@ impl Identity {
                 let value = identifier::normalise(&identifier.kind, value)
                     .or_else(|_| identifier::normalise(&IdentifierKind::Plain, value))
                     .ok()?;
-                Some(Hunted { name: name.clone(), value })
+                Some(Hunted {
+                    name: name.clone(),
+                    value,
+                })
             })
             .collect()
     }
 
     /// Whether the root row still calls the subject what the ticket called it; the name of the
     /// first identifier that differs, if not. What is seen is added to what is known.
-    pub fn meet(&mut self, policy: &Policy, seen: &BTreeMap<String, String>) -> Result<bool, String> {
+    pub fn meet(
+        &mut self,
+        policy: &Policy,
+        seen: &BTreeMap<String, String>,
+    ) -> Result<bool, String> {
         let mut grew = false;
         for (name, identifier) in &policy.identifiers {
             let value = seen.get(&identifier.column);
@@ -120,10 +137,16 @@ impl Identity {
         Ok(grew)
     }
 
-    fn each<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = (&'a String, &'a Identifier, &'a String)> {
+    fn each<'a>(
+        &'a self,
+        policy: &'a Policy,
+    ) -> impl Iterator<Item = (&'a String, &'a Identifier, &'a String)> {
         policy.identifiers.iter().flat_map(|(name, identifier)| {
             let values = self.values.get(name);
-            values.into_iter().flatten().map(move |value| (name, identifier, value))
+            values
+                .into_iter()
+                .flatten()
+                .map(move |value| (name, identifier, value))
         })
     }
 }

@@ -20,7 +20,10 @@ struct Unfound {
 
 impl Unfound {
     fn new(code: &'static str, problem: impl Into<String>) -> Self {
-        Self { code, problem: problem.into() }
+        Self {
+            code,
+            problem: problem.into(),
+        }
     }
 }
 
@@ -44,12 +47,22 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
     let looked_at = unresolved.len();
     let mut by_subject: BTreeMap<String, Vec<Unresolved>> = BTreeMap::new();
     for ticket in unresolved {
-        by_subject.entry(ticket.subject.clone()).or_default().push(ticket);
+        by_subject
+            .entry(ticket.subject.clone())
+            .or_default()
+            .push(ticket);
     }
     for (subject, tickets) in by_subject {
         let Some(policy) = context.policies().get(&subject).cloned() else {
             for ticket in &tickets {
-                context.store.unresolvable(ticket.id, "E0408", "no policy in force is for this kind of subject").await?;
+                context
+                    .store
+                    .unresolvable(
+                        ticket.id,
+                        "E0408",
+                        "no policy in force is for this kind of subject",
+                    )
+                    .await?;
             }
             continue;
         };
@@ -57,7 +70,12 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
         for (ticket, found) in resolve(context, &policy, tickets).await? {
             match found {
                 Ok(identity) => resolved.push(seal(context, &policy, &ticket, &identity)),
-                Err(unfound) => context.store.unresolvable(ticket.id, unfound.code, &unfound.problem).await?,
+                Err(unfound) => {
+                    context
+                        .store
+                        .unresolvable(ticket.id, unfound.code, &unfound.problem)
+                        .await?
+                }
             }
         }
         context.store.resolve(&resolved).await?;
@@ -107,24 +125,41 @@ fn zone(profile: &str) -> Tz {
 
 /// The keyed hash of a root key: what stands for the person on certificates.
 pub fn subject_hash(context: &Context, policy: &Policy, key: &[String]) -> String {
-    context.hash_key.hash(&format!("subject:{}", policy.subject), &key.join("\u{1f}"))
+    context
+        .hash_key
+        .hash(&format!("subject:{}", policy.subject), &key.join("\u{1f}"))
 }
 
 type Found = (Unresolved, Result<Identity, Unfound>);
 
 /// One look-up for each identifier that any of the tickets uses.
-async fn resolve(context: &Context, policy: &Policy, tickets: Vec<Unresolved>) -> Result<Vec<Found>, IntakeFailed> {
+async fn resolve(
+    context: &Context,
+    policy: &Policy,
+    tickets: Vec<Unresolved>,
+) -> Result<Vec<Found>, IntakeFailed> {
     let mut named: Vec<Result<BTreeMap<String, String>, Unfound>> = Vec::new();
     let mut questions: BTreeMap<&String, Vec<(usize, String)>> = BTreeMap::new();
     for (at, ticket) in tickets.iter().enumerate() {
         let understood = understand(policy, ticket);
         if let Ok(values) = &understood {
             for (name, forms) in values {
-                let (name, _) = policy.identifiers.get_key_value(name).expect("understood names are the policy's");
-                questions.entry(name).or_default().extend(forms.1.iter().map(|form| (at, form.clone())));
+                let (name, _) = policy
+                    .identifiers
+                    .get_key_value(name)
+                    .expect("understood names are the policy's");
+                questions
+                    .entry(name)
+                    .or_default()
+                    .extend(forms.1.iter().map(|form| (at, form.clone())));
             }
         }
-        named.push(understood.map(|values| values.into_iter().map(|(name, (value, _))| (name, value)).collect()));
+        named.push(understood.map(|values| {
+            values
+                .into_iter()
+                .map(|(name, (value, _))| (name, value))
+                .collect()
+        }));
     }
     let rows = ask(context, policy, &questions).await?;
     Ok(tickets
@@ -143,15 +178,25 @@ type Understood = BTreeMap<String, (String, Vec<String>)>;
 
 fn understand(policy: &Policy, ticket: &Unresolved) -> Result<Understood, Unfound> {
     if !policy.scopes.contains_key(&ticket.scope) {
-        return Err(Unfound::new("E0409", "the policy in force has no such scope"));
+        return Err(Unfound::new(
+            "E0409",
+            "the policy in force has no such scope",
+        ));
     }
     let mut understood = BTreeMap::new();
     for (name, value) in &ticket.identifiers {
         let Some(identifier) = policy.identifiers.get(name).filter(|i| i.find) else {
-            return Err(Unfound::new("E0401", format!("the policy does not find subjects by {name:?}")));
+            return Err(Unfound::new(
+                "E0401",
+                format!("the policy does not find subjects by {name:?}"),
+            ));
         };
-        let value = identity::typed(identifier, value.expose()).map_err(|e| Unfound::new("E0402", format!("{name}: {e}")))?;
-        understood.insert(name.clone(), (value.value().to_owned(), identity::sql_forms(&value)));
+        let value = identity::typed(identifier, value.expose())
+            .map_err(|e| Unfound::new("E0402", format!("{name}: {e}")))?;
+        understood.insert(
+            name.clone(),
+            (value.value().to_owned(), identity::sql_forms(&value)),
+        );
     }
     if understood.is_empty() {
         return Err(Unfound::new("E0401", "the ticket names nobody"));
@@ -165,30 +210,48 @@ type Row = (Vec<String>, BTreeMap<String, String>);
 /// For each identifier name, ticket position to the rows that it finds.
 type Rows = BTreeMap<String, BTreeMap<usize, Vec<Row>>>;
 
-async fn ask(context: &Context, policy: &Policy, questions: &BTreeMap<&String, Vec<(usize, String)>>) -> Result<Rows, Unplanned> {
+async fn ask(
+    context: &Context,
+    policy: &Policy,
+    questions: &BTreeMap<&String, Vec<(usize, String)>>,
+) -> Result<Rows, Unplanned> {
     let root = &policy.root.0;
     let Some(system) = context.systems.get(&root.system) else {
         return Err(Unplanned::NoPolicy(policy.subject.clone()));
     };
     let (_, catalog) = system.catalog().await?;
     let Some(table) = catalog.tables.get(&root.table) else {
-        return Err(Unplanned::Misfit(vec![crate::diagnostic::Diagnostic::error(
-            "E0202",
-            format!("the root table {root} does not exist"),
-            "mend the policy, or create the table",
-        )]));
+        return Err(Unplanned::Misfit(vec![
+            crate::diagnostic::Diagnostic::error(
+                "E0202",
+                format!("the root table {root} does not exist"),
+                "mend the policy, or create the table",
+            ),
+        ]));
     };
     let key = table.row_key();
-    let identifiers: Vec<(&String, &Identifier)> =
-        policy.identifiers.iter().filter(|(_, i)| table.column(&i.column).is_some()).collect();
-    let read: Vec<String> = key.iter().cloned().chain(identifiers.iter().map(|(_, i)| i.column.clone())).collect();
+    let identifiers: Vec<(&String, &Identifier)> = policy
+        .identifiers
+        .iter()
+        .filter(|(_, i)| table.column(&i.column).is_some())
+        .collect();
+    let read: Vec<String> = key
+        .iter()
+        .cloned()
+        .chain(identifiers.iter().map(|(_, i)| i.column.clone()))
+        .collect();
     let failed = |e: tokio_postgres::Error| Unplanned::Failed {
         system: system.name.clone(),
         problem: failure::describe(&e),
         transient: matches!(failure::classify(&e), failure::Failure::Transient(_)),
     };
     let mut client = system.pool.get().await?;
-    let tx = client.build_transaction().read_only(true).start().await.map_err(failed)?;
+    let tx = client
+        .build_transaction()
+        .read_only(true)
+        .start()
+        .await
+        .map_err(failed)?;
     let timeout = context.config.limits.statement_timeout.as_millis();
     tx.batch_execute(&format!(
         "/* erasured:find subject */ SET LOCAL search_path = pg_catalog; SET LOCAL row_security = off; SET LOCAL statement_timeout = {timeout}"
@@ -198,14 +261,28 @@ async fn ask(context: &Context, policy: &Policy, questions: &BTreeMap<&String, V
     let mut rows = Rows::new();
     for (name, forms) in questions {
         let identifier = &policy.identifiers[*name];
-        let by = FindBy { column: identifier.column.clone(), kind: identifier.kind.clone() };
-        let at: Vec<i32> = forms.iter().map(|(at, _)| i32::try_from(*at).expect("a round is small")).collect();
+        let by = FindBy {
+            column: identifier.column.clone(),
+            kind: identifier.kind.clone(),
+        };
+        let at: Vec<i32> = forms
+            .iter()
+            .map(|(at, _)| i32::try_from(*at).expect("a round is small"))
+            .collect();
         let values: Vec<&str> = forms.iter().map(|(_, form)| form.as_str()).collect();
-        let found = tx.query(&find_subject(&root.table, &by, &read, catalog.utf8), &[&at, &values]).await.map_err(failed)?;
+        let found = tx
+            .query(
+                &find_subject(&root.table, &by, &read, catalog.utf8),
+                &[&at, &values],
+            )
+            .await
+            .map_err(failed)?;
         let mine = rows.entry((*name).clone()).or_default();
         for row in found {
             let text = |i: usize| row.get::<_, Option<String>>(i + 1);
-            let key_text: Vec<String> = (0..key.len()).map(|i| text(i).unwrap_or_default()).collect();
+            let key_text: Vec<String> = (0..key.len())
+                .map(|i| text(i).unwrap_or_default())
+                .collect();
             let values = identifiers
                 .iter()
                 .enumerate()
@@ -219,31 +296,61 @@ async fn ask(context: &Context, policy: &Policy, questions: &BTreeMap<&String, V
 }
 
 /// All of a ticket's identifiers must lead to the same one row.
-fn one(policy: &Policy, rows: &Rows, at: usize, named: BTreeMap<String, String>) -> Result<Identity, Unfound> {
+fn one(
+    policy: &Policy,
+    rows: &Rows,
+    at: usize,
+    named: BTreeMap<String, String>,
+) -> Result<Identity, Unfound> {
     let mut common: Option<BTreeMap<Vec<String>, BTreeMap<String, String>>> = None;
     for name in named.keys() {
-        let found: BTreeMap<_, _> = rows.get(name).and_then(|r| r.get(&at)).into_iter().flatten().cloned().collect();
+        let found: BTreeMap<_, _> = rows
+            .get(name)
+            .and_then(|r| r.get(&at))
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         if found.is_empty() {
-            return Err(Unfound::new("E0403", format!("no {} has this {name}", policy.subject)));
+            return Err(Unfound::new(
+                "E0403",
+                format!("no {} has this {name}", policy.subject),
+            ));
         }
         common = Some(match common {
             None => found,
             Some(before) => {
-                let both: BTreeSet<_> = before.keys().filter(|k| found.contains_key(*k)).cloned().collect();
-                before.into_iter().filter(|(k, _)| both.contains(k)).collect()
+                let both: BTreeSet<_> = before
+                    .keys()
+                    .filter(|k| found.contains_key(*k))
+                    .cloned()
+                    .collect();
+                before
+                    .into_iter()
+                    .filter(|(k, _)| both.contains(k))
+                    .collect()
             }
         });
     }
     let mut common = common.unwrap_or_default().into_iter();
     match (common.next(), common.next()) {
-        (None, _) => Err(Unfound::new("E0405", format!("the identifiers name different {}s", policy.subject))),
+        (None, _) => Err(Unfound::new(
+            "E0405",
+            format!("the identifiers name different {}s", policy.subject),
+        )),
         (Some(_), Some(_)) => Err(Unfound::new(
             "E0404",
-            format!("more than one {} fits; name another identifier as well", policy.subject),
+            format!(
+                "more than one {} fits; name another identifier as well",
+                policy.subject
+            ),
         )),
         (Some((key, values)), None) => Ok(Identity {
             key,
-            values: values.into_iter().map(|(name, value)| (name, vec![value])).collect(),
+            values: values
+                .into_iter()
+                .map(|(name, value)| (name, vec![value]))
+                .collect(),
             named,
         }),
     }
@@ -253,7 +360,12 @@ fn one(policy: &Policy, rows: &Rows, at: usize, named: BTreeMap<String, String>)
 ///
 /// # Errors
 /// The desk's words for why not.
-pub async fn find(context: &Context, policy: &Policy, scope: &str, identifiers: Vec<(String, crate::store::tickets::IdentifierValue)>) -> Result<Result<Identity, (&'static str, String)>, IntakeFailed> {
+pub async fn find(
+    context: &Context,
+    policy: &Policy,
+    scope: &str,
+    identifiers: Vec<(String, crate::store::tickets::IdentifierValue)>,
+) -> Result<Result<Identity, (&'static str, String)>, IntakeFailed> {
     let ticket = Unresolved {
         id: Uuid::nil(),
         subject: policy.subject.clone(),
@@ -261,6 +373,9 @@ pub async fn find(context: &Context, policy: &Policy, scope: &str, identifiers: 
         requested_at: context.now(),
         identifiers,
     };
-    let (_, found) = resolve(context, policy, vec![ticket]).await?.pop().expect("one ticket in, one answer out");
+    let (_, found) = resolve(context, policy, vec![ticket])
+        .await?
+        .pop()
+        .expect("one ticket in, one answer out");
     Ok(found.map_err(|u| (u.code, u.problem)))
 }

@@ -57,9 +57,10 @@ pub(super) struct Opened {
 pub fn is_due(policy: &Policy, waiting_since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     match &policy.sweep.when {
         SweepWhen::AtOnce => true,
-        SweepWhen::Schedule { cron, timezone } => {
-            cron.after(&waiting_since.with_timezone(timezone)).next().is_some_and(|at| at <= now)
-        }
+        SweepWhen::Schedule { cron, timezone } => cron
+            .after(&waiting_since.with_timezone(timezone))
+            .next()
+            .is_some_and(|at| at <= now),
     }
 }
 
@@ -69,7 +70,11 @@ pub fn is_due(policy: &Policy, waiting_since: DateTime<Utc>, now: DateTime<Utc>)
 /// [`SweepFailed`]; what was read to the end need not be read again.
 pub async fn round(context: &Context, policy: &Arc<Policy>) -> Result<Option<Swept>, SweepFailed> {
     let lease = context.config.limits.lease;
-    let Some(open) = context.store.open_sweep(&policy.subject, &context.holder, lease).await? else {
+    let Some(open) = context
+        .store
+        .open_sweep(&policy.subject, &context.holder, lease)
+        .await?
+    else {
         return Ok(None);
     };
     let token = open.token;
@@ -94,7 +99,11 @@ async fn keep(context: &Context, token: Uuid) -> StoreError {
     }
 }
 
-async fn all_systems(context: &Context, policy: &Arc<Policy>, mut open: OpenSweep) -> Result<Swept, SweepFailed> {
+async fn all_systems(
+    context: &Context,
+    policy: &Arc<Policy>,
+    mut open: OpenSweep,
+) -> Result<Swept, SweepFailed> {
     let tickets = open_tickets(context, std::mem::take(&mut open.tickets));
     let hunt = Hunt::new(policy, &tickets);
     let mut reads = Vec::new();
@@ -103,15 +112,26 @@ async fn all_systems(context: &Context, policy: &Arc<Policy>, mut open: OpenSwee
     }
     crash_point("before-sign");
     let problem = "something of the person is left: `erasured ticket show` says where; mend the policy, then `erasured ticket retry`";
-    let failed: BTreeSet<Uuid> = context.store.fail_found(open.token, "E0510", problem).await?.into_iter().collect();
+    let failed: BTreeSet<Uuid> = context
+        .store
+        .fail_found(open.token, "E0510", problem)
+        .await?
+        .into_iter()
+        .collect();
     for id in &failed {
         tracing::error!(ticket = %id, code = "E0510", "a residual was found; the certificate is refused");
         metrics::counter!(crate::metrics::FAILURES, "code" => "E0510").increment(1);
     }
-    let clean: Vec<Opened> = tickets.into_iter().filter(|t| !failed.contains(&t.ticket.id)).collect();
+    let clean: Vec<Opened> = tickets
+        .into_iter()
+        .filter(|t| !failed.contains(&t.ticket.id))
+        .collect();
     let closed = certify::close(context, policy, &clean, &reads).await?;
     context.store.finish_sweep(open.token).await?;
-    Ok(Swept { closed, found: failed.len() })
+    Ok(Swept {
+        closed,
+        found: failed.len(),
+    })
 }
 
 /// A ticket whose seal does not open stays in `verifying`, loudly: nobody can say it is clean.
@@ -120,7 +140,9 @@ fn open_tickets(context: &Context, tickets: Vec<WaitingTicket>) -> Vec<Opened> {
     for ticket in tickets {
         match Identity::open(&context.hash_key, ticket.id, &ticket.sealed) {
             Ok(identity) => opened.push(Opened { ticket, identity }),
-            Err(error) => tracing::error!(ticket = %ticket.id, code = "E0507", %error, "the sealed identity does not open"),
+            Err(error) => {
+                tracing::error!(ticket = %ticket.id, code = "E0507", %error, "the sealed identity does not open")
+            }
         }
     }
     opened
@@ -141,7 +163,10 @@ impl Hunt {
         for (at, ticket) in tickets.iter().enumerate() {
             // Who asked for less than everything is still a customer, whose address may stand
             // anywhere else: there the probes inside the transaction are the whole check.
-            let whole = policy.scopes.get(&ticket.ticket.scope).is_some_and(|s| matches!(s.tables, ScopeTables::All));
+            let whole = policy
+                .scopes
+                .get(&ticket.ticket.scope)
+                .is_some_and(|s| matches!(s.tables, ScopeTables::All));
             if !whole {
                 continue;
             }
@@ -151,8 +176,17 @@ impl Hunt {
                 tags.push((at, hunted.name));
             }
         }
-        let names = policy.identifiers.iter().filter(|(_, i)| i.residual).map(|(name, _)| name.clone()).collect();
-        Self { matcher: Matcher::new(needles), tags, names }
+        let names = policy
+            .identifiers
+            .iter()
+            .filter(|(_, i)| i.residual)
+            .map(|(name, _)| name.clone())
+            .collect();
+        Self {
+            matcher: Matcher::new(needles),
+            tags,
+            names,
+        }
     }
 }
 
@@ -164,10 +198,16 @@ async fn one_system(
     hunt: &Hunt,
     tickets: &[Opened],
 ) -> Result<certificate::Sweep, SweepFailed> {
-    let failed = |e: tokio_postgres::Error| SweepFailed::Reading(system.name.clone(), failure::describe(&e));
+    let failed =
+        |e: tokio_postgres::Error| SweepFailed::Reading(system.name.clone(), failure::describe(&e));
     let (pool, read_from) = where_to_read(system).await?;
     let client = pool.get().await?;
-    let Readable { targets, not_covered } = readable::readable(&client).await.map_err(failed)?;
+    let Readable {
+        targets,
+        not_covered,
+    } = readable::readable(&client, timeouts(context))
+        .await
+        .map_err(failed)?;
     let exempt = |table: &TableName, column: &str| exempt(policy, &system.name, table, column);
     let mut read = certificate::Sweep {
         system: system.name.clone(),
@@ -180,29 +220,53 @@ async fn one_system(
         identifiers: hunt.names.clone(),
         tables: Vec::new(),
         exempt: Vec::new(),
-        not_covered: not_covered.iter().map(|(table, reason)| uncovered(table, reason)).collect(),
+        not_covered: not_covered
+            .iter()
+            .map(|(table, reason)| uncovered(table, reason))
+            .collect(),
     };
     for target in &targets {
-        let already = open
-            .swept
-            .iter()
-            .find(|s| s.system == system.name && s.schema == target.table.schema && s.table == target.table.table);
+        let already = open.swept.iter().find(|s| {
+            s.system == system.name
+                && s.schema == target.table.schema
+                && s.table == target.table.table
+        });
         let table = match already {
             Some(swept) => Some(swept.clone()),
-            None => one_table(context, system, &client, target, &exempt, open, hunt, tickets, &mut read).await?,
+            None => {
+                one_table(
+                    context, system, &client, target, &exempt, open, hunt, tickets, &mut read,
+                )
+                .await?
+            }
         };
         note(&mut read, target, table.as_ref(), &exempt);
     }
     Ok(read)
 }
 
+fn timeouts(context: &Context) -> Timeouts {
+    let limits = &context.config.limits;
+    Timeouts {
+        statement: limits.statement_timeout,
+        lock: limits.lock_timeout,
+        idle: limits.idle_timeout,
+    }
+}
+
 /// The standby, once it shows what the primary had committed when this was asked.
 async fn where_to_read(system: &System) -> Result<(&Pool, ReadFrom), SweepFailed> {
-    let Some(standby) = &system.sweep_pool else { return Ok((&system.pool, ReadFrom::Primary)) };
-    let failed = |e: tokio_postgres::Error| SweepFailed::Reading(system.name.clone(), failure::describe(&e));
+    let Some(standby) = &system.sweep_pool else {
+        return Ok((&system.pool, ReadFrom::Primary));
+    };
+    let failed =
+        |e: tokio_postgres::Error| SweepFailed::Reading(system.name.clone(), failure::describe(&e));
     let primary = system.pool.get().await?;
     let row = primary
-        .query_one("/* erasured:sweep */ SELECT pg_current_wal_insert_lsn()::text", &[])
+        .query_one(
+            "/* erasured:sweep */ SELECT pg_current_wal_insert_lsn()::text",
+            &[],
+        )
         .await
         .map_err(failed)?;
     let written: String = row.get(0);
@@ -224,8 +288,15 @@ async fn where_to_read(system: &System) -> Result<(&Pool, ReadFrom), SweepFailed
 }
 
 fn exempt(policy: &Policy, system: &str, table: &TableName, column: &str) -> Option<String> {
-    let name = QualifiedTable { system: system.to_owned(), table: table.clone() };
-    policy.tables.iter().filter(|r| r.table == name).find_map(|r| r.sweep_exempt.get(column).cloned())
+    let name = QualifiedTable {
+        system: system.to_owned(),
+        table: table.clone(),
+    };
+    policy
+        .tables
+        .iter()
+        .filter(|r| r.table == name)
+        .find_map(|r| r.sweep_exempt.get(column).cloned())
 }
 
 #[allow(clippy::too_many_arguments)] // one table of one system of one sweep
@@ -251,17 +322,22 @@ async fn one_table(
         matcher: &hunt.matcher,
         pace: limits.sweep_bytes_per_second,
         resume_after: None,
-        timeouts: Timeouts {
-            statement: limits.statement_timeout,
-            lock: limits.lock_timeout,
-            idle: limits.idle_timeout,
-        },
+        timeouts: timeouts(context),
         clock: &move || clock(),
     };
-    let report = reading::sweep(client, &sweep, |_| {}).await.map_err(|e| unread(&system.name, &e))?;
-    read.not_covered.extend(report.not_covered.iter().map(|(table, reason)| uncovered(table, reason)));
+    let report = reading::sweep(client, &sweep, |_| {})
+        .await
+        .map_err(|e| unread(&system.name, &e))?;
+    read.not_covered.extend(
+        report
+            .not_covered
+            .iter()
+            .map(|(table, reason)| uncovered(table, reason)),
+    );
     crash_point("during-sweep");
-    let Some(table) = report.tables.first() else { return Ok(None) };
+    let Some(table) = report.tables.first() else {
+        return Ok(None);
+    };
     let found = findings(hunt, tickets, &report.findings);
     let swept = SweptTable {
         system: system.name.clone(),
@@ -272,14 +348,22 @@ async fn one_table(
         rows: i64::try_from(table.rows).unwrap_or(i64::MAX),
         bytes: i64::try_from(table.bytes).unwrap_or(i64::MAX),
     };
-    metrics::counter!(crate::metrics::SWEEP_BYTES, "system" => system.name.clone()).increment(table.bytes);
-    metrics::counter!(crate::metrics::SWEEP_FINDINGS, "system" => system.name.clone()).increment(found.len() as u64);
-    context.store.table_swept(open.token, &swept, &found).await?;
+    metrics::counter!(crate::metrics::SWEEP_BYTES, "system" => system.name.clone())
+        .increment(table.bytes);
+    metrics::counter!(crate::metrics::SWEEP_FINDINGS, "system" => system.name.clone())
+        .increment(found.len() as u64);
+    context
+        .store
+        .table_swept(open.token, &swept, &found)
+        .await?;
     Ok(Some(swept))
 }
 
 fn uncovered(table: &TableName, reason: &str) -> NotCovered {
-    NotCovered { table: table.to_string(), reason: reason.to_owned() }
+    NotCovered {
+        table: table.to_string(),
+        reason: reason.to_owned(),
+    }
 }
 
 fn unread(system: &str, error: &SweepError) -> SweepFailed {
@@ -292,7 +376,8 @@ fn findings(hunt: &Hunt, tickets: &[Opened], found: &[reading::Finding]) -> Vec<
     for hit in found {
         let (ticket, identifier) = &hunt.tags[hit.tag as usize];
         let listed = hit.row_keys.len().max(1);
-        let beyond = i64::try_from(hit.rows).unwrap_or(i64::MAX) - i64::try_from(listed).unwrap_or(0);
+        let beyond =
+            i64::try_from(hit.rows).unwrap_or(i64::MAX) - i64::try_from(listed).unwrap_or(0);
         for at in 0..listed {
             let extra = if at + 1 == listed { beyond.max(0) } else { 0 };
             findings.push(Finding {
@@ -308,7 +393,12 @@ fn findings(hunt: &Hunt, tickets: &[Opened], found: &[reading::Finding]) -> Vec<
 }
 
 /// Adds one table to what the certificate says was read.
-fn note(read: &mut certificate::Sweep, target: &Target, swept: Option<&SweptTable>, exempt: &dyn Fn(&TableName, &str) -> Option<String>) {
+fn note(
+    read: &mut certificate::Sweep,
+    target: &Target,
+    swept: Option<&SweptTable>,
+    exempt: &dyn Fn(&TableName, &str) -> Option<String>,
+) {
     let Some(swept) = swept else { return };
     if read.tables.is_empty() {
         read.first_read_at = swept.started_at;
@@ -316,7 +406,10 @@ fn note(read: &mut certificate::Sweep, target: &Target, swept: Option<&SweptTabl
     read.last_read_at = read.last_read_at.max(swept.finished_at);
     read.rows += swept.rows.unsigned_abs();
     read.bytes += swept.bytes.unsigned_abs();
-    read.tables.push(TableRead { table: target.table.to_string(), read_at: swept.started_at });
+    read.tables.push(TableRead {
+        table: target.table.to_string(),
+        read_at: swept.started_at,
+    });
     for column in target.columns.iter().map(|c| c.name.as_str()) {
         match exempt(&target.table, column) {
             Some(reason) => read.exempt.push(ExemptColumn {

@@ -94,7 +94,10 @@ pub fn normalise(kind: &IdentifierKind, raw: &str) -> Result<Normalised, BadIden
         IdentifierKind::Name => Zeroizing::new(fold::squeeze(trimmed)),
     };
     // What is left must have something that a search can hold on to.
-    if !value.chars().any(|c| c.is_ascii_alphanumeric() || !c.is_ascii()) {
+    if !value
+        .chars()
+        .any(|c| c.is_ascii_alphanumeric() || !c.is_ascii())
+    {
         return Err(BadIdentifier::NothingToFind);
     }
     Ok(Normalised {

@@ -20,9 +20,11 @@ pub(super) fn e164(region: &str, text: &str) -> Result<Zeroizing<String>, BadIde
     let international = if text.trim_start_matches(['(', ' ']).starts_with('+') {
         Some(digits.as_str())
     } else {
-        ["00", "010", "011"]
-            .iter()
-            .find_map(|prefix| digits.strip_prefix(prefix).filter(|rest| rest.starts_with(&own)))
+        ["00", "010", "011"].iter().find_map(|prefix| {
+            digits
+                .strip_prefix(prefix)
+                .filter(|rest| rest.starts_with(&own))
+        })
     };
     let mut attempts: Vec<Zeroizing<String>> = Vec::new();
     if let Some(rest) = international {
@@ -42,9 +44,7 @@ pub(super) fn e164(region: &str, text: &str) -> Result<Zeroizing<String>, BadIde
         if let Ok(number) = phonenumber::parse(Some(id), attempt.as_str())
             && (number.is_valid() || attempts.len() == 1 && is_plausible(&number))
         {
-            return Ok(Zeroizing::new(
-                number.format().mode(Mode::E164).to_string(),
-            ));
+            return Ok(Zeroizing::new(number.format().mode(Mode::E164).to_string()));
         }
     }
     Err(refused())
@@ -85,7 +85,8 @@ pub fn phone_variants(e164: &str) -> Vec<String> {
     let Ok(number) = phonenumber::parse(None, e164) else {
         return Vec::new();
     };
-    let only_digits = |text: String| -> String { text.chars().filter(char::is_ascii_digit).collect() };
+    let only_digits =
+        |text: String| -> String { text.chars().filter(char::is_ascii_digit).collect() };
     let whole = only_digits(number.format().mode(Mode::E164).to_string());
     let code = number.code().value().to_string();
     let Some(significant) = whole.strip_prefix(&code) else {

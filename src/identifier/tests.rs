@@ -33,7 +33,9 @@ fn one_phone_in_many_writings() {
         assert_eq!(of(&jp(), raw), "+81312345678", "{raw}");
     }
     assert_eq!(of(&jp(), "090-1234-5678"), "+819012345678");
-    let us = IdentifierKind::Phone { region: "US".into() };
+    let us = IdentifierKind::Phone {
+        region: "US".into(),
+    };
     assert_eq!(of(&us, "(212) 555-0123"), "+12125550123");
     assert_eq!(of(&us, "011 81 3 1234 5678"), "+81312345678");
     assert_eq!(of(&jp(), "+1 212 555 0123"), "+12125550123");
@@ -43,7 +45,12 @@ fn one_phone_in_many_writings() {
 fn the_digit_strings_of_a_number() {
     let variants = phone_variants("+81312345678");
     assert_eq!(variants[0], "0312345678");
-    for digits in ["81312345678", "810312345678", "0081312345678", "01081312345678"] {
+    for digits in [
+        "81312345678",
+        "810312345678",
+        "0081312345678",
+        "01081312345678",
+    ] {
         assert!(variants.iter().any(|v| v == digits), "{digits}");
     }
     assert!(phone_variants("+12125550123").contains(&"2125550123".to_owned()));
@@ -70,16 +77,27 @@ fn each_mistake_has_its_word_and_no_value() {
         assert_eq!(error, bad, "{raw}");
         assert!(!error.to_string().contains("secret"));
     }
-    assert_eq!(normalise(&plain, &"é".repeat(1_001)).unwrap_err(), Bad::TooLong);
+    assert_eq!(
+        normalise(&plain, &"é".repeat(1_001)).unwrap_err(),
+        Bad::TooLong
+    );
     assert!(normalise(&plain, &"é".repeat(1_000)).is_ok());
-    let nowhere = IdentifierKind::Phone { region: "XX".into() };
-    assert_eq!(normalise(&nowhere, "0312345678").unwrap_err(), Bad::Region("XX".into()));
+    let nowhere = IdentifierKind::Phone {
+        region: "XX".into(),
+    };
+    assert_eq!(
+        normalise(&nowhere, "0312345678").unwrap_err(),
+        Bad::Region("XX".into())
+    );
 }
 
 #[test]
 fn debug_shows_the_kind_only() {
     let shown = format!("{:?}", normalise(&IdentifierKind::Email, "taro@example.jp"));
-    assert!(shown.contains("Email") && !shown.contains("taro"), "{shown}");
+    assert!(
+        shown.contains("Email") && !shown.contains("taro"),
+        "{shown}"
+    );
 }
 
 #[test]

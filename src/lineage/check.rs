@@ -16,7 +16,12 @@ pub(super) fn policy_against_lineage(
     catalogs: &BTreeMap<String, Catalog>,
     found: &mut Vec<Diagnostic>,
 ) {
-    Check { policy, catalogs, found }.all(systems);
+    Check {
+        policy,
+        catalogs,
+        found,
+    }
+    .all(systems);
 }
 
 struct Check<'a> {
@@ -54,9 +59,18 @@ impl Check<'_> {
 
     fn identifiers(&mut self) {
         let (root, span) = &self.policy.root;
-        let Some(table) = self.catalogs.get(&root.system).and_then(|c| c.tables.get(&root.table)) else {
+        let Some(table) = self
+            .catalogs
+            .get(&root.system)
+            .and_then(|c| c.tables.get(&root.table))
+        else {
             if self.catalogs.contains_key(&root.system) {
-                self.error("E0202", span, format!("the root table {root} does not exist"), "mend the name, or create the table");
+                self.error(
+                    "E0202",
+                    span,
+                    format!("the root table {root} does not exist"),
+                    "mend the name, or create the table",
+                );
             }
             return;
         };
@@ -76,19 +90,28 @@ impl Check<'_> {
             .map(|(name, i)| (name.clone(), i.column.clone(), i.span.clone()))
             .collect();
         for (name, column, span) in missing {
-            self.error("E0203", &span, format!("identifier {name} names column {column:?}, which {root} lacks"), columns_of(table));
+            self.error(
+                "E0203",
+                &span,
+                format!("identifier {name} names column {column:?}, which {root} lacks"),
+                columns_of(table),
+            );
         }
     }
 
     fn scopes(&mut self) {
         for scope in self.policy.scopes.values() {
-            let ScopeTables::Listed(listed) = &scope.tables else { continue };
+            let ScopeTables::Listed(listed) = &scope.tables else {
+                continue;
+            };
             for (table, span) in listed {
                 if !self.policy.tables.iter().any(|r| r.table == *table) {
                     self.error(
                         "E0219",
                         span,
-                        format!("the scope names {table}, which no [[table]] of this policy decides"),
+                        format!(
+                            "the scope names {table}, which no [[table]] of this policy decides"
+                        ),
                         "add a [[table]] for it, or take it out of the scope",
                     );
                 }
@@ -98,7 +121,9 @@ impl Check<'_> {
 
     /// A rule by itself: its table, its columns, whether anything leads to it.
     fn rule(&mut self, rule: &TableRule, systems: &[SystemLineage]) {
-        let Some(catalog) = self.catalogs.get(&rule.table.system) else { return };
+        let Some(catalog) = self.catalogs.get(&rule.table.system) else {
+            return;
+        };
         let Some(table) = catalog.tables.get(&rule.table.table) else {
             self.error(
                 "E0202",
@@ -110,7 +135,10 @@ impl Check<'_> {
         };
         if let Some((via, span)) = &rule.via
             && rule.link.is_none()
-            && !catalog.foreign_keys.iter().any(|k| k.child.0 == rule.table.table && k.name == *via)
+            && !catalog
+                .foreign_keys
+                .iter()
+                .any(|k| k.child.0 == rule.table.table && k.name == *via)
         {
             let keys: Vec<_> = catalog
                 .foreign_keys
@@ -126,9 +154,22 @@ impl Check<'_> {
             );
         }
         self.link_columns(rule, table);
-        let exempt: Vec<_> = rule.sweep_exempt.keys().filter(|c| table.column(c).is_none()).cloned().collect();
+        let exempt: Vec<_> = rule
+            .sweep_exempt
+            .keys()
+            .filter(|c| table.column(c).is_none())
+            .cloned()
+            .collect();
         for column in exempt {
-            self.error("E0203", &rule.span, format!("sweep_exempt names column {column:?}, which {} lacks", rule.table), columns_of(table));
+            self.error(
+                "E0203",
+                &rule.span,
+                format!(
+                    "sweep_exempt names column {column:?}, which {} lacks",
+                    rule.table
+                ),
+                columns_of(table),
+            );
         }
         self.action_columns(rule, table, catalog);
         let reached = systems
@@ -151,11 +192,17 @@ impl Check<'_> {
         let named: Vec<&String> = match &link.from {
             LinkFrom::Columns(columns) => columns.iter().collect(),
             LinkFrom::Json { column, .. } => {
-                if table.column(column).is_some_and(|c| !matches!(c.base.as_str(), "json" | "jsonb")) {
+                if table
+                    .column(column)
+                    .is_some_and(|c| !matches!(c.base.as_str(), "json" | "jsonb"))
+                {
                     self.error(
                         "E0217",
                         &link.span,
-                        format!("{}.{column} is not json or jsonb, so it has no path", rule.table),
+                        format!(
+                            "{}.{column} is not json or jsonb, so it has no path",
+                            rule.table
+                        ),
                         "use columns = […] for a plain column",
                     );
                 }
@@ -164,7 +211,15 @@ impl Check<'_> {
         };
         for column in named.into_iter().chain(link.when.keys()) {
             if table.column(column).is_none() {
-                self.error("E0203", &link.span, format!("the link names column {column:?}, which {} lacks", rule.table), columns_of(table));
+                self.error(
+                    "E0203",
+                    &link.span,
+                    format!(
+                        "the link names column {column:?}, which {} lacks",
+                        rule.table
+                    ),
+                    columns_of(table),
+                );
             }
         }
     }
@@ -176,13 +231,28 @@ impl Check<'_> {
                 self.set(rule, table, catalog, &retain.set);
                 if let Some(until) = &retain.until {
                     match table.column(&until.column) {
-                        None => self.error("E0203", &retain.span, format!("until names column {:?}, which {} lacks", until.column, rule.table), columns_of(table)),
-                        Some(c) if !matches!(c.base.as_str(), "date" | "timestamp" | "timestamptz") => self.error(
-                            "E0220",
+                        None => self.error(
+                            "E0203",
                             &retain.span,
-                            format!("{}.{} is {}, not a date, so no end can be counted from it", rule.table, c.name, c.sql_type),
-                            "name a date or timestamp column",
+                            format!(
+                                "until names column {:?}, which {} lacks",
+                                until.column, rule.table
+                            ),
+                            columns_of(table),
                         ),
+                        Some(c)
+                            if !matches!(c.base.as_str(), "date" | "timestamp" | "timestamptz") =>
+                        {
+                            self.error(
+                                "E0220",
+                                &retain.span,
+                                format!(
+                                    "{}.{} is {}, not a date, so no end can be counted from it",
+                                    rule.table, c.name, c.sql_type
+                                ),
+                                "name a date or timestamp column",
+                            )
+                        }
                         Some(_) => {}
                     }
                 }
@@ -191,10 +261,21 @@ impl Check<'_> {
         }
     }
 
-    fn set(&mut self, rule: &TableRule, table: &Table, catalog: &Catalog, set: &BTreeMap<String, (Strategy, Span)>) {
+    fn set(
+        &mut self,
+        rule: &TableRule,
+        table: &Table,
+        catalog: &Catalog,
+        set: &BTreeMap<String, (Strategy, Span)>,
+    ) {
         for (name, (strategy, span)) in set {
             let Some(column) = table.column(name) else {
-                self.error("E0203", span, format!("set names column {name:?}, which {} lacks", rule.table), columns_of(table));
+                self.error(
+                    "E0203",
+                    span,
+                    format!("set names column {name:?}, which {} lacks", rule.table),
+                    columns_of(table),
+                );
                 continue;
             };
             self.strategy(rule, table, column, strategy, span);
@@ -206,39 +287,91 @@ impl Check<'_> {
                 self.error(
                     "E0224",
                     span,
-                    format!("{}.{name} is part of a key that other rows may refer to", rule.table),
+                    format!(
+                        "{}.{name} is part of a key that other rows may refer to",
+                        rule.table
+                    ),
                     "leave it, or delete the row; anonymize the columns that say who it is",
                 );
             }
         }
     }
 
-    fn strategy(&mut self, rule: &TableRule, table: &Table, column: &Column, strategy: &Strategy, span: &Span) {
+    fn strategy(
+        &mut self,
+        rule: &TableRule,
+        table: &Table,
+        column: &Column,
+        strategy: &Strategy,
+        span: &Span,
+    ) {
         let place = format!("{}.{}", rule.table, column.name);
         if column.generated {
-            self.error("E0205", span, format!("{place} is generated by the database and cannot be set"), "set the columns that it is made from");
+            self.error(
+                "E0205",
+                span,
+                format!("{place} is generated by the database and cannot be set"),
+                "set the columns that it is made from",
+            );
             return;
         }
         let misfit = match strategy {
-            Strategy::Null => column.not_null.then(|| ("E0206", format!("{place} is NOT NULL"), "choose a constant, redact or hash, or drop the NOT NULL")),
+            Strategy::Null => column.not_null.then(|| {
+                (
+                    "E0206",
+                    format!("{place} is NOT NULL"),
+                    "choose a constant, redact or hash, or drop the NOT NULL",
+                )
+            }),
             Strategy::Redact | Strategy::Hash if column.category != 'S' => Some((
                 "E0205",
-                format!("{place} is {}: only text can be redacted or hashed", column.sql_type),
+                format!(
+                    "{place} is {}: only text can be redacted or hashed",
+                    column.sql_type
+                ),
                 "choose null, a constant or truncate",
             )),
-            Strategy::Truncate(_) if !matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz") => Some((
-                "E0205",
-                format!("{place} is {}: only dates can be truncated", column.sql_type),
-                "choose null or a constant",
-            )),
-            Strategy::Constant(text) => column.max_chars.filter(|max| text.chars().count() > *max as usize).map(|max| {
-                ("E0205", format!("{place} holds {max} characters and the constant is longer"), "shorten it")
-            }),
-            Strategy::Redact => column.max_chars.filter(|max| crate::plan::REDACTED.chars().count() > *max as usize).map(|max| {
-                ("E0205", format!("{place} holds {max} characters: too few for the mark {:?}", crate::plan::REDACTED), "choose null or a shorter constant")
-            }),
+            Strategy::Truncate(_)
+                if !matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz") =>
+            {
+                Some((
+                    "E0205",
+                    format!(
+                        "{place} is {}: only dates can be truncated",
+                        column.sql_type
+                    ),
+                    "choose null or a constant",
+                ))
+            }
+            Strategy::Constant(text) => column
+                .max_chars
+                .filter(|max| text.chars().count() > *max as usize)
+                .map(|max| {
+                    (
+                        "E0205",
+                        format!("{place} holds {max} characters and the constant is longer"),
+                        "shorten it",
+                    )
+                }),
+            Strategy::Redact => column
+                .max_chars
+                .filter(|max| crate::plan::REDACTED.chars().count() > *max as usize)
+                .map(|max| {
+                    (
+                        "E0205",
+                        format!(
+                            "{place} holds {max} characters: too few for the mark {:?}",
+                            crate::plan::REDACTED
+                        ),
+                        "choose null or a shorter constant",
+                    )
+                }),
             Strategy::Hash => column.max_chars.filter(|max| *max < 16).map(|max| {
-                ("E0222", format!("{place} holds {max} characters: a hash that short could meet another"), "choose null, or widen the column to 16 or more")
+                (
+                    "E0222",
+                    format!("{place} holds {max} characters: a hash that short could meet another"),
+                    "choose null, or widen the column to 16 or more",
+                )
             }),
             Strategy::Truncate(_) => None,
         };
@@ -246,7 +379,12 @@ impl Check<'_> {
             self.error(code, span, message, help);
         }
         let unique = table.unique.iter().any(|set| set.contains(&column.name));
-        if unique && matches!(strategy, Strategy::Constant(_) | Strategy::Redact | Strategy::Truncate(_)) {
+        if unique
+            && matches!(
+                strategy,
+                Strategy::Constant(_) | Strategy::Redact | Strategy::Truncate(_)
+            )
+        {
             self.error(
                 "E0207",
                 span,
@@ -255,10 +393,22 @@ impl Check<'_> {
             );
         }
         let nulls = matches!(strategy, Strategy::Null);
-        for check in table.checks.iter().filter(|c| c.columns.contains(&column.name)) {
+        for check in table
+            .checks
+            .iter()
+            .filter(|c| c.columns.contains(&column.name))
+        {
             let refuses_null = nulls && check.expression.to_lowercase().contains("is not null");
             if refuses_null && check.columns.len() == 1 {
-                self.error("E0208", span, format!("CHECK {} on {} refuses NULL in {}", check.name, rule.table, column.name), "choose a constant that it accepts");
+                self.error(
+                    "E0208",
+                    span,
+                    format!(
+                        "CHECK {} on {} refuses NULL in {}",
+                        check.name, rule.table, column.name
+                    ),
+                    "choose a constant that it accepts",
+                );
             } else if !nulls || check.columns.len() > 1 {
                 self.warn(
                     "E0208",
@@ -277,10 +427,17 @@ impl Check<'_> {
             return;
         }
         let name = format!("{}.{}", system.system, reached.table);
-        let span = self.policy.tables[reached.edges[0].decision.rule].span.clone();
+        let span = self.policy.tables[reached.edges[0].decision.rule]
+            .span
+            .clone();
         let access = reached.facts.access;
         let deletes = fates.iter().any(|f| f.may_delete());
-        let updates = fates.iter().any(|f| matches!(f, Fate::Anonymize | Fate::Detach | Fate::Retain | Fate::RetainWithParent));
+        let updates = fates.iter().any(|f| {
+            matches!(
+                f,
+                Fate::Anonymize | Fate::Detach | Fate::Retain | Fate::RetainWithParent
+            )
+        });
         if access.rows_hidden {
             self.error(
                 "E0213",
@@ -289,8 +446,16 @@ impl Check<'_> {
                 "ALTER ROLE … BYPASSRLS for the daemon, or make it the owner without FORCE ROW LEVEL SECURITY",
             );
         }
-        let lacks = [(!access.select, "SELECT"), (!access.update, "UPDATE"), (deletes && !access.delete, "DELETE")];
-        let lacks: Vec<_> = lacks.iter().filter(|(lacks, _)| *lacks).map(|(_, right)| *right).collect();
+        let lacks = [
+            (!access.select, "SELECT"),
+            (!access.update, "UPDATE"),
+            (deletes && !access.delete, "DELETE"),
+        ];
+        let lacks: Vec<_> = lacks
+            .iter()
+            .filter(|(lacks, _)| *lacks)
+            .map(|(_, right)| *right)
+            .collect();
         if !lacks.is_empty() {
             self.error(
                 "E0214",
@@ -327,24 +492,44 @@ impl Check<'_> {
         }
     }
 
-    fn triggers(&mut self, system: &SystemLineage, reached: &Reached, span: &Span, deletes: bool, updates: bool) {
+    fn triggers(
+        &mut self,
+        system: &SystemLineage,
+        reached: &Reached,
+        span: &Span,
+        deletes: bool,
+        updates: bool,
+    ) {
         let kept: BTreeSet<&str> = system
             .tables
             .iter()
-            .filter(|t| t.edges.iter().any(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent | Fate::Exempt)))
+            .filter(|t| {
+                t.edges.iter().any(|e| {
+                    matches!(
+                        e.decision.fate,
+                        Fate::Retain | Fate::RetainWithParent | Fate::Exempt
+                    )
+                })
+            })
             .map(|t| t.table.table.as_str())
             .collect();
         for trigger in &reached.facts.triggers {
             if !(trigger.on_delete && deletes || trigger.on_update && updates) {
                 continue;
             }
-            let Some(taken) = written_to(&trigger.body).into_iter().find(|t| kept.contains(t.as_str())) else {
+            let Some(taken) = written_to(&trigger.body)
+                .into_iter()
+                .find(|t| kept.contains(t.as_str()))
+            else {
                 continue;
             };
             self.error(
                 "E0211",
                 span,
-                format!("trigger {} on {}.{} ({}) changes {taken}, whose rows this policy keeps", trigger.name, system.system, reached.table, trigger.function),
+                format!(
+                    "trigger {} on {}.{} ({}) changes {taken}, whose rows this policy keeps",
+                    trigger.name, system.system, reached.table, trigger.function
+                ),
                 "change the trigger, or decide that table differently",
             );
         }
@@ -375,40 +560,82 @@ impl Check<'_> {
 
     fn detach(&mut self, reached: &Reached, edge: &Edge, span: &Span) {
         let Join::Columns { child, .. } = &edge.join else {
-            self.error("E0205", span, format!("{} is reached by {}, which is no column that could be emptied", reached.table, edge.label), "use anonymize with set");
+            self.error(
+                "E0205",
+                span,
+                format!(
+                    "{} is reached by {}, which is no column that could be emptied",
+                    reached.table, edge.label
+                ),
+                "use anonymize with set",
+            );
             return;
         };
-        let open = child.iter().any(|c| reached.facts.column(c).is_some_and(|c| !c.not_null));
+        let open = child
+            .iter()
+            .any(|c| reached.facts.column(c).is_some_and(|c| !c.not_null));
         if !open {
             self.error(
                 "E0206",
                 span,
-                format!("{}: every column of {} is NOT NULL, so the link cannot be emptied", reached.table, edge.label),
+                format!(
+                    "{}: every column of {} is NOT NULL, so the link cannot be emptied",
+                    reached.table, edge.label
+                ),
                 "drop a NOT NULL, or choose delete or anonymize",
             );
         }
     }
 
     fn join_types(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
-        let (Join::Columns { child, parent, .. }, Parent::Table(above), None) = (&edge.join, &edge.parent, &edge.foreign_key) else {
+        let (Join::Columns { child, parent, .. }, Parent::Table(above), None) =
+            (&edge.join, &edge.parent, &edge.foreign_key)
+        else {
             return;
         };
-        let Some(above) = table_of(system, above) else { return };
+        let Some(above) = table_of(system, above) else {
+            return;
+        };
         if child.len() != parent.len() {
-            self.error("E0217", span, format!("{}: the link has {} column(s) and its target {}", reached.table, child.len(), parent.len()), "name the same number, in the same order");
+            self.error(
+                "E0217",
+                span,
+                format!(
+                    "{}: the link has {} column(s) and its target {}",
+                    reached.table,
+                    child.len(),
+                    parent.len()
+                ),
+                "name the same number, in the same order",
+            );
             return;
         }
         for (c, p) in child.iter().zip(parent) {
-            let (Some(c), Some(p)) = (reached.facts.column(c), above.facts.column(p)) else { continue };
+            let (Some(c), Some(p)) = (reached.facts.column(c), above.facts.column(p)) else {
+                continue;
+            };
             if c.base != p.base && c.category != p.category && c.category != 'S' {
-                self.error("E0217", span, format!("{}.{} is {} and {}.{} is {}: they cannot be compared", reached.table, c.name, c.sql_type, above.table, p.name, p.sql_type), "link columns of the same type, or a text column");
+                self.error(
+                    "E0217",
+                    span,
+                    format!(
+                        "{}.{} is {} and {}.{} is {}: they cannot be compared",
+                        reached.table, c.name, c.sql_type, above.table, p.name, p.sql_type
+                    ),
+                    "link columns of the same type, or a text column",
+                );
             }
         }
     }
 
     fn index(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
-        let Join::Columns { child, .. } = &edge.join else { return };
-        if edge.parent == Parent::Subject || reached.facts.size.0 < SMALL || reached.facts.indexed(child) {
+        let Join::Columns { child, .. } = &edge.join else {
+            return;
+        };
+        if edge.parent == Parent::Subject
+            || reached.facts.size.0 < SMALL
+            || reached.facts.indexed(child)
+        {
             return;
         }
         self.warn(
@@ -421,11 +648,18 @@ impl Check<'_> {
 
     /// A row that stays must not hang by an enforced key on a row that goes.
     fn survives_its_parent(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge) {
-        let (Some(key), Parent::Table(above)) = (&edge.foreign_key, &edge.parent) else { return };
-        let Some(above) = table_of(system, above) else { return };
+        let (Some(key), Parent::Table(above)) = (&edge.foreign_key, &edge.parent) else {
+            return;
+        };
+        let Some(above) = table_of(system, above) else {
+            return;
+        };
         let parent_goes = above.edges.iter().any(|e| e.decision.fate.may_delete());
         let together = matches!(edge.decision.fate, Fate::RetainWithParent)
-            && above.edges.iter().all(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent));
+            && above
+                .edges
+                .iter()
+                .all(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent));
         let rule = &self.policy.tables[edge.decision.rule];
         if !parent_goes || matches!(edge.decision.fate, Fate::Delete | Fate::Detach) || together {
             return;
@@ -437,13 +671,20 @@ impl Check<'_> {
         };
         let in_scope = !matches!(edge.decision.fate, Fate::Untouched);
         let emptied = in_scope
-            && set.is_some_and(|set| key.child.1.iter().any(|c| matches!(set.get(c), Some((Strategy::Null, _)))));
+            && set.is_some_and(|set| {
+                key.child
+                    .1
+                    .iter()
+                    .any(|c| matches!(set.get(c), Some((Strategy::Null, _))))
+            });
         if emptied {
             return;
         }
         let does = match key.on_delete {
             OnDelete::Cascade => "would take the row along (ON DELETE CASCADE)",
-            OnDelete::SetNull | OnDelete::SetDefault => "would change the row behind the plan's back",
+            OnDelete::SetNull | OnDelete::SetDefault => {
+                "would change the row behind the plan's back"
+            }
             OnDelete::NoAction | OnDelete::Restrict => "would refuse",
         };
         let what = match edge.decision.fate {
@@ -472,7 +713,10 @@ fn columns_of(table: &Table) -> String {
 }
 
 fn nearest(catalog: &Catalog, wanted: &TableName) -> String {
-    let same_name = catalog.tables.keys().find(|t| t.table.eq_ignore_ascii_case(&wanted.table));
+    let same_name = catalog
+        .tables
+        .keys()
+        .find(|t| t.table.eq_ignore_ascii_case(&wanted.table));
     match same_name {
         Some(other) => format!("there is {}.{other}", catalog.system),
         None => "mend the name as the catalog spells it (case counts), or take the rule out".into(),
@@ -509,9 +753,13 @@ mod tests {
 
     #[test]
     fn finds_what_a_trigger_writes_to() {
-        let body = "BEGIN DELETE FROM ONLY billing.\"invoice\" WHERE id = OLD.id; update t set x = 1; END";
+        let body =
+            "BEGIN DELETE FROM ONLY billing.\"invoice\" WHERE id = OLD.id; update t set x = 1; END";
         let found = written_to(body);
-        assert!(found.contains("invoice") && found.contains("t"), "{found:?}");
+        assert!(
+            found.contains("invoice") && found.contains("t"),
+            "{found:?}"
+        );
         assert!(!written_to("INSERT INTO audit SELECT old.*").contains("audit"));
     }
 }

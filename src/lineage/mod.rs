@@ -229,7 +229,10 @@ impl<'a> Tracer<'a> {
         let LinkTo::Table { table: to, columns } = &link.to else {
             return None;
         };
-        if to.system != self.catalog.system || to.table != *parent || !self.exists(&table.table.table) {
+        if to.system != self.catalog.system
+            || to.table != *parent
+            || !self.exists(&table.table.table)
+        {
             return None;
         }
         let parent_columns = if columns.is_empty() {
@@ -250,7 +253,10 @@ impl<'a> Tracer<'a> {
             },
         };
         Some(Edge {
-            label: table.via.as_ref().map_or_else(|| "link".into(), |(via, _)| via.clone()),
+            label: table
+                .via
+                .as_ref()
+                .map_or_else(|| "link".into(), |(via, _)| via.clone()),
             parent: Parent::Table(parent.clone()),
             join,
             when: link.when.clone().into_iter().collect(),
@@ -280,8 +286,12 @@ impl<'a> Tracer<'a> {
     }
 
     fn rule_for_key(&self, key: &ForeignKey) -> Option<usize> {
-        let of_table = || self.rules_here().filter(|(_, r)| r.table.table == key.child.0);
-        let named = of_table().find(|(_, r)| r.via.as_ref().is_some_and(|(via, _)| *via == key.name));
+        let of_table = || {
+            self.rules_here()
+                .filter(|(_, r)| r.table.table == key.child.0)
+        };
+        let named =
+            of_table().find(|(_, r)| r.via.as_ref().is_some_and(|(via, _)| *via == key.name));
         if let Some((rule, _)) = named {
             return Some(rule);
         }
@@ -315,7 +325,11 @@ impl<'a> Tracer<'a> {
             Action::Retain(retain) if retain.until.is_some() => Fate::Retain,
             Action::Retain(_) => Fate::RetainWithParent,
         };
-        let fate = if in_scope || fate == Fate::Exempt { fate } else { Fate::Untouched };
+        let fate = if in_scope || fate == Fate::Exempt {
+            fate
+        } else {
+            Fate::Untouched
+        };
         Decision { rule, fate }
     }
 
@@ -351,7 +365,11 @@ impl<'a> Tracer<'a> {
         Diagnostic::error(
             "E0201",
             format!("{qualified} is reached {how}, and no policy decides it{why}"),
-            format!("add to {}: [[table]] with name = {:?}{via} and an action", self.policy.source.path, qualified.to_string()),
+            format!(
+                "add to {}: [[table]] with name = {:?}{via} and an action",
+                self.policy.source.path,
+                qualified.to_string()
+            ),
         )
         .at(&self.policy.source, self.policy.root.1.clone())
     }
@@ -395,7 +413,11 @@ impl<'a> Tracer<'a> {
             let edges = std::mem::take(&mut self.tables[at].1);
             let table = self.tables[at].0.clone();
             let facts = self.table(&table).clone();
-            tables.push(Reached { table, facts, edges });
+            tables.push(Reached {
+                table,
+                facts,
+                edges,
+            });
         }
         let fingerprint = fingerprint(&tables, self.catalog);
         SystemLineage {
@@ -416,7 +438,10 @@ fn fingerprint(tables: &[Reached], catalog: &Catalog) -> String {
         .iter()
         .filter(|k| names.contains(&k.parent.0) || names.contains(&k.child.0))
         .collect();
-    let facts: BTreeMap<_, _> = tables.iter().map(|t| (t.table.to_string(), &t.facts)).collect();
+    let facts: BTreeMap<_, _> = tables
+        .iter()
+        .map(|t| (t.table.to_string(), &t.facts))
+        .collect();
     let text = serde_json::to_vec(&(facts, keys)).expect("a catalog value is always JSON");
     format!("{:x}", Sha256::digest(text))
 }
@@ -429,17 +454,31 @@ pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option
     for reached in &whole.tables {
         let mut part = reached.clone();
         if reached.table == *table {
-            let rule = reached.edges.iter().find(|e| e.decision.fate == Fate::Retain)?.decision.rule;
+            let rule = reached
+                .edges
+                .iter()
+                .find(|e| e.decision.fate == Fate::Retain)?
+                .decision
+                .rule;
             part.edges = vec![Edge {
                 label: SUBJECT.into(),
                 parent: Parent::Subject,
-                join: Join::Columns { child: reached.facts.row_key().to_vec(), parent: Vec::new(), equality: Vec::new() },
+                join: Join::Columns {
+                    child: reached.facts.row_key().to_vec(),
+                    parent: Vec::new(),
+                    equality: Vec::new(),
+                },
                 when: Vec::new(),
                 foreign_key: None,
-                decision: Decision { rule, fate: Fate::Delete },
+                decision: Decision {
+                    rule,
+                    fate: Fate::Delete,
+                },
             }];
         } else {
-            part.edges.retain(|e| matches!(&e.parent, Parent::Table(p) if tables.iter().any(|t| t.table == *p)));
+            part.edges.retain(
+                |e| matches!(&e.parent, Parent::Table(p) if tables.iter().any(|t| t.table == *p)),
+            );
             for edge in &mut part.edges {
                 if edge.decision.fate == Fate::RetainWithParent {
                     edge.decision.fate = Fate::Delete;
@@ -452,7 +491,10 @@ pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option
     }
     let begins = tables.iter().any(|t| t.table == *table);
     begins.then(|| Lineage {
-        systems: vec![SystemLineage { tables, ..whole.clone() }],
+        systems: vec![SystemLineage {
+            tables,
+            ..whole.clone()
+        }],
         ..lineage.clone()
     })
 }
@@ -473,7 +515,10 @@ pub fn trace_all(
             Err(errors) => errors,
         };
         for diagnostic in said {
-            if !found.iter().any(|d| d.code == diagnostic.code && d.message == diagnostic.message) {
+            if !found
+                .iter()
+                .any(|d| d.code == diagnostic.code && d.message == diagnostic.message)
+            {
                 found.push(diagnostic);
             }
         }

@@ -9,8 +9,14 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// The tables of one ring, in its order.
-pub(super) fn parents_first(tables: &[(TableName, Vec<Edge>)]) -> Result<Vec<usize>, Vec<TableName>> {
-    let index: BTreeMap<_, _> = tables.iter().enumerate().map(|(i, (name, _))| (name, i)).collect();
+pub(super) fn parents_first(
+    tables: &[(TableName, Vec<Edge>)],
+) -> Result<Vec<usize>, Vec<TableName>> {
+    let index: BTreeMap<_, _> = tables
+        .iter()
+        .enumerate()
+        .map(|(i, (name, _))| (name, i))
+        .collect();
     let parents: Vec<Vec<usize>> = tables
         .iter()
         .map(|(name, edges)| {
@@ -43,7 +49,10 @@ pub(super) fn parents_first(tables: &[(TableName, Vec<Edge>)]) -> Result<Vec<usi
     if order.len() == tables.len() {
         return Ok(order);
     }
-    Err(ring(&parents, &placed).into_iter().map(|t| tables[t].0.clone()).collect())
+    Err(ring(&parents, &placed)
+        .into_iter()
+        .map(|t| tables[t].0.clone())
+        .collect())
 }
 
 /// Walks from an unplaced table to unplaced parents until one comes round again.

@@ -62,7 +62,12 @@ impl<'a> Builder<'a> {
                 self.capture(reached, &needed);
             }
         }
-        for reached in system.tables.iter().rev().filter(|t| needed.contains(&t.table)) {
+        for reached in system
+            .tables
+            .iter()
+            .rev()
+            .filter(|t| needed.contains(&t.table))
+        {
             self.change(reached);
             self.probe(reached);
         }
@@ -92,11 +97,18 @@ impl<'a> Builder<'a> {
     /// found again by its parents' keys; all others are captured.
     fn must_be_captured(&self, reached: &Reached, needed: &BTreeSet<&TableName>) -> bool {
         let mut ways = edges(reached);
-        let (Some(only), None) = (ways.next(), ways.next()) else { return true };
+        let (Some(only), None) = (ways.next(), ways.next()) else {
+            return true;
+        };
         let leads = self.system.tables.iter().any(|child| {
-            needed.contains(&child.table) && edges(child).any(|e| e.parent == Parent::Table(reached.table.clone()))
+            needed.contains(&child.table)
+                && edges(child).any(|e| e.parent == Parent::Table(reached.table.clone()))
         });
-        let vetoed = reached.facts.triggers.iter().any(|t| t.on_delete && t.may_veto);
+        let vetoed = reached
+            .facts
+            .triggers
+            .iter()
+            .any(|t| t.on_delete && t.may_veto);
         only.decision.fate != Fate::Delete || leads || vetoed || only.parent == Parent::Subject
     }
 
@@ -119,7 +131,16 @@ impl<'a> Builder<'a> {
                 let parent_columns = self.parent_columns(edge);
                 let parent = self.parent_rows(edge, part, &parent_columns);
                 let texts = self.texts(edge, retained.as_ref(), &columns[..key_width]);
-                let statement = sql::capture(&reached.table, &reached.facts, edge, &columns, &texts, retained.as_ref(), parent.as_ref(), self.system.utf8);
+                let statement = sql::capture(
+                    &reached.table,
+                    &reached.facts,
+                    edge,
+                    &columns,
+                    &texts,
+                    retained.as_ref(),
+                    parent.as_ref(),
+                    self.system.utf8,
+                );
                 let parent_set = parent.map(|p| p.rows.set);
                 self.plan.sets[at].captures.push(Capture {
                     label: edge.label.clone(),
@@ -136,9 +157,19 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn texts(&self, edge: &Edge, retained: Option<&Retained>, key: &[CapturedColumn]) -> Vec<String> {
+    fn texts(
+        &self,
+        edge: &Edge,
+        retained: Option<&Retained>,
+        key: &[CapturedColumn],
+    ) -> Vec<String> {
         if edge.parent == Parent::Subject && self.policy.root.0.system == self.system.system {
-            return self.policy.identifiers.values().map(|i| i.column.clone()).collect();
+            return self
+                .policy
+                .identifiers
+                .values()
+                .map(|i| i.column.clone())
+                .collect();
         }
         if retained.is_some_and(|r| r.until.is_some()) {
             return key.iter().map(|c| c.name.clone()).collect();
@@ -150,13 +181,18 @@ impl<'a> Builder<'a> {
     /// and those of parents whose time is over, which go.
     fn ways(&self, edge: &Edge) -> Vec<(Part, Fate)> {
         match edge.decision.fate {
-            Fate::RetainWithParent => vec![(Part::Kept, Fate::RetainWithParent), (Part::Gone, Fate::Delete)],
+            Fate::RetainWithParent => vec![
+                (Part::Kept, Fate::RetainWithParent),
+                (Part::Gone, Fate::Delete),
+            ],
             fate => vec![(Part::Followed, fate)],
         }
     }
 
     fn retained(&self, edge: &Edge) -> Option<Retained> {
-        let Action::Retain(retain) = &self.policy.tables[edge.decision.rule].action else { return None };
+        let Action::Retain(retain) = &self.policy.tables[edge.decision.rule].action else {
+            return None;
+        };
         matches!(edge.decision.fate, Fate::Retain | Fate::RetainWithParent).then(|| Retained {
             because: retain.because.clone(),
             until: retain.until.as_ref().map(|u| (u.column.clone(), u.plus)),
@@ -164,7 +200,12 @@ impl<'a> Builder<'a> {
     }
 
     /// Key, then what children refer to, then what is hashed; the root's identifiers come along.
-    fn columns(&self, reached: &Reached, key: &RowKey, needed: &BTreeSet<&TableName>) -> Vec<CapturedColumn> {
+    fn columns(
+        &self,
+        reached: &Reached,
+        key: &RowKey,
+        needed: &BTreeSet<&TableName>,
+    ) -> Vec<CapturedColumn> {
         let mut names: Vec<String> = match key {
             RowKey::Columns(columns) => columns.clone(),
             RowKey::Place => vec!["ctid".into()],
@@ -175,7 +216,12 @@ impl<'a> Builder<'a> {
                 names.push(name.clone());
             }
         };
-        for child in self.system.tables.iter().filter(|t| needed.contains(&t.table)) {
+        for child in self
+            .system
+            .tables
+            .iter()
+            .filter(|t| needed.contains(&t.table))
+        {
             for edge in edges(child).filter(|e| e.parent == Parent::Table(reached.table.clone())) {
                 match &edge.join {
                     Join::Columns { parent, .. } => parent.iter().for_each(&mut add),
@@ -197,7 +243,10 @@ impl<'a> Builder<'a> {
                 sql_type: match name.as_str() {
                     "ctid" => "tid".into(),
                     "tableoid" => "oid".into(),
-                    _ => reached.facts.column(&name).map_or_else(|| "text".into(), |c| c.sql_type.clone()),
+                    _ => reached
+                        .facts
+                        .column(&name)
+                        .map_or_else(|| "text".into(), |c| c.sql_type.clone()),
                 },
                 name,
             })
@@ -214,15 +263,28 @@ impl<'a> Builder<'a> {
 
     fn parent_columns(&self, edge: &Edge) -> Vec<CapturedColumn> {
         match &edge.parent {
-            Parent::Table(parent) => self.captured.get(parent).map_or_else(Vec::new, |set| self.plan.sets[*set].columns.clone()),
+            Parent::Table(parent) => self
+                .captured
+                .get(parent)
+                .map_or_else(Vec::new, |set| self.plan.sets[*set].columns.clone()),
             _ => Vec::new(),
         }
     }
 
-    fn parent_rows<'c>(&self, edge: &Edge, part: Part, columns: &'c [CapturedColumn]) -> Option<ParentRows<'c>> {
-        let Parent::Table(parent) = &edge.parent else { return None };
+    fn parent_rows<'c>(
+        &self,
+        edge: &Edge,
+        part: Part,
+        columns: &'c [CapturedColumn],
+    ) -> Option<ParentRows<'c>> {
+        let Parent::Table(parent) = &edge.parent else {
+            return None;
+        };
         let set = *self.captured.get(parent)?;
-        Some(ParentRows { rows: Rows { set, part }, columns })
+        Some(ParentRows {
+            rows: Rows { set, part },
+            columns,
+        })
     }
 
     fn change(&mut self, reached: &'a Reached) {
@@ -230,7 +292,13 @@ impl<'a> Builder<'a> {
             if let Some(edge) = edges(reached).next() {
                 let columns = self.parent_columns(edge);
                 let parent = self.parent_rows(edge, Part::Followed, &columns);
-                let (statement, count) = sql::delete_by_edge(&reached.table, &reached.facts, edge, parent.as_ref(), self.system.utf8);
+                let (statement, count) = sql::delete_by_edge(
+                    &reached.table,
+                    &reached.facts,
+                    edge,
+                    parent.as_ref(),
+                    self.system.utf8,
+                );
                 self.plan.changes.push(Change {
                     table: reached.table.clone(),
                     kind: ChangeKind::Deleted,
@@ -251,8 +319,12 @@ impl<'a> Builder<'a> {
         }
         if edges(reached).any(|e| e.decision.fate.may_delete()) {
             let row_set = &self.plan.sets[set];
-            let rows = Rows { set, part: Part::Gone };
-            let statement = sql::delete_by_key(&reached.table, &row_set.key, &row_set.columns, rows);
+            let rows = Rows {
+                set,
+                part: Part::Gone,
+            };
+            let statement =
+                sql::delete_by_key(&reached.table, &row_set.key, &row_set.columns, rows);
             self.plan.changes.push(Change {
                 table: reached.table.clone(),
                 kind: ChangeKind::Deleted,
@@ -283,8 +355,18 @@ impl<'a> Builder<'a> {
             return;
         }
         let row_set = &self.plan.sets[set];
-        let rows = Rows { set, part: Part::ChangedBy(rule) };
-        let (statement, probe) = sql::update_by_key(&reached.table, &reached.facts, &row_set.key, &row_set.columns, rows, values);
+        let rows = Rows {
+            set,
+            part: Part::ChangedBy(rule),
+        };
+        let (statement, probe) = sql::update_by_key(
+            &reached.table,
+            &reached.facts,
+            &row_set.key,
+            &row_set.columns,
+            rows,
+            values,
+        );
         let columns: Vec<&str> = values.keys().map(String::as_str).collect();
         self.plan.changes.push(Change {
             table: reached.table.clone(),
@@ -304,7 +386,9 @@ impl<'a> Builder<'a> {
 
     /// The columns of the link that may be empty, set to NULL.
     fn detach_columns(&self, reached: &Reached, edge: &Edge) -> Set {
-        let Join::Columns { child, .. } = &edge.join else { return Set::new() };
+        let Join::Columns { child, .. } = &edge.join else {
+            return Set::new();
+        };
         let span = self.policy.tables[edge.decision.rule].span.clone();
         child
             .iter()
@@ -316,7 +400,9 @@ impl<'a> Builder<'a> {
     fn probe(&mut self, reached: &'a Reached) {
         let set = self.captured.get(&reached.table).copied();
         let mut guarded = true;
-        for edge in edges(reached).filter(|e| e.decision.fate != Fate::Untouched && e.parent != Parent::Subject) {
+        for edge in edges(reached)
+            .filter(|e| e.decision.fate != Fate::Untouched && e.parent != Parent::Subject)
+        {
             if self.guarded_by_foreign_key(reached, edge) {
                 continue;
             }
@@ -326,9 +412,23 @@ impl<'a> Builder<'a> {
                 let parent = self.parent_rows(edge, part, &columns);
                 let known = set.map(|set| {
                     let row_set = &self.plan.sets[set];
-                    (&row_set.key, row_set.columns.as_slice(), Rows { set, part: Part::Staying })
+                    (
+                        &row_set.key,
+                        row_set.columns.as_slice(),
+                        Rows {
+                            set,
+                            part: Part::Staying,
+                        },
+                    )
                 });
-                let statement = sql::strangers_by_edge(&reached.table, &reached.facts, edge, parent.as_ref(), known, self.system.utf8);
+                let statement = sql::strangers_by_edge(
+                    &reached.table,
+                    &reached.facts,
+                    edge,
+                    parent.as_ref(),
+                    known,
+                    self.system.utf8,
+                );
                 self.plan.probes.push(Probe {
                     table: reached.table.clone(),
                     label: format!("rows are left, or came meanwhile, by {}", edge.label),
@@ -337,7 +437,10 @@ impl<'a> Builder<'a> {
                 });
             }
         }
-        if guarded && edges(reached).any(|e| e.decision.fate == Fate::Delete && e.parent != Parent::Subject) {
+        if guarded
+            && edges(reached)
+                .any(|e| e.decision.fate == Fate::Delete && e.parent != Parent::Subject)
+        {
             self.plan.probed_by_foreign_key.push(reached.table.clone());
         }
         let entry = edges(reached).any(|e| e.parent == Parent::Subject);
@@ -349,13 +452,36 @@ impl<'a> Builder<'a> {
     /// Rows that had to go are gone, rows that had to stay are there.
     fn probe_captured(&mut self, reached: &Reached, set: usize, guarded: bool) {
         let row_set = &self.plan.sets[set];
-        let count = |part| sql::count_by_key(&reached.table, &row_set.key, &row_set.columns, Rows { set, part });
+        let count = |part| {
+            sql::count_by_key(
+                &reached.table,
+                &row_set.key,
+                &row_set.columns,
+                Rows { set, part },
+            )
+        };
         let mut probes = Vec::new();
-        if !guarded && edges(reached).any(|e| e.decision.fate.may_delete()) && matches!(row_set.key, RowKey::Columns(_)) {
-            probes.push(("rows that had to go are still there", count(Part::Gone), None));
+        if !guarded
+            && edges(reached).any(|e| e.decision.fate.may_delete())
+            && matches!(row_set.key, RowKey::Columns(_))
+        {
+            probes.push((
+                "rows that had to go are still there",
+                count(Part::Gone),
+                None,
+            ));
         }
-        if edges(reached).any(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent)) && matches!(row_set.key, RowKey::Columns(_)) {
-            probes.push(("rows that must be kept are gone", count(Part::Kept), Some(Rows { set, part: Part::Kept })));
+        if edges(reached).any(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent))
+            && matches!(row_set.key, RowKey::Columns(_))
+        {
+            probes.push((
+                "rows that must be kept are gone",
+                count(Part::Kept),
+                Some(Rows {
+                    set,
+                    part: Part::Kept,
+                }),
+            ));
         }
         for (label, statement, expect) in probes {
             self.plan.probes.push(Probe {
@@ -370,18 +496,28 @@ impl<'a> Builder<'a> {
     /// Whether the database itself would refuse the deletion of the parents if a row of this
     /// table were left: an enforced key, no cascade, and parents that all go.
     fn guarded_by_foreign_key(&self, reached: &Reached, edge: &Edge) -> bool {
-        let (Some(key), Parent::Table(parent)) = (&edge.foreign_key, &edge.parent) else { return false };
+        let (Some(key), Parent::Table(parent)) = (&edge.foreign_key, &edge.parent) else {
+            return false;
+        };
         let refuses = matches!(key.on_delete, OnDelete::NoAction | OnDelete::Restrict);
-        let Some(parent) = self.system.tables.iter().find(|t| t.table == *parent) else { return false };
+        let Some(parent) = self.system.tables.iter().find(|t| t.table == *parent) else {
+            return false;
+        };
         let all_go = edges(parent).all(|e| e.decision.fate == Fate::Delete);
-        key.enforced && refuses && all_go && edge.decision.fate == Fate::Delete && parent.table != reached.table
+        key.enforced
+            && refuses
+            && all_go
+            && edge.decision.fate == Fate::Delete
+            && parent.table != reached.table
     }
 
     fn exempt(&mut self) {
         for reached in &self.system.tables {
             for edge in &reached.edges {
                 if let Action::Exempt { reason } = &self.policy.tables[edge.decision.rule].action {
-                    self.plan.exempt.insert(reached.table.to_string(), reason.clone());
+                    self.plan
+                        .exempt
+                        .insert(reached.table.to_string(), reason.clone());
                 }
             }
         }
@@ -390,11 +526,17 @@ impl<'a> Builder<'a> {
 
 /// The edges by which rows are looked at: exempt ones lead nowhere.
 fn edges(reached: &Reached) -> impl Iterator<Item = &Edge> {
-    reached.edges.iter().filter(|e| e.decision.fate != Fate::Exempt)
+    reached
+        .edges
+        .iter()
+        .filter(|e| e.decision.fate != Fate::Exempt)
 }
 
 fn labels(reached: &Reached) -> String {
-    edges(reached).map(|e| e.label.as_str()).collect::<Vec<_>>().join(", ")
+    edges(reached)
+        .map(|e| e.label.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn row_key(reached: &Reached) -> RowKey {

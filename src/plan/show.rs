@@ -9,7 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The tree of tables, with counts where they are known (system to counts).
-pub fn tree(policy: &Policy, lineage: &Lineage, plan: &Plan, counts: &BTreeMap<String, Counts>) -> String {
+pub fn tree(
+    policy: &Policy,
+    lineage: &Lineage,
+    plan: &Plan,
+    counts: &BTreeMap<String, Counts>,
+) -> String {
     let mut out = format!(
         "{} · scope {} · {} (sha256 {}…)\nplan {}…\n",
         lineage.subject,
@@ -20,11 +25,27 @@ pub fn tree(policy: &Policy, lineage: &Lineage, plan: &Plan, counts: &BTreeMap<S
     );
     for system in &lineage.systems {
         let fingerprint = &system.fingerprint[..12.min(system.fingerprint.len())];
-        let _ = writeln!(out, "\n{}   one transaction · catalog {fingerprint}…", system.system);
-        let tree = Tree { policy, system, counts: counts.get(&system.system) };
+        let _ = writeln!(
+            out,
+            "\n{}   one transaction · catalog {fingerprint}…",
+            system.system
+        );
+        let tree = Tree {
+            policy,
+            system,
+            counts: counts.get(&system.system),
+        };
         let lines = tree.lines();
-        let width = lines.iter().map(|(left, ..)| left.chars().count()).max().unwrap_or(0);
-        let what_width = lines.iter().map(|(_, what, _)| what.chars().count()).max().unwrap_or(0);
+        let width = lines
+            .iter()
+            .map(|(left, ..)| left.chars().count())
+            .max()
+            .unwrap_or(0);
+        let what_width = lines
+            .iter()
+            .map(|(_, what, _)| what.chars().count())
+            .max()
+            .unwrap_or(0);
         for (left, what, why) in lines {
             let line = format!("{left:width$}  {what:what_width$}  {why}");
             let _ = writeln!(out, "{}", line.trim_end());
@@ -56,14 +77,23 @@ impl Tree<'_> {
 
     /// The parent under which a table is drawn: the first that leads to it.
     fn place(&self, table: &Reached) -> Option<TableName> {
-        table.edges.iter().find_map(|e| match &e.parent {
-            Parent::Table(parent) if *parent != table.table => Some(parent.clone()),
-            _ => None,
-        })
-        .filter(|_| !table.edges.iter().any(|e| e.parent == Parent::Subject))
+        table
+            .edges
+            .iter()
+            .find_map(|e| match &e.parent {
+                Parent::Table(parent) if *parent != table.table => Some(parent.clone()),
+                _ => None,
+            })
+            .filter(|_| !table.edges.iter().any(|e| e.parent == Parent::Subject))
     }
 
-    fn branch(&self, table: &Reached, indent: &str, last: bool, lines: &mut Vec<(String, String, String)>) {
+    fn branch(
+        &self,
+        table: &Reached,
+        indent: &str,
+        last: bool,
+        lines: &mut Vec<(String, String, String)>,
+    ) {
         let elbow = if last { "└─ " } else { "├─ " };
         let (what, why) = (self.what(table), self.why(table));
         lines.push((format!("{indent}{elbow}{}", table.table), what, why));
@@ -97,9 +127,18 @@ impl Tree<'_> {
             Fate::Exempt => return "exempt".into(),
             Fate::Untouched => return "outside the scope".into(),
         };
-        let Some(counts) = self.counts else { return verb.into() };
+        let Some(counts) = self.counts else {
+            return verb.into();
+        };
         let name = table.table.to_string();
-        let of = |kind| counts.changed.get(&name).and_then(|k| k.get(&kind)).copied().unwrap_or(0);
+        let of = |kind| {
+            counts
+                .changed
+                .get(&name)
+                .and_then(|k| k.get(&kind))
+                .copied()
+                .unwrap_or(0)
+        };
         let rows = match fate {
             Fate::Delete => of(ChangeKind::Deleted),
             Fate::Anonymize => of(ChangeKind::Anonymized),
@@ -107,10 +146,18 @@ impl Tree<'_> {
             _ => {
                 let kept: Vec<_> = counts.kept.iter().filter(|k| k.table == name).collect();
                 let until = kept.iter().filter_map(|k| k.until).max();
-                let until = until.map_or_else(String::new, |u| format!(" until {}", u.format("%Y-%m-%d")));
+                let until =
+                    until.map_or_else(String::new, |u| format!(" until {}", u.format("%Y-%m-%d")));
                 let gone = of(ChangeKind::Deleted);
-                let gone = if gone > 0 { format!(", delete {gone}") } else { String::new() };
-                return format!("keep {}{until}{gone}", kept.iter().map(|k| k.rows).sum::<i64>());
+                let gone = if gone > 0 {
+                    format!(", delete {gone}")
+                } else {
+                    String::new()
+                };
+                return format!(
+                    "keep {}{until}{gone}",
+                    kept.iter().map(|k| k.rows).sum::<i64>()
+                );
             }
         };
         format!("{verb} {rows}")
@@ -120,7 +167,11 @@ impl Tree<'_> {
         let mut said: Vec<String> = Vec::new();
         for edge in &table.edges {
             let reason = self.reason(edge);
-            let line = if reason.is_empty() { edge.label.clone() } else { format!("{} ({reason})", edge.label) };
+            let line = if reason.is_empty() {
+                edge.label.clone()
+            } else {
+                format!("{} ({reason})", edge.label)
+            };
             if !said.contains(&line) {
                 said.push(line);
             }
@@ -136,7 +187,11 @@ impl Tree<'_> {
             Action::Delete | Action::Detach => String::new(),
             Action::Anonymize { set } => settings(set),
             Action::Retain(retain) => {
-                let cleaned = if retain.set.is_empty() { String::new() } else { format!("; {}", settings(&retain.set)) };
+                let cleaned = if retain.set.is_empty() {
+                    String::new()
+                } else {
+                    format!("; {}", settings(&retain.set))
+                };
                 format!("{}{cleaned}", retain.because)
             }
             Action::Exempt { reason } => reason.clone(),
@@ -166,18 +221,37 @@ fn settings(set: &super::sql::Set) -> String {
 pub fn statements(plan: &Plan) -> String {
     let mut out = String::new();
     for system in &plan.systems {
-        let _ = writeln!(out, "-- {} (catalog {})\nBEGIN;", system.system, system.catalog_fingerprint);
+        let _ = writeln!(
+            out,
+            "-- {} (catalog {})\nBEGIN;",
+            system.system, system.catalog_fingerprint
+        );
         if !system.lock_tables.is_empty() {
             let _ = writeln!(out, "{};", system.lock_tables);
         }
         for capture in system.sets.iter().flat_map(|s| &s.captures) {
-            one(&mut out, system, &format!("{}{}", capture.statement.sql, capture.lock), &capture.statement.parameters);
+            one(
+                &mut out,
+                system,
+                &format!("{}{}", capture.statement.sql, capture.lock),
+                &capture.statement.parameters,
+            );
         }
         for change in &system.changes {
-            one(&mut out, system, &change.statement.sql, &change.statement.parameters);
+            one(
+                &mut out,
+                system,
+                &change.statement.sql,
+                &change.statement.parameters,
+            );
         }
         for probe in &system.probes {
-            one(&mut out, system, &probe.statement.sql, &probe.statement.parameters);
+            one(
+                &mut out,
+                system,
+                &probe.statement.sql,
+                &probe.statement.parameters,
+            );
         }
         let _ = writeln!(out, "-- the row in erasured.applied_step\nCOMMIT;\n");
     }
@@ -203,12 +277,22 @@ fn meaning(system: &SystemPlan, parameter: &Parameter) -> String {
         format!("rows {part} in {}", system.sets[rows.set].table)
     };
     match parameter {
-        Parameter::SubjectTickets | Parameter::IdentifierTickets(_) => "the tickets' ordinals".into(),
+        Parameter::SubjectTickets | Parameter::IdentifierTickets(_) => {
+            "the tickets' ordinals".into()
+        }
         Parameter::SubjectKey(at) => format!("the subjects' key, part {}", at + 1),
         Parameter::IdentifierValues(name) => format!("the subjects' {name}, normalised"),
         Parameter::Tickets(rows) => format!("ordinals of {}", of(rows)),
-        Parameter::Column(rows, at) => format!("{} of {}", system.sets[rows.set].columns[*at].name, of(rows)),
-        Parameter::Hashes(rows, at) => format!("keyed hash of {} of {}", system.sets[rows.set].columns[*at].name, of(rows)),
+        Parameter::Column(rows, at) => format!(
+            "{} of {}",
+            system.sets[rows.set].columns[*at].name,
+            of(rows)
+        ),
+        Parameter::Hashes(rows, at) => format!(
+            "keyed hash of {} of {}",
+            system.sets[rows.set].columns[*at].name,
+            of(rows)
+        ),
         Parameter::Text(text) => format!("{text:?}"),
     }
 }

@@ -16,16 +16,23 @@ pub(super) struct Binds(Vec<Parameter>);
 
 impl Binds {
     fn bind(&mut self, parameter: Parameter) -> String {
-        let at = self.0.iter().position(|p| *p == parameter).unwrap_or_else(|| {
-            self.0.push(parameter);
-            self.0.len() - 1
-        });
+        let at = self
+            .0
+            .iter()
+            .position(|p| *p == parameter)
+            .unwrap_or_else(|| {
+                self.0.push(parameter);
+                self.0.len() - 1
+            });
         format!("${}", at + 1)
     }
 
     fn statement(self, name: &str, table: &TableName, body: &str) -> Statement {
         Statement {
-            sql: format!("/* erasured:{name} {} */ {body}", comment(&table.to_string())),
+            sql: format!(
+                "/* erasured:{name} {} */ {body}",
+                comment(&table.to_string())
+            ),
             parameters: self.0,
         }
     }
@@ -49,11 +56,22 @@ pub(super) struct ParentRows<'a> {
     pub columns: &'a [CapturedColumn],
 }
 
-fn tie(binds: &mut Binds, edge: &Edge, facts: &Table, parent: Option<&ParentRows<'_>>, utf8: bool) -> Tie {
+fn tie(
+    binds: &mut Binds,
+    edge: &Edge,
+    facts: &Table,
+    parent: Option<&ParentRows<'_>>,
+    utf8: bool,
+) -> Tie {
     let (tickets, keys, mut on) = match (&edge.parent, &edge.join) {
         (Parent::Subject, Join::Columns { child, .. }) => {
             let keys: Vec<String> = (0..child.len())
-                .map(|i| format!("{}::text[]", binds_after(binds, Parameter::SubjectTickets, Parameter::SubjectKey(i))))
+                .map(|i| {
+                    format!(
+                        "{}::text[]",
+                        binds_after(binds, Parameter::SubjectTickets, Parameter::SubjectKey(i))
+                    )
+                })
                 .collect();
             let on = child
                 .iter()
@@ -65,7 +83,10 @@ fn tie(binds: &mut Binds, edge: &Edge, facts: &Table, parent: Option<&ParentRows
         (Parent::Identifier { name, kind }, Join::Identifier { column }) => {
             let tickets = binds.bind(Parameter::IdentifierTickets(name.clone()));
             let values = binds.bind(Parameter::IdentifierValues(name.clone()));
-            let on = vec![format!("{} = k.k0", normalised(kind, &format!("t.{}", identifier(column)), utf8))];
+            let on = vec![format!(
+                "{} = k.k0",
+                normalised(kind, &format!("t.{}", identifier(column)), utf8)
+            )];
             (tickets, vec![format!("{values}::text[]")], on)
         }
         (_, join) => {
@@ -77,11 +98,19 @@ fn tie(binds: &mut Binds, edge: &Edge, facts: &Table, parent: Option<&ParentRows
     };
     for (column, value) in &edge.when {
         let value = binds.bind(Parameter::Text(value.clone()));
-        on.push(format!("t.{} = {value}::text::{}", identifier(column), sql_type(facts, column)));
+        on.push(format!(
+            "t.{} = {value}::text::{}",
+            identifier(column),
+            sql_type(facts, column)
+        ));
     }
     let names: Vec<String> = (0..keys.len()).map(|i| format!(", k{i}")).collect();
     Tie {
-        from: format!("unnest({tickets}::int4[], {}) AS k(n{})", keys.join(", "), names.concat()),
+        from: format!(
+            "unnest({tickets}::int4[], {}) AS k(n{})",
+            keys.join(", "),
+            names.concat()
+        ),
         on: on.join(" AND "),
     }
 }
@@ -92,9 +121,18 @@ fn binds_after(binds: &mut Binds, first: Parameter, second: Parameter) -> String
     binds.bind(second)
 }
 
-fn parent_keys(binds: &mut Binds, join: &Join, facts: &Table, parent: &ParentRows<'_>) -> (Vec<String>, Vec<String>) {
+fn parent_keys(
+    binds: &mut Binds,
+    join: &Join,
+    facts: &Table,
+    parent: &ParentRows<'_>,
+) -> (Vec<String>, Vec<String>) {
     let (columns, on): (Vec<&String>, Vec<String>) = match join {
-        Join::Columns { child, parent: above, equality } => {
+        Join::Columns {
+            child,
+            parent: above,
+            equality,
+        } => {
             let on = child
                 .iter()
                 .zip(above)
@@ -102,7 +140,10 @@ fn parent_keys(binds: &mut Binds, join: &Join, facts: &Table, parent: &ParentRow
                 .enumerate()
                 .map(|(i, ((c, p), equal))| {
                     let (child_type, parent_type) = (base(facts, c), captured_type(parent, p));
-                    let cast = if equal.contains("pg_catalog") && child_type != parent_type && category(facts, c) == 'S' {
+                    let cast = if equal.contains("pg_catalog")
+                        && child_type != parent_type
+                        && category(facts, c) == 'S'
+                    {
                         "::text"
                     } else {
                         ""
@@ -112,9 +153,17 @@ fn parent_keys(binds: &mut Binds, join: &Join, facts: &Table, parent: &ParentRow
                 .collect();
             (above.iter().collect(), on)
         }
-        Join::Json { column, path, parent: above } => {
+        Join::Json {
+            column,
+            path,
+            parent: above,
+        } => {
             let path: Vec<String> = path.iter().map(|p| literal(p)).collect();
-            let on = format!("(t.{} #>> ARRAY[{}]::text[]) = k.k0::text", identifier(column), path.join(", "));
+            let on = format!(
+                "(t.{} #>> ARRAY[{}]::text[]) = k.k0::text",
+                identifier(column),
+                path.join(", ")
+            );
             (vec![above], vec![on])
         }
         Join::Identifier { .. } => (Vec::new(), Vec::new()),
@@ -122,7 +171,11 @@ fn parent_keys(binds: &mut Binds, join: &Join, facts: &Table, parent: &ParentRow
     let keys = columns
         .into_iter()
         .map(|name| {
-            let at = parent.columns.iter().position(|c| c.name == *name).expect("the parent captures what its children refer to");
+            let at = parent
+                .columns
+                .iter()
+                .position(|c| c.name == *name)
+                .expect("the parent captures what its children refer to");
             let bound = binds.bind(Parameter::Column(parent.rows, at));
             format!("{bound}::{}[]", parent.columns[at].sql_type)
         })
@@ -131,7 +184,9 @@ fn parent_keys(binds: &mut Binds, join: &Join, facts: &Table, parent: &ParentRow
 }
 
 fn sql_type(facts: &Table, column: &str) -> String {
-    facts.column(column).map_or_else(|| "text".into(), |c| c.sql_type.clone())
+    facts
+        .column(column)
+        .map_or_else(|| "text".into(), |c| c.sql_type.clone())
 }
 
 fn base<'a>(facts: &'a Table, column: &str) -> &'a str {
@@ -143,7 +198,11 @@ fn category(facts: &Table, column: &str) -> char {
 }
 
 fn captured_type<'a>(parent: &'a ParentRows<'_>, column: &str) -> &'a str {
-    parent.columns.iter().find(|c| c.name == column).map_or("", |c| c.sql_type.as_str())
+    parent
+        .columns
+        .iter()
+        .find(|c| c.name == column)
+        .map_or("", |c| c.sql_type.as_str())
 }
 
 /// The expression that turns a stored value into the form in which identifiers are compared.
@@ -165,7 +224,10 @@ fn normalised(kind: &IdentifierKind, column: &str, utf8: bool) -> String {
 /// Finds the root rows whose column equals `$2` (a `text[]` beside the ordinals `$1`), compared
 /// as [`Parameter::IdentifierValues`] are; returns ordinal, then the columns of `read` as text.
 pub fn find_subject(root: &TableName, by: &FindBy, read: &[String], utf8: bool) -> String {
-    let read: Vec<String> = read.iter().map(|c| format!(", t.{}::text", identifier(c))).collect();
+    let read: Vec<String> = read
+        .iter()
+        .map(|c| format!(", t.{}::text", identifier(c)))
+        .collect();
     format!(
         "/* erasured:find subject */ SELECT DISTINCT k.n{} FROM unnest($1::int4[], $2::text[]) AS k(n, v) \
          JOIN {} AS t ON {} = k.v",
@@ -181,7 +243,10 @@ pub(super) fn lock_tables(tables: &[&TableName]) -> String {
         return String::new();
     }
     let names: Vec<String> = tables.iter().map(|t| table_name(t)).collect();
-    format!("/* erasured:hold definitions */ LOCK TABLE {} IN ROW EXCLUSIVE MODE", names.join(", "))
+    format!(
+        "/* erasured:hold definitions */ LOCK TABLE {} IN ROW EXCLUSIVE MODE",
+        names.join(", ")
+    )
 }
 
 /// Finds rows by one edge. Rows retained until a date also say when.
@@ -198,7 +263,10 @@ pub(super) fn capture(
 ) -> Statement {
     let mut binds = Binds::default();
     let tie = tie(&mut binds, edge, facts, parent, utf8);
-    let mut read: Vec<String> = columns.iter().map(|c| format!("t.{}", identifier(&c.name))).collect();
+    let mut read: Vec<String> = columns
+        .iter()
+        .map(|c| format!("t.{}", identifier(&c.name)))
+        .collect();
     if let Some((column, plus)) = retained.and_then(|r| r.until.as_ref()) {
         read.push(format!(
             "(t.{} + make_interval(months => {}, days => {}))::timestamptz",
@@ -221,7 +289,11 @@ pub(super) fn capture(
 /// Rows are locked in the order of their key, so that two batches never wait for each other.
 pub(super) fn lock_rows(key: &RowKey, untouched: bool) -> String {
     let by = match key {
-        RowKey::Columns(columns) => columns.iter().map(|c| format!("t.{}", identifier(c))).collect::<Vec<_>>().join(", "),
+        RowKey::Columns(columns) => columns
+            .iter()
+            .map(|c| format!("t.{}", identifier(c)))
+            .collect::<Vec<_>>()
+            .join(", "),
         RowKey::Place => "t.ctid".into(),
         RowKey::PartitionAndPlace => "t.tableoid, t.ctid".into(),
     };
@@ -230,7 +302,13 @@ pub(super) fn lock_rows(key: &RowKey, untouched: bool) -> String {
 }
 
 /// Deletes rows found again by their parents' keys; returns ordinals and counts.
-pub(super) fn delete_by_edge(table: &TableName, facts: &Table, edge: &Edge, parent: Option<&ParentRows<'_>>, utf8: bool) -> (Statement, Statement) {
+pub(super) fn delete_by_edge(
+    table: &TableName,
+    facts: &Table,
+    edge: &Edge,
+    parent: Option<&ParentRows<'_>>,
+    utf8: bool,
+) -> (Statement, Statement) {
     let mut binds = Binds::default();
     let t = tie(&mut binds, edge, facts, parent, utf8);
     let body = format!(
@@ -242,12 +320,23 @@ pub(super) fn delete_by_edge(table: &TableName, facts: &Table, edge: &Edge, pare
     let delete = binds.statement("delete", table, &body);
     let mut binds = Binds::default();
     let t = tie(&mut binds, edge, facts, parent, utf8);
-    let body = format!("SELECT k.n, count(*) FROM {} JOIN {} AS t ON {} GROUP BY k.n", t.from, table_name(table), t.on);
+    let body = format!(
+        "SELECT k.n, count(*) FROM {} JOIN {} AS t ON {} GROUP BY k.n",
+        t.from,
+        table_name(table),
+        t.on
+    );
     (delete, binds.statement("count", table, &body))
 }
 
 /// `unnest` of the row keys and the equality with `t`.
-fn by_key(binds: &mut Binds, key: &RowKey, columns: &[CapturedColumn], rows: Rows, extra: &[String]) -> Tie {
+fn by_key(
+    binds: &mut Binds,
+    key: &RowKey,
+    columns: &[CapturedColumn],
+    rows: Rows,
+    extra: &[String],
+) -> Tie {
     let width = match key {
         RowKey::Columns(columns) => columns.len(),
         RowKey::Place => 1,
@@ -273,16 +362,31 @@ fn by_key(binds: &mut Binds, key: &RowKey, columns: &[CapturedColumn], rows: Row
 }
 
 /// Deletes captured rows by their keys.
-pub(super) fn delete_by_key(table: &TableName, key: &RowKey, columns: &[CapturedColumn], rows: Rows) -> Statement {
+pub(super) fn delete_by_key(
+    table: &TableName,
+    key: &RowKey,
+    columns: &[CapturedColumn],
+    rows: Rows,
+) -> Statement {
     let mut binds = Binds::default();
     let body = match (key, columns) {
         (RowKey::Columns(names), [column, ..]) if names.len() == 1 => {
             let keys = binds.bind(Parameter::Column(rows, 0));
-            format!("DELETE FROM {} AS t WHERE t.{} = ANY ({keys}::{}[])", table_name(table), identifier(&column.name), column.sql_type)
+            format!(
+                "DELETE FROM {} AS t WHERE t.{} = ANY ({keys}::{}[])",
+                table_name(table),
+                identifier(&column.name),
+                column.sql_type
+            )
         }
         _ => {
             let tie = by_key(&mut binds, key, columns, rows, &[]);
-            format!("DELETE FROM {} AS t USING {} WHERE {}", table_name(table), tie.from, tie.on)
+            format!(
+                "DELETE FROM {} AS t USING {} WHERE {}",
+                table_name(table),
+                tie.from,
+                tie.on
+            )
         }
     };
     binds.statement("delete", table, &body)
@@ -298,8 +402,18 @@ struct NewValues {
     arrays: Vec<String>,
 }
 
-fn new_values(binds: &mut Binds, facts: &Table, columns: &[CapturedColumn], rows: Rows, set: &Set) -> NewValues {
-    let mut new = NewValues { assignments: Vec::new(), differs: Vec::new(), arrays: Vec::new() };
+fn new_values(
+    binds: &mut Binds,
+    facts: &Table,
+    columns: &[CapturedColumn],
+    rows: Rows,
+    set: &Set,
+) -> NewValues {
+    let mut new = NewValues {
+        assignments: Vec::new(),
+        differs: Vec::new(),
+        arrays: Vec::new(),
+    };
     for (name, (strategy, _)) in set {
         let (column, ty) = (identifier(name), sql_type(facts, name));
         let (value, differs) = match strategy {
@@ -326,11 +440,17 @@ fn new_values(binds: &mut Binds, facts: &Table, columns: &[CapturedColumn], rows
                 (value, differs)
             }
             Strategy::Hash => {
-                let at = columns.iter().position(|c| c.name == *name).expect("a hashed column is captured");
+                let at = columns
+                    .iter()
+                    .position(|c| c.name == *name)
+                    .expect("a hashed column is captured");
                 let bound = binds.bind(Parameter::Hashes(rows, at));
                 let v = new.arrays.len();
                 new.arrays.push(format!("{bound}::text[]"));
-                (format!("k.v{v}::{ty}"), format!("t.{column}::text IS DISTINCT FROM k.v{v}::{ty}::text"))
+                (
+                    format!("k.v{v}::{ty}"),
+                    format!("t.{column}::text IS DISTINCT FROM k.v{v}::{ty}::text"),
+                )
             }
         };
         new.assignments.push(format!("{column} = {value}"));
@@ -352,7 +472,13 @@ pub(super) fn update_by_key(
     let mut binds = Binds::default();
     let new = new_values(&mut binds, facts, columns, rows, set);
     let tie = by_key(&mut binds, key, columns, rows, &new.arrays);
-    let body = format!("UPDATE {} AS t SET {} FROM {} WHERE {}", table_name(table), new.assignments.join(", "), tie.from, tie.on);
+    let body = format!(
+        "UPDATE {} AS t SET {} FROM {} WHERE {}",
+        table_name(table),
+        new.assignments.join(", "),
+        tie.from,
+        tie.on
+    );
     let update = binds.statement("update", table, &body);
     let mut binds = Binds::default();
     let new = new_values(&mut binds, facts, columns, rows, set);
@@ -368,10 +494,20 @@ pub(super) fn update_by_key(
 }
 
 /// Counts captured rows that are there.
-pub(super) fn count_by_key(table: &TableName, key: &RowKey, columns: &[CapturedColumn], rows: Rows) -> Statement {
+pub(super) fn count_by_key(
+    table: &TableName,
+    key: &RowKey,
+    columns: &[CapturedColumn],
+    rows: Rows,
+) -> Statement {
     let mut binds = Binds::default();
     let tie = by_key(&mut binds, key, columns, rows, &[]);
-    let body = format!("SELECT count(*) FROM {} JOIN {} AS t ON {}", tie.from, table_name(table), tie.on);
+    let body = format!(
+        "SELECT count(*) FROM {} JOIN {} AS t ON {}",
+        tie.from,
+        table_name(table),
+        tie.on
+    );
     binds.statement("probe", table, &body)
 }
 
@@ -390,7 +526,10 @@ pub(super) fn strangers_by_edge(
     let reach = tie(&mut binds, edge, facts, parent, utf8);
     let except = known.map_or_else(String::new, |(key, columns, rows)| {
         let tie = by_key(&mut binds, key, columns, rows, &[]);
-        format!(" AND NOT EXISTS (SELECT FROM {} WHERE {})", tie.from, tie.on)
+        format!(
+            " AND NOT EXISTS (SELECT FROM {} WHERE {})",
+            tie.from, tie.on
+        )
     });
     let body = format!(
         "SELECT count(*) FROM {} AS t WHERE EXISTS (SELECT FROM {} WHERE {}){except}",

@@ -137,7 +137,9 @@ mod tests {
     fn json_escapes_are_undone() {
         let mut seen = Vec::new();
         let text = br#"{"a":"\u0074aro\u0040x\/y \ud83d\ude00 \q \\\"deep\\\""#;
-        json(text, &mut Vec::new(), &mut |t| seen.push(String::from_utf8(t.to_vec()).unwrap()));
+        json(text, &mut Vec::new(), &mut |t| {
+            seen.push(String::from_utf8(t.to_vec()).unwrap())
+        });
         assert_eq!(seen[0], r#"{"a":"taro@x/y 😀 \q \"deep\""#);
         assert_eq!(seen[1], r#"{"a":"taro@x/y 😀 \q "deep""#);
     }

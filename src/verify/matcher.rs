@@ -138,7 +138,9 @@ impl Matcher {
         }
         scratch.found.clear();
         let mut decoded = std::mem::take(&mut scratch.decoded);
-        field::texts(image, kind, &mut decoded, &mut |text| self.text(text, scratch));
+        field::texts(image, kind, &mut decoded, &mut |text| {
+            self.text(text, scratch)
+        });
         scratch.decoded = decoded;
         for &at in &scratch.found {
             on_hit(self.needles[at as usize].tag);
@@ -245,14 +247,25 @@ fn tail(value: &str) -> Anchor {
         .rposition(|c| c.is_ascii_alphanumeric() || !c.is_ascii())
         .map_or(0, |at| at + 1);
     let squeezed = &squeezed[..end];
-    let same_side = |ascii: bool| squeezed.iter().rev().take_while(move |c| c.is_ascii() == ascii);
+    let same_side = |ascii: bool| {
+        squeezed
+            .iter()
+            .rev()
+            .take_while(move |c| c.is_ascii() == ascii)
+    };
     if squeezed.last().is_some_and(char::is_ascii) {
         let chars: Vec<char> = same_side(true).take(8).copied().collect();
-        let window = chars.iter().rev().fold(0u64, |w, &c| w << 8 | u64::from(c as u32 & 0xff));
+        let window = chars
+            .iter()
+            .rev()
+            .fold(0u64, |w, &c| w << 8 | u64::from(c as u32 & 0xff));
         Anchor::Word(chars.len() as u8, window)
     } else {
         let chars: Vec<char> = same_side(false).take(4).copied().collect();
-        let window = chars.iter().rev().fold(0u64, |w, &c| w << 16 | u64::from(c as u32 & 0xffff));
+        let window = chars
+            .iter()
+            .rev()
+            .fold(0u64, |w, &c| w << 16 | u64::from(c as u32 & 0xffff));
         Anchor::Wide(chars.len() as u8, window)
     }
 }

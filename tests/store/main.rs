@@ -123,9 +123,10 @@ async fn execute(store: &Store, deferrals: impl Fn(Uuid) -> Vec<NewDeferral>) ->
     }
     let put_off: Vec<NewDeferral> = ids.iter().flat_map(|&id| deferrals(id)).collect();
     store
-        .to_verifying(batch.token, &ids, &put_off)
+        .stage_deferrals(batch.token, "shop", &ids, &put_off)
         .await
         .unwrap();
+    store.to_verifying(batch.token, &ids).await.unwrap();
     ids
 }
 
@@ -609,12 +610,12 @@ async fn a_lease_is_one_daemons_until_it_runs_out() {
         Err(StoreError::LeaseLost { .. })
     ));
     assert_eq!(
-        code(store.to_verifying(c.token, &ids, &[]).await),
+        code(store.to_verifying(c.token, &ids).await),
         "ER002",
         "a step has no result"
     );
     store.step_done(c.token, "shop", &done).await.unwrap();
-    store.to_verifying(c.token, &ids[..1], &[]).await.unwrap();
+    store.to_verifying(c.token, &ids[..1]).await.unwrap();
     store
         .failed(c.token, ids[1], "E0501", "matched is not affected")
         .await

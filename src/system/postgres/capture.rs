@@ -5,8 +5,8 @@ use super::value::Raw;
 use crate::lineage::Fate;
 use crate::plan::{Capture, ChangeKind, Counts, KeptRows, Part, Rows, SystemPlan};
 use chrono::{DateTime, Utc};
-use std::collections::{BTreeMap, HashMap};
 use deadpool_postgres::GenericClient;
+use std::collections::{BTreeMap, HashMap};
 use tokio_postgres::Row;
 
 /// One captured row.
@@ -61,13 +61,15 @@ impl Captured {
             Part::ChangedBy(rule) => self.bit(rows.set, rule),
             _ => 0,
         };
-        self.sets[rows.set].iter().filter(move |row| match rows.part {
-            Part::Followed => row.followed,
-            Part::Gone => row.goes(),
-            Part::Kept => row.kept,
-            Part::Staying => !row.goes(),
-            Part::ChangedBy(_) => !row.goes() && row.rules & rule != 0,
-        })
+        self.sets[rows.set]
+            .iter()
+            .filter(move |row| match rows.part {
+                Part::Followed => row.followed,
+                Part::Gone => row.goes(),
+                Part::Kept => row.kept,
+                Part::Staying => !row.goes(),
+                Part::ChangedBy(_) => !row.goes() && row.rules & rule != 0,
+            })
     }
 
     /// How many of them, by ticket.
@@ -80,7 +82,10 @@ impl Captured {
     }
 
     fn bit(&self, set: usize, rule: usize) -> u64 {
-        self.rules[set].iter().position(|r| *r == rule).map_or(0, |at| 1 << at.min(63))
+        self.rules[set]
+            .iter()
+            .position(|r| *r == rule)
+            .map_or(0, |at| 1 << at.min(63))
     }
 }
 
@@ -105,8 +110,14 @@ pub(super) async fn all(
             let mut from = 0;
             loop {
                 let before = captured.sets[at].len();
-                let lock = if execution.dry { "" } else { capture.lock.as_str() };
-                let rows = execution.query_from(tx, captured, &capture.statement, lock, from).await?;
+                let lock = if execution.dry {
+                    ""
+                } else {
+                    capture.lock.as_str()
+                };
+                let rows = execution
+                    .query_from(tx, captured, &capture.statement, lock, from)
+                    .await?;
                 for row in rows {
                     claim(execution, captured, &mut known, at, capture, &row)?;
                 }
@@ -137,19 +148,21 @@ fn claim(
     let rule = captured.bit(at, capture.rule);
     let own = texts(execution, at, capture, row);
     let rows = &mut captured.sets[at];
-    let place = *known.entry(values[..set.key_width].to_vec()).or_insert_with(|| {
-        rows.push(CapturedRow {
-            ticket: position(row.get(0)),
-            values,
-            gone: false,
-            kept: false,
-            followed: false,
-            rules: 0,
-            retained: None,
-            texts: Vec::new(),
+    let place = *known
+        .entry(values[..set.key_width].to_vec())
+        .or_insert_with(|| {
+            rows.push(CapturedRow {
+                ticket: position(row.get(0)),
+                values,
+                gone: false,
+                kept: false,
+                followed: false,
+                rules: 0,
+                retained: None,
+                texts: Vec::new(),
+            });
+            rows.len() - 1
         });
-        rows.len() - 1
-    });
     let row = &mut rows[place];
     if capture.label == crate::lineage::SUBJECT {
         row.texts = own;
@@ -169,40 +182,71 @@ fn claim(
 }
 
 /// `None` for a row that nothing retains, or no longer.
-fn retention(execution: &Execution<'_>, at: usize, capture: &Capture, row: &Row) -> Result<Option<Retention>, NotErased> {
-    let Some(retained) = &capture.retained else { return Ok(None) };
+fn retention(
+    execution: &Execution<'_>,
+    at: usize,
+    capture: &Capture,
+    row: &Row,
+) -> Result<Option<Retention>, NotErased> {
+    let Some(retained) = &capture.retained else {
+        return Ok(None);
+    };
     if capture.fate == Fate::Delete {
         return Ok(None);
     }
     let Some((column, _)) = &retained.until else {
-        return Ok(Some(Retention { because: retained.because.clone(), until: None, key: Vec::new() }));
+        return Ok(Some(Retention {
+            because: retained.because.clone(),
+            until: None,
+            key: Vec::new(),
+        }));
     };
     let set = &execution.plan.sets[at];
     let width = set.columns.len();
     let until: Raw = row.get(width + 1);
     let Some(until) = until.timestamp() else {
-        return Err(NotErased::NoEnd { table: set.table.clone(), column: column.clone() });
+        return Err(NotErased::NoEnd {
+            table: set.table.clone(),
+            column: column.clone(),
+        });
     };
-    let key = texts(execution, at, capture, row).into_iter().map(Option::unwrap_or_default).collect();
-    Ok((until > execution.now).then(|| Retention { because: retained.because.clone(), until: Some(until), key }))
+    let key = texts(execution, at, capture, row)
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect();
+    Ok((until > execution.now).then(|| Retention {
+        because: retained.because.clone(),
+        until: Some(until),
+        key,
+    }))
 }
 
 /// The columns read as text stand last.
-fn texts(execution: &Execution<'_>, at: usize, capture: &Capture, row: &Row) -> Vec<Option<String>> {
+fn texts(
+    execution: &Execution<'_>,
+    at: usize,
+    capture: &Capture,
+    row: &Row,
+) -> Vec<Option<String>> {
     let end = usize::from(capture.retained.as_ref().is_some_and(|r| r.until.is_some()));
     let first = 1 + execution.plan.sets[at].columns.len() + end;
-    (first..first + capture.texts.len()).map(|i| row.get(i)).collect()
+    (first..first + capture.texts.len())
+        .map(|i| row.get(i))
+        .collect()
 }
 
 /// What the locked root rows say of their subjects' identifiers.
 pub(super) fn seen(execution: &Execution<'_>, captured: &Captured) -> Vec<Seen> {
-    let root = execution
-        .plan
-        .sets
-        .iter()
-        .position(|set| set.captures.iter().any(|c| c.parent.is_none() && c.label == crate::lineage::SUBJECT));
+    let root = execution.plan.sets.iter().position(|set| {
+        set.captures
+            .iter()
+            .any(|c| c.parent.is_none() && c.label == crate::lineage::SUBJECT)
+    });
     let Some(root) = root else { return Vec::new() };
-    let names = execution.plan.sets[root].captures.iter().find(|c| !c.texts.is_empty());
+    let names = execution.plan.sets[root]
+        .captures
+        .iter()
+        .find(|c| !c.texts.is_empty());
     let names = names.map_or(&[][..], |c| &c.texts);
     captured.sets[root]
         .iter()
@@ -219,13 +263,21 @@ pub(super) fn seen(execution: &Execution<'_>, captured: &Captured) -> Vec<Seen> 
 }
 
 /// Adds what stays to the counts, and gives the keys to come back for.
-pub(super) fn kept(execution: &Execution<'_>, captured: &Captured, counts: &mut [Counts]) -> Vec<Deferred> {
+pub(super) fn kept(
+    execution: &Execution<'_>,
+    captured: &Captured,
+    counts: &mut [Counts],
+) -> Vec<Deferred> {
     let mut deferred: Vec<Deferred> = Vec::new();
     for (set, rows) in execution.plan.sets.iter().zip(&captured.sets) {
-        let mut groups: BTreeMap<(usize, Option<DateTime<Utc>>, &str), Vec<&CapturedRow>> = BTreeMap::new();
+        let mut groups: BTreeMap<(usize, Option<DateTime<Utc>>, &str), Vec<&CapturedRow>> =
+            BTreeMap::new();
         for row in rows.iter().filter(|r| r.kept) {
             if let Some(retention) = &row.retained {
-                groups.entry((row.ticket, retention.until, &retention.because)).or_default().push(row);
+                groups
+                    .entry((row.ticket, retention.until, &retention.because))
+                    .or_default()
+                    .push(row);
             }
         }
         for ((ticket, until, because), rows) in groups {
@@ -236,8 +288,17 @@ pub(super) fn kept(execution: &Execution<'_>, captured: &Captured, counts: &mut 
                 rows: i64::try_from(rows.len()).expect("rows of one batch fit i64"),
             });
             if let Some(until) = until {
-                let keys = rows.iter().filter_map(|r| Some(r.retained.as_ref()?.key.clone())).collect();
-                deferred.push(Deferred { ticket, table: set.table.clone(), until, because: because.to_owned(), keys });
+                let keys = rows
+                    .iter()
+                    .filter_map(|r| Some(r.retained.as_ref()?.key.clone()))
+                    .collect();
+                deferred.push(Deferred {
+                    ticket,
+                    table: set.table.clone(),
+                    until,
+                    because: because.to_owned(),
+                    keys,
+                });
             }
         }
     }
@@ -249,7 +310,10 @@ pub(super) fn would_change(execution: &Execution<'_>, captured: &Captured, count
     for change in &execution.plan.changes {
         let Some(rows) = change.rows else { continue };
         for (ticket, n) in captured.count(rows) {
-            let kinds: &mut BTreeMap<ChangeKind, i64> = counts[ticket].changed.entry(change.table.to_string()).or_default();
+            let kinds: &mut BTreeMap<ChangeKind, i64> = counts[ticket]
+                .changed
+                .entry(change.table.to_string())
+                .or_default();
             *kinds.entry(change.kind).or_default() += n;
         }
     }

@@ -4,8 +4,8 @@ use crate::catalog::{
     Access, Catalog, Check, Column, ForeignKey, OnDelete, Table, TableKind, Trigger,
 };
 use crate::name::TableName;
-use std::collections::BTreeMap;
 use deadpool_postgres::GenericClient;
+use std::collections::BTreeMap;
 use tokio_postgres::{Error, Row};
 
 /// Relations that are ours to look at: no system schemas, no partitions, no temporary tables.
@@ -80,7 +80,10 @@ pub const STAMP: &str = "/* erasured:catalog stamp */ SELECT md5(concat_ws('.',
   (SELECT count(*) || ':' || coalesce(sum(oid::int8), 0) FROM pg_publication_rel)))";
 
 async fn query(client: &impl GenericClient, body: &str) -> Result<Vec<Row>, Error> {
-    let sql = format!("/* erasured:catalog */ {}", body.replace("{relations}", RELATIONS));
+    let sql = format!(
+        "/* erasured:catalog */ {}",
+        body.replace("{relations}", RELATIONS)
+    );
     client.query(&sql, &[]).await
 }
 

@@ -9,10 +9,10 @@ use super::value::RawArray;
 use crate::name::TableName;
 use crate::plan::{Change, ChangeKind, Counts, Parameter, Probe, Rows, Statement, SystemPlan};
 use chrono::{DateTime, Utc};
+use deadpool_postgres::{Client, GenericClient, Transaction};
 use futures_util::future::{BoxFuture, try_join_all};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use deadpool_postgres::{Client, GenericClient, Transaction};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -77,7 +77,9 @@ pub enum NotErased {
     #[error("{0}")]
     Database(String, Failure),
     /// COMMIT was sent and its answer never came.
-    #[error("the connection was lost while committing; whether it happened is read from the target's own row")]
+    #[error(
+        "the connection was lost while committing; whether it happened is read from the target's own row"
+    )]
     CommitUnknown,
     /// The definitions are not those of the plan.
     #[error("the catalog of {system} changed since the plan was made")]
@@ -86,7 +88,9 @@ pub enum NotErased {
         system: String,
     },
     /// Rows matched and rows affected differ.
-    #[error("{table}: {matched} rows were matched and {affected} {kind:?}: a trigger, a rule or a policy of the database interferes")]
+    #[error(
+        "{table}: {matched} rows were matched and {affected} {kind:?}: a trigger, a rule or a policy of the database interferes"
+    )]
     Mismatch {
         /// Where.
         table: TableName,
@@ -144,7 +148,11 @@ pub struct Seen {
 pub trait BeforeChange: Send {
     /// Is given what the locked root rows say and the rows to come back for; may stop the batch.
     /// What it writes must bear being written twice.
-    fn ready(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>>;
+    fn ready(
+        &mut self,
+        seen: Vec<Seen>,
+        deferred: Vec<Deferred>,
+    ) -> BoxFuture<'_, Result<(), NotErased>>;
 }
 
 /// Nothing is to be written down.
@@ -181,7 +189,11 @@ impl Execution<'_> {
     ///
     /// # Errors
     /// [`NotErased`]; except for [`NotErased::CommitUnknown`] nothing has happened.
-    pub async fn run(&self, client: &mut Client, before_change: &mut dyn BeforeChange) -> Result<Outcome, NotErased> {
+    pub async fn run(
+        &self,
+        client: &mut Client,
+        before_change: &mut dyn BeforeChange,
+    ) -> Result<Outcome, NotErased> {
         let tx = client.transaction().await?;
         self.settings(&tx).await?;
         let repeated = self.repeated(&tx).await?;
@@ -191,7 +203,9 @@ impl Execution<'_> {
             return Ok(outcome);
         }
         let mut captured = Captured::new(self.plan);
-        let active: Vec<usize> = (0..self.subjects.len()).filter(|i| !repeated.contains(i)).collect();
+        let active: Vec<usize> = (0..self.subjects.len())
+            .filter(|i| !repeated.contains(i))
+            .collect();
         capture::all(&tx, self, &active, &mut captured).await?;
         // A batch that waited for another daemon's lock learns here that the work is done.
         let meanwhile = self.repeated(&tx).await?;
@@ -204,11 +218,15 @@ impl Execution<'_> {
         }
         let mut counts = vec![Counts::default(); self.subjects.len()];
         let deferred = capture::kept(self, &captured, &mut counts);
-        before_change.ready(capture::seen(self, &captured), deferred).await?;
+        before_change
+            .ready(capture::seen(self, &captured), deferred)
+            .await?;
         self.change(&tx, &captured, &mut counts).await?;
         self.probe(&tx, &captured).await?;
         self.record(&tx, &active, &counts).await?;
-        fail::fail_point!("before-commit", |_| Err(NotErased::Hook("failpoint before-commit".into())));
+        fail::fail_point!("before-commit", |_| Err(NotErased::Hook(
+            "failpoint before-commit".into()
+        )));
         let about = tx
             .query_one(
                 "/* erasured:step */ SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text, current_setting('server_version_num')::int4",
@@ -257,7 +275,10 @@ impl Execution<'_> {
         for change in &self.plan.changes {
             let Some(count) = &change.count else { continue };
             for row in self.query(&tx, &captured, count, "").await? {
-                let kinds = counts[position(row.get(0))].changed.entry(change.table.to_string()).or_default();
+                let kinds = counts[position(row.get(0))]
+                    .changed
+                    .entry(change.table.to_string())
+                    .or_default();
                 *kinds.entry(change.kind).or_default() += row.get::<_, i64>(1);
             }
         }
@@ -266,7 +287,11 @@ impl Execution<'_> {
     }
 
     async fn settings(&self, tx: &Transaction<'_>) -> Result<(), NotErased> {
-        let Timeouts { lock, statement, idle } = self.timeouts;
+        let Timeouts {
+            lock,
+            statement,
+            idle,
+        } = self.timeouts;
         let sql = format!(
             "/* erasured:settings */ SET LOCAL search_path = pg_catalog; SET LOCAL row_security = off; \
              SET LOCAL timezone = 'UTC'; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
@@ -281,7 +306,9 @@ impl Execution<'_> {
         if super::catalog::stamp(tx).await? == self.stamp {
             return Ok(());
         }
-        Err(NotErased::Drift { system: self.plan.system.clone() })
+        Err(NotErased::Drift {
+            system: self.plan.system.clone(),
+        })
     }
 
     /// Positions of tickets whose step stands in the target's own table.
@@ -298,7 +325,11 @@ impl Execution<'_> {
     }
 
     /// The outcome of steps committed earlier, read from the target's own rows.
-    async fn recall(&self, tx: &Transaction<'_>, repeated: Vec<usize>) -> Result<Outcome, NotErased> {
+    async fn recall(
+        &self,
+        tx: &Transaction<'_>,
+        repeated: Vec<usize>,
+    ) -> Result<Outcome, NotErased> {
         let rows = tx
             .query(
                 "/* erasured:applied steps */ SELECT k.n, s.counts, s.committed_at, pg_current_wal_insert_lsn()::text, \
@@ -317,19 +348,34 @@ impl Execution<'_> {
         };
         for row in rows {
             let counts: serde_json::Value = row.get(1);
-            outcome.counts[position(row.get(0))] =
-                serde_json::from_value(counts).map_err(|e| NotErased::Hook(format!("erasured.applied_step holds counts of another version: {e}")))?;
-            (outcome.committed_at, outcome.wal, outcome.server_version) = (row.get(2), row.get(3), row.get(4));
+            outcome.counts[position(row.get(0))] = serde_json::from_value(counts).map_err(|e| {
+                NotErased::Hook(format!(
+                    "erasured.applied_step holds counts of another version: {e}"
+                ))
+            })?;
+            (outcome.committed_at, outcome.wal, outcome.server_version) =
+                (row.get(2), row.get(3), row.get(4));
         }
         Ok(outcome)
     }
 
-    async fn change(&self, tx: &Transaction<'_>, captured: &Captured, counts: &mut [Counts]) -> Result<(), NotErased> {
+    async fn change(
+        &self,
+        tx: &Transaction<'_>,
+        captured: &Captured,
+        counts: &mut [Counts],
+    ) -> Result<(), NotErased> {
         // Prepared beforehand, or the preparing of one would come between two of the others.
         for change in &self.plan.changes {
             tx.prepare_cached(&change.statement.sql).await?;
         }
-        let done = try_join_all(self.plan.changes.iter().map(|change| self.one_change(tx, captured, change))).await?;
+        let done = try_join_all(
+            self.plan
+                .changes
+                .iter()
+                .map(|change| self.one_change(tx, captured, change)),
+        )
+        .await?;
         for (change, by_ticket) in self.plan.changes.iter().zip(done) {
             let table = change.table.to_string();
             for (ticket, rows) in by_ticket {
@@ -341,10 +387,18 @@ impl Execution<'_> {
     }
 
     /// Sent without waiting for the one before: the server runs them in this order.
-    async fn one_change(&self, tx: &Transaction<'_>, captured: &Captured, change: &Change) -> Result<BTreeMap<usize, i64>, NotErased> {
+    async fn one_change(
+        &self,
+        tx: &Transaction<'_>,
+        captured: &Captured,
+        change: &Change,
+    ) -> Result<BTreeMap<usize, i64>, NotErased> {
         let Some(rows) = change.rows else {
             let found = self.query(tx, captured, &change.statement, "").await?;
-            return Ok(found.iter().map(|row| (position(row.get(0)), row.get(1))).collect());
+            return Ok(found
+                .iter()
+                .map(|row| (position(row.get(0)), row.get(1)))
+                .collect());
         };
         let by_ticket = captured.count(rows);
         let matched: i64 = by_ticket.values().sum();
@@ -364,12 +418,25 @@ impl Execution<'_> {
     }
 
     async fn probe(&self, tx: &Transaction<'_>, captured: &Captured) -> Result<(), NotErased> {
-        try_join_all(self.plan.probes.iter().map(|probe| self.one_probe(tx, captured, probe))).await?;
+        try_join_all(
+            self.plan
+                .probes
+                .iter()
+                .map(|probe| self.one_probe(tx, captured, probe)),
+        )
+        .await?;
         Ok(())
     }
 
-    async fn one_probe(&self, tx: &Transaction<'_>, captured: &Captured, probe: &Probe) -> Result<(), NotErased> {
-        let expected: i64 = probe.expect.map_or(0, |rows| captured.count(rows).values().sum());
+    async fn one_probe(
+        &self,
+        tx: &Transaction<'_>,
+        captured: &Captured,
+        probe: &Probe,
+    ) -> Result<(), NotErased> {
+        let expected: i64 = probe
+            .expect
+            .map_or(0, |rows| captured.count(rows).values().sum());
         let found = self.query(tx, captured, &probe.statement, "").await?;
         let found: i64 = found.first().map_or(0, |row| row.get(0));
         if found == expected {
@@ -383,9 +450,17 @@ impl Execution<'_> {
     }
 
     /// The row that makes it exactly once.
-    async fn record(&self, tx: &Transaction<'_>, active: &[usize], counts: &[Counts]) -> Result<(), NotErased> {
+    async fn record(
+        &self,
+        tx: &Transaction<'_>,
+        active: &[usize],
+        counts: &[Counts],
+    ) -> Result<(), NotErased> {
         let tickets: Vec<Uuid> = active.iter().map(|&i| self.subjects[i].ticket).collect();
-        let generations: Vec<i32> = active.iter().map(|&i| self.subjects[i].generation).collect();
+        let generations: Vec<i32> = active
+            .iter()
+            .map(|&i| self.subjects[i].generation)
+            .collect();
         let counts: Vec<serde_json::Value> = active
             .iter()
             .map(|&i| serde_json::to_value(&counts[i]).expect("counts are always JSON"))
@@ -407,7 +482,8 @@ impl Execution<'_> {
         statement: &Statement,
         suffix: &str,
     ) -> Result<Vec<tokio_postgres::Row>, NotErased> {
-        self.query_from(client, captured, statement, suffix, 0).await
+        self.query_from(client, captured, statement, suffix, 0)
+            .await
     }
 
     /// The same with captured rows narrowed to those found since `from`, for tables that refer
@@ -422,52 +498,113 @@ impl Execution<'_> {
     ) -> Result<Vec<tokio_postgres::Row>, NotErased> {
         let bound = self.bind(captured, statement, from);
         let parameters: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
-        let prepared = client.prepare_cached(&format!("{}{suffix}", statement.sql)).await?;
+        let prepared = client
+            .prepare_cached(&format!("{}{suffix}", statement.sql))
+            .await?;
         Ok(client.query(&prepared, &parameters).await?)
     }
 
-    async fn execute(&self, client: &impl GenericClient, captured: &Captured, statement: &Statement) -> Result<u64, NotErased> {
+    async fn execute(
+        &self,
+        client: &impl GenericClient,
+        captured: &Captured,
+        statement: &Statement,
+    ) -> Result<u64, NotErased> {
         let bound = self.bind(captured, statement, 0);
         let parameters: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
         let prepared = client.prepare_cached(&statement.sql).await?;
         Ok(client.execute(&prepared, &parameters).await?)
     }
 
-    fn bind<'c>(&'c self, captured: &'c Captured, statement: &Statement, from: usize) -> Vec<Box<dyn ToSql + Sync + Send + 'c>> {
-        statement.parameters.iter().map(|parameter| self.value(captured, parameter, from)).collect()
+    fn bind<'c>(
+        &'c self,
+        captured: &'c Captured,
+        statement: &Statement,
+        from: usize,
+    ) -> Vec<Box<dyn ToSql + Sync + Send + 'c>> {
+        statement
+            .parameters
+            .iter()
+            .map(|parameter| self.value(captured, parameter, from))
+            .collect()
     }
 
-    fn value<'c>(&'c self, captured: &'c Captured, parameter: &Parameter, from: usize) -> Box<dyn ToSql + Sync + Send + 'c> {
+    fn value<'c>(
+        &'c self,
+        captured: &'c Captured,
+        parameter: &Parameter,
+        from: usize,
+    ) -> Box<dyn ToSql + Sync + Send + 'c> {
         match parameter {
-            Parameter::SubjectTickets => Box::new(self.entries(captured).map(|(i, _)| ordinal(i)).collect::<Vec<i32>>()),
-            Parameter::SubjectKey(part) => {
-                Box::new(self.entries(captured).map(|(_, key)| key.get(*part).map(String::as_str)).collect::<Vec<_>>())
-            }
-            Parameter::IdentifierTickets(name) => {
-                Box::new(self.forms(captured, name).map(|(i, _)| ordinal(i)).collect::<Vec<i32>>())
-            }
-            Parameter::IdentifierValues(name) => Box::new(self.forms(captured, name).map(|(_, form)| form).collect::<Vec<&str>>()),
-            Parameter::Tickets(rows) => Box::new(captured.rows(*rows).skip(from).map(|r| ordinal(r.ticket)).collect::<Vec<i32>>()),
-            Parameter::Column(rows, at) => Box::new(RawArray(captured.rows(*rows).skip(from).map(|r| &r.values[*at]).collect())),
+            Parameter::SubjectTickets => Box::new(
+                self.entries(captured)
+                    .map(|(i, _)| ordinal(i))
+                    .collect::<Vec<i32>>(),
+            ),
+            Parameter::SubjectKey(part) => Box::new(
+                self.entries(captured)
+                    .map(|(_, key)| key.get(*part).map(String::as_str))
+                    .collect::<Vec<_>>(),
+            ),
+            Parameter::IdentifierTickets(name) => Box::new(
+                self.forms(captured, name)
+                    .map(|(i, _)| ordinal(i))
+                    .collect::<Vec<i32>>(),
+            ),
+            Parameter::IdentifierValues(name) => Box::new(
+                self.forms(captured, name)
+                    .map(|(_, form)| form)
+                    .collect::<Vec<&str>>(),
+            ),
+            Parameter::Tickets(rows) => Box::new(
+                captured
+                    .rows(*rows)
+                    .skip(from)
+                    .map(|r| ordinal(r.ticket))
+                    .collect::<Vec<i32>>(),
+            ),
+            Parameter::Column(rows, at) => Box::new(RawArray(
+                captured
+                    .rows(*rows)
+                    .skip(from)
+                    .map(|r| &r.values[*at])
+                    .collect(),
+            )),
             Parameter::Hashes(rows, at) => Box::new(self.hashes(captured, *rows, *at)),
             Parameter::Text(text) => Box::new(text.clone()),
         }
     }
 
-    fn entries<'c>(&'c self, captured: &'c Captured) -> impl Iterator<Item = (usize, &'c Vec<String>)> {
-        captured.active.iter().flat_map(|&i| self.subjects[i].keys.iter().map(move |key| (i, key)))
+    fn entries<'c>(
+        &'c self,
+        captured: &'c Captured,
+    ) -> impl Iterator<Item = (usize, &'c Vec<String>)> {
+        captured
+            .active
+            .iter()
+            .flat_map(|&i| self.subjects[i].keys.iter().map(move |key| (i, key)))
     }
 
-    fn forms<'c>(&'c self, captured: &'c Captured, name: &str) -> impl Iterator<Item = (usize, &'c str)> {
+    fn forms<'c>(
+        &'c self,
+        captured: &'c Captured,
+        name: &str,
+    ) -> impl Iterator<Item = (usize, &'c str)> {
         let name = name.to_owned();
         captured.active.iter().flat_map(move |&i| {
             let forms = self.subjects[i].identifiers.get(&name);
-            forms.into_iter().flatten().map(move |form| (i, form.as_str()))
+            forms
+                .into_iter()
+                .flatten()
+                .map(move |form| (i, form.as_str()))
         })
     }
 
     fn hashes(&self, captured: &Captured, rows: Rows, at: usize) -> Vec<Option<String>> {
-        captured.rows(rows).map(|row| row.values[at].text().map(|text| (self.hash)(text))).collect()
+        captured
+            .rows(rows)
+            .map(|row| row.values[at].text().map(|text| (self.hash)(text)))
+            .collect()
     }
 
     fn tickets(&self) -> Vec<Uuid> {

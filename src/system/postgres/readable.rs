@@ -1,5 +1,6 @@
 //! Which columns of a database can hold a text, whether a policy names them or not.
 
+use super::sweep::Timeouts;
 use crate::name::TableName;
 use crate::verify::FieldKind;
 use std::collections::HashMap;
@@ -89,7 +90,26 @@ const TYPES: &str = "/* erasured:sweep types */
 /// All schemas but the system's and `erasured`; tables, leaf partitions and materialized views;
 /// every type that can hold a text, through domains, arrays and composite types. Numbers, dates,
 /// enums and the like are left out.
-pub async fn readable(client: &Client) -> Result<Readable, tokio_postgres::Error> {
+///
+/// # Errors
+///
+/// The server's; sizes are asked for under a lock, so that a table locked for longer than
+/// `timeouts` allow is one of them.
+pub async fn readable(
+    client: &Client,
+    timeouts: Timeouts,
+) -> Result<Readable, tokio_postgres::Error> {
+    client.batch_execute(&timeouts.begin()).await?;
+    match catalog(client).await {
+        Ok(readable) => client.batch_execute("COMMIT").await.map(|()| readable),
+        Err(error) => {
+            client.batch_execute("ROLLBACK").await?;
+            Err(error)
+        }
+    }
+}
+
+async fn catalog(client: &Client) -> Result<Readable, tokio_postgres::Error> {
     let types = types(client).await?;
     let mut not_covered = Vec::new();
     let mut targets = Vec::new();
@@ -101,7 +121,10 @@ pub async fn readable(client: &Client) -> Result<Readable, tokio_postgres::Error
             continue;
         }
         if row.get::<_, i8>(3) == b'f' as i8 {
-            not_covered.push((table, "foreign table: its data is in another system".to_owned()));
+            not_covered.push((
+                table,
+                "foreign table: its data is in another system".to_owned(),
+            ));
         } else if !row.get::<_, bool>(4) {
             not_covered.push((table, "materialized view that was never filled".to_owned()));
         } else {
@@ -167,7 +190,10 @@ async fn types(client: &Client) -> Result<Types, tokio_postgres::Error> {
     }
     let mut attributes: HashMap<Oid, Vec<(String, Oid)>> = HashMap::new();
     for row in client.query(ATTRIBUTES, &[]).await? {
-        attributes.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
+        attributes
+            .entry(row.get(0))
+            .or_default()
+            .push((row.get(1), row.get(2)));
     }
     Ok(Types { types, attributes })
 }
@@ -177,7 +203,10 @@ const DEEPEST: u32 = 8;
 
 impl Types {
     fn columns(&self, relation: Oid) -> Vec<Column> {
-        let attributes = self.attributes.get(&relation).map_or(&[][..], Vec::as_slice);
+        let attributes = self
+            .attributes
+            .get(&relation)
+            .map_or(&[][..], Vec::as_slice);
         let column = |(name, oid): &(String, Oid)| {
             let (kind, as_text) = match self.reading(*oid, 0) {
                 Reading::Image(kind) => (kind, false),

@@ -58,6 +58,23 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
+impl Timeouts {
+    /// Begins a transaction with one snapshot throughout, so that a row found is still at its
+    /// place when its key is asked for. With row_security off a policy that would hide rows is
+    /// an error.
+    pub(super) fn begin(self) -> String {
+        format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
+             SET LOCAL idle_in_transaction_session_timeout = {}; \
+             SET LOCAL row_security = off; SET LOCAL search_path = pg_catalog, pg_temp",
+            self.statement.as_millis(),
+            self.lock.as_millis(),
+            self.idle.as_millis(),
+        )
+    }
+}
+
 /// What has been read, as it happens.
 #[derive(Debug)]
 pub enum Progress<'a> {
@@ -171,7 +188,10 @@ pub async fn sweep(
             {
                 // Nothing is left of it to be read. The transaction has failed: end it.
                 let ended = client.batch_execute("ROLLBACK").await;
-                ended.map_err(|source| SweepError::Database { table: table.clone(), source })?;
+                ended.map_err(|source| SweepError::Database {
+                    table: table.clone(),
+                    source,
+                })?;
                 let reason = "dropped while the sweep ran".to_owned();
                 report.not_covered.push((table, reason));
             }
@@ -325,13 +345,21 @@ impl<'a> TableReader<'a> {
               FROM pg_catalog.pg_class c WHERE c.oid = $1",
             self.comment
         );
+        // Sizes are asked for under a lock, so this waits like any reading does.
+        self.begin().await?;
         let row = self.client.query_opt(&sql, &[&self.target.oid]).await;
+        self.commit().await?;
         // A table that has gone says so itself when it is read.
-        Ok(row.map_err(|e| self.error(e))?.map_or_else(State::default, |row| State {
-            file: row.get(0),
-            pages: row.get::<_, Option<i64>>(1).and_then(|p| u32::try_from(p).ok()).unwrap_or(0),
-            oldest_running: row.get(2),
-        }))
+        Ok(row
+            .map_err(|e| self.error(e))?
+            .map_or_else(State::default, |row| State {
+                file: row.get(0),
+                pages: row
+                    .get::<_, Option<i64>>(1)
+                    .and_then(|p| u32::try_from(p).ok())
+                    .unwrap_or(0),
+                oldest_running: row.get(2),
+            }))
     }
 
     /// One transaction.
@@ -342,23 +370,25 @@ impl<'a> TableReader<'a> {
         scratch: &mut Scratch,
         progress: &mut impl FnMut(Progress<'_>),
     ) -> Result<(), SweepError> {
-        let limits = self.sweep.timeouts;
-        // One snapshot for the piece, so that a row found is still at its place when its key is
-        // asked for. With row_security off a policy that would hide rows is an error.
-        let begin = format!(
-            "{} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-             SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
-             SET LOCAL idle_in_transaction_session_timeout = {}; \
-             SET LOCAL row_security = off; SET LOCAL search_path = pg_catalog, pg_temp",
-            self.comment,
-            limits.statement.as_millis(),
-            limits.lock.as_millis(),
-            limits.idle.as_millis(),
-        );
-        self.client.batch_execute(&begin).await.map_err(|e| self.error(e))?;
+        self.begin().await?;
         self.copy(filter, pace, scratch, progress).await?;
         self.keys(scratch).await?;
-        self.client.batch_execute("COMMIT").await.map_err(|e| self.error(e))
+        self.commit().await
+    }
+
+    async fn begin(&self) -> Result<(), SweepError> {
+        let begin = format!("{} {}", self.comment, self.sweep.timeouts.begin());
+        self.client
+            .batch_execute(&begin)
+            .await
+            .map_err(|e| self.error(e))
+    }
+
+    async fn commit(&self) -> Result<(), SweepError> {
+        self.client
+            .batch_execute("COMMIT")
+            .await
+            .map_err(|e| self.error(e))
     }
 
     async fn copy(
@@ -379,7 +409,11 @@ impl<'a> TableReader<'a> {
             columns.join(", "),
             self.name,
         );
-        let stream = self.client.copy_out(&sql).await.map_err(|e| self.error(e))?;
+        let stream = self
+            .client
+            .copy_out(&sql)
+            .await
+            .map_err(|e| self.error(e))?;
         pin_mut!(stream);
         let mut tuples = Tuples::default();
         let mut unreported = 0;
@@ -392,15 +426,17 @@ impl<'a> TableReader<'a> {
                 for (at, (column, field)) in self.columns.iter().zip(&fields[1..]).enumerate() {
                     let Some(field) = field else { continue };
                     let image = &bytes[field.clone()];
-                    self.sweep.matcher.scan(image, &column.kind, scratch, |tag| {
-                        let hits = self.hits.entry((tag, at)).or_default();
-                        hits.rows += 1;
-                        if let Some(place) = place
-                            && hits.keys.len() + hits.places.len() < KEYS
-                        {
-                            hits.places.push(place);
-                        }
-                    });
+                    self.sweep
+                        .matcher
+                        .scan(image, &column.kind, scratch, |tag| {
+                            let hits = self.hits.entry((tag, at)).or_default();
+                            hits.rows += 1;
+                            if let Some(place) = place
+                                && hits.keys.len() + hits.places.len() < KEYS
+                            {
+                                hits.places.push(place);
+                            }
+                        });
                 }
             });
             fed.map_err(|_| SweepError::Malformed(self.target.table.clone()))?;
@@ -424,9 +460,18 @@ impl<'a> TableReader<'a> {
 
     /// Turns the places found in this piece into keys.
     async fn keys(&mut self, scratch: &mut Scratch) -> Result<(), SweepError> {
-        let parts: Vec<String> =
-            self.target.key.iter().map(|c| quote::identifier(c) + "::text").collect();
-        let select = format!("{} SELECT {} FROM ONLY {}", self.comment, parts.join(", "), self.name);
+        let parts: Vec<String> = self
+            .target
+            .key
+            .iter()
+            .map(|c| quote::identifier(c) + "::text")
+            .collect();
+        let select = format!(
+            "{} SELECT {} FROM ONLY {}",
+            self.comment,
+            parts.join(", "),
+            self.name
+        );
         let mut hits = std::mem::take(&mut self.hits);
         for hit in hits.values_mut() {
             for (block, line) in std::mem::take(&mut hit.places) {
@@ -434,16 +479,30 @@ impl<'a> TableReader<'a> {
                 let mut key = None;
                 if !parts.is_empty() {
                     let sql = format!("{select} WHERE ctid = '{place}'");
-                    let row = self.client.query_opt(&sql, &[]).await.map_err(|e| self.error(e))?;
+                    let row = self
+                        .client
+                        .query_opt(&sql, &[])
+                        .await
+                        .map_err(|e| self.error(e))?;
                     key = row.map(|row| {
                         let part = |(at, name): (usize, &String)| {
-                            format!("{name}={}", row.get::<_, Option<&str>>(at).unwrap_or("NULL"))
+                            format!(
+                                "{name}={}",
+                                row.get::<_, Option<&str>>(at).unwrap_or("NULL")
+                            )
                         };
-                        self.target.key.iter().enumerate().map(part).collect::<Vec<_>>().join(", ")
+                        self.target
+                            .key
+                            .iter()
+                            .enumerate()
+                            .map(part)
+                            .collect::<Vec<_>>()
+                            .join(", ")
                     });
                 }
                 let key = key.filter(|key| !self.sweep.matcher.finds_any(key, scratch));
-                hit.keys.push(key.unwrap_or_else(|| format!("ctid={place}")));
+                hit.keys
+                    .push(key.unwrap_or_else(|| format!("ctid={place}")));
             }
         }
         self.hits = hits;

@@ -65,7 +65,9 @@ impl Tuples {
             self.begun = true;
         }
         while !self.ended {
-            let Some(next) = self.tuple(bytes, at)? else { break };
+            let Some(next) = self.tuple(bytes, at)? else {
+                break;
+            };
             if !self.ended {
                 each(bytes, &self.fields);
             }
@@ -121,7 +123,11 @@ mod tests {
     #[test]
     fn any_cut_gives_the_same_tuples() {
         let mut stream = [SIGNATURE, &[0; 8]].concat();
-        for (a, b) in [(&b"one"[..], None), (b"", Some(&b"two"[..])), (b"three", Some(b"x"))] {
+        for (a, b) in [
+            (&b"one"[..], None),
+            (b"", Some(&b"two"[..])),
+            (b"three", Some(b"x")),
+        ] {
             stream.extend_from_slice(&2i16.to_be_bytes());
             for field in [Some(a), b] {
                 match field {
@@ -147,8 +153,21 @@ mod tests {
             }
             assert!(tuples.ended());
             let text = |t: &str| Some(t.as_bytes().to_vec());
-            assert_eq!(seen, [text("one"), None, text(""), text("two"), text("three"), text("x")]);
+            assert_eq!(
+                seen,
+                [
+                    text("one"),
+                    None,
+                    text(""),
+                    text("two"),
+                    text("three"),
+                    text("x")
+                ]
+            );
         }
-        assert_eq!(Tuples::default().feed(&[7; 30], &mut |_, _| ()), Err(Malformed));
+        assert_eq!(
+            Tuples::default().feed(&[7; 30], &mut |_, _| ()),
+            Err(Malformed)
+        );
     }
 }

@@ -40,7 +40,11 @@ impl std::fmt::Debug for RawArray<'_> {
 }
 
 impl ToSql for RawArray<'_> {
-    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         let Kind::Array(element) = ty.kind() else {
             return Err(format!("{ty} is not an array type").into());
         };

@@ -265,8 +265,10 @@ pub(super) fn address(text: &[u8], at: usize) -> Option<(usize, usize, u64)> {
     if from == at || to == at + 1 {
         return None;
     }
-    let hash = text[from..to].iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = text[from..to]
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0000_0100_0000_01b3)
+        });
     Some((from, to, hash))
 }

@@ -23,14 +23,15 @@ impl Anchor {
     fn mixed(self) -> u64 {
         let (salt, value) = match self {
             Anchor::Address(hash) => (1, hash),
-            Anchor::Phone(length, digits) => {
-                (u64::from(length) | 0x100, digits as u64 ^ ((digits >> 64) as u64).rotate_left(32))
-            }
+            Anchor::Phone(length, digits) => (
+                u64::from(length) | 0x100,
+                digits as u64 ^ ((digits >> 64) as u64).rotate_left(32),
+            ),
             Anchor::Word(length, window) => (u64::from(length) | 0x200, window),
             Anchor::Wide(length, window) => (u64::from(length) | 0x400, window),
         };
-        let mixed = (value ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-            .wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let mixed =
+            (value ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93);
         mixed ^ (mixed >> 32)
     }
 }
@@ -44,7 +45,9 @@ pub(super) struct Filter {
 
 impl Filter {
     pub(super) fn new<'a>(anchors: impl ExactSizeIterator<Item = &'a Anchor>) -> Self {
-        let size = (anchors.len() * 32).next_power_of_two().clamp(1 << 12, 1 << 22);
+        let size = (anchors.len() * 32)
+            .next_power_of_two()
+            .clamp(1 << 12, 1 << 22);
         let mut filter = Self {
             bits: vec![0; size / 64],
             mask: size as u64 - 1,
@@ -100,7 +103,10 @@ impl Characters {
 
     #[inline]
     pub(super) fn class(&self, code: u32) -> Class {
-        self.classes.get(code as usize).copied().unwrap_or(Class::Unstable)
+        self.classes
+            .get(code as usize)
+            .copied()
+            .unwrap_or(Class::Unstable)
     }
 
     /// Whether the pass can read the text as it stands. Ill-formed UTF-8 it can not.
@@ -178,9 +184,10 @@ pub(super) fn decode(text: &[u8], at: usize) -> Option<(u32, usize)> {
         0..0x80 => Some((first, 1)),
         0xc0..0xe0 => Some(((first & 0x1f) << 6 | tail(1)?, 2)),
         0xe0..0xf0 => Some(((first & 0x0f) << 12 | tail(1)? << 6 | tail(2)?, 3)),
-        0xf0..0xf8 => {
-            Some(((first & 0x07) << 18 | tail(1)? << 12 | tail(2)? << 6 | tail(3)?, 4))
-        }
+        0xf0..0xf8 => Some((
+            (first & 0x07) << 18 | tail(1)? << 12 | tail(2)? << 6 | tail(3)?,
+            4,
+        )),
         _ => None,
     }
 }

@@ -7,7 +7,9 @@ fn needle(kind: IdentifierKind, raw: &str, tag: u32) -> Needle {
 }
 
 fn jp() -> IdentifierKind {
-    IdentifierKind::Phone { region: "JP".into() }
+    IdentifierKind::Phone {
+        region: "JP".into(),
+    }
 }
 
 fn person() -> Matcher {
@@ -105,7 +107,10 @@ fn images_are_taken_apart() {
     let row = [words(&[2, 23, 4, 7, 25]), counted(value)].concat();
     let composite = FieldKind::Composite(vec![None, Some(FieldKind::Text)]);
     assert_eq!(hits(&matcher, &row, &composite), [1]);
-    assert_eq!(hits(&matcher, &[&[1], &value[..]].concat(), &FieldKind::Jsonb), [1]);
+    assert_eq!(
+        hits(&matcher, &[&[1], &value[..]].concat(), &FieldKind::Jsonb),
+        [1]
+    );
     let binary = [&[0xff, 0xfe, 0x00], &value[..], &[0xc3]].concat();
     assert_eq!(hits(&matcher, &binary, &FieldKind::Bytes), [1]);
     assert_eq!(hits(&matcher, &binary, &FieldKind::Text), [1]);
@@ -133,19 +138,35 @@ fn ten_thousand_are_modest_and_all_found() {
             1 => format!("tel 0901{:03}{:04}", n / 1000, n),
             _ => format!("number m{n:08}"),
         };
-        assert_eq!(hits(&matcher, text.as_bytes(), &FieldKind::Text), [n], "{text}");
+        assert_eq!(
+            hits(&matcher, text.as_bytes(), &FieldKind::Text),
+            [n],
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn debug_shows_nothing() {
-    let shown = format!("{:?}{:?}", person(), needle(IdentifierKind::Name, "山田", 1));
-    assert!(!shown.contains("山田") && !shown.contains("taro"), "{shown}");
+    let shown = format!(
+        "{:?}{:?}",
+        person(),
+        needle(IdentifierKind::Name, "山田", 1)
+    );
+    assert!(
+        !shown.contains("山田") && !shown.contains("taro"),
+        "{shown}"
+    );
 }
 
 /// Text that may stand around anything: no letters or digits that would go on with a value.
 fn surroundings() -> impl Strategy<Value = String> {
-    prop_oneof!["[ 、。「」あ-んア-ロ一-龠！？（）]{0,30}", "[ ,;:<>\"']{0,10}", "\\PC{0,20} ", " \\PC{0,20} "]
+    prop_oneof![
+        "[ 、。「」あ-んア-ロ一-龠！？（）]{0,30}",
+        "[ ,;:<>\"']{0,10}",
+        "\\PC{0,20} ",
+        " \\PC{0,20} "
+    ]
 }
 
 proptest! {

@@ -1,0 +1,331 @@
+//! The sweep against a real server: an identifier once in every kind of column.
+
+#![allow(clippy::unwrap_used)] // a test may
+
+#[path = "sweep/server.rs"]
+mod server;
+
+use chrono::{DateTime, Utc};
+use erasured::identifier::normalise;
+use erasured::name::TableName;
+use erasured::policy::IdentifierKind;
+use erasured::system::postgres::sweep::{self, Finding, Progress, SweepError, Timeouts};
+use erasured::verify::{Matcher, Needle};
+use server::Server;
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
+use std::time::Duration;
+use tokio_postgres::Client;
+
+/// 63 bytes: quotes of both kinds, the end of a comment, a backslash, capitals, white space.
+const WEIRD: &str = r#"We"ird */ DROP TABLE x; -- 'q' \ 表 aaaaaaaaaaaaaaaaaaaaaaaaaa"#;
+
+const SCHEMA: &str = r##"
+CREATE EXTENSION citext; CREATE EXTENSION hstore;
+CREATE SCHEMA other; CREATE SCHEMA erasured;
+CREATE DOMAIN mail AS text CHECK (VALUE LIKE '%@%');
+CREATE DOMAIN mails AS mail[];
+CREATE TYPE mood AS ENUM ('taro.yamada@example.jp', 'x');
+CREATE TYPE contact AS (n int, mail text, at timestamptz);
+CREATE TABLE kinds (id int PRIMARY KEY, t text, v varchar(99), b char(99), c citext, n name, j json, jb jsonb, x xml,
+   ta text[], h hstore, by bytea, comp contact, d mail, da mails, ca contact[], ts tsvector, e mood, num numeric, u uuid);
+INSERT INTO kinds(id, t) VALUES (1, 'to TARO.Yamada@Example.JP, please');
+INSERT INTO kinds(id, v) VALUES (2, 'taro.yamada@example.jp');
+INSERT INTO kinds(id, b) VALUES (3, 'taro.yamada@example.jp');
+INSERT INTO kinds(id, c) VALUES (4, 'Taro.yamada@example.jp');
+INSERT INTO kinds(id, n) VALUES (5, 'taro.yamada@example.jp');
+INSERT INTO kinds(id, j) VALUES (6, '{"a": "\u0074aro.yamada\u0040example.jp"}');
+INSERT INTO kinds(id, jb) VALUES (7, '{"a": [{"b": "x\ntaro.yamada@example.jp"}]}');
+INSERT INTO kinds(id, x) VALUES (8, '<a>taro.yamada&#64;example.jp</a>');
+INSERT INTO kinds(id, ta) VALUES (9, ARRAY['x', NULL, repeat(' ', 27) || 'taro.yamada@example.jp']);
+INSERT INTO kinds(id, h) VALUES (10, 'k => NULL, "taro.yamada@example.jp" => 1');
+INSERT INTO kinds(id, by) VALUES (11, '\xff00'::bytea || 'taro.yamada@example.jp'::bytea || '\xfe'::bytea);
+INSERT INTO kinds(id, comp) VALUES (12, ROW(3, 'taro.yamada@example.jp', now()));
+INSERT INTO kinds(id, d) VALUES (13, 'taro.yamada@example.jp');
+INSERT INTO kinds(id, da) VALUES (14, ARRAY['taro.yamada@example.jp']);
+INSERT INTO kinds(id, ca) VALUES (15, ARRAY[ROW(1, 'taro.yamada@example.jp', now())::contact]);
+INSERT INTO kinds(id, ts) VALUES (16, 'a:49 taro.yamada@example.jp:49');
+INSERT INTO kinds(id, e) VALUES (17, 'taro.yamada@example.jp');
+INSERT INTO kinds(id, t) VALUES (18, 'xtaro.yamada@example.jp'), (19, 'taro.yamada@example.jp.uk'), (20, '0312345679');
+CREATE TABLE big (id int PRIMARY KEY, t text);
+INSERT INTO big VALUES (1, (SELECT string_agg(md5(n::text), ' ') FROM generate_series(1, 50000) n) || ' taro.yamada@example.jp');
+CREATE TABLE phones (region text, no int, t text, PRIMARY KEY (region, no));
+INSERT INTO phones VALUES ('jp', 1, '03-1234-5678'), ('jp', 2, 'tel:０３（１２３４）５６７８'), ('jp', 3, '+81 (0)3 1234 5678'),
+   ('jp', 4, '0312345678まで'), ('jp', 5, '010-81-3-1234-5678'), ('jp', 6, '03-1234-56780');
+CREATE TABLE names (t text);
+INSERT INTO names VALUES ('お客様は山田　太郎様'), ('山田太郎'), ('山本太郎');
+CREATE TABLE member (mail text PRIMARY KEY);
+INSERT INTO member VALUES ('taro.yamada@example.jp');
+CREATE TABLE parts (id int, t text) PARTITION BY RANGE (id);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+INSERT INTO parts VALUES (1, 'taro.yamada@example.jp');
+CREATE TABLE parent (id int PRIMARY KEY, t text); CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
+INSERT INTO child VALUES (1, 'taro.yamada@example.jp');
+CREATE TABLE other.log (id int PRIMARY KEY, t text);
+INSERT INTO other.log VALUES (1, 'taro.yamada@example.jp');
+CREATE TABLE erasured.ticket (t text); INSERT INTO erasured.ticket VALUES ('taro.yamada@example.jp');
+CREATE MATERIALIZED VIEW copy AS SELECT t FROM kinds WHERE id = 1;
+CREATE MATERIALIZED VIEW empty AS SELECT t FROM kinds WITH NO DATA;
+CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER far FOREIGN DATA WRAPPER nowhere;
+CREATE FOREIGN TABLE away (t text) SERVER far;
+CREATE TABLE numbers (id int, e mood); INSERT INTO numbers VALUES (1, 'taro.yamada@example.jp');
+"##;
+
+const LIMITS: Timeouts = Timeouts {
+    statement: Duration::from_secs(60),
+    lock: Duration::from_secs(1),
+    idle: Duration::from_secs(60),
+};
+
+fn matcher() -> Matcher {
+    let phone = IdentifierKind::Phone {
+        region: "JP".into(),
+    };
+    let needle =
+        |kind: &IdentifierKind, raw: &str, tag| Needle::new(&normalise(kind, raw).unwrap(), tag);
+    Matcher::new(vec![
+        needle(&IdentifierKind::Email, "taro.yamada@example.jp", 1),
+        needle(&phone, "03-1234-5678", 2),
+        needle(&IdentifierKind::Name, "山田 太郎", 3),
+    ])
+}
+
+fn clock() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+}
+
+async fn run(
+    client: &Client,
+    pace: Option<u64>,
+    resume_after: Option<&TableName>,
+    progress: impl FnMut(Progress<'_>),
+) -> Result<sweep::SweepReport, SweepError> {
+    let readable = sweep::readable(client, LIMITS).await.unwrap();
+    assert!(readable.targets.is_sorted_by(|a, b| a.table < b.table));
+    let exempt = |table: &TableName, column: &str| {
+        (table.table == "kinds" && column == "v").then(|| "never personal".to_owned())
+    };
+    let order = sweep::Sweep {
+        targets: &readable.targets,
+        exempt: &exempt,
+        matcher: &matcher(),
+        pace: pace.and_then(NonZeroU64::new),
+        resume_after,
+        timeouts: LIMITS,
+        clock: &clock,
+    };
+    let mut report = sweep::sweep(client, &order, progress).await?;
+    report.not_covered.extend(readable.not_covered);
+    Ok(report)
+}
+
+fn places(findings: &[Finding]) -> BTreeSet<String> {
+    let keys = |f: &Finding| f.row_keys.join("; ");
+    findings
+        .iter()
+        .map(|f| {
+            format!(
+                "{} {}.{} [{}] {}",
+                f.tag,
+                f.table,
+                f.column,
+                keys(f),
+                f.rows
+            )
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn found_in_every_kind_of_column_and_nowhere_else() {
+    let server = Server::start("");
+    let client = server.connect("postgres").await;
+    client.batch_execute(SCHEMA).await.unwrap();
+    assert_eq!(WEIRD.len(), 63);
+    let weird = erasured::system::postgres::quote::identifier(WEIRD);
+    let sql = format!(
+        "CREATE SCHEMA {weird}; CREATE TABLE {weird}.{weird} ({weird} text, k text PRIMARY KEY); INSERT INTO {weird}.{weird} VALUES ('taro.yamada@example.jp', 'it''s')"
+    );
+    client.batch_execute(&sql).await.unwrap();
+
+    let mut seen = Vec::new();
+    let report = run(&client, None, None, |p| {
+        if let Progress::Table(read, _) = p {
+            seen.push(read.table.clone());
+        }
+    })
+    .await
+    .unwrap();
+
+    let mut wanted: BTreeSet<String> = [
+        (1, "t"),
+        (3, "b"),
+        (4, "c"),
+        (5, "n"),
+        (6, "j"),
+        (7, "jb"),
+        (8, "x"),
+        (9, "ta"),
+        (10, "h"),
+        (11, "by"),
+        (12, "comp"),
+        (13, "d"),
+        (14, "da"),
+        (15, "ca"),
+        (16, "ts"),
+    ]
+    .iter()
+    .map(|(id, column)| format!("1 public.kinds.{column} [id={id}] 1"))
+    .collect();
+    let weird = WEIRD;
+    let table = TableName::new(weird, weird);
+    wanted.extend([
+        "1 public.big.t [id=1] 1".to_owned(),
+        // The key is the value itself: only its place is said.
+        "1 public.member.mail [ctid=(0,1)] 1".to_owned(),
+        "1 public.parts_1.t [ctid=(0,1)] 1".to_owned(),
+        "1 public.child.t [id=1] 1".to_owned(),
+        "1 public.copy.t [ctid=(0,1)] 1".to_owned(),
+        "1 other.log.t [id=1] 1".to_owned(),
+        format!("1 {table}.{weird} [k=it's] 1"),
+        "2 public.phones.t [region=jp, no=1; region=jp, no=2; region=jp, no=3; region=jp, no=4; region=jp, no=5] 5".to_owned(),
+        "3 public.names.t [ctid=(0,1); ctid=(0,2)] 2".to_owned(),
+    ]);
+    assert_eq!(places(&report.findings), wanted);
+
+    let not_covered: Vec<String> = report
+        .not_covered
+        .iter()
+        .map(|(t, _)| t.to_string())
+        .collect();
+    assert_eq!(not_covered, ["public.away", "public.empty"]);
+    assert!(
+        seen.iter()
+            .all(|t| t.schema != "erasured" && t.table != "numbers" && t.table != "parts")
+    );
+    let kinds = report
+        .tables
+        .iter()
+        .find(|t| t.table.table == "kinds")
+        .unwrap();
+    assert_eq!(
+        kinds.exempt,
+        [("v".to_owned(), "never personal".to_owned())]
+    );
+    assert_eq!(
+        (kinds.rows, kinds.started_at, kinds.finished_at),
+        (20, clock(), clock())
+    );
+    assert!(!kinds.columns.contains(&"e".to_owned()) && !kinds.columns.contains(&"v".to_owned()));
+
+    // Slowly (and so in many pieces) it finds the same; resumed, what comes after.
+    let slow = run(&client, Some(4_000_000), None, |_| ()).await.unwrap();
+    assert_eq!(places(&slow.findings), wanted);
+    let after = TableName::new("public", "names");
+    let rest = run(&client, None, Some(&after), |_| ()).await.unwrap();
+    assert!(rest.tables.iter().all(|t| t.table > after) && !rest.tables.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_in_many_pieces_misses_no_row_that_moves() {
+    let server = Server::start("");
+    let client = server.connect("postgres").await;
+    client.batch_execute(
+        "CREATE TABLE t (id int PRIMARY KEY, pad text, mail text) WITH (autovacuum_enabled = off);
+         INSERT INTO t SELECT n, repeat('x', 500), NULL FROM generate_series(1, 40000) n;
+         INSERT INTO t VALUES (0, 'x', 'taro.yamada@example.jp');
+         DELETE FROM t WHERE id BETWEEN 1 AND 1000;",
+    ).await.unwrap();
+    client.batch_execute("VACUUM t").await.unwrap();
+    let other = server.connect("postgres").await;
+    let mover = tokio::spawn(async move {
+        // Meanwhile the row moves from the last page to the first, which has been read.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        other
+            .batch_execute("UPDATE t SET pad = repeat('y', 900) WHERE id = 0")
+            .await
+            .unwrap();
+        let block: String = other
+            .query_one("SELECT ctid::text FROM t WHERE id = 0", &[])
+            .await
+            .unwrap()
+            .get(0);
+        block
+    });
+    let mut ended = Vec::new();
+    let report = run(&client, Some(1_000_000 * 8), None, |p| {
+        if let Progress::Bytes(_, bytes) = p {
+            ended.push(bytes);
+        }
+    })
+    .await
+    .unwrap();
+    let moved = mover.await.unwrap();
+    assert_eq!(
+        places(&report.findings),
+        ["1 public.t.mail [id=0] 1".to_owned()].into(),
+        "{moved}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_may_not_be_seen_is_an_error() {
+    let server = Server::start("");
+    let owner = server.connect("postgres").await;
+    owner.batch_execute(
+        "CREATE TABLE a (t text); CREATE TABLE hidden (t text); INSERT INTO hidden VALUES ('taro.yamada@example.jp');
+         ALTER TABLE hidden ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY none ON hidden USING (false);
+         CREATE ROLE reader LOGIN; GRANT SELECT ON a, hidden TO reader;",
+    ).await.unwrap();
+    let reader = server.connect("reader").await;
+    let error = run(&reader, None, None, |_| ()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("public.hidden") && text.contains("row-level security"),
+        "{text}"
+    );
+
+    owner
+        .batch_execute(
+            "ALTER TABLE hidden DISABLE ROW LEVEL SECURITY; REVOKE SELECT ON hidden FROM reader",
+        )
+        .await
+        .unwrap();
+    let reader = server.connect("reader").await;
+    let error = run(&reader, None, None, |_| ())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("public.hidden") && error.contains("42501"),
+        "{error}"
+    );
+
+    // A lock that ALTER TABLE holds ends the sweep by name, in time.
+    let reader = server.connect("reader").await;
+    let readable = sweep::readable(&reader, LIMITS).await.unwrap();
+    owner.batch_execute("BEGIN; LOCK TABLE a").await.unwrap();
+    let error = sweep::readable(&reader, LIMITS).await.unwrap_err();
+    assert_eq!(
+        error.code(),
+        Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE)
+    );
+    let order = sweep::Sweep {
+        targets: &readable.targets,
+        exempt: &|_, _| None,
+        matcher: &matcher(),
+        pace: None,
+        resume_after: None,
+        timeouts: LIMITS,
+        clock: &clock,
+    };
+    let error = sweep::sweep(&reader, &order, |_| ())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("public.a") && error.contains("lock timeout"),
+        "{error}"
+    );
+}
