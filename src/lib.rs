@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod certificate;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod diagnostic;

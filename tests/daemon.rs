@@ -28,6 +28,13 @@ async fn migrate(workspace: &Workspace) {
     }
 }
 
+fn until_idle() -> daemon::Options {
+    daemon::Options {
+        until_idle: true,
+        progress: None,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_becomes_a_certificate() {
     let server = Server::shared();
@@ -41,7 +48,7 @@ async fn a_ticket_becomes_a_certificate() {
         .batch_execute(&roles)
         .await
         .unwrap_or_else(|e| panic!("{}", support::told(&e)));
-    daemon::run(workspace.config(), true).await.unwrap();
+    daemon::run(workspace.config(), until_idle()).await.unwrap();
     let control = workspace.control_url().to_owned();
     let client = support::connect(&control).await;
     for (n, at) in [(5, "a"), (6, "b"), (7, "c"), (8, "d")] {
@@ -58,7 +65,7 @@ async fn a_ticket_becomes_a_certificate() {
             .await
             .unwrap_or_else(|e| panic!("{}", support::told(&e)));
     }
-    let ended = daemon::run(workspace.config(), true).await;
+    let ended = daemon::run(workspace.config(), until_idle()).await;
     let shown = client
         .query("SELECT reference, state, problem_code, problem FROM erasured.ticket_status ORDER BY reference", &[])
         .await

@@ -4,7 +4,7 @@
 //! `{"alg":"EdDSA","kid":"<key id>","typ":"erasured-certificate+json"}`.
 
 use super::{Certificate, FORMAT};
-use crate::keys::{KeyRing, SigningKey};
+use crate::keys::{KeyId, KeyRing, SigningKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -106,6 +106,11 @@ fn encode(part: &impl Serialize) -> String {
 /// Checks a certificate against the keys that the reader trusts. White space around it is
 /// forgiven, nothing else; nothing of the content is read before the signature holds.
 pub fn verify(jws: &str, ring: &KeyRing) -> Result<Certificate, NotGenuine> {
+    verify_by(jws, ring).map(|(certificate, _)| certificate)
+}
+
+/// [`verify`], and which of the keys signed it.
+pub fn verify_by(jws: &str, ring: &KeyRing) -> Result<(Certificate, KeyId), NotGenuine> {
     let jws = jws.trim_ascii();
     let (input, signature) = jws.rsplit_once('.').ok_or(NotGenuine::Shape)?;
     let (header, payload) = input.split_once('.').ok_or(NotGenuine::Shape)?;
@@ -142,5 +147,6 @@ pub fn verify(jws: &str, ring: &KeyRing) -> Result<Certificate, NotGenuine> {
     if format != FORMAT {
         return Err(NotGenuine::Format { found: format });
     }
-    serde_json::from_slice(&payload).map_err(content)
+    let certificate = serde_json::from_slice(&payload).map_err(content)?;
+    Ok((certificate, key.id()))
 }

@@ -14,7 +14,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use jws::{NotGenuine, sign, verify};
+pub use jws::{NotGenuine, sign, verify, verify_by};
 
 /// The version of the format that this program writes, and the only one it reads.
 pub const FORMAT: u32 = 1;

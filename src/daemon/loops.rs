@@ -2,7 +2,7 @@
 
 use super::rounds::Round;
 use super::state::Shared;
-use super::{DaemonError, head_file};
+use super::{DaemonError, Progress, head_file};
 use crate::diagnostic;
 use crate::erasure::context::Context;
 use crate::erasure::intake::IntakeFailed;
@@ -252,7 +252,10 @@ fn refused(shared: &Shared, why: &str) {
 }
 
 /// Metrics and presence, and whether the policies still fit: by the clock.
-pub(super) async fn census(shared: &Arc<Shared>) -> Result<(), DaemonError> {
+pub(super) async fn census(
+    shared: &Arc<Shared>,
+    progress: Option<Progress>,
+) -> Result<(), DaemonError> {
     let context = &shared.context;
     let id = Uuid::new_v4();
     let host = context.holder.clone();
@@ -268,6 +271,9 @@ pub(super) async fn census(shared: &Arc<Shared>) -> Result<(), DaemonError> {
         if let Ok(census) = counted {
             shared.retries_wait(census.retrying > 0);
             show(&census);
+            if let Some(progress) = &progress {
+                report(&census, progress);
+            }
             if round.is_multiple_of(6) {
                 let _ = context
                     .store
@@ -299,6 +305,20 @@ async fn fits(shared: &Shared) {
         }
         shared.health.set(&name, result);
     }
+}
+
+/// Closed and all, rejected ones left out.
+fn report(census: &store::census::Census, progress: &Progress) {
+    let of = |state: &str| {
+        census
+            .by_state
+            .get(state)
+            .copied()
+            .unwrap_or(0)
+            .unsigned_abs()
+    };
+    let all: u64 = census.by_state.values().map(|n| n.unsigned_abs()).sum();
+    progress(of("completed") + of("deferred"), all - of("rejected"));
 }
 
 fn show(census: &store::census::Census) {

@@ -66,7 +66,6 @@ impl DaemonError {
     /// See `docs/operations.md`.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Start(StartError::Connection(_)) => 3,
             Self::Store(error) if error.is_transient() => 3,
             Self::Start(_) | Self::State(_) | Self::Listen(..) => 2,
             Self::Store(StoreError::Version(_)) => 2,
@@ -75,11 +74,24 @@ impl DaemonError {
     }
 }
 
+/// Is told how many tickets are closed, of how many.
+pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// How the daemon is run.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// End when nothing is left to do.
+    pub until_idle: bool,
+    /// Hears of progress at every census.
+    pub progress: Option<Progress>,
+}
+
 /// Runs the daemon until it is told to stop, or with `until_idle` until nothing is left to do.
 ///
 /// # Errors
 /// [`DaemonError`].
-pub async fn run(config: PathBuf, until_idle: bool) -> Result<(), DaemonError> {
+pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
+    let until_idle = options.until_idle;
     let config = start::configuration(&config)?;
     logging::install(&config.log);
     let metrics = metrics::install().map_err(|e| DaemonError::Died(e.to_string()))?;
@@ -110,7 +122,7 @@ pub async fn run(config: PathBuf, until_idle: bool) -> Result<(), DaemonError> {
     ));
     until_reached(&shared, until_idle).await?;
     head_file::check(&context).await?;
-    spawn_loops(&mut tasks, &shared);
+    spawn_loops(&mut tasks, &shared, options.progress);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -153,7 +165,11 @@ async fn until_reached(shared: &Arc<Shared>, until_idle: bool) -> Result<(), Dae
     }
 }
 
-fn spawn_loops(tasks: &mut JoinSet<Result<(), DaemonError>>, shared: &Arc<Shared>) {
+fn spawn_loops(
+    tasks: &mut JoinSet<Result<(), DaemonError>>,
+    shared: &Arc<Shared>,
+    progress: Option<Progress>,
+) {
     let limits = shared.context.config.limits;
     let mut spawn = |name: &'static str, every: Duration, work: loops::Work| {
         let rounds = rounds::Rounds::new(name, every, shared.clone());
@@ -167,7 +183,7 @@ fn spawn_loops(tasks: &mut JoinSet<Result<(), DaemonError>>, shared: &Arc<Shared
     spawn("deferral", limits.poll, loops::Work::Deferral);
     spawn("ledger", limits.poll, loops::Work::Ledger);
     let shared_census = shared.clone();
-    tasks.spawn(async move { loops::census(&shared_census).await });
+    tasks.spawn(async move { loops::census(&shared_census, progress).await });
     let shared_listen = shared.clone();
     tasks.spawn(async move { loops::listen(&shared_listen).await });
 }

@@ -147,17 +147,7 @@ fn certificate(
 ) -> Certificate {
     let now = context.now();
     let ticket = &known.opened.ticket;
-    let hunted = known
-        .opened
-        .identity
-        .hunted(policy)
-        .into_iter()
-        .next()
-        .is_some();
-    let whole = policy
-        .scopes
-        .get(&ticket.scope)
-        .is_some_and(|s| matches!(s.tables, crate::policy::ScopeTables::All));
+    let swept = super::sweep::is_swept(policy, &ticket.scope);
     Certificate {
         format: FORMAT,
         id: Uuid::now_v7(),
@@ -177,11 +167,7 @@ fn certificate(
             .collect(),
         policy: under(policy, known.plan),
         systems: systems(known.steps),
-        sweep: if hunted && whole {
-            sweep.to_vec()
-        } else {
-            Vec::new()
-        },
+        sweep: if swept { sweep.to_vec() } else { Vec::new() },
         identity: identity(policy, ticket, known.decisions),
         deferrals: known.deferrals.iter().map(|d| put_off(d)).collect(),
         assurance: Assurance {

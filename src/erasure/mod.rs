@@ -10,6 +10,7 @@ pub mod batch;
 pub mod certify;
 pub mod context;
 pub mod deferral;
+pub mod foresee;
 pub mod identity;
 pub mod intake;
 pub mod record;

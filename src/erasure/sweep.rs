@@ -64,6 +64,17 @@ pub fn is_due(policy: &Policy, waiting_since: DateTime<Utc>, now: DateTime<Utc>)
     }
 }
 
+/// Whether tickets of this scope are searched for. Who asked for less than everything is still a
+/// customer, whose address may stand anywhere else: there the probes inside the transaction are
+/// the whole check.
+pub(super) fn is_swept(policy: &Policy, scope: &str) -> bool {
+    let whole = policy
+        .scopes
+        .get(scope)
+        .is_some_and(|s| matches!(s.tables, ScopeTables::All));
+    whole && policy.identifiers.values().any(|i| i.residual)
+}
+
 /// Sweeps for all tickets of the kind that wait now; `None` if nothing is to do here.
 ///
 /// # Errors
@@ -161,13 +172,7 @@ impl Hunt {
         let mut tags = Vec::new();
         let mut needles = Vec::new();
         for (at, ticket) in tickets.iter().enumerate() {
-            // Who asked for less than everything is still a customer, whose address may stand
-            // anywhere else: there the probes inside the transaction are the whole check.
-            let whole = policy
-                .scopes
-                .get(&ticket.ticket.scope)
-                .is_some_and(|s| matches!(s.tables, ScopeTables::All));
-            if !whole {
+            if !is_swept(policy, &ticket.ticket.scope) {
                 continue;
             }
             for hunted in ticket.identity.hunted(policy) {
@@ -245,7 +250,7 @@ async fn one_system(
     Ok(read)
 }
 
-fn timeouts(context: &Context) -> Timeouts {
+pub(super) fn timeouts(context: &Context) -> Timeouts {
     let limits = &context.config.limits;
     Timeouts {
         statement: limits.statement_timeout,

@@ -20,6 +20,15 @@ pub struct Unresolved {
     pub identifiers: Vec<(String, IdentifierValue)>,
 }
 
+/// By what one ticket names its person.
+#[derive(Debug)]
+pub struct Naming {
+    /// The person as found, encrypted; `None` before and after.
+    pub sealed: Option<Vec<u8>>,
+    /// As typed by the desk; empty once the ticket is closed.
+    pub identifiers: Vec<(String, IdentifierValue)>,
+}
+
 /// A ticket whose person is found.
 #[derive(Debug)]
 pub struct Resolved {
@@ -76,6 +85,33 @@ impl Store {
                     }
                 })
                 .collect())
+        })
+    }
+
+    /// By what a ticket names its person: for showing its plan.
+    pub async fn naming(&self, ticket: Uuid) -> Result<Naming> {
+        run_tx!(self, "naming", |tx| {
+            let sealed = tx
+                .query_one(
+                    "/* erasured:naming */ SELECT sealed FROM erasured.ticket WHERE id = $1",
+                    &[&ticket],
+                )
+                .await?
+                .get(0);
+            let typed = tx
+                .query(
+                    "/* erasured:naming */ SELECT name, value FROM erasured.ticket_identifier \
+                      WHERE ticket_id = $1 AND value IS NOT NULL ORDER BY name",
+                    &[&ticket],
+                )
+                .await?;
+            Ok(Naming {
+                sealed,
+                identifiers: typed
+                    .iter()
+                    .map(|r| (r.get(0), IdentifierValue::new(r.get(1))))
+                    .collect(),
+            })
         })
     }
 

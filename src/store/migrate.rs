@@ -70,6 +70,24 @@ pub async fn check_version(client: &Client) -> Result<()> {
     }
 }
 
+/// What keeps this login from recording its steps in a target, if anything does.
+pub async fn target_problem(client: &Client) -> Result<Option<String>> {
+    let row = client
+        .query_one(
+            "/* erasured:check_version */ SELECT to_regclass('erasured.applied_step') IS NOT NULL, \
+             coalesce(pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('erasured'), 'USAGE') \
+               AND pg_catalog.has_table_privilege(pg_catalog.to_regclass('erasured.applied_step'), 'SELECT') \
+               AND pg_catalog.has_table_privilege(pg_catalog.to_regclass('erasured.applied_step'), 'INSERT'), false)",
+            &[],
+        )
+        .await?;
+    Ok(match (row.get(0), row.get(1)) {
+        (true, true) => None,
+        (true, false) => Some("this login may not read and append erasured.applied_step".into()),
+        (false, _) => Some("the table erasured.applied_step is not there".into()),
+    })
+}
+
 async fn run(client: &mut Client, known: &[(&str, &str)], history: &str) -> Result<usize> {
     // Two that migrate at once would both find the same migrations missing.
     client

@@ -21,7 +21,7 @@ pub mod tickets;
 pub mod verifying;
 
 pub use error::{StoreError, is_transient};
-pub use migrate::{check_version, migrate, migrate_target};
+pub use migrate::{check_version, migrate, migrate_target, target_problem};
 
 use deadpool_postgres::Pool;
 use std::time::{Duration, Instant};

@@ -6,7 +6,6 @@
 //! rewritten meanwhile is read again.
 
 use super::quote;
-use super::readable::Target;
 use super::tuples::Tuples;
 use crate::name::TableName;
 use crate::verify::{Matcher, Scratch};
@@ -18,7 +17,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-pub use super::readable::{Column, Readable, forecast, readable};
+pub use super::readable::{Column, Readable, Target, forecast, readable};
 
 /// Keys remembered for each identifier and column; all rows are counted.
 pub const KEYS: usize = 20;

@@ -1,0 +1,142 @@
+//! `erasured check`.
+
+use super::failure::Failure;
+use super::{Format, colours, print_json};
+use crate::diagnostic::{self, Diagnostic};
+use crate::erasure::context::{Context, Policies};
+use crate::lineage;
+use crate::policy::{Policy, ScopeTables};
+use crate::start::{self, StartError};
+use crate::store;
+use chrono::Utc;
+use clap::Args;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Check configuration and policies, by themselves and against the databases.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  erasured check
+  erasured check --offline                   only what the files say
+  erasured check --format json               the same for an editor: file, line, column, code
+
+Exit code 1: the policies do not fit the databases. 2: a file is wrong. 3: a database is away.")]
+pub(super) struct Check {
+    /// Ask no database.
+    #[arg(long)]
+    offline: bool,
+    /// Columns for people, or a JSON list of what was found.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Check {
+    pub(super) async fn execute(self, path: &Path) -> Result<(), Failure> {
+        let config = match start::configuration(path) {
+            Ok(config) => config,
+            Err(error) => return self.files_are_wrong(error),
+        };
+        let policies = match start::policies(&config) {
+            Ok(policies) => policies,
+            Err(error) => return self.files_are_wrong(error),
+        };
+        if self.offline {
+            self.tell(&[]);
+            self.summary(&policies, "are well formed");
+            return Ok(());
+        }
+        let context = start::with_policies(config, policies.clone(), Arc::new(Utc::now))?;
+        let mut found = ready(&context).await?;
+        let names: BTreeSet<String> = policies
+            .values()
+            .flat_map(|p| lineage::systems_of(p))
+            .collect();
+        let (catalogs, _) = context.catalogs(names).await?;
+        for policy in policies.values() {
+            found.extend(lineage::trace_all(policy, &catalogs).1);
+        }
+        self.tell(&found);
+        if start::stops(&found) {
+            return Err(Failure::Found);
+        }
+        self.summary(&policies, "fit the databases");
+        Ok(())
+    }
+
+    fn files_are_wrong(&self, error: StartError) -> Result<(), Failure> {
+        if self.format == Format::Table {
+            return Err(error.into());
+        }
+        print_json(&diagnostic::to_json(&error.diagnostics()));
+        Err(Failure::Mistakes {
+            diagnostics: Vec::new(),
+            exit_code: 2,
+        })
+    }
+
+    fn tell(&self, found: &[Diagnostic]) {
+        match self.format {
+            Format::Json => print_json(&diagnostic::to_json(found)),
+            Format::Table => print!("{}", diagnostic::render(found, colours(&std::io::stdout()))),
+        }
+    }
+
+    fn summary(&self, policies: &Policies, verdict: &str) {
+        if self.format == Format::Json {
+            return;
+        }
+        for policy in policies.values() {
+            println!("{}", line(policy));
+        }
+        println!("{} policy file(s) {verdict}", policies.len());
+    }
+}
+
+fn line(policy: &Policy) -> String {
+    let scopes: Vec<String> = policy
+        .scopes
+        .iter()
+        .map(|(name, scope)| match &scope.tables {
+            ScopeTables::All => format!("{name} (all tables)"),
+            ScopeTables::Listed(listed) => format!("{name} ({} tables)", listed.len()),
+        })
+        .collect();
+    let tables: BTreeSet<_> = policy.tables.iter().map(|t| t.table.to_string()).collect();
+    format!(
+        "{}: {}, {} tables in {} system(s); scopes {}",
+        policy.source.path,
+        policy.subject,
+        tables.len(),
+        lineage::systems_of(policy).len(),
+        scopes.join(", ")
+    )
+}
+
+/// Whether our own schemas are in place, and the daemon may use them.
+async fn ready(context: &Context) -> Result<Vec<Diagnostic>, Failure> {
+    {
+        let client = context
+            .store
+            .pool()
+            .get()
+            .await
+            .map_err(store::StoreError::from)?;
+        store::check_version(&client).await?;
+    }
+    let mut found = Vec::new();
+    for (name, system) in &context.systems {
+        let client = system.pool.get().await?;
+        if let Some(problem) = store::target_problem(&client).await? {
+            found.push(Diagnostic::error(
+                "E0302",
+                format!("system {name}: {problem}"),
+                format!(
+                    "run `erasured migrate --only {name}` as its owner, then sql/roles/target.sql"
+                ),
+            ));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,80 @@
+//! `erasured keygen`.
+
+use super::failure::Failure;
+use crate::keys::SigningKey;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use clap::Subcommand;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Make keys. A file that is there is never overwritten.
+#[derive(Subcommand, Debug)]
+#[command(after_help = "\
+Examples:
+  erasured keygen signing /etc/erasured/credentials/signing.pem
+  erasured keygen hash /etc/erasured/credentials/hash.key
+  erasured keygen token /etc/erasured/credentials/http.token
+
+To rotate the signing key: make a new one, put the old public file under [keys] retired, restart.
+The hash key is never rotated: old hashes could not be found again. Keep a copy of it apart.")]
+pub(super) enum Keygen {
+    /// The Ed25519 key that signs certificates; its public half goes to FILE with the ending
+    /// .pub.pem, for auditors.
+    Signing {
+        /// Where to.
+        file: PathBuf,
+    },
+    /// The key of the keyed hashes and of what is sealed while a ticket is open.
+    Hash {
+        /// Where to.
+        file: PathBuf,
+    },
+    /// The bearer token with which certificates are fetched over HTTP.
+    Token {
+        /// Where to.
+        file: PathBuf,
+    },
+}
+
+impl Keygen {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        match self {
+            Self::Signing { file } => {
+                let key = SigningKey::from_seed(&*Zeroizing::new(rand::random()));
+                let public = file.with_extension("pub.pem");
+                create(&file, 0o600, &key.to_pem())?;
+                create(&public, 0o644, &key.public().to_pem())?;
+                println!("{}: signing key {}", file.display(), key.id());
+                println!("{}: its public half, for auditors", public.display());
+            }
+            Self::Hash { file } => {
+                let secret: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
+                let text = Zeroizing::new(STANDARD.encode(*secret) + "\n");
+                create(&file, 0o600, &text)?;
+                println!("{}: hash key; keep a copy of it apart", file.display());
+            }
+            Self::Token { file } => {
+                let secret: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
+                let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*secret) + "\n");
+                create(&file, 0o600, &text)?;
+                println!("{}: bearer token", file.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn create(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::usage(format!("{}: {e}", path.display()));
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.sync_all().map_err(failed)
+}

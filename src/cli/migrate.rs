@@ -1,0 +1,64 @@
+//! `erasured migrate`.
+
+use super::failure::Failure;
+use crate::start;
+use crate::store;
+use crate::system::postgres::connect::{self, Timeouts};
+use crate::system::postgres::libpq::Settings;
+use clap::Args;
+use std::path::Path;
+
+/// Bring the schema `erasured` in the control database and in every system to this version.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Needs the right to create a schema, which the daemon's role should not have:
+  erasured migrate                                          with the logins of erasured.toml
+  erasured migrate --only control --url postgresql://owner@db/control
+  erasured migrate --only shop --url postgresql://owner@db/shop
+
+Then give the roles their rights: sql/roles/control.sql, sql/roles/target.sql.")]
+pub(super) struct Migrate {
+    /// Only `control`, or only this system.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Connect with this URL in place of the configured one; with --only.
+    #[arg(long, value_name = "URL", requires = "only")]
+    url: Option<String>,
+}
+
+impl Migrate {
+    pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
+        if let (Some(only), Some(url)) = (&self.only, &self.url) {
+            return one(only, &Settings::from_process(url)?).await;
+        }
+        let config = start::configuration(config)?;
+        let systems = config
+            .systems
+            .iter()
+            .map(|(n, s)| (n.as_str(), &s.database));
+        let all: Vec<_> = std::iter::once(("control", &config.control))
+            .chain(systems)
+            .filter(|(name, _)| self.only.as_ref().is_none_or(|only| only == name))
+            .collect();
+        if all.is_empty() {
+            return Err(Failure::usage(
+                "--only names neither `control` nor a system of the configuration",
+            ));
+        }
+        for (name, database) in all {
+            one(name, &start::settings(database)?).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn one(name: &str, settings: &Settings) -> Result<(), Failure> {
+    let mut client = connect::connect(settings, "migrate", Timeouts::default()).await?;
+    let ran = if name == "control" {
+        store::migrate(&mut client).await?
+    } else {
+        store::migrate_target(&mut client).await?
+    };
+    println!("{name}: {ran} migration(s) applied");
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! The command line: one file a subcommand, no logic of its own.
+
+mod certificate;
+mod check;
+mod failure;
+mod identifiers;
+mod keygen;
+mod ledger;
+mod migrate;
+mod plan;
+mod run;
+mod source;
+mod sweep;
+mod table;
+mod ticket;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use failure::Failure;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Erases people from databases on request, checks that nothing is left, and signs what it did.
+#[derive(Parser, Debug)]
+#[command(
+    name = "erasured",
+    version,
+    max_term_width = 100,
+    after_help = "\
+The way of a ticket:
+  erasured migrate                       once, as the owner of the databases
+  erasured check                         do the policies fit the databases?
+  erasured ticket submit …               the desk files it; verify, then approve it
+  erasured plan --ticket CRM-1           what will happen, before it does
+  erasured run                           the daemon erases, checks, signs
+  erasured certificate show CRM-1        the proof
+
+Exit codes: 0 done and clean; 1 it ran and found something (a residual, drift, a failed check);
+2 usage or configuration; 3 a system could not be reached.
+What an error code such as E0201 asks of you: docs/operations.md."
+)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(
+        long,
+        global = true,
+        env = "ERASURED_CONFIG",
+        default_value = "/etc/erasured/erasured.toml",
+        value_name = "FILE"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Plan(plan::Plan),
+    #[command(subcommand)]
+    Ticket(ticket::Ticket),
+    #[command(subcommand)]
+    Certificate(certificate::Certificate),
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
+    Sweep(sweep::Sweep),
+    Migrate(migrate::Migrate),
+    #[command(subcommand)]
+    Keygen(keygen::Keygen),
+    /// Print completions for a shell.
+    #[command(after_help = "Example:\n  \
+        erasured completions bash > /usr/share/bash-completion/completions/erasured")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a listing is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Columns, for people.
+    #[default]
+    Table,
+    /// JSON, for programs.
+    Json,
+}
+
+/// Parses the arguments, does what they say, and tells how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(cli.command.execute(&cli.config)),
+        Err(error) => Err(Failure::usage(format!(
+            "the threads could not be started: {error}"
+        ))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.tell(colours(&std::io::stderr()));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+impl Command {
+    async fn execute(self, config: &std::path::Path) -> Result<(), Failure> {
+        match self {
+            Self::Run(run) => run.execute(config).await,
+            Self::Check(check) => check.execute(config).await,
+            Self::Plan(plan) => plan.execute(config).await,
+            Self::Ticket(ticket) => ticket.execute(config).await,
+            Self::Certificate(certificate) => certificate.execute(config).await,
+            Self::Ledger(ledger) => ledger.execute(config).await,
+            Self::Sweep(sweep) => sweep.execute(config).await,
+            Self::Migrate(migrate) => migrate.execute(config).await,
+            Self::Keygen(keygen) => keygen.execute(),
+            Self::Completions { shell } => {
+                let mut out = std::io::stdout();
+                clap_complete::generate(shell, &mut Cli::command(), "erasured", &mut out);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Colours only on a terminal whose user has not asked for none (no-color.org).
+fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Prints JSON as people can still read it.
+fn print_json(value: &impl serde::Serialize) {
+    let text = serde_json::to_string_pretty(value).expect("what is listed is always JSON");
+    println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,45 @@
+//! Where a command finds the control database: `erasured.toml`, or a URL for people who may not
+//! read that file.
+
+use super::failure::Failure;
+use crate::start;
+use crate::store::{self, Store};
+use crate::system::postgres::connect::{self, Timeouts};
+use crate::system::postgres::libpq::Settings;
+use clap::Args;
+use std::path::Path;
+
+/// The control database of a command that needs nothing else.
+#[derive(Args, Debug)]
+pub(super) struct Control {
+    /// URL of the control database, in place of the configuration file: all that the desk and
+    /// auditors need. Takes its password from .pgpass, PGPASSWORD or PGSERVICE as psql does.
+    #[arg(long, env = "ERASURED_CONTROL", value_name = "URL")]
+    control: Option<String>,
+}
+
+impl Control {
+    /// Whether the configuration file is not needed.
+    pub(super) fn is_given(&self) -> bool {
+        self.control.is_some()
+    }
+
+    /// The store, once it has shown that its schema is this program's.
+    pub(super) async fn store(&self, config: &Path) -> Result<Store, Failure> {
+        let pool = match &self.control {
+            Some(url) => {
+                let settings = Settings::from_process(url)?;
+                connect::pool(&settings, "cli", 2, Timeouts::default())?
+            }
+            None => {
+                let config = start::configuration(config)?;
+                start::control_pool(&config, "cli", 2)?
+            }
+        };
+        {
+            let client = pool.get().await?;
+            store::check_version(&client).await?;
+        }
+        Ok(Store::new(pool.inner().clone()))
+    }
+}

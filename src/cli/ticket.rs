@@ -1,0 +1,342 @@
+//! `erasured ticket`.
+
+use super::failure::Failure;
+use super::identifiers::Identifiers;
+use super::source::Control;
+use super::table::{self, Table};
+use super::{Format, print_json};
+use crate::store::Store;
+use crate::store::tickets::{FindingView, ListFilter, NewTicket, TicketDetail, TicketView};
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use std::path::Path;
+use uuid::Uuid;
+
+/// File, verify, approve and look at erasure requests.
+#[derive(Subcommand, Debug)]
+#[command(after_help = "\
+A ticket is named by its id or by the desk's own reference. The same can be done in SQL, from a
+CRM's own transaction: erasured.submit_ticket, verify_ticket, approve_ticket, reject_ticket,
+retry_ticket, and the view erasured.ticket_status.
+
+Example, with the desk's own logins and no configuration file:
+  export ERASURED_CONTROL=postgresql://hana@db.example/erasured
+  erasured ticket submit --reference CRM-1042 --subject customer --scope account \\
+      --ground appi-35-5 --identifier member_no=TM-0000042
+  erasured ticket verify CRM-1042 --method callback --level reasonably-high
+  erasured ticket approve CRM-1042          (another person, where the policy asks for four eyes)")]
+pub(super) enum Ticket {
+    Submit(Submit),
+    Verify(Verify),
+    /// Approve a verified ticket; it runs after the cooling-off time.
+    Approve(One),
+    Reject(Reject),
+    /// Let a failed, unfindable or waiting ticket try again now.
+    Retry(One),
+    List(List),
+    Show(Show),
+}
+
+/// File a request. The same reference with the same content is the same ticket.
+#[derive(Args, Debug)]
+pub(super) struct Submit {
+    /// The desk's own word for the request; it stays, so it must not name the person.
+    #[arg(long)]
+    reference: String,
+    /// Subject kind of the policy, such as customer.
+    #[arg(long)]
+    subject: String,
+    /// Scope of the policy: what is asked for.
+    #[arg(long)]
+    scope: String,
+    /// Legal ground, as a code such as gdpr-17-1-b, appi-35-5 or policy.
+    #[arg(long)]
+    ground: String,
+    #[command(flatten)]
+    identifiers: Identifiers,
+    /// When the person asked (RFC 3339), if not now: the clock starts there.
+    #[arg(long, value_name = "TIME")]
+    requested_at: Option<DateTime<Utc>>,
+    /// Language of the notice, such as ja or en.
+    #[arg(long, value_name = "TAG")]
+    language: Option<String>,
+    #[command(flatten)]
+    actor: Actor,
+}
+
+/// Record how far and by which method identity was verified; never what was seen.
+#[derive(Args, Debug)]
+pub(super) struct Verify {
+    /// Id or reference.
+    ticket: String,
+    /// Code of the method, such as login, callback or id_masked.
+    #[arg(long)]
+    method: String,
+    /// none, basic, reasonable, reasonably-high or high.
+    #[arg(long)]
+    level: String,
+    #[command(flatten)]
+    actor: Actor,
+}
+
+/// A ticket and who acts on it.
+#[derive(Args, Debug)]
+pub(super) struct One {
+    /// Id or reference.
+    ticket: String,
+    #[command(flatten)]
+    actor: Actor,
+}
+
+/// Close a ticket of which nothing has been carried out.
+#[derive(Args, Debug)]
+pub(super) struct Reject {
+    /// Id or reference.
+    ticket: String,
+    /// Code of the reason, such as appi-unverified.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    actor: Actor,
+}
+
+/// List tickets, newest first.
+#[derive(Args, Debug)]
+pub(super) struct List {
+    /// Only in this state.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only of this subject kind.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only open ones past their due date.
+    #[arg(long)]
+    overdue: bool,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    control: Control,
+}
+
+/// Show one ticket: state, steps, what was found and where.
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// Id or reference.
+    ticket: String,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    control: Control,
+}
+
+/// Who acts, and where.
+#[derive(Args, Debug)]
+pub(super) struct Actor {
+    /// Act for this person; counts only for logins in erasured_trusted.
+    #[arg(long = "as", value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    control: Control,
+}
+
+impl Ticket {
+    pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
+        match self {
+            Self::Submit(submit) => submit.execute(config).await,
+            Self::Verify(v) => {
+                let (store, id, actor) = v.actor.about(config, &v.ticket).await?;
+                let state = store.verify(id, &v.method, &v.level, actor.as_deref());
+                said(&v.ticket, &state.await?)
+            }
+            Self::Approve(one) => {
+                let (store, id, actor) = one.actor.about(config, &one.ticket).await?;
+                said(&one.ticket, &store.approve(id, actor.as_deref()).await?)
+            }
+            Self::Reject(r) => {
+                let (store, id, actor) = r.actor.about(config, &r.ticket).await?;
+                let state = store.reject(id, &r.reason, actor.as_deref()).await?;
+                said(&r.ticket, &state)
+            }
+            Self::Retry(one) => {
+                let (store, id, actor) = one.actor.about(config, &one.ticket).await?;
+                said(&one.ticket, &store.retry(id, actor.as_deref()).await?)
+            }
+            Self::List(list) => list.execute(config).await,
+            Self::Show(show) => show.execute(config).await,
+        }
+    }
+}
+
+fn said(ticket: &str, state: &str) -> Result<(), Failure> {
+    println!("{ticket}: {state}");
+    Ok(())
+}
+
+impl Actor {
+    /// The store, the ticket's id, and the name to act under.
+    async fn about(
+        self,
+        config: &Path,
+        ticket: &str,
+    ) -> Result<(Store, Uuid, Option<String>), Failure> {
+        let store = self.control.store(config).await?;
+        let id = store.show(ticket).await?.ticket.id;
+        Ok((store, id, self.name))
+    }
+}
+
+impl Submit {
+    async fn execute(self, config: &Path) -> Result<(), Failure> {
+        let identifiers = self.identifiers.read()?;
+        if identifiers.is_empty() {
+            return Err(Failure::usage(
+                "name the person: --identifier NAME=VALUE or --identifier-file FILE",
+            ));
+        }
+        let store = self.actor.control.store(config).await?;
+        let new = NewTicket {
+            reference: &self.reference,
+            subject: &self.subject,
+            identifiers: &identifiers,
+            scope: &self.scope,
+            ground: &self.ground,
+            requested_at: self.requested_at,
+            language: self.language.as_deref(),
+        };
+        let id = store.submit(&new, self.actor.name.as_deref()).await?;
+        println!("{}: ticket {id}", self.reference);
+        Ok(())
+    }
+}
+
+impl List {
+    async fn execute(self, config: &Path) -> Result<(), Failure> {
+        let filter = ListFilter {
+            state: self.state,
+            subject: self.subject,
+            overdue: self.overdue,
+            limit: self.limit,
+        };
+        let tickets = self.control.store(config).await?.list(&filter).await?;
+        if self.format == Format::Json {
+            print_json(&tickets);
+            return Ok(());
+        }
+        let mut table = Table::new(["REFERENCE", "STATE", "SCOPE", "DUE", "PROBLEM"]);
+        for ticket in &tickets {
+            table.row([
+                ticket.reference.clone(),
+                ticket.state.clone(),
+                format!("{}/{}", ticket.subject, ticket.scope),
+                table::time(ticket.due_at),
+                table::text(ticket.problem_code.as_deref()),
+            ]);
+        }
+        table.print();
+        Ok(())
+    }
+}
+
+impl Show {
+    async fn execute(self, config: &Path) -> Result<(), Failure> {
+        let detail = self.control.store(config).await?.show(&self.ticket).await?;
+        match self.format {
+            Format::Json => print_json(&detail),
+            Format::Table => print(&detail),
+        }
+        Ok(())
+    }
+}
+
+fn print(detail: &TicketDetail) {
+    let t = &detail.ticket;
+    println!("{}  {}  ({})", t.reference, t.state, t.id);
+    let field = |name: &str, value: String| println!("  {name:<12} {value}");
+    field(
+        "asks for",
+        format!("{}/{}, ground {}", t.subject, t.scope, t.ground),
+    );
+    field("named by", t.identified_by.join(", "));
+    field("requested", table::time(Some(t.requested_at)));
+    field("due", due(t));
+    if let Some(at) = t.next_attempt_at {
+        field("not before", table::time(Some(at)));
+    }
+    if let (Some(method), Some(level)) = (&t.verified_by_method, &t.verified_level) {
+        let by = table::text(t.verified_by.as_deref());
+        field("verified", format!("{level} by {method} ({by})"));
+    }
+    if let Some(by) = &t.approved_by {
+        field("approved", format!("{} ({by})", table::time(t.approved_at)));
+    }
+    if let (Some(code), Some(problem)) = (&t.problem_code, &t.problem) {
+        field("problem", format!("{code}: {problem}"));
+    }
+    for step in &detail.steps {
+        let state = step.committed_at.map_or_else(
+            || "planned".to_owned(),
+            |at| format!("committed {}", table::time(Some(at))),
+        );
+        let retried = match step.generation {
+            1 => String::new(),
+            n => format!(" (plan {n})"),
+        };
+        field("step", format!("{}{retried}: {state}", step.system));
+    }
+    for deferral in &detail.deferrals {
+        field(
+            "kept",
+            format!(
+                "{}.{}.{}: {} row(s) until {} ({})",
+                deferral.system,
+                deferral.schema,
+                deferral.table,
+                deferral.rows,
+                deferral.due_at.format("%Y-%m-%d"),
+                deferral.basis
+            ),
+        );
+    }
+    if let Some(id) = t.certificate_id {
+        field("certificate", id.to_string());
+    }
+    findings(&detail.open_findings);
+}
+
+fn due(ticket: &TicketView) -> String {
+    let met = match ticket.sla_met {
+        Some(true) => ", met",
+        Some(false) => ", missed",
+        None => "",
+    };
+    format!("{}{met}", table::time(ticket.due_at))
+}
+
+/// Where something is left, and where something was until a retry.
+fn findings(findings: &[FindingView]) {
+    if findings.is_empty() {
+        return;
+    }
+    println!("\nLeft of the person (the place, never the value):");
+    let mut table = Table::new(["SYSTEM", "TABLE", "COLUMN", "WHAT", "ROW", "ROWS", "STATE"]);
+    for f in findings {
+        table.row([
+            f.system.clone(),
+            format!("{}.{}", f.schema, f.table),
+            f.column.clone(),
+            f.identifier.clone(),
+            table::text(f.row_key.as_deref()),
+            f.rows.to_string(),
+            if f.resolved_at.is_some() {
+                "retried"
+            } else {
+                "open"
+            }
+            .to_owned(),
+        ]);
+    }
+    table.print();
+}
