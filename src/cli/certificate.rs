@@ -117,7 +117,7 @@ pub(super) struct Find {
         allow_hyphen_values = true,
         value_name = "--NAME VALUE"
     )]
-    named: Vec<String>,
+    options: Vec<String>,
 }
 
 impl Certificate {
@@ -263,7 +263,7 @@ impl From<Language> for Lang {
 impl Find {
     async fn execute(self, config: &Path) -> Result<(), Failure> {
         let mut named = self.identifiers.read()?;
-        named.extend(options(&self.named)?);
+        named.extend(options(&self.options)?);
         if named.is_empty() {
             return Err(Failure::usage(
                 "name the person, such as --member-no TM-0000042 or --identifier-file -",
