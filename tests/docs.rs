@@ -1,0 +1,500 @@
+//! The documents are true: what the program can say, know or show is in them, and nothing else.
+
+#![allow(clippy::unwrap_used)] // a test may
+
+use erasured::diagnostic::{Diagnostic, to_json};
+use erasured::{config, policy, ticket::sla};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+type Words = BTreeSet<String>;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Every file under a folder, with one of these endings.
+fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, endings));
+        } else if endings
+            .iter()
+            .any(|end| path.extension().is_some_and(|e| e == *end))
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Words such as `E0201`: a prefix, then exactly so many digits.
+fn codes(text: &str, prefix: &str, digits: usize) -> Words {
+    text.match_indices(prefix)
+        .filter_map(|(at, _)| {
+            let rest = &text[at + prefix.len()..];
+            let count = rest.bytes().take_while(u8::is_ascii_digit).count();
+            (count == digits).then(|| text[at..at + prefix.len() + digits].to_owned())
+        })
+        .collect()
+}
+
+/// Identifiers that begin with this.
+fn names(text: &str, prefix: &str) -> Words {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c: char| !part(c))
+        .filter(|word| word.starts_with(prefix) && word.len() > prefix.len())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What stands between backticks, line by line, code blocks left out.
+fn spans(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let mut spans = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            spans.extend(line.split('`').skip(1).step_by(2));
+        }
+    }
+    spans
+}
+
+/// The words of all code spans.
+fn span_words(text: &str) -> Words {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    spans(text)
+        .iter()
+        .flat_map(|span| span.split(|c: char| !part(c)))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// First cells of the rows of every table whose header begins with this.
+fn rows<'t>(text: &'t str, header: &str) -> Vec<&'t str> {
+    let mut inside = false;
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        if line.starts_with(&format!("| {header} |")) {
+            inside = true;
+        } else if !line.starts_with('|') {
+            inside = false;
+        } else if inside && !line.starts_with("| ---") {
+            rows.push(line);
+        }
+    }
+    rows
+}
+
+fn cell(row: &str, at: usize) -> &str {
+    row.split('|').nth(at + 1).unwrap().trim()
+}
+
+fn first_spans(text: &str, header: &str) -> Words {
+    rows(text, header)
+        .iter()
+        .flat_map(|row| spans(cell(row, 0)))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[track_caller]
+fn same(what: &str, program: &Words, document: &Words) {
+    let missing: Vec<_> = program.difference(document).collect();
+    let invented: Vec<_> = document.difference(program).collect();
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "{what}: not in the document: {missing:?}; only in the document: {invented:?}"
+    );
+}
+
+fn sources() -> String {
+    files(&repository().join("src"), &["rs"])
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_error_code_is_explained() {
+    let mut program = codes(&sources(), "E0", 3);
+    program.remove("E0000"); // what the tests of diagnostics say
+    let document = first_spans(&read("docs/operations.md"), "code");
+    let document: Words = document
+        .into_iter()
+        .filter(|c| c.starts_with("E0"))
+        .collect();
+    assert!(program.len() > 70, "{program:?}");
+    same("error codes", &program, &document);
+}
+
+#[test]
+fn every_sqlstate_of_ours_is_explained() {
+    let sql: String = files(&repository().join("sql"), &["sql"])
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let program = codes(&(sources() + &sql), "ER", 3);
+    assert_eq!(program.len(), 10);
+    same(
+        "SQLSTATEs",
+        &program,
+        &first_spans(&read("docs/operations.md"), "SQLSTATE"),
+    );
+}
+
+fn metric_names() -> Words {
+    let source = read("src/metrics.rs");
+    source
+        .lines()
+        .filter(|line| line.starts_with("pub const "))
+        .flat_map(|line| names(line, "erasured_"))
+        .collect()
+}
+
+#[test]
+fn every_metric_asks_something_and_alerts_name_real_ones() {
+    let program = metric_names();
+    assert!(program.len() > 20, "{program:?}");
+    same(
+        "metrics",
+        &program,
+        &first_spans(&read("docs/operations.md"), "metric"),
+    );
+    let alerted = names(&read("docs/alerts.yml"), "erasured_");
+    assert!(!alerted.is_empty());
+    assert!(alerted.is_subset(&program), "{alerted:?}");
+}
+
+#[test]
+fn prometheus_takes_the_alert_rules() {
+    let checked = Command::new("promtool")
+        .args(["check", "rules"])
+        .arg(repository().join("docs/alerts.yml"))
+        .output()
+        .expect("promtool, which `scripts/install.sh test` installs");
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned()
+        + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{said}");
+    let alerts = read("docs/alerts.yml").matches("- alert:").count();
+    assert!(said.contains(&format!("{alerts} rules found")), "{said}");
+}
+
+/// The lists of words that these mistakes offer.
+fn offered(mistakes: &[Diagnostic], code: &str) -> Words {
+    let json = to_json(mistakes);
+    let mut words = Words::new();
+    for mistake in json.as_array().unwrap() {
+        let help = mistake["help"].as_str().unwrap();
+        if mistake["code"] == code
+            && let Some((_, list)) = help.split_once("known here: ")
+        {
+            let list = list.split(';').next().unwrap();
+            words.extend(list.split(", ").map(str::to_owned));
+        }
+    }
+    words
+}
+
+/// The parts of keys such as `limits.batch` or `[system.NAME.sweep]`; what the file names itself
+/// is in capitals.
+fn key_parts(keys: &Words) -> Words {
+    keys.iter()
+        .flat_map(|key| key.trim_matches(['[', ']']).split('.'))
+        .filter(|part| !part.chars().all(|c| c.is_ascii_uppercase()))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_key_of_the_configuration_is_in_its_reference() {
+    const NOBODY_KNOWS: &str = r#"
+        qqqqqqqq = 1
+        control = { url = "", qqqqqqqq = 1, tls = { qqqqqqqq = 1 } }
+        system.a = { url = "", qqqqqqqq = 1, sweep = { url = "", qqqqqqqq = 1 } }
+        keys = { signing = { qqqqqqqq = 1 }, hash = { env = "A" }, qqqqqqqq = 1 }
+        http.qqqqqqqq = 1
+        log.qqqqqqqq = 1
+        limits.qqqqqqqq = 1
+    "#;
+    let known = offered(&config::read("f", NOBODY_KNOWS).unwrap_err(), "E0003");
+    assert!(
+        known.contains("lease") && known.contains("ca_file"),
+        "{known:?}"
+    );
+    let document = read("docs/operations.md");
+    let section = &document
+        [document.find("## erasured.toml").unwrap()..document.find("## Connections").unwrap()];
+    let missing: Vec<_> = known.difference(&span_words(section)).cloned().collect();
+    assert!(missing.is_empty(), "not explained: {missing:?}");
+    let explained = key_parts(&first_spans(section, "key"));
+    assert!(
+        explained.is_subset(&known),
+        "{:?}",
+        explained.difference(&known)
+    );
+}
+
+#[test]
+fn the_limits_have_the_defaults_that_their_reference_says() {
+    let mut seen = 0;
+    for row in rows(&read("docs/operations.md"), "key") {
+        let Some(key) = cell(row, 0).trim_matches('`').strip_prefix("limits.") else {
+            continue;
+        };
+        let default = cell(row, 2).trim_matches('`');
+        let file = format!(
+            "control.url = \"\"\nsystem.a.url = \"\"\nkeys = {{ signing = {{ env = \"A\" }}, hash = {{ env = \"B\" }} }}\nlimits.{key} = {default}"
+        );
+        let limits = config::read("f", &file).unwrap().limits;
+        assert_eq!(limits, config::Limits::default(), "{key} = {default}");
+        seen += 1;
+    }
+    assert_eq!(seen, 9);
+}
+
+/// A policy in which every table has a key, and every word a value, that nobody knows.
+const BAD_POLICY: &str = r#"
+    qqqqqqqq = 1
+    subject = "a"
+    root = "s.p.t"
+    identifier.a = { column = "c", type = "qqqqqqqq", qqqqqqqq = 1 }
+    scope.a = { tables = "qqqqqqqq", sla = "qqqqqqqq", qqqqqqqq = 1, verify = { at_least = "qqqqqqqq", qqqqqqqq = 1 } }
+    sweep = { when = "qqqqqqqq", qqqqqqqq = 1 }
+    [[table]]
+    name = "s.p.t"
+    action = "qqqqqqqq"
+    qqqqqqqq = 1
+    until = { column = "c", plus = "1 day", qqqqqqqq = 1 }
+    then = "qqqqqqqq"
+    link = { json = { column = "c", path = ["a"], qqqqqqqq = 1 }, to = "s.p.u", qqqqqqqq = 1 }
+    set = { a = { qqqqqqqq = 1 }, b = { truncate = "qqqqqqqq" }, c = "qqqqqqqq" }
+"#;
+
+#[test]
+fn every_key_and_word_of_policies_is_in_their_reference() {
+    let mistakes = policy::read::read("f", BAD_POLICY).unwrap_err();
+    let document = read("docs/policies.md");
+    let explained = span_words(&document);
+    let keys = offered(&mistakes, "E0103");
+    for key in [
+        "cooling_off",
+        "via",
+        "path",
+        "constant",
+        "plus",
+        "schedule",
+        "region",
+    ] {
+        assert!(keys.contains(key), "{key} in {keys:?}");
+    }
+    let missing: Vec<_> = keys.difference(&explained).collect();
+    assert!(missing.is_empty(), "keys not explained: {missing:?}");
+    let listed = key_parts(&first_spans(&document, "key"));
+    assert!(listed.is_subset(&keys), "{:?}", listed.difference(&keys));
+
+    let words = offered(&mistakes, "E0107");
+    for word in [
+        "delete",
+        "reasonably-high",
+        "jp-appi",
+        "month",
+        "phone",
+        "redact",
+    ] {
+        assert!(words.contains(word), "{word} in {words:?}");
+    }
+    let spans = spans(&document);
+    for word in &words {
+        let explained = spans.iter().any(|span| span.contains(word));
+        assert!(explained, "{word} is not explained");
+    }
+}
+
+#[test]
+fn actions_clocks_and_bases_are_listed() {
+    let document = read("docs/policies.md");
+    let actions = ["delete", "anonymize", "detach", "retain", "exempt"];
+    same(
+        "actions",
+        &actions.map(str::to_owned).into(),
+        &first_spans(&document, "action"),
+    );
+    let known: Words = sla::PROFILES
+        .iter()
+        .map(|profile| profile.code)
+        .chain(policy::basis::KNOWN.iter().map(|basis| basis.code))
+        .map(str::to_owned)
+        .collect();
+    same("clocks and bases", &known, &first_spans(&document, "code"));
+    for row in rows(&document, "code") {
+        let code = cell(row, 0).trim_matches('`');
+        let (said, known) = match (sla::find(code), policy::basis::find(code)) {
+            (Some(profile), _) => match profile.length {
+                sla::Length::Days(n) | sla::Length::WorkingDays(n) => {
+                    (cell(row, 1), format!("{n} days"))
+                }
+                sla::Length::Months(n) => (cell(row, 1), format!("{n} month")),
+            },
+            (None, basis) => (cell(row, 2), basis.unwrap().period.to_owned()),
+        };
+        assert!(said.starts_with(&known), "{code}: {said:?}, not {known:?}");
+    }
+}
+
+/// Code blocks with what stands behind their opening fence.
+fn blocks(text: &str) -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(info) = line.trim_start().strip_prefix("```") else {
+            continue;
+        };
+        let body: Vec<&str> = lines
+            .by_ref()
+            .take_while(|line| !line.trim_start().starts_with("```"))
+            .collect();
+        blocks.push((info.to_owned(), body.join("\n")));
+    }
+    blocks
+}
+
+#[test]
+fn examples_read() {
+    let (mut policies, mut configs) = (0, 0);
+    for file in ["docs/policies.md", "docs/operations.md"] {
+        for (info, body) in blocks(&read(file)) {
+            match info.as_str() {
+                "toml policy" => {
+                    policy::read::read(file, &body).unwrap();
+                    policies += 1;
+                }
+                "toml config" => {
+                    config::read(file, &body).unwrap();
+                    configs += 1;
+                }
+                "toml lines" => body.lines().for_each(|line| {
+                    toml::from_str::<toml::Table>(line).unwrap();
+                }),
+                "toml" => {
+                    toml::from_str::<toml::Table>(&body).unwrap_or_else(|e| panic!("{e}\n{body}"));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((policies, configs), (1, 2));
+}
+
+#[test]
+fn every_field_of_a_certificate_is_explained() {
+    let source = read("src/certificate/mod.rs");
+    let fields = source[..source.find("pub struct Totals").unwrap()]
+        .lines()
+        .filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "))
+        .map(|(field, _)| field.to_owned());
+    let explained = span_words(&read("docs/audit.md"));
+    let missing: Vec<String> = fields.filter(|f| !explained.contains(f)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_state_and_path_is_explained() {
+    let sql = read("sql/control/V1__control.sql");
+    let (_, states) = sql
+        .split_once("DEFAULT 'received' CHECK (state IN")
+        .unwrap();
+    let states = states.split_once(')').unwrap().0;
+    let states: Words = states
+        .split('\'')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
+    let document = read("docs/operations.md");
+    assert_eq!(states.len(), 11);
+    same("states", &states, &first_spans(&document, "state"));
+
+    let source = read("src/http.rs");
+    let routes: Words = source
+        .split(".route(\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().replace("{id}", "ID"))
+        .collect();
+    assert_eq!(routes.len(), 4);
+    same("paths", &routes, &first_spans(&document, "path"));
+}
+
+#[test]
+fn the_architecture_names_every_part() {
+    let document = read("docs/architecture.md");
+    for entry in fs::read_dir(repository().join("src")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        assert!(
+            document.contains(&format!("(../src/{name}")),
+            "{name} is not in the layout"
+        );
+    }
+}
+
+/// As GitHub makes anchors of headings.
+fn anchor(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+fn anchors(text: &str) -> Words {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut documents = files(&repository().join("docs"), &["md"]);
+    let readme = repository().join("README.md");
+    if readme.exists() {
+        documents.push(readme);
+    }
+    let mut links = 0;
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (path, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap().join(path),
+            };
+            assert!(target.exists(), "{}: {link}", document.display());
+            if !place.is_empty() {
+                let there = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(there.contains(place), "{}: {link}", document.display());
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 50, "{links} links");
+}
