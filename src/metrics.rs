@@ -39,7 +39,7 @@ pub const SWEEP_SECONDS: &str = "erasured_sweep_duration_seconds";
 pub const RETRIES: &str = "erasured_retries_total";
 /// Tickets that failed and need a person, by `code`.
 pub const FAILURES: &str = "erasured_failures_total";
-/// Tickets under lease, by this daemon.
+/// Tickets under a lease that has not run out, of all daemons.
 pub const LEASED: &str = "erasured_leased_tickets";
 /// Entries in the ledger.
 pub const LEDGER_HEIGHT: &str = "erasured_ledger_height_entries";
@@ -146,7 +146,7 @@ fn describe() {
     describe_gauge!(
         LEASED,
         Unit::Count,
-        "Tickets that this daemon holds under lease."
+        "Tickets under a lease that has not run out, of all daemons."
     );
     describe_gauge!(LEDGER_HEIGHT, Unit::Count, "Entries in the ledger.");
     describe_gauge!(

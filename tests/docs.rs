@@ -176,18 +176,125 @@ fn every_metric_asks_something_and_alerts_name_real_ones() {
     assert!(alerted.is_subset(&program), "{alerted:?}");
 }
 
-#[test]
-fn prometheus_takes_the_alert_rules() {
-    let checked = Command::new("promtool")
-        .args(["check", "rules"])
-        .arg(repository().join("docs/alerts.yml"))
+fn promtool(arguments: &[&str]) -> String {
+    let ran = Command::new("promtool")
+        .args(arguments)
         .output()
         .expect("promtool, which `scripts/install.sh test` installs");
-    let said = String::from_utf8_lossy(&checked.stdout).into_owned()
-        + &String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success(), "{said}");
-    let alerts = read("docs/alerts.yml").matches("- alert:").count();
-    assert!(said.contains(&format!("{alerts} rules found")), "{said}");
+    let said =
+        String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    said
+}
+
+/// What Prometheus sees of a daemon in trouble, every five minutes for two days.
+const TROUBLE: &[(&str, &str)] = &[
+    (r#"erasured_sla_overdue_tickets{instance="a"}"#, "2x576"),
+    (
+        r#"erasured_sla_nearest_due_seconds{instance="a"}"#,
+        "-5x576",
+    ),
+    (
+        r#"erasured_tickets{instance="a",state="scheduled"}"#,
+        "3x576",
+    ),
+    (r#"erasured_tickets{instance="a",state="failed"}"#, "1x576"),
+    (
+        r#"erasured_tickets{instance="a",state="verifying"}"#,
+        "4x576",
+    ),
+    (
+        r#"erasured_sweep_findings_total{instance="a",system="shop"}"#,
+        "_x570 1x6",
+    ),
+    (
+        r#"erasured_retries_total{instance="a",cause="drift"}"#,
+        "0+1000x576",
+    ),
+    (r#"erasured_policies_current{instance="a"}"#, "0x576"),
+    (r#"erasured_system_up{instance="a",system="shop"}"#, "0x576"),
+    (r#"erasured_ledger_pending_events{instance="a"}"#, "9x576"),
+    (r#"erasured_ledger_height_entries{instance="a"}"#, "40x576"),
+    (r#"up{instance="a",job="erasured"}"#, "0x576"),
+];
+/// And of one that is well and has work.
+const WELL: &[(&str, &str)] = &[
+    (r#"erasured_sla_overdue_tickets{instance="a"}"#, "0x576"),
+    (
+        r#"erasured_sla_nearest_due_seconds{instance="a"}"#,
+        "9999999x576",
+    ),
+    (
+        r#"erasured_tickets{instance="a",state="scheduled"}"#,
+        "3x576",
+    ),
+    (
+        r#"erasured_tickets{instance="a",state="verifying"}"#,
+        "4x576",
+    ),
+    (
+        r#"erasured_rows_total{instance="a",system="shop",table="public.t",action="deleted"}"#,
+        "0+5x576",
+    ),
+    (
+        r#"erasured_sweep_read_bytes_total{instance="a",system="shop"}"#,
+        "0+1000x576",
+    ),
+    (
+        r#"erasured_sweep_findings_total{instance="a",system="shop"}"#,
+        "1x576",
+    ),
+    (r#"erasured_policies_current{instance="a"}"#, "1x576"),
+    (r#"erasured_system_up{instance="a",system="shop"}"#, "1x576"),
+    (r#"erasured_ledger_pending_events{instance="a"}"#, "9x576"),
+    (r#"erasured_ledger_height_entries{instance="a"}"#, "0+1x576"),
+    (r#"up{instance="a",job="erasured"}"#, "1x576"),
+];
+
+#[test]
+fn alerts_fire_in_trouble_and_only_then() {
+    let rules = repository().join("docs/alerts.yml");
+    promtool(&["check", "rules", rules.to_str().unwrap()]);
+    let all: Vec<String> = read("docs/alerts.yml")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: ").map(str::to_owned))
+        .collect();
+    assert_eq!(all.len(), 11);
+    let soon: Vec<_> = WELL
+        .iter()
+        .map(|(name, values)| match name.contains("nearest_due") {
+            true => (*name, "86400x576"),
+            false => (*name, *values),
+        })
+        .collect();
+    // That one is silent while something is overdue already.
+    let due_soon = |alert: &str| alert == "ErasureDueSoon";
+    let scenes: [(&[_], &dyn Fn(&str) -> bool); 3] = [
+        (TROUBLE, &|alert| !due_soon(alert)),
+        (WELL, &|_| false),
+        (&soon, &due_soon),
+    ];
+    let mut file = format!(
+        "rule_files: [{:?}]\nevaluation_interval: 5m\ntests:\n",
+        rules
+    );
+    for (series, fires) in scenes {
+        file += "  - interval: 5m\n    input_series:\n";
+        for (name, values) in series {
+            file += &format!("      - {{series: '{name}', values: '{values}'}}\n");
+        }
+        file += "    promql_expr_test:\n";
+        for alert in &all {
+            let state = u8::from(fires(alert));
+            file += &format!(
+                "      - {{expr: 'count(ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}}) or vector(0)', eval_time: 47h50m, exp_samples: [{{labels: '{{}}', value: {state}}}]}}\n"
+            );
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.yml");
+    fs::write(&path, file).unwrap();
+    promtool(&["test", "rules", path.to_str().unwrap()]);
 }
 
 /// The lists of words that these mistakes offer.
