@@ -13,13 +13,16 @@ const SCHEMA: &str = "
     CREATE TABLE customer (id bigint PRIMARY KEY, member_no text NOT NULL UNIQUE, email text);
     CREATE TABLE invoice (id bigint PRIMARY KEY, customer_id bigint REFERENCES customer, issued_at timestamptz);
     CREATE TABLE invoice_line (invoice_id bigint REFERENCES invoice, n int, PRIMARY KEY (invoice_id, n));
-    INSERT INTO customer VALUES (1, 'M-0001', 'one@example.jp'), (2, 'M-0002', 'two@example.jp');
+    INSERT INTO customer VALUES (1, 'M-0001', 'one@example.jp'), (2, 'M-0002', 'two@example.jp'), (3, 'M-0003', NULL);
     INSERT INTO invoice VALUES
         (10, 1, now() - interval '1 day' + interval '6 s'),  -- its day comes while the test looks on
         (11, 1, now()),                                      -- and this one's tomorrow
         (12, 1, now() - interval '2 days'),                  -- and this one's was yesterday
-        (20, 2, now() - interval '2 days');
-    INSERT INTO invoice_line SELECT id, n FROM invoice, generate_series(1, 2) AS n";
+        (20, 2, now() - interval '2 days'),
+        (30, 3, now() - interval '1 day' + interval '5 s'); -- its day comes first, and it will not go
+    INSERT INTO invoice_line SELECT id, n FROM invoice, generate_series(1, 2) AS n;
+    CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+    CREATE TRIGGER veto BEFORE DELETE ON invoice FOR EACH ROW WHEN (OLD.id = 30) EXECUTE FUNCTION veto()";
 
 const POLICY: &str = r#"
     subject = "customer"
@@ -50,7 +53,8 @@ fn certificates(server: &Server, control: &str, workspace: &Workspace) -> Vec<Ce
     server
         .query(
             control,
-            "SELECT jws FROM erasured.certificate ORDER BY issued_at",
+            "SELECT jws FROM erasured.certificate JOIN erasured.ticket t ON t.id = ticket_id
+              WHERE t.reference = 'CRM-1' ORDER BY issued_at",
         )
         .into_iter()
         .map(|row| verify(row[0].as_ref().unwrap(), &ring).unwrap())
@@ -79,14 +83,21 @@ fn retained_rows_go_on_their_day() {
     server.execute(
         &control,
         "DO $$ DECLARE t uuid; BEGIN
-           t := erasured.submit_ticket('CRM-1', 'customer', '{\"member_no\": \"M-0001\"}', 'account', 'policy');
-           PERFORM erasured.verify_ticket(t, 'callback', 'basic');
-           PERFORM erasured.approve_ticket(t);
+           FOR n IN 1..3 BY 2 LOOP
+             t := erasured.submit_ticket('CRM-' || n, 'customer', jsonb_build_object('member_no', 'M-000' || n), 'account', 'policy');
+             PERFORM erasured.verify_ticket(t, 'callback', 'basic');
+             PERFORM erasured.approve_ticket(t);
+           END LOOP;
          END $$",
     );
     server.execute(&shop, SCHEMA);
     run();
-    let state = || server.value(&control, "SELECT state FROM erasured.ticket");
+    let state = || {
+        server.value(
+            &control,
+            "SELECT state FROM erasured.ticket WHERE reference = 'CRM-1'",
+        )
+    };
     let left = || {
         server.value(
             &shop,
@@ -95,15 +106,18 @@ fn retained_rows_go_on_their_day() {
     };
     assert_eq!(
         (state().as_str(), left().as_str()),
-        ("deferred", "10 11 20")
+        ("deferred", "10 11 20 30")
     );
 
-    let wait = "SELECT pg_sleep(greatest(0, extract(epoch FROM min(due_at) - now()) + 0.5)) FROM erasured.deferral";
+    let wait = "SELECT pg_sleep(greatest(0, extract(epoch FROM (array_agg(due_at ORDER BY due_at))[2] - now()) + 0.5)) FROM erasured.deferral";
     server.query(&control, wait);
     std::thread::sleep(Duration::from_millis(100));
     run();
-    assert_eq!((state().as_str(), left().as_str()), ("deferred", "11 20"));
-    assert_eq!(server.count(&shop, "SELECT count(*) FROM invoice_line"), 4);
+    assert_eq!(
+        (state().as_str(), left().as_str()),
+        ("deferred", "11 20 30")
+    );
+    assert_eq!(server.count(&shop, "SELECT count(*) FROM invoice_line"), 6);
     let issued = certificates(server, &control, &workspace);
     assert_eq!(issued.len(), 2);
     assert_eq!(issued[1].supplements, Some(issued[0].id));
