@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 type Words = BTreeSet<String>;
+/// Series of a Prometheus test: name and values.
+type Series<'a> = &'a [(&'a str, &'a str)];
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -188,7 +190,7 @@ fn promtool(arguments: &[&str]) -> String {
 }
 
 /// What Prometheus sees of a daemon in trouble, every five minutes for two days.
-const TROUBLE: &[(&str, &str)] = &[
+const TROUBLE: Series<'_> = &[
     (r#"erasured_sla_overdue_tickets{instance="a"}"#, "2x576"),
     (
         r#"erasured_sla_nearest_due_seconds{instance="a"}"#,
@@ -218,7 +220,7 @@ const TROUBLE: &[(&str, &str)] = &[
     (r#"up{instance="a",job="erasured"}"#, "0x576"),
 ];
 /// And of one that is well and has work.
-const WELL: &[(&str, &str)] = &[
+const WELL: Series<'_> = &[
     (r#"erasured_sla_overdue_tickets{instance="a"}"#, "0x576"),
     (
         r#"erasured_sla_nearest_due_seconds{instance="a"}"#,
@@ -269,7 +271,7 @@ fn alerts_fire_in_trouble_and_only_then() {
         .collect();
     // That one is silent while something is overdue already.
     let due_soon = |alert: &str| alert == "ErasureDueSoon";
-    let scenes: [(&[_], &dyn Fn(&str) -> bool); 3] = [
+    let scenes: [(Series<'_>, &dyn Fn(&str) -> bool); 3] = [
         (TROUBLE, &|alert| !due_soon(alert)),
         (WELL, &|_| false),
         (&soon, &due_soon),
