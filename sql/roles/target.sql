@@ -13,16 +13,17 @@ GRANT USAGE ON SCHEMA erasured TO erasured_daemon;
 GRANT SELECT, INSERT ON erasured.applied_step TO erasured_daemon;
 
 -- 3. The tables of the policies, each with the least its action needs:
---    action = "delete"              SELECT, DELETE, and UPDATE of one column: FOR UPDATE asks for it
---    action = "anonymize", "detach" SELECT, UPDATE. Of the whole table: LOCK TABLE, which keeps its
---                                   definition still meanwhile, does not count rights on columns
---    action = "retain"              SELECT, DELETE, UPDATE of one column and of those under set
+--    root table, and every action   SELECT, and for the row lock UPDATE of one column
+--    action = "delete"              SELECT, DELETE (and UPDATE of one column, for the lock)
+--    action = "anonymize"           SELECT, UPDATE of the columns under set
+--    action = "detach"              SELECT, UPDATE of the link's columns
+--    action = "retain"              as delete or anonymize, for the day it ends
 --    action = "exempt"              SELECT
---    The root table as its action says.
 -- GRANT USAGE ON SCHEMA public TO erasured_daemon;
 -- GRANT SELECT, DELETE, UPDATE (id)               ON public.customer TO erasured_daemon;
--- GRANT SELECT, UPDATE                            ON public.booking  TO erasured_daemon;
--- GRANT SELECT, DELETE, UPDATE (id, customer_id)  ON public.invoice  TO erasured_daemon;
+-- GRANT SELECT, UPDATE (contact_name, contact_phone, request_note)
+--                                                 ON public.booking  TO erasured_daemon;
+-- GRANT SELECT, DELETE, UPDATE (id)               ON public.invoice  TO erasured_daemon;
 
 -- 4. The sweep reads every table, registered or not, in every schema: what it may not read it
 --    cannot vouch for, and the certificate says so. This predefined role is exactly that right.

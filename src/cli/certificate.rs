@@ -238,14 +238,16 @@ impl Show {
         {
             return Ok(row.jws);
         }
-        if let Some(row) = store.certificate_of(&self.certificate).await? {
-            return Ok(row.jws);
-        }
         let ticket = store.show(&self.certificate).await?.ticket;
-        Err(Failure::found(format!(
-            "ticket {} is {} and has no certificate yet: erasured ticket show {}",
-            ticket.reference, ticket.state, ticket.reference
-        )))
+        let Some(id) = ticket.certificate_id else {
+            return Err(Failure::found(format!(
+                "ticket {} is {} and has no certificate yet: erasured ticket show {}",
+                ticket.reference, ticket.state, ticket.reference
+            )));
+        };
+        let row = store.certificate(id).await?;
+        row.map(|row| row.jws)
+            .ok_or_else(|| Failure::found("the ticket's certificate is gone"))
     }
 }
 

@@ -59,23 +59,12 @@ pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
         .store
         .due(context.now(), LIMIT, context.config.limits.lease)
         .await?;
-    let (mut ended, mut failed) = (0, None);
+    let mut ended = 0;
     for deferral in due {
-        match end(context, &deferral).await {
-            Ok(()) => ended += 1,
-            Err(error @ DeferralFailed::Store(_)) => return Err(error),
-            // What keeps one from its end does not keep the others. Its lease runs out by itself.
-            Err(error) => {
-                let ticket = deferral.view.ticket;
-                tracing::warn!(%ticket, %error, "what the law kept cannot go yet, though its date has come");
-                failed.get_or_insert(error);
-            }
-        }
+        end(context, &deferral).await?;
+        ended += 1;
     }
-    match failed {
-        Some(error) if ended == 0 => Err(error),
-        _ => Ok(ended),
-    }
+    Ok(ended)
 }
 
 async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFailed> {

@@ -460,7 +460,7 @@ impl Check<'_> {
             self.error(
                 "E0214",
                 &span,
-                format!("the daemon's role lacks {} on {name} (UPDATE: of one column where rows go, to lock them; of the whole table where they stay, to hold its definition)", lacks.join(", ")),
+                format!("the daemon's role lacks {} on {name} (rows are locked with FOR UPDATE, which needs UPDATE)", lacks.join(", ")),
                 format!("GRANT {} ON {} TO erasured_daemon", lacks.join(", "), reached.table),
             );
         }

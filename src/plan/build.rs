@@ -130,7 +130,7 @@ impl<'a> Builder<'a> {
                 let retained = self.retained(edge);
                 let parent_columns = self.parent_columns(edge);
                 let parent = self.parent_rows(edge, part, &parent_columns);
-                let texts = self.texts(reached, edge, retained.as_ref(), &columns[..key_width]);
+                let texts = self.texts(edge, retained.as_ref(), &columns[..key_width]);
                 let statement = sql::capture(
                     &reached.table,
                     &reached.facts,
@@ -157,17 +157,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Where a ticket comes back for retained rows it enters at them, and they have no identifiers.
     fn texts(
         &self,
-        reached: &Reached,
         edge: &Edge,
         retained: Option<&Retained>,
         key: &[CapturedColumn],
     ) -> Vec<String> {
-        let root = &self.policy.root.0;
-        let at_root = root.system == self.system.system && root.table == reached.table;
-        if edge.parent == Parent::Subject && at_root {
+        if edge.parent == Parent::Subject && self.policy.root.0.system == self.system.system {
             return self
                 .policy
                 .identifiers

@@ -1,6 +1,6 @@
 //! Proofs: looked up, never changed.
 
-use super::{Result, Store, StoreError, run_tx};
+use super::{Result, Store, run_tx};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio_postgres::Row;
@@ -37,23 +37,6 @@ impl Store {
         run_tx!(self, "certificate", |tx| {
             let sql = format!("/* erasured:certificate */ {SELECT} WHERE c.id = $1");
             Ok(tx.query_opt(&sql, &[&id]).await?.as_ref().map(row))
-        })
-    }
-
-    /// The first certificate of a ticket, named by its id or reference. Asks for nothing that an
-    /// auditor may not see.
-    pub async fn certificate_of(&self, id_or_reference: &str) -> Result<Option<CertificateRow>> {
-        if id_or_reference.contains('\0') {
-            return Err(StoreError::Nul("the reference"));
-        }
-        let id: Option<Uuid> = id_or_reference.parse().ok();
-        run_tx!(self, "certificate_of", |tx| {
-            let sql = format!(
-                "/* erasured:certificate_of */ {SELECT} WHERE (t.id = $1 OR t.reference = $2) \
-                  AND c.kind = 'erasure' ORDER BY t.id = $1 DESC LIMIT 1"
-            );
-            let found = tx.query_opt(&sql, &[&id, &id_or_reference]).await?;
-            Ok(found.as_ref().map(row))
         })
     }
 

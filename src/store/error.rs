@@ -1,7 +1,6 @@
 //! What a caller can act upon, with nothing in it that could be a person's.
 
 use deadpool_postgres::PoolError;
-use std::io;
 use thiserror::Error;
 use tokio_postgres::error::{Error as PgError, SqlState};
 
@@ -80,18 +79,16 @@ pub fn is_transient(code: &str) -> bool {
 impl From<PgError> for StoreError {
     fn from(error: PgError) -> Self {
         let Some(db) = error.as_db_error() else {
-            // Client-side errors: conversion errors would be ours and may show a value. What kept a
-            // session from being opened travels as an I/O error, in words of its own.
-            let io = std::error::Error::source(&error).and_then(|s| s.downcast_ref::<io::Error>());
-            return match io {
-                Some(io) if io.get_ref().is_some() => Self::Unreachable(io.to_string()),
-                _ if io.is_some() || error.is_closed() => {
-                    Self::Unreachable("the connection was lost".into())
-                }
-                _ => Self::Database {
+            // Client-side errors: conversion errors would be ours and may show a value.
+            return if error.is_closed()
+                || std::error::Error::source(&error).is_some_and(|s| s.is::<std::io::Error>())
+            {
+                Self::Unreachable("the connection was lost".into())
+            } else {
+                Self::Database {
                     code: "client".into(),
                     message: client_fault(&error),
-                },
+                }
             };
         };
         let code = db.code().code().to_owned();
@@ -138,7 +135,7 @@ impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
             PoolError::Backend(e) => match Self::from(e) {
-                e @ (Self::Database { .. } | Self::Unreachable(_)) => e,
+                e @ Self::Database { .. } => e,
                 other => Self::Unreachable(other.to_string()),
             },
             other => Self::Unreachable(other.to_string()),

@@ -91,9 +91,7 @@ const TABLES: &str = "
     SELECT s.nspname::text, c.relname::text, c.relkind::text,
       coalesce(row_security_active(c.oid), false),
       has_table_privilege(c.oid, 'SELECT'),
-      -- FOR UPDATE is content with one column; LOCK TABLE counts rights on the whole table only.
-      has_table_privilege(c.oid, 'UPDATE')
-        OR has_any_column_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'),
+      has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'),
       has_table_privilege(c.oid, 'DELETE'),
       coalesce(identity.missing AND p.deletes, false), coalesce(identity.missing AND p.updates, false),
       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2','4') AND c.relkind IN ('r','p')),
