@@ -69,9 +69,10 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 # ── What is needed ───────────────────────────────────────────────────────────────────────────────
 
 step scripts/install.sh demo
-step cargo build --release --locked
 bin=$(scripts/postgres.sh 15)
-erasured=${CARGO_TARGET_DIR:-$repository/target}/release/erasured
+# Tests bring the program that they test.
+erasured=${ERASURED_BIN:-${CARGO_TARGET_DIR:-$repository/target}/release/erasured}
+[[ -n ${ERASURED_BIN:-} ]] || step cargo build --release --locked
 started=$SECONDS
 
 # ── A server of our own ──────────────────────────────────────────────────────────────────────────
