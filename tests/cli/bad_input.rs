@@ -282,3 +282,25 @@ fn a_system_that_is_away_is_exit_code_3() {
         "{said}"
     );
 }
+
+/// A password in an argument is refused before anybody is asked, and not repeated.
+#[test]
+fn passwords_are_not_taken_from_arguments() {
+    let url = "postgresql://hana:geheim@127.0.0.1:1/control";
+    for arguments in [
+        &["ticket", "list", "--control", url][..],
+        &["migrate", "--only", "control", "--url", url],
+    ] {
+        let mut command = erasured();
+        command.args(arguments);
+        let said = stderr(command, 2);
+        assert!(
+            said.contains("PGPASSWORD") && !said.contains("geheim"),
+            "{said}"
+        );
+    }
+    let mut help = erasured();
+    help.env("ERASURED_CONTROL", url)
+        .args(["ticket", "list", "--help"]);
+    assert!(!stdout(help).contains("geheim"));
+}
