@@ -11,4 +11,5 @@ mod help;
 mod http;
 mod readme;
 mod roles;
+mod standby;
 mod systemd;

@@ -76,6 +76,28 @@ impl Server {
 
     /// A server to order.
     pub fn start_with(options: ServerOptions) -> Server {
+        let server = Server::in_a_folder(options);
+        server.initialise();
+        server.start_again();
+        server
+    }
+
+    /// A streaming standby of this server, caught up or about to be.
+    pub fn standby(&self) -> Server {
+        let standby = Server::in_a_folder(ServerOptions::default());
+        run(as_postgres(self.bin.join("pg_basebackup"))
+            .arg("-D")
+            .arg(standby.data_dir())
+            .arg("-h")
+            .arg(self.socket_dir())
+            .args(["-p", &self.port.to_string(), "-U", "postgres"])
+            .args(["-R", "-X", "stream", "-c", "fast", "--no-sync"]));
+        standby.start_again();
+        standby
+    }
+
+    /// The folder and its watchdog; no server in it yet.
+    fn in_a_folder(options: ServerOptions) -> Server {
         let bin = PathBuf::from(
             std::env::var_os("ERASURED_TEST_PGBIN")
                 .unwrap_or_else(|| "/usr/lib/postgresql/15/bin".into()),
@@ -107,17 +129,14 @@ impl Server {
             .spawn()
             .expect("the watchdog");
         let port = if options.tcp { free_port() } else { 5432 };
-        let server = Server {
+        Server {
             folder,
             bin,
             options,
             port,
             names: AtomicU32::new(0),
             watchdog,
-        };
-        server.initialise();
-        server.start_again();
-        server
+        }
     }
 
     fn initialise(&self) {
