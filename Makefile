@@ -16,10 +16,10 @@ test:
 	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
 	ERASURED_TEST_PGBIN=$$bin INSTA_UPDATE=no exec cargo test --locked --features failpoints
 
-# The table of figures, and target/bench.json.
+# The table of figures, and target/bench.json; one part alone: make bench ONLY=sweep
 bench:
 	@scripts/install.sh demo
-	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin exec cargo bench --locked
+	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin exec cargo bench --locked --bench figures -- $(ONLY)
 
 fmt:
 	cargo fmt --all

@@ -1,15 +1,12 @@
-//! The sweep against a bare binary COPY of the same columns, on one server, in one run,
-//! alternating. Writes target/bench/sweep.json.
+//! The sweep against a bare binary COPY of the same columns, on one server, alternating.
 
-#[path = "../tests/sweep/server.rs"]
-mod server;
-
+use crate::report::{Must, Report, Setting};
+use crate::support::{Server, ServerOptions};
 use erasured::identifier::normalise;
 use erasured::policy::IdentifierKind;
 use erasured::system::postgres::{quote, sweep};
 use erasured::verify::{Matcher, Needle};
 use futures_util::{StreamExt, pin_mut};
-use server::Server;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
@@ -103,14 +100,21 @@ const LIMITS: sweep::Timeouts = sweep::Timeouts {
     idle: Duration::from_secs(60),
 };
 
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+pub(crate) fn measure(report: &mut Report) {
+    let settings = [
+        ("shared_buffers", "1GB"),
+        ("max_wal_size", "4GB"),
+        ("jit", "off"),
+    ];
+    let server = Server::start_with(ServerOptions {
+        settings: settings.map(|(n, v)| (n.into(), v.into())).to_vec(),
+        ..ServerOptions::default()
+    });
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(compare(&server, report));
 }
 
-#[tokio::main]
-async fn main() {
-    let server = Server::start("-c shared_buffers=1GB -c max_wal_size=4GB -c jit=off");
+async fn compare(server: &Server, report: &mut Report) {
     let client = server.connect("postgres").await;
     client.batch_execute(DATA).await.expect("the data is made");
     client
@@ -122,62 +126,47 @@ async fn main() {
         .expect("reads the catalog")
         .targets;
     let (one, many) = (Matcher::new(needles(1)), Matcher::new(needles(10_000)));
-    let megabytes = sweep::forecast(&targets) / 1_000_000;
 
-    let mut times = [const { Vec::new() }; 3];
-    let mut arrived = [0; 3];
+    let mut rounds = Vec::new();
+    let mut arrived = 0;
     // The first round only warms caches.
     for round in 0..=ROUNDS {
-        for which in 0..3 {
+        let mut took = [0.0; 3];
+        for turn in 0..3 {
+            let which = (turn + round) % 3;
             let started = Instant::now();
-            arrived[which] = match which {
-                0 => bare(&client, &targets).await,
-                1 => ours(&client, &targets, &one).await,
-                _ => ours(&client, &targets, &many).await,
-            };
-            if round > 0 {
-                times[which].push(started.elapsed().as_secs_f64());
+            match which {
+                0 => arrived = bare(&client, &targets).await,
+                1 => drop(ours(&client, &targets, &one).await),
+                _ => drop(ours(&client, &targets, &many).await),
             }
+            took[which] = started.elapsed().as_secs_f64();
+        }
+        if round > 0 {
+            rounds.push(took);
         }
     }
-    let [a, b, c] = times.each_mut().map(|t| median(t));
-    let version: String = client
-        .query_one("SHOW server_version", &[])
-        .await
-        .expect("a version")
-        .get(0);
-    println!(
-        "sweep of {megabytes} MB in {} tables, PostgreSQL {version}, median of {ROUNDS}",
-        targets.len()
-    );
-    for (name, seconds, bytes) in [
-        ("bare COPY", a, arrived[0]),
-        ("1 identifier", b, arrived[1]),
-        ("10,000 identifiers", c, arrived[2]),
-    ] {
-        println!(
-            "  {name:<20} {seconds:>7.3} s  {:>6.0} MB/s",
-            bytes as f64 / 1e6 / seconds
-        );
-    }
-    let entry = |name: &str, ours: f64, theirs: f64, bar: f64| {
-        let ratio = ours / theirs;
-        let holds = ratio <= bar;
-        println!(
-            "  {name}: {ratio:.2} (bar {bar}) {}",
-            if holds { "holds" } else { "DOES NOT HOLD" }
-        );
-        serde_json::json!({"name": name, "ours": ours, "theirs": theirs, "unit": "s", "ratio": ratio, "bar": bar, "holds": holds})
+    let rows = "SELECT sum(n_live_tup) FROM pg_stat_user_tables";
+    let setting = Setting::new(server)
+        .rows("rows", server.count("postgres", rows).unsigned_abs())
+        .rows("tables", targets.len() as u64)
+        .rows("bytes copied", arrived)
+        .rows("rounds", ROUNDS as u64);
+    let pairs = |ours: usize, theirs: usize| -> Vec<(f64, f64)> {
+        rounds.iter().map(|t| (t[ours], t[theirs])).collect()
     };
-    let entries = serde_json::json!([
-        entry(
-            "sweep for one identifier against a bare binary COPY",
-            b,
-            a,
-            1.5
-        ),
-        entry("sweep for 10,000 identifiers against one", c, b, 1.3),
-    ]);
-    std::fs::create_dir_all("target/bench").expect("target/bench");
-    std::fs::write("target/bench/sweep.json", format!("{entries:#}\n")).expect("sweep.json");
+    report.add(setting.compared(
+        "sweep: one identifier, against a bare binary COPY",
+        "s",
+        &pairs(1, 0),
+        (Must::BeAtMost, 1.5),
+        "the bare COPY reads the same columns and throws them away",
+    ));
+    report.add(setting.compared(
+        "sweep: 10,000 identifiers, against one",
+        "s",
+        &pairs(2, 1),
+        (Must::BeAtMost, 1.3),
+        "the same sweep with other numbers of identifiers",
+    ));
 }

@@ -69,9 +69,10 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 # ── What is needed ───────────────────────────────────────────────────────────────────────────────
 
 step scripts/install.sh demo
-step cargo build --release --locked
 bin=$(scripts/postgres.sh 15)
-erasured=${CARGO_TARGET_DIR:-$repository/target}/release/erasured
+# Tests bring the program that they test.
+erasured=${ERASURED_BIN:-${CARGO_TARGET_DIR:-$repository/target}/release/erasured}
+[[ -n ${ERASURED_BIN:-} ]] || step cargo build --release --locked
 started=$SECONDS
 
 # ── A server of our own ──────────────────────────────────────────────────────────────────────────
@@ -118,10 +119,9 @@ step psql -d postgres -qc "CREATE DATABASE erasured_control"
 mkdir -m 0700 "$work/state" "$work/keys"
 cp -r policies/travel "$work/policies"
 umask 077
-openssl genpkey -algorithm ed25519 -out "$work/keys/signing.pem"
-openssl pkey -in "$work/keys/signing.pem" -pubout -out "$work/keys/signing.pub.pem"
-openssl rand -base64 32 >"$work/keys/hash.key"
-openssl rand -hex 24 >"$work/keys/http.token"
+for key in "signing signing.pem" "hash hash.key" "token http.token"; do
+    step "$erasured" keygen ${key% *} "$work/keys/${key#* }" >/dev/null
+done
 url() { echo "postgresql:///$1?host=$work/socket&port=$port&user=postgres"; }
 cat >"$work/erasured.toml" <<TOML
 state_dir = "state"
@@ -150,13 +150,124 @@ step psql -d shop -qAt -F ' ' -c "
 step psql -d loyalty -qAt -F ' ' -c "
     SELECT 'loyalty: ' || sum(n_live_tup) || ' rows in ' || count(*) || ' tables' FROM pg_stat_user_tables"
 
-# ═════════════════════════════════════════════════════════════════════════════════════════════════
-# THE STORY GOES HERE. Use `step "$erasured" …` for what takes time, `"$erasured" run … &` for the
-# daemon (clean_up ends it), ERASURED_CONFIG is set. $work/policies/customer.toml is a copy:
-# `cat demo/audit_log_rule.toml >>"$work/policies/customer.toml"` mends it.
-# Customers with number % 100 = 7 stand in audit_log, those with % 100 = 13 in others' call notes.
-# ═════════════════════════════════════════════════════════════════════════════════════════════════
-: "$erasured"
+# ── The story ────────────────────────────────────────────────────────────────────────────────────
+
+# Shows what is typed, then does it.
+show() {
+    printf '\033[2m$ %s\033[0m\n' "$*"
+    step env PATH="$(dirname "$erasured"):$PATH" "$@"
+}
+# Those who find something end with 1; here that is the point of the story.
+show_finding() { show "$@" || (($? == 1)); }
+as() { echo "postgresql:///erasured_control?host=$work/socket&port=$port&user=$1"; }
+# A statement of the CRM's, in its own transaction.
+crm() { step psql -d erasured_control -U hana -qAt -v ON_ERROR_STOP=1 -c "$1"; }
+open_tickets() {
+    psql -d erasured_control -qAtc "SELECT count(*) FROM erasured.ticket_status
+        WHERE state NOT IN ('completed', 'deferred', 'rejected', 'failed')"
+}
+until_closed() {
+    for _ in {1..600}; do
+        [[ $(open_tickets) == 0 ]] && return
+        step sleep 0.1
+    done
+    echo "the tickets are not closed after a minute: see $work/daemon.log" >&2
+    tail -n 20 "$work/daemon.log" >&2
+    exit 1
+}
+
+say "1. The DBA: our own small schema in each database, rights for people and daemon, and a check"
+show erasured migrate
+step psql -d erasured_control -q -v ON_ERROR_STOP=1 -f sql/roles/control.sql -f demo/roles.sql
+for system in shop loyalty; do
+    step psql -d "$system" -q -v ON_ERROR_STOP=1 -f "demo/${system}_roles.sql"
+done
+# From here on the program is the daemon's own login, which may do the least it needs.
+sed -i 's/user=postgres/user=erasured_demo/' "$work/erasured.toml"
+show erasured check
+
+say "2. What would happen to customer TM-0000005, in both databases? (nothing is locked or changed)"
+show erasured plan --subject member_no=TM-0000005
+
+say "3. The daemon starts, as systemd would start it"
+RUST_BACKTRACE=0 "$erasured" run </dev/null 2>"$work/daemon.log" &
+daemon=$!
+for _ in {1..100}; do
+    curl -fs "http://127.0.0.1:$metrics_port/readyz" >/dev/null && break
+    step sleep 0.1
+done
+curl -fsS "http://127.0.0.1:$metrics_port/readyz"
+
+say "4. Hana of the privacy desk files three requests and verifies who is calling; Kenji approves"
+export ERASURED_CONTROL
+ERASURED_CONTROL=$(as hana)
+phone=$(psql -d shop -qAtc "SELECT phone FROM customer WHERE id = 6")
+show erasured ticket submit --reference CRM-1 --subject customer --scope account --ground appi-35-5 --language ja --identifier member_no=TM-0000005
+show erasured ticket submit --reference CRM-2 --subject customer --scope account --ground policy --identifier "phone=$phone"
+show erasured ticket submit --reference CRM-3 --subject customer --scope account --ground policy --identifier member_no=ｔｍ－００００１０７
+for ticket in CRM-1 CRM-2 CRM-3; do
+    show erasured ticket verify "$ticket" --method callback --level reasonably-high
+done
+ERASURED_CONTROL=$(as kenji)
+for ticket in CRM-1 CRM-2 CRM-3; do
+    show erasured ticket approve "$ticket"
+done
+until_closed
+show erasured ticket list
+
+say "5. CRM-3 gets no certificate: the sweep read every text column and found the person where no policy looks"
+show erasured ticket show CRM-3
+
+say "6. The DBA decides that table too, the daemon reads its policies again, the desk lets the ticket go on"
+cat demo/audit_log_rule.toml
+cat demo/audit_log_rule.toml >>"$work/policies/customer.toml"
+show kill -HUP "$daemon"
+step sleep 0.5
+ERASURED_CONTROL=$(as hana) show erasured ticket retry CRM-3
+until_closed
+show erasured ticket show CRM-3
+
+say "7. The auditor: the certificate, checked by erasured and by openssl alone"
+ERASURED_CONTROL=$(as auditor)
+show erasured certificate show CRM-1 --key "$work/keys/signing.pub.pem"
+erasured_jws=$work/CRM-1.jws
+"$erasured" certificate show CRM-1 --format jws --key "$work/keys/signing.pub.pem" >"$erasured_jws"
+show erasured certificate verify "$erasured_jws" --key "$work/keys/signing.pub.pem"
+cut -d. -f1,2 "$erasured_jws" | tr -d '\n' >"$work/signed"
+cut -d. -f3 "$erasured_jws" | tr -d '\n' | tr '_-' '/+' | sed 's/$/==/' | openssl base64 -d -A >"$work/signature"
+show openssl pkeyutl -verify -pubin -inkey "$work/keys/signing.pub.pem" -rawin -in "$work/signed" -sigfile "$work/signature"
+unset ERASURED_CONTROL
+show erasured certificate find --member-no TM-0000005
+show erasured ledger verify
+
+say "8. What an SRE watches (/metrics)"
+curl -fsS "http://127.0.0.1:$metrics_port/metrics" |
+    grep -E '^erasured_(tickets|subjects|rows|sla|sweep_(read|find)|failures|last_success|ledger|policies|system_up|build)' | sort
+kill -TERM "$daemon"
+wait "$daemon" || true
+tail -n 1 "$work/daemon.log"
+
+say "9. Monday morning: the CRM files 500 requests by plain SQL, and the queue is drained"
+crm "SELECT count(erasured.submit_ticket('MON-' || n, 'customer',
+            jsonb_build_object('member_no', 'TM-' || lpad(n::text, 7, '0')), 'account', 'policy'))
+       FROM generate_series(20, $customers) AS n
+      WHERE n % 100 <> 13 AND n <= 20 + 505 AND n <> 107" >"$work/filed"
+crm "SELECT count(erasured.verify_ticket(id, 'login', 'reasonably-high'))
+       FROM erasured.ticket_status WHERE state = 'received'" >/dev/null
+step psql -d erasured_control -U kenji -qAt -c "SELECT count(erasured.approve_ticket(id))
+       FROM erasured.ticket_status WHERE state = 'verified'" >/dev/null
+echo "$(cat "$work/filed") requests filed, verified, approved"
+before=$(date +%s%N)
+# In a terminal this draws a progress bar, else it logs.
+if [[ -t 2 ]]; then
+    show erasured run --until-idle
+else
+    show erasured run --until-idle 2>"$work/daemon.log"
+fi
+awk -v n="$(cat "$work/filed")" -v ns="$(($(date +%s%N) - before))" \
+    'BEGIN { printf "%d people erased from two databases, checked and certified in %.1f s\n", n, ns / 1e9 }'
+step psql -d erasured_control -qAt -F ': ' -c "
+    SELECT state, count(*) FROM erasured.ticket_status GROUP BY state ORDER BY state"
 
 # ── The end ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -61,11 +61,10 @@ fi
 
 if [[ $what == ci ]]; then
     rustup component list --installed 2>/dev/null | grep -q '^clippy' || rustup component add clippy rustfmt
-    if ! [[ -x .cache/cargo-tools/bin/cargo-deny ]] && ! command -v cargo-deny >/dev/null; then
-        echo "building cargo-deny (once)" >&2
+    if ! command -v cargo-deny >/dev/null; then
+        echo "building cargo-deny (once on a machine)" >&2
         # Not our target folder: its profile and lock are other ones.
-        CARGO_TARGET_DIR=$PWD/.cache/cargo-tools/target \
-            cargo install --locked --debug --quiet --root .cache/cargo-tools cargo-deny
-        rm -rf .cache/cargo-tools/target
+        CARGO_TARGET_DIR=$PWD/.cache/cargo-deny cargo install --locked --debug --quiet cargo-deny
+        rm -rf .cache/cargo-deny
     fi
 fi

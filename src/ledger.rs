@@ -448,7 +448,7 @@ mod tests {
         Event {
             at: DateTime::from_timestamp(1_700_000_000 + i64::from(n), 123_000).unwrap(),
             kind: "approved".into(),
-            ticket: (n % 3 != 0).then(|| Uuid::from_u128(n.into())),
+            ticket: (!n.is_multiple_of(3)).then(|| Uuid::from_u128(n.into())),
             body: serde_json::json!({ "by": "dpo", "n": n }),
         }
     }

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
-#[path = "sweep/server.rs"]
-mod server;
+mod support;
 
 use chrono::{DateTime, Utc};
 use erasured::identifier::normalise;
@@ -11,10 +10,10 @@ use erasured::name::TableName;
 use erasured::policy::IdentifierKind;
 use erasured::system::postgres::sweep::{self, Finding, Progress, SweepError, Timeouts};
 use erasured::verify::{Matcher, Needle};
-use server::Server;
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::time::Duration;
+use support::Server;
 use tokio_postgres::Client;
 
 /// 63 bytes: quotes of both kinds, the end of a comment, a backslash, capitals, white space.
@@ -138,7 +137,7 @@ fn places(findings: &[Finding]) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn found_in_every_kind_of_column_and_nowhere_else() {
-    let server = Server::start("");
+    let server = Server::start();
     let client = server.connect("postgres").await;
     client.batch_execute(SCHEMA).await.unwrap();
     assert_eq!(WEIRD.len(), 63);
@@ -228,7 +227,7 @@ async fn found_in_every_kind_of_column_and_nowhere_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_in_many_pieces_misses_no_row_that_moves() {
-    let server = Server::start("");
+    let server = Server::start();
     let client = server.connect("postgres").await;
     client.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, pad text, mail text) WITH (autovacuum_enabled = off);
@@ -270,7 +269,7 @@ async fn a_table_in_many_pieces_misses_no_row_that_moves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_may_not_be_seen_is_an_error() {
-    let server = Server::start("");
+    let server = Server::start();
     let owner = server.connect("postgres").await;
     owner.batch_execute(
         "CREATE TABLE a (t text); CREATE TABLE hidden (t text); INSERT INTO hidden VALUES ('taro.yamada@example.jp');
@@ -278,7 +277,7 @@ async fn a_row_that_may_not_be_seen_is_an_error() {
          CREATE POLICY none ON hidden USING (false);
          CREATE ROLE reader LOGIN; GRANT SELECT ON a, hidden TO reader;",
     ).await.unwrap();
-    let reader = server.connect("reader").await;
+    let reader = support::connect(&server.url_as("postgres", "reader")).await;
     let error = run(&reader, None, None, |_| ()).await.unwrap_err();
     let text = error.to_string();
     assert!(
@@ -292,7 +291,7 @@ async fn a_row_that_may_not_be_seen_is_an_error() {
         )
         .await
         .unwrap();
-    let reader = server.connect("reader").await;
+    let reader = support::connect(&server.url_as("postgres", "reader")).await;
     let error = run(&reader, None, None, |_| ())
         .await
         .unwrap_err()
@@ -303,7 +302,7 @@ async fn a_row_that_may_not_be_seen_is_an_error() {
     );
 
     // A lock that ALTER TABLE holds ends the sweep by name, in time.
-    let reader = server.connect("reader").await;
+    let reader = support::connect(&server.url_as("postgres", "reader")).await;
     let readable = sweep::readable(&reader, LIMITS).await.unwrap();
     owner.batch_execute("BEGIN; LOCK TABLE a").await.unwrap();
     let error = sweep::readable(&reader, LIMITS).await.unwrap_err();

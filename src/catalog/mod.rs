@@ -99,6 +99,9 @@ pub struct Column {
     pub not_null: bool,
     /// Computed by the database: cannot be set.
     pub generated: bool,
+    /// The daemon's role may not set it; no part of the fingerprint.
+    #[serde(skip)]
+    pub denied: bool,
 }
 
 /// A CHECK constraint.
@@ -180,11 +183,13 @@ impl Table {
         self.columns.iter().find(|c| c.name == name)
     }
 
-    /// Whether an index leads with these columns, in any order.
-    pub fn indexed(&self, columns: &[String]) -> bool {
+    /// Whether an index finds rows by these columns: they lead it, in any order, with none but
+    /// columns held to a constant between them.
+    pub fn indexed(&self, columns: &[String], constant: &[(String, String)]) -> bool {
         self.indexes.iter().any(|index| {
-            index.len() >= columns.len()
-                && index[..columns.len()].iter().all(|c| columns.contains(c))
+            let usable = |c: &&String| columns.contains(c) || constant.iter().any(|(k, _)| k == *c);
+            let leading: Vec<&String> = index.iter().take_while(usable).collect();
+            columns.iter().all(|c| leading.contains(&c))
         })
     }
 

@@ -238,7 +238,7 @@ impl Show {
         {
             return Ok(row.jws);
         }
-        let ticket = store.show(&self.certificate).await?.ticket;
+        let ticket = store.ticket(&self.certificate).await?;
         let Some(id) = ticket.certificate_id else {
             return Err(Failure::found(format!(
                 "ticket {} is {} and has no certificate yet: erasured ticket show {}",

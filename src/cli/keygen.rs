@@ -43,7 +43,7 @@ impl Keygen {
     pub(super) fn execute(self) -> Result<(), Failure> {
         match self {
             Self::Signing { file } => {
-                let key = SigningKey::from_seed(&*Zeroizing::new(rand::random()));
+                let key = SigningKey::from_seed(&Zeroizing::new(rand::random()));
                 let public = file.with_extension("pub.pem");
                 create(&file, 0o600, &key.to_pem())?;
                 create(&public, 0o644, &key.public().to_pem())?;

@@ -1,6 +1,7 @@
 //! `erasured migrate`.
 
 use super::failure::Failure;
+use super::source;
 use crate::start;
 use crate::store;
 use crate::system::postgres::connect::{self, Timeouts};
@@ -29,7 +30,7 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
         if let (Some(only), Some(url)) = (&self.only, &self.url) {
-            return one(only, &Settings::from_process(url)?).await;
+            return one(only, &source::typed(url)?).await;
         }
         let config = start::configuration(config)?;
         let systems = config

@@ -2,6 +2,7 @@
 //! read that file.
 
 use super::failure::Failure;
+use crate::config::holds_password;
 use crate::start;
 use crate::store::{self, Store};
 use crate::system::postgres::connect::{self, Timeouts};
@@ -9,12 +10,28 @@ use crate::system::postgres::libpq::Settings;
 use clap::Args;
 use std::path::Path;
 
+/// Settings from a URL that somebody typed.
+pub(super) fn typed(url: &str) -> Result<Settings, Failure> {
+    if holds_password(url) {
+        return Err(Failure::usage(
+            "the URL holds a password, which arguments and process lists would show: take it out, \
+             change it, and use .pgpass, PGPASSWORD or PGSERVICE",
+        ));
+    }
+    Ok(Settings::from_process(url)?)
+}
+
 /// The control database of a command that needs nothing else.
 #[derive(Args, Debug)]
 pub(super) struct Control {
     /// URL of the control database, in place of the configuration file: all that the desk and
     /// auditors need. Takes its password from .pgpass, PGPASSWORD or PGSERVICE as psql does.
-    #[arg(long, env = "ERASURED_CONTROL", value_name = "URL")]
+    #[arg(
+        long,
+        env = "ERASURED_CONTROL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     control: Option<String>,
 }
 
@@ -28,7 +45,7 @@ impl Control {
     pub(super) async fn store(&self, config: &Path) -> Result<Store, Failure> {
         let pool = match &self.control {
             Some(url) => {
-                let settings = Settings::from_process(url)?;
+                let settings = typed(url)?;
                 connect::pool(&settings, "cli", 2, Timeouts::default())?
             }
             None => {

@@ -183,7 +183,7 @@ impl Actor {
         ticket: &str,
     ) -> Result<(Store, Uuid, Option<String>), Failure> {
         let store = self.control.store(config).await?;
-        let id = store.show(ticket).await?.ticket.id;
+        let id = store.ticket(ticket).await?.id;
         Ok((store, id, self.name))
     }
 }

@@ -13,6 +13,7 @@ mod mask;
 mod read;
 pub mod secret;
 
+pub(crate) use read::holds_password;
 pub use read::read;
 pub use secret::SecretSource;
 

@@ -376,7 +376,7 @@ fn limits(table: Option<Table<'_>>) -> Limits {
 
 /// Whether a libpq URL or `key=value` text carries a password; when in doubt, it does not parse
 /// here but at the connection.
-fn holds_password(url: &str) -> bool {
+pub(crate) fn holds_password(url: &str) -> bool {
     if let Some((_, rest)) = url.split_once("://") {
         let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
         let user = before.rsplit_once('@').map_or("", |(user, _)| user);

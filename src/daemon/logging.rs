@@ -11,8 +11,15 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Installs the subscriber. Only this program's own words are logged, at whatever level: the
 /// libraries beneath write statements and parameters into theirs.
-pub(super) fn install(log: &Log) {
-    let ours = Targets::new().with_target("erasured", LevelFilter::from_level(log.level));
+///
+/// Under a progress bar only warnings are: lines of log would tear it apart.
+pub(super) fn install(log: &Log, under_a_bar: bool) {
+    let level = if under_a_bar {
+        log.level.min(Level::WARN)
+    } else {
+        log.level
+    };
+    let ours = Targets::new().with_target("erasured", LevelFilter::from_level(level));
     let out = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry();
     // A second daemon in one process (tests) keeps the first one's subscriber.

@@ -17,6 +17,21 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// All states of a ticket: one that nobody is in any more counts zero, not what it counted last.
+const STATES: [&str; 11] = [
+    "received",
+    "verified",
+    "approved",
+    "scheduled",
+    "executing",
+    "verifying",
+    "completed",
+    "deferred",
+    "failed",
+    "on_hold",
+    "rejected",
+];
+
 /// What a loop is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Work {
@@ -322,8 +337,9 @@ fn report(census: &store::census::Census, progress: &Progress) {
 }
 
 fn show(census: &store::census::Census) {
-    for (state, n) in &census.by_state {
-        metrics::gauge!(names::TICKETS, "state" => state.clone()).set(float(*n));
+    for state in STATES {
+        let n = census.by_state.get(state).copied().unwrap_or(0);
+        metrics::gauge!(names::TICKETS, "state" => state).set(float(n));
     }
     metrics::gauge!(names::OVERDUE).set(float(census.overdue));
     metrics::gauge!(names::NEAREST_DUE).set(census.nearest_due_seconds.unwrap_or(f64::INFINITY));

@@ -93,7 +93,7 @@ pub struct Options {
 pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
     let until_idle = options.until_idle;
     let config = start::configuration(&config)?;
-    logging::install(&config.log);
+    logging::install(&config.log, options.progress.is_some());
     let metrics = metrics::install().map_err(|e| DaemonError::Died(e.to_string()))?;
     std::fs::create_dir_all(&config.state_dir).map_err(DaemonError::State)?;
     let token = config

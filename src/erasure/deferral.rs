@@ -78,7 +78,7 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
     let part = &plan.systems[0];
     let outcome = erase(context, deferral, part, &planned.stamps).await?;
     let record = StepRecord::new(part, outcome.counts[0].clone(), outcome.server_version);
-    let ticket = context.store.show(&view.ticket.to_string()).await?.ticket;
+    let ticket = context.store.ticket(&view.ticket.to_string()).await?;
     let system = certify::of_system(
         &view.system,
         &record,

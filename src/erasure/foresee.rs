@@ -86,7 +86,7 @@ impl SweepForecast {
 /// # Errors
 /// [`Unforeseen`].
 pub async fn ticket(context: &Context, id_or_reference: &str) -> Result<Foreseen, Unforeseen> {
-    let ticket = context.store.show(id_or_reference).await?.ticket;
+    let ticket = context.store.ticket(id_or_reference).await?;
     let named = context.store.naming(ticket.id).await?;
     let policies = context.policies();
     let policy = policies.get(&ticket.subject);

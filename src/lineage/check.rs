@@ -5,6 +5,7 @@ use crate::catalog::{Catalog, Column, OnDelete, Table, TableKind};
 use crate::diagnostic::Diagnostic;
 use crate::name::TableName;
 use crate::policy::{Action, LinkFrom, Policy, ScopeTables, Span, Strategy, TableRule};
+use crate::system::postgres::quote::identifier;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tables below this many rows are searched quickly without an index.
@@ -315,6 +316,7 @@ impl Check<'_> {
             );
             return;
         }
+        self.may_set(&rule.table.table, column, span);
         let misfit = match strategy {
             Strategy::Null => column.not_null.then(|| {
                 (
@@ -417,6 +419,18 @@ impl Check<'_> {
                     format!("make sure it accepts the new value: CHECK {}", check.expression),
                 );
             }
+        }
+    }
+
+    fn may_set(&mut self, table: &TableName, column: &Column, span: &Span) {
+        if column.denied {
+            let name = identifier(&column.name);
+            self.error(
+                "E0214",
+                span,
+                format!("the daemon's role may not set {table}.{}", column.name),
+                format!("GRANT UPDATE ({name}) ON {table} TO erasured_daemon"),
+            );
         }
     }
 
@@ -571,6 +585,11 @@ impl Check<'_> {
             );
             return;
         };
+        for column in child.iter().filter_map(|c| reached.facts.column(c)) {
+            if !column.not_null {
+                self.may_set(&reached.table, column, span);
+            }
+        }
         let open = child
             .iter()
             .any(|c| reached.facts.column(c).is_some_and(|c| !c.not_null));
@@ -634,7 +653,7 @@ impl Check<'_> {
         };
         if edge.parent == Parent::Subject
             || reached.facts.size.0 < SMALL
-            || reached.facts.indexed(child)
+            || reached.facts.indexed(child, &edge.when)
         {
             return;
         }

@@ -32,6 +32,8 @@ struct Builder<'a> {
     system: &'a SystemLineage,
     /// Index into `sets` of the tables whose rows are captured.
     captured: BTreeMap<&'a TableName, usize>,
+    /// Tables that change, each with a column that is set where no row is deleted.
+    held: BTreeMap<&'a TableName, Option<String>>,
     plan: SystemPlan,
 }
 
@@ -41,10 +43,11 @@ impl<'a> Builder<'a> {
             policy,
             system,
             captured: BTreeMap::new(),
+            held: BTreeMap::new(),
             plan: SystemPlan {
                 system: system.system.clone(),
                 catalog_fingerprint: system.fingerprint.clone(),
-                lock_tables: String::new(),
+                hold_definitions: String::new(),
                 sets: Vec::new(),
                 changes: Vec::new(),
                 probes: Vec::new(),
@@ -71,8 +74,11 @@ impl<'a> Builder<'a> {
             self.change(reached);
             self.probe(reached);
         }
-        let changed: BTreeSet<&TableName> = self.plan.changes.iter().map(|c| &c.table).collect();
-        self.plan.lock_tables = sql::lock_tables(&changed.into_iter().collect::<Vec<_>>());
+        let held = self
+            .held
+            .iter()
+            .map(|(table, column)| (*table, column.as_deref()));
+        self.plan.hold_definitions = sql::hold_definitions(held);
         self.exempt();
         self.plan
     }
@@ -299,6 +305,7 @@ impl<'a> Builder<'a> {
                     parent.as_ref(),
                     self.system.utf8,
                 );
+                self.held.insert(&reached.table, None);
                 self.plan.changes.push(Change {
                     table: reached.table.clone(),
                     kind: ChangeKind::Deleted,
@@ -318,6 +325,7 @@ impl<'a> Builder<'a> {
             self.change_by_rule(reached, set, rule, edge);
         }
         if edges(reached).any(|e| e.decision.fate.may_delete()) {
+            self.held.insert(&reached.table, None);
             let row_set = &self.plan.sets[set];
             let rows = Rows {
                 set,
@@ -336,7 +344,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn change_by_rule(&mut self, reached: &Reached, set: usize, rule: usize, edge: &Edge) {
+    fn change_by_rule(&mut self, reached: &'a Reached, set: usize, rule: usize, edge: &Edge) {
         let kind = match edge.decision.fate {
             Fate::Anonymize => ChangeKind::Anonymized,
             Fate::Detach => ChangeKind::Detached,
@@ -351,9 +359,10 @@ impl<'a> Builder<'a> {
                 &detached
             }
         };
-        if values.is_empty() {
+        let Some(column) = values.keys().next() else {
             return;
-        }
+        };
+        self.held.insert(&reached.table, Some(column.clone()));
         let row_set = &self.plan.sets[set];
         let rows = Rows {
             set,

@@ -46,7 +46,7 @@ pub struct SystemPlan {
     /// Of the definitions that the statements were made for.
     pub catalog_fingerprint: String,
     /// Keeps the definitions as they are until the end of the transaction; empty if no row changes.
-    pub lock_tables: String,
+    pub hold_definitions: String,
     /// The rows concerned, captured under lock before the first change; parents first.
     pub sets: Vec<RowSet>,
     /// The changes, children first.

@@ -226,8 +226,8 @@ pub fn statements(plan: &Plan) -> String {
             "-- {} (catalog {})\nBEGIN;",
             system.system, system.catalog_fingerprint
         );
-        if !system.lock_tables.is_empty() {
-            let _ = writeln!(out, "{};", system.lock_tables);
+        if !system.hold_definitions.is_empty() {
+            let _ = writeln!(out, "{};", system.hold_definitions);
         }
         for capture in system.sets.iter().flat_map(|s| &s.captures) {
             one(

@@ -1,5 +1,6 @@
 //! What a caller can act upon, with nothing in it that could be a person's.
 
+use crate::system::postgres::connect;
 use deadpool_postgres::PoolError;
 use thiserror::Error;
 use tokio_postgres::error::{Error as PgError, SqlState};
@@ -134,9 +135,13 @@ fn client_fault(error: &PgError) -> String {
 impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
-            PoolError::Backend(e) => match Self::from(e) {
-                e @ Self::Database { .. } => e,
-                other => Self::Unreachable(other.to_string()),
+            PoolError::Backend(e) => match connect::carried(&e) {
+                // Says where, and what to do; a wrong password may be right after the DBA's next step.
+                Some(error) => Self::Unreachable(error.to_string()),
+                None => match Self::from(e) {
+                    e @ Self::Database { .. } => e,
+                    other => Self::Unreachable(other.to_string()),
+                },
             },
             other => Self::Unreachable(other.to_string()),
         }

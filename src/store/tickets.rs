@@ -302,23 +302,21 @@ impl Store {
         })
     }
 
-    /// One ticket by id or reference.
+    /// One ticket by id or reference, as the desk and auditors may see it.
+    pub async fn ticket(&self, id_or_reference: &str) -> Result<TicketView> {
+        if id_or_reference.contains('\0') {
+            return Err(StoreError::Nul("the reference"));
+        }
+        run_tx!(self, "ticket", |tx| one(tx, id_or_reference).await)
+    }
+
+    /// The same with what hangs off it: for those who may see findings.
     pub async fn show(&self, id_or_reference: &str) -> Result<TicketDetail> {
         if id_or_reference.contains('\0') {
             return Err(StoreError::Nul("the reference"));
         }
-        let id: Option<Uuid> = id_or_reference.parse().ok();
         run_tx!(self, "show", |tx| {
-            let ticket = tx
-                .query_opt(
-                    "/* erasured:show */ SELECT * FROM erasured.ticket_status WHERE id = $1 OR reference = $2 \
-                      ORDER BY id = $1 DESC LIMIT 1",
-                    &[&id, &id_or_reference],
-                )
-                .await?
-                .as_ref()
-                .map(view)
-                .ok_or(StoreError::NotFound("such ticket"))?;
+            let ticket = one(tx, id_or_reference).await?;
             let findings = tx
                 .query(
                     "/* erasured:show */ SELECT * FROM erasured.finding WHERE ticket_id = $1 \
@@ -359,6 +357,19 @@ impl Store {
                 .collect())
         })
     }
+}
+
+async fn one(tx: &Tx<'_>, id_or_reference: &str) -> Result<TicketView> {
+    let id: Option<Uuid> = id_or_reference.parse().ok();
+    tx.query_opt(
+        "/* erasured:ticket */ SELECT * FROM erasured.ticket_status WHERE id = $1 OR reference = $2 \
+          ORDER BY id = $1 DESC LIMIT 1",
+        &[&id, &id_or_reference],
+    )
+    .await?
+    .as_ref()
+    .map(view)
+    .ok_or(StoreError::NotFound("such ticket"))
 }
 
 async fn act_as(tx: &Tx<'_>, actor: Option<&str>) -> Result<()> {

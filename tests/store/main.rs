@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps what is not there fails, as it should.
 
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 use chrono::{Duration as Days, Utc};
 use erasured::policy::Level;
@@ -648,38 +650,18 @@ async fn a_lease_is_one_daemons_until_it_runs_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leasing_is_not_slower_with_100_000_tickets() {
+async fn leasing_reads_an_index_whatever_waits() {
     let db = Database::new().await;
-    let (store, admin) = (db.store("owner"), db.client("owner").await);
-    let fill = |from: u32, to: u32| {
-        format!(
-            "INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, sealed, next_attempt_at) \
-             SELECT 'R' || n, 'customer', 'account', 'policy', now(), now() + n * interval '1 second', \
-                    CASE n % 2 WHEN 0 THEN 'scheduled' ELSE 'approved' END, repeat('b', 64), '\\x01', \
-                    CASE n % 2 WHEN 1 THEN now() + interval '1 day' END FROM generate_series({from}, {to}) n"
-        )
-    };
-    let measure = async || {
-        let mut best = Duration::MAX;
-        for _ in 0..12 {
-            let started = Instant::now();
-            assert_eq!(lease(&store, 10).await.tickets.len(), 10);
-            best = best.min(started.elapsed());
-        }
-        best
-    };
-    admin.batch_execute(&fill(1, 400)).await.unwrap();
-    let few = measure().await;
-    admin.batch_execute(&fill(401, 100_000)).await.unwrap();
+    let admin = db.client("owner").await;
+    let fill = "INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, sealed, next_attempt_at) \
+         SELECT 'R' || n, 'customer', 'account', 'policy', now(), now() + n * interval '1 second', \
+                CASE n % 2 WHEN 0 THEN 'scheduled' ELSE 'approved' END, repeat('b', 64), '\\x01', \
+                CASE n % 2 WHEN 1 THEN now() + interval '1 day' END FROM generate_series(1, 100000) n";
+    admin.batch_execute(fill).await.unwrap();
     admin
         .batch_execute("ANALYZE erasured.ticket")
         .await
         .unwrap();
-    let many = measure().await;
-    assert!(
-        many < few * 2 + Duration::from_millis(3),
-        "{few:?} with few, {many:?} with 100,000"
-    );
     let explain = format!(
         "PREPARE pick (text, text, text, int8, float8, text) AS {}",
         erasured::store::lease::PICK_READY

@@ -76,6 +76,52 @@ impl Server {
 
     /// A server to order.
     pub fn start_with(options: ServerOptions) -> Server {
+        let server = Server::in_a_folder(options);
+        server.initialise();
+        server.start_again();
+        server
+    }
+
+    /// A streaming standby of this server. Copied by hand: the binaries of newer versions come
+    /// without pg_basebackup.
+    pub fn standby(&self) -> Server {
+        let mut standby = Server::in_a_folder(ServerOptions::default());
+        let label = blocking(async {
+            let client = self.connect("postgres").await;
+            let begin = "SELECT pg_backup_start('standby', true)";
+            client.batch_execute(begin).await.expect("a backup begins");
+            // Files may go while they are copied; recovery puts that right.
+            as_postgres("cp")
+                .args(["-a", "--"])
+                .arg(self.data_dir())
+                .arg(standby.data_dir())
+                .stderr(Stdio::null())
+                .status()
+                .expect("cp");
+            let end = "SELECT labelfile FROM pg_backup_stop(false)";
+            let row = client.query_one(end, &[]).await.expect("a backup ends");
+            row.get::<_, String>(0)
+        });
+        std::fs::remove_file(standby.data_dir().join("postmaster.pid")).expect("a copied pid");
+        for (name, text) in [("backup_label", label.as_str()), ("standby.signal", "")] {
+            let file = standby.data_dir().join(name);
+            std::fs::write(&file, text).expect("a file of the standby");
+            if let Some((uid, gid)) = postgres_user() {
+                std::os::unix::fs::chown(&file, Some(uid), Some(gid)).expect("chown to postgres");
+            }
+        }
+        let primary = format!(
+            "host={} port={} user=postgres",
+            self.folder.display(),
+            self.port
+        );
+        standby.options.settings = vec![("primary_conninfo".into(), primary)];
+        standby.start_again();
+        standby
+    }
+
+    /// The folder and its watchdog; no server in it yet.
+    fn in_a_folder(options: ServerOptions) -> Server {
         let bin = PathBuf::from(
             std::env::var_os("ERASURED_TEST_PGBIN")
                 .unwrap_or_else(|| "/usr/lib/postgresql/15/bin".into()),
@@ -107,17 +153,14 @@ impl Server {
             .spawn()
             .expect("the watchdog");
         let port = if options.tcp { free_port() } else { 5432 };
-        let server = Server {
+        Server {
             folder,
             bin,
             options,
             port,
             names: AtomicU32::new(0),
             watchdog,
-        };
-        server.initialise();
-        server.start_again();
-        server
+        }
     }
 
     fn initialise(&self) {
@@ -159,7 +202,7 @@ impl Server {
         // pg_ctl hands this to a shell; values are ours, but may hold spaces.
         let options: String = settings
             .iter()
-            .map(|(name, value)| format!(" -c {name}='{value}'"))
+            .map(|(name, value)| format!(" -c \"{name}={value}\""))
             .collect();
         run(as_postgres(self.bin.join("pg_ctl"))
             .arg("-D")

@@ -111,7 +111,8 @@ const COLUMNS: &str = "
       b.typname::text, b.typcategory::text,
       CASE WHEN b.typname IN ('varchar','bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4
            WHEN b.typname IN ('varchar','bpchar') AND t.typtypmod > 4 THEN t.typtypmod - 4 END,
-      a.attnotnull OR t.typnotnull, a.attgenerated <> '' OR a.attidentity = 'a'
+      a.attnotnull OR t.typnotnull, a.attgenerated <> '' OR a.attidentity = 'a',
+      NOT has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
     FROM pg_attribute a
     JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = a.attrelid
     JOIN pg_namespace s ON s.oid = c.relnamespace
@@ -220,6 +221,7 @@ fn column(row: &Row) -> Column {
         max_chars: row.get(6),
         not_null: row.get(7),
         generated: row.get(8),
+        denied: row.get(9),
     }
 }
 

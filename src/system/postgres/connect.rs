@@ -22,6 +22,7 @@ use super::libpq::{Endpoint, Settings, SslMode};
 use super::tls;
 
 pub use error::{AuthProblem, ConnectError, TlsProblem};
+pub(crate) use pool::carried;
 pub use pool::{Pool, pool};
 
 /// How long things may take.

@@ -300,7 +300,11 @@ impl Execution<'_> {
             lock.as_millis(),
             statement.as_millis(),
             idle.as_millis(),
-            if self.dry { "" } else { &self.plan.lock_tables }
+            if self.dry {
+                ""
+            } else {
+                &self.plan.hold_definitions
+            }
         );
         tx.batch_execute(&sql).await?;
         if super::catalog::stamp(tx).await? == self.stamp {

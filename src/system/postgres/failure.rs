@@ -38,6 +38,9 @@ fn by_sqlstate(code: &str) -> Failure {
         "57P01" | "57P02" | "57P03" => "shutting_down",
         "25P03" | "57P05" => "idle_timeout",
         "53300" => "too_many_connections",
+        // A primary that has become a standby: the next connection may find the new one.
+        "25006" => "read_only",
+        _ if code.starts_with("53") => "out_of_resources",
         _ if code.starts_with("08") => "connection",
         _ => return Failure::Permanent,
     })
@@ -186,12 +189,12 @@ mod tests {
             ("57P03", "shutting_down"),
             ("53300", "too_many_connections"),
             ("08006", "connection"),
+            ("25006", "read_only"),
+            ("53100", "out_of_resources"),
         ] {
             assert_eq!(by_sqlstate(code), Failure::Transient(cause), "{code}");
         }
-        for code in [
-            "23503", "42501", "22P02", "P0001", "40002", "25006", "53100",
-        ] {
+        for code in ["23503", "42501", "22P02", "P0001", "40002", "42P01"] {
             assert_eq!(by_sqlstate(code), Failure::Permanent, "{code}");
         }
     }

@@ -136,7 +136,8 @@ async fn carry(error: ConnectError) -> tokio_postgres::Error {
     }
 }
 
-fn carried(error: &tokio_postgres::Error) -> Option<ConnectError> {
+/// Why no session could be opened, from the error in which a pool hands it on.
+pub(crate) fn carried(error: &tokio_postgres::Error) -> Option<ConnectError> {
     error
         .source()?
         .downcast_ref::<io::Error>()?

@@ -1,0 +1,85 @@
+//! What it costs to take the next batch with 100 tickets ready and with 100,000.
+
+use crate::report::{Must, Report, Setting};
+use crate::support::{Server, Workspace};
+use erasured::start;
+use erasured::store::Store;
+use std::time::{Duration, Instant};
+
+const FEW: u64 = 100;
+const MANY: u64 = 100_000;
+const BATCH: u32 = 50;
+const ROUNDS: usize = 300;
+
+pub(crate) fn measure(report: &mut Report) {
+    // Without fsync: the disk's time, which is the same for both, would hide a difference.
+    let server = Server::start();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let rounds = runtime.block_on(async {
+        let (few, many) = (Queue::new(&server, FEW), Queue::new(&server, MANY));
+        for _ in 0..20 {
+            many.lease_once().await;
+            few.lease_once().await;
+        }
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            rounds.push((many.lease_once().await, few.lease_once().await));
+        }
+        rounds
+    });
+    let setting = Setting::new(&server).rows("tickets ready", MANY);
+    report.add(setting.compared(
+        "leasing: 100,000 tickets ready, against 100",
+        "ms",
+        &rounds,
+        (Must::BeAtMost, 1.3),
+        "a lease of 50 tickets, given back after each; without fsync, which would hide the difference",
+    ));
+}
+
+/// A control database with nothing but tickets that are ready.
+struct Queue {
+    store: Store,
+}
+
+impl Queue {
+    fn new(server: &Server, tickets: u64) -> Self {
+        let control = server.fresh_database("control");
+        let url = server.url(&control);
+        let workspace = Workspace::new(&url, &[("shop", url.clone())]);
+        let migrated = workspace
+            .erasured(["migrate", "--only", "control"])
+            .assert();
+        migrated.success();
+        server.execute(&control, &ready(tickets));
+        server.execute(&control, "VACUUM (ANALYZE) erasured.ticket");
+        let config = start::configuration(&workspace.config()).expect("a configuration");
+        let pool = start::control_pool(&config, "bench", 1).expect("a pool");
+        Self {
+            store: Store::new(pool.inner().clone()),
+        }
+    }
+
+    /// Milliseconds for one lease.
+    async fn lease_once(&self) -> f64 {
+        let started = Instant::now();
+        let lent = self
+            .store
+            .lease("bench", BATCH, Duration::from_secs(60))
+            .await;
+        let took = started.elapsed().as_secs_f64() * 1e3;
+        let lent = lent.expect("a lease").expect("tickets are ready");
+        assert_eq!(lent.tickets.len(), BATCH as usize);
+        self.store.release(lent.token).await.expect("given back");
+        took
+    }
+}
+
+fn ready(tickets: u64) -> String {
+    format!(
+        "INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, sealed, subject_hash)
+         SELECT 'CRM-' || n, 'customer', 'account', 'appi-35', now(), now() + n * interval '1 second', 'scheduled', '\\x00',
+                md5(n::text) || md5(n::text)
+           FROM generate_series(1, {tickets}) AS n"
+    )
+}

@@ -1,0 +1,65 @@
+//! What `--help` teaches, as a reviewer reads it.
+
+use crate::support::erasured;
+
+#[test]
+fn every_command_explains_itself() {
+    let mut pages = String::new();
+    for command in [
+        "",
+        "run",
+        "check",
+        "plan",
+        "ticket",
+        "ticket submit",
+        "ticket verify",
+        "ticket approve",
+        "ticket reject",
+        "ticket retry",
+        "ticket list",
+        "ticket show",
+        "certificate",
+        "certificate list",
+        "certificate show",
+        "certificate verify",
+        "certificate find",
+        "ledger",
+        "ledger verify",
+        "ledger head",
+        "sweep",
+        "migrate",
+        "keygen",
+        "keygen signing",
+        "keygen hash",
+        "keygen token",
+        "completions",
+    ] {
+        let output = erasured()
+            .args(command.split_whitespace())
+            .arg("--help")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}");
+        let page = String::from_utf8(output.stdout).unwrap();
+        pages.push_str(&format!("━━━ erasured {command} --help\n{page}\n"));
+    }
+    insta::assert_snapshot!(pages);
+}
+
+#[test]
+fn shells_get_completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = erasured().args(["completions", shell]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && text.contains("certificate"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_argument_is_exit_code_2() {
+    erasured().arg("destroy").assert().code(2);
+    erasured().args(["keygen", "hash"]).assert().code(2);
+}

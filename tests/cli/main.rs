@@ -1,0 +1,15 @@
+//! The program from outside: its help, its README, its roles, its HTTP, its answers to bad input.
+
+#![allow(clippy::unwrap_used)] // a test may
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod desk;
+mod help;
+mod http;
+mod readme;
+mod roles;
+mod standby;
+mod systemd;

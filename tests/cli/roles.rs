@@ -1,0 +1,237 @@
+//! Who may do what, enforced by the databases: every move that must be refused is tried.
+
+use crate::desk::{Desk, stderr, stdout};
+use crate::support::{connect, told};
+
+/// The whole job under the least rights; then what those rights do not reach.
+#[test]
+fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
+    let desk = Desk::open(120);
+    desk.file("R-1", "member_no=TM-0000005");
+    desk.run_until_idle().assert().success();
+    assert_eq!(desk.ticket("R-1", "state"), "deferred");
+
+    let four_eyes = stderr_of_self_approval(&desk);
+    assert!(four_eyes.contains("ER008"), "{four_eyes}");
+
+    let control = desk.control().to_owned();
+    let ticket = desk.ticket("R-1", "id");
+    let forbidden: &[(&str, &str, &str)] = &[
+        // The daemon decides nothing, and changes no history.
+        (
+            "erasured_demo",
+            &control,
+            "SELECT erasured.submit_ticket('X', 'customer', '{\"member_no\": \"TM-0000009\"}', 'account', 'policy')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "SELECT erasured.verify_ticket('TICKET', 'login', 'high')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "SELECT erasured.approve_ticket('TICKET')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "SELECT erasured.reject_ticket('TICKET', 'no')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role) VALUES ('TICKET', 'approve', 'me', 'me')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "UPDATE erasured.ticket SET reference = 'Y'",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "UPDATE erasured.ticket SET generation = 9",
+        ),
+        ("erasured_demo", &control, "DELETE FROM erasured.ticket"),
+        (
+            "erasured_demo",
+            &control,
+            "UPDATE erasured.ledger SET entry = 'x'",
+        ),
+        ("erasured_demo", &control, "DELETE FROM erasured.ledger"),
+        ("erasured_demo", &control, "TRUNCATE erasured.certificate"),
+        (
+            "erasured_demo",
+            &control,
+            "DELETE FROM erasured.certificate",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "ALTER TABLE erasured.ledger DISABLE TRIGGER ALL",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "CREATE TABLE erasured.mine (x int)",
+        ),
+        (
+            "erasured_demo",
+            &desk.demo.shop,
+            "UPDATE erasured.applied_step SET counts = '{}'",
+        ),
+        (
+            "erasured_demo",
+            &desk.demo.shop,
+            "DELETE FROM erasured.applied_step",
+        ),
+        ("erasured_demo", &desk.demo.shop, "DELETE FROM booking"),
+        (
+            "erasured_demo",
+            &desk.demo.shop,
+            "UPDATE booking SET price = 0",
+        ),
+        ("erasured_demo", &desk.demo.shop, "DELETE FROM staff"),
+        (
+            "erasured_demo",
+            &desk.demo.shop,
+            "UPDATE customer SET email = 'x'",
+        ),
+        (
+            "erasured_demo",
+            &desk.demo.shop,
+            "INSERT INTO customer DEFAULT VALUES",
+        ),
+        // The desk files and verifies, and sees no values.
+        ("hana", &control, "SELECT erasured.approve_ticket('TICKET')"),
+        (
+            "hana",
+            &control,
+            "SELECT erasured.reject_ticket('TICKET', 'no')",
+        ),
+        (
+            "hana",
+            &control,
+            "SELECT erasured.hold_ticket('TICKET', 'court')",
+        ),
+        (
+            "hana",
+            &control,
+            "SELECT value FROM erasured.ticket_identifier",
+        ),
+        ("hana", &control, "SELECT sealed FROM erasured.ticket"),
+        (
+            "hana",
+            &control,
+            "UPDATE erasured.ticket SET state = 'approved'",
+        ),
+        (
+            "hana",
+            &control,
+            "INSERT INTO erasured.ticket (reference) VALUES ('x')",
+        ),
+        // The approver does not file or verify.
+        (
+            "kenji",
+            &control,
+            "SELECT erasured.submit_ticket('X', 'customer', '{\"member_no\": \"TM-0000009\"}', 'account', 'policy')",
+        ),
+        (
+            "kenji",
+            &control,
+            "SELECT erasured.verify_ticket('TICKET', 'login', 'high')",
+        ),
+        (
+            "kenji",
+            &control,
+            "UPDATE erasured.ticket SET state = 'approved'",
+        ),
+        // The auditor reads.
+        (
+            "auditor",
+            &control,
+            "SELECT erasured.approve_ticket('TICKET')",
+        ),
+        (
+            "auditor",
+            &control,
+            "SELECT erasured.retry_ticket('TICKET')",
+        ),
+        (
+            "auditor",
+            &control,
+            "SELECT value FROM erasured.ticket_identifier",
+        ),
+        (
+            "auditor",
+            &control,
+            "INSERT INTO erasured.ledger VALUES (1, now(), '', '', '')",
+        ),
+        ("auditor", &control, "DELETE FROM erasured.event"),
+    ];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for (login, database, sql) in forbidden {
+        let sql = sql.replace("TICKET", &ticket);
+        let refused = runtime.block_on(async {
+            connect(&desk.server.url_as(database, login))
+                .await
+                .batch_execute(&sql)
+                .await
+        });
+        let code = refused
+            .as_ref()
+            .err()
+            .and_then(|e| e.code())
+            .map(|c| c.code().to_owned());
+        let said = refused.err().map(|e| told(&e));
+        assert_eq!(code.as_deref(), Some("42501"), "{login}: {sql}: {said:?}");
+    }
+    // Even the owner's slip does not rewrite history.
+    for sql in [
+        "DELETE FROM erasured.ledger",
+        "UPDATE erasured.certificate SET jws = ''",
+        "TRUNCATE erasured.decision",
+    ] {
+        let error = desk.server.try_execute(&control, sql).expect_err(sql);
+        assert_eq!(error.code().map(|c| c.code()), Some("ER009"), "{sql}");
+    }
+}
+
+/// The one who verified approves: refused, whoever they are. Acting for others needs trust.
+fn stderr_of_self_approval(desk: &Desk) -> String {
+    desk.server
+        .execute("postgres", "GRANT erasured_approver TO hana");
+    let submit = [
+        "ticket",
+        "submit",
+        "--reference",
+        "R-2",
+        "--subject",
+        "customer",
+        "--scope",
+        "account",
+        "--ground",
+        "policy",
+        "--identifier",
+        "member_no=TM-0000009",
+    ];
+    stdout(desk.as_person("hana", submit));
+    stdout(desk.as_person(
+        "hana",
+        [
+            "ticket", "verify", "R-2", "--method", "callback", "--level", "high",
+        ],
+    ));
+    // She is not trusted to speak for others, so this changes nothing.
+    let said = stderr(
+        desk.as_person(
+            "hana",
+            ["ticket", "approve", "R-2", "--as", "somebody-else"],
+        ),
+        2,
+    );
+    desk.server
+        .execute("postgres", "REVOKE erasured_approver FROM hana");
+    said
+}
