@@ -178,6 +178,44 @@ fn every_metric_asks_something_and_alerts_name_real_ones() {
     assert!(alerted.is_subset(&program), "{alerted:?}");
 }
 
+/// What stands in quotes.
+fn quoted(text: &str) -> Words {
+    let parts = text.split('"').skip(1).step_by(2);
+    parts.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_cause_of_a_retry_is_listed() {
+    let part = |file: &str, from: &str, to: &str| {
+        let text = read(file);
+        let (_, rest) = text.split_once(from).unwrap();
+        quoted(rest.split_once(to).unwrap().0)
+    };
+    let mut causes = part("src/erasure/batch.rs", "fn shared(", "\n}");
+    let states = part(
+        "src/system/postgres/failure.rs",
+        "Failure::Transient(match code {",
+        "\n    })",
+    );
+    causes.extend(
+        states
+            .into_iter()
+            .filter(|word| word.len() > 5 && !word.starts_with(|c: char| c.is_ascii_digit())),
+    );
+    assert!(
+        causes.contains("drift") && causes.contains("deadlock"),
+        "{causes:?}"
+    );
+    let document = read("docs/operations.md");
+    let row = document
+        .lines()
+        .find(|line| line.starts_with("| `erasured_retries_total`"))
+        .unwrap();
+    let listed = span_words(row);
+    let missing: Vec<_> = causes.difference(&listed).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 fn promtool(arguments: &[&str]) -> String {
     let ran = Command::new("promtool")
         .args(arguments)
