@@ -12,6 +12,8 @@ use std::process::Command;
 type Words = BTreeSet<String>;
 /// Series of a Prometheus test: name and values.
 type Series<'a> = &'a [(&'a str, &'a str)];
+/// What is seen, and which alerts must fire then.
+type Scene<'a> = (Series<'a>, &'a dyn Fn(&str) -> bool);
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -309,7 +311,7 @@ fn alerts_fire_in_trouble_and_only_then() {
         .collect();
     // That one is silent while something is overdue already.
     let due_soon = |alert: &str| alert == "ErasureDueSoon";
-    let scenes: [(Series<'_>, &dyn Fn(&str) -> bool); 3] = [
+    let scenes: [Scene<'_>; 3] = [
         (TROUBLE, &|alert| !due_soon(alert)),
         (WELL, &|_| false),
         (&soon, &due_soon),
