@@ -133,6 +133,18 @@ pub fn with_policies(
             .inner()
             .clone(),
     );
+    let systems = systems(&config)?;
+    Ok(Context::new(
+        config, store, systems, hash, signing, ring, policies, clock,
+    ))
+}
+
+/// The registered systems, each with its pools. Nothing is asked yet, and no key is needed.
+///
+/// # Errors
+/// [`StartError::Secret`], [`StartError::Connection`].
+pub fn systems(config: &Config) -> Result<BTreeMap<String, System>, StartError> {
+    let workers = config.limits.workers.get();
     let mut systems = BTreeMap::new();
     for (name, system) in &config.systems {
         let pool = connect::pool(
@@ -147,9 +159,7 @@ pub fn with_policies(
             .transpose()?;
         systems.insert(name.clone(), System::new(name, pool, sweep));
     }
-    Ok(Context::new(
-        config, store, systems, hash, signing, ring, policies, clock,
-    ))
+    Ok(systems)
 }
 
 /// The key that signs.

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::identifiers::{Identifiers, pair};
 use super::source::Control;
 use super::table::{self, Table};
-use super::{Format, print_json};
+use super::{Format, print, print_json, say};
 use crate::certificate::show::{self, Lang};
 use crate::certificate::{self, NotGenuine};
 use crate::identifier;
@@ -171,11 +171,11 @@ impl Verify {
         let ring = ring(&self.key)?;
         let (certificate, signer) =
             certificate::verify_by(&jws, &ring).map_err(|e| not_genuine(&e))?;
-        println!(
+        say!(
             "genuine: certificate {}, signed by {signer}",
             certificate.id
         );
-        println!(
+        say!(
             "  ticket {} ({}/{}), issued {}",
             certificate.ticket.reference,
             certificate.ticket.subject,
@@ -183,9 +183,12 @@ impl Verify {
             table::time(Some(certificate.issued_at))
         );
         let totals = certificate.totals();
-        println!(
+        say!(
             "  {} row(s) deleted, {} anonymized, {} detached, {} kept by law",
-            totals.deleted, totals.anonymized, totals.detached, totals.kept
+            totals.deleted,
+            totals.anonymized,
+            totals.detached,
+            totals.kept
         );
         Ok(())
     }
@@ -195,7 +198,7 @@ impl Show {
     async fn execute(self, config: &Path) -> Result<(), Failure> {
         let jws = self.signed(config).await?;
         if self.format == Rendering::Jws {
-            println!("{jws}");
+            say!("{jws}");
             return Ok(());
         }
         let ring = self.ring(config)?;
@@ -204,10 +207,10 @@ impl Show {
         match self.format {
             Rendering::Json => print_json(&certificate),
             Rendering::Html => {
-                print!("{}", show::html(&certificate, &jws, Some(&signer)));
+                print(&show::html(&certificate, &jws, Some(&signer)));
             }
             Rendering::Text | Rendering::Jws => {
-                print!("{}", show::text(&certificate, self.lang.into()))
+                print(&show::text(&certificate, self.lang.into()));
             }
         }
         Ok(())

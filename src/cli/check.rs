@@ -1,18 +1,17 @@
 //! `erasured check`.
 
 use super::failure::Failure;
-use super::{Format, colours, print_json};
+use super::{Format, colours, print, print_json, say};
+use crate::config::Config;
 use crate::diagnostic::{self, Diagnostic};
-use crate::erasure::context::{Context, Policies};
+use crate::erasure::context::{Policies, System, catalogs};
 use crate::lineage;
 use crate::policy::{Policy, ScopeTables};
 use crate::start::{self, StartError};
 use crate::store;
-use chrono::Utc;
 use clap::Args;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Check configuration and policies, by themselves and against the databases.
 #[derive(Args, Debug)]
@@ -47,13 +46,14 @@ impl Check {
             self.summary(&policies, "are well formed");
             return Ok(());
         }
-        let context = start::with_policies(config, policies.clone(), Arc::new(Utc::now))?;
-        let mut found = ready(&context).await?;
+        // Not the keys: they may be readable by the service alone.
+        let systems = start::systems(&config)?;
+        let mut found = ready(&config, &systems).await?;
         let names: BTreeSet<String> = policies
             .values()
             .flat_map(|p| lineage::systems_of(p))
             .collect();
-        let (catalogs, _) = context.catalogs(names).await?;
+        let (catalogs, _) = catalogs(&systems, names).await?;
         for policy in policies.values() {
             found.extend(lineage::trace_all(policy, &catalogs).1);
         }
@@ -79,7 +79,7 @@ impl Check {
     fn tell(&self, found: &[Diagnostic]) {
         match self.format {
             Format::Json => print_json(&diagnostic::to_json(found)),
-            Format::Table => print!("{}", diagnostic::render(found, colours(&std::io::stdout()))),
+            Format::Table => print(&diagnostic::render(found, colours(&std::io::stdout()))),
         }
     }
 
@@ -88,9 +88,9 @@ impl Check {
             return;
         }
         for policy in policies.values() {
-            println!("{}", line(policy));
+            say!("{}", line(policy));
         }
-        println!("{} policy file(s) {verdict}", policies.len());
+        say!("{} policy file(s) {verdict}", policies.len());
     }
 }
 
@@ -115,18 +115,16 @@ fn line(policy: &Policy) -> String {
 }
 
 /// Whether our own schemas are in place, and the daemon may use them.
-async fn ready(context: &Context) -> Result<Vec<Diagnostic>, Failure> {
+async fn ready(
+    config: &Config,
+    systems: &BTreeMap<String, System>,
+) -> Result<Vec<Diagnostic>, Failure> {
     {
-        let client = context
-            .store
-            .pool()
-            .get()
-            .await
-            .map_err(store::StoreError::from)?;
+        let client = start::control_pool(config, "check", 1)?.get().await?;
         store::check_version(&client).await?;
     }
     let mut found = Vec::new();
-    for (name, system) in &context.systems {
+    for (name, system) in systems {
         let client = system.pool.get().await?;
         if let Some(problem) = store::target_problem(&client).await? {
             found.push(Diagnostic::error(

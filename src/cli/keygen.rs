@@ -1,6 +1,7 @@
 //! `erasured keygen`.
 
 use super::failure::Failure;
+use super::say;
 use crate::keys::SigningKey;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -47,20 +48,20 @@ impl Keygen {
                 let public = file.with_extension("pub.pem");
                 create(&file, 0o600, &key.to_pem())?;
                 create(&public, 0o644, &key.public().to_pem())?;
-                println!("{}: signing key {}", file.display(), key.id());
-                println!("{}: its public half, for auditors", public.display());
+                say!("{}: signing key {}", file.display(), key.id());
+                say!("{}: its public half, for auditors", public.display());
             }
             Self::Hash { file } => {
                 let secret: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
                 let text = Zeroizing::new(STANDARD.encode(*secret) + "\n");
                 create(&file, 0o600, &text)?;
-                println!("{}: hash key; keep a copy of it apart", file.display());
+                say!("{}: hash key; keep a copy of it apart", file.display());
             }
             Self::Token { file } => {
                 let secret: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
                 let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*secret) + "\n");
                 create(&file, 0o600, &text)?;
-                println!("{}: bearer token", file.display());
+                say!("{}: bearer token", file.display());
             }
         }
         Ok(())

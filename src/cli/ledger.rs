@@ -1,6 +1,7 @@
 //! `erasured ledger`.
 
 use super::failure::Failure;
+use super::say;
 use super::source::Control;
 use crate::daemon::head_file;
 use crate::ledger::{Hash, Head, Stored, Walk};
@@ -48,7 +49,7 @@ impl Ledger {
             Self::Verify(verify) => verify.execute(config).await,
             Self::Head { control } => {
                 let head = control.store(config).await?.head().await?;
-                println!("{}:{}", head.seq, Hash::new(head.hash));
+                say!("{}:{}", head.seq, Hash::new(head.hash));
                 Ok(())
             }
         }
@@ -81,13 +82,13 @@ impl Verify {
                     text: &row.entry,
                 };
                 if let Err(fault) = walk.step(&stored) {
-                    println!("{}: {fault}", fault.code());
+                    say!("{}: {fault}", fault.code());
                 }
             }
         }
         match walk.finish() {
             Ok(head) => {
-                println!("the ledger is whole: {} entries, head {head}", head.seq);
+                say!("the ledger is whole: {} entries, head {head}", head.seq);
                 Ok(())
             }
             Err(fault) => Err(Failure::found(format!("{}: {fault}", fault.code()))),

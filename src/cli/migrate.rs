@@ -1,6 +1,7 @@
 //! `erasured migrate`.
 
 use super::failure::Failure;
+use super::say;
 use super::source;
 use crate::start;
 use crate::store;
@@ -60,6 +61,6 @@ async fn one(name: &str, settings: &Settings) -> Result<(), Failure> {
     } else {
         store::migrate_target(&mut client).await?
     };
-    println!("{name}: {ran} migration(s) applied");
+    say!("{name}: {ran} migration(s) applied");
     Ok(())
 }

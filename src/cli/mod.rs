@@ -16,7 +16,7 @@ mod ticket;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use failure::Failure;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -122,8 +122,9 @@ impl Command {
             Self::Migrate(migrate) => migrate.execute(config).await,
             Self::Keygen(keygen) => keygen.execute(),
             Self::Completions { shell } => {
-                let mut out = std::io::stdout();
-                clap_complete::generate(shell, &mut Cli::command(), "erasured", &mut out);
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "erasured", &mut script);
+                print(&String::from_utf8_lossy(&script));
                 Ok(())
             }
         }
@@ -135,10 +136,30 @@ fn colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
+/// Prints to standard output. A reader who has seen enough (`| head`) ends the program, with the
+/// code of a process that the broken pipe's signal has ended.
+fn print(text: &str) {
+    if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
+        let code = if error.kind() == std::io::ErrorKind::BrokenPipe {
+            141
+        } else {
+            eprintln!("error: standard output: {error}");
+            2
+        };
+        std::process::exit(code);
+    }
+}
+
+/// Prints a line.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::print(&format!("{}\n", format_args!($($text)*))) };
+}
+use say;
+
 /// Prints JSON as people can still read it.
 fn print_json(value: &impl serde::Serialize) {
     let text = serde_json::to_string_pretty(value).expect("what is listed is always JSON");
-    println!("{text}");
+    say!("{text}");
 }
 
 #[cfg(test)]

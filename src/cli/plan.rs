@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::identifiers::{self, Named};
-use super::{Format, print_json};
+use super::{Format, print, print_json, say};
 use crate::erasure::context::{Context, Planned};
 use crate::erasure::foresee::{self, Foreseen};
 use crate::plan::show;
@@ -132,23 +132,25 @@ impl Plan {
             return;
         }
         if self.sql {
-            print!("{}", show::statements(&planned.plan));
+            print(&show::statements(&planned.plan));
             return;
         }
         let (policy, lineage) = (&planned.policy, &planned.lineage);
-        print!(
-            "{}",
-            show::tree(policy, lineage, &planned.plan, &foreseen.counts)
-        );
-        println!();
+        print(&show::tree(
+            policy,
+            lineage,
+            &planned.plan,
+            &foreseen.counts,
+        ));
+        say!("");
         for forecast in &foreseen.sweep {
-            println!(
+            say!(
                 "{}",
                 forecast.line(context.config.limits.sweep_bytes_per_second)
             );
         }
         for warning in &planned.warnings {
-            println!("warning {}: {}", warning.code, warning.message);
+            say!("warning {}: {}", warning.code, warning.message);
         }
     }
 }

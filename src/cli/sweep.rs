@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::identifiers::{self, Named};
 use super::table::Table;
-use super::{Format, print_json};
+use super::{Format, print_json, say};
 use crate::config::Config;
 use crate::erasure::context::Policies;
 use crate::identifier::{self, Normalised};
@@ -80,7 +80,7 @@ impl Sweep {
         if self.format == Format::Json {
             print_json(&found);
         } else if found.is_empty() {
-            println!("nothing was found");
+            say!("nothing was found");
         } else {
             let mut table = Table::new(["SYSTEM", "TABLE", "COLUMN", "WHAT", "ROWS", "FIRST ROW"]);
             for f in found {

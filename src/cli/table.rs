@@ -1,5 +1,6 @@
 //! Columns for a terminal.
 
+use super::say;
 use unicode_width::UnicodeWidthStr;
 
 /// Rows of cells under headings, each column as wide as its widest cell; kanji count as two.
@@ -31,7 +32,7 @@ impl Table {
                 line.push_str(cell);
                 line.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
             }
-            println!("{}", line.trim_end());
+            say!("{}", line.trim_end());
         }
     }
 }

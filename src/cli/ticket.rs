@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::identifiers::Identifiers;
 use super::source::Control;
 use super::table::{self, Table};
-use super::{Format, print_json};
+use super::{Format, print_json, say};
 use crate::store::Store;
 use crate::store::tickets::{FindingView, ListFilter, NewTicket, TicketDetail, TicketView};
 use chrono::{DateTime, Utc};
@@ -171,7 +171,7 @@ impl Ticket {
 }
 
 fn said(ticket: &str, state: &str) -> Result<(), Failure> {
-    println!("{ticket}: {state}");
+    say!("{ticket}: {state}");
     Ok(())
 }
 
@@ -207,7 +207,14 @@ impl Submit {
             language: self.language.as_deref(),
         };
         let id = store.submit(&new, self.actor.name.as_deref()).await?;
-        println!("{}: ticket {id}", self.reference);
+        // A reference used before names the ticket of then, which may be closed.
+        let state = store.ticket(&id.to_string()).await?.state;
+        let state = if state == "received" {
+            String::new()
+        } else {
+            format!(" (filed before: {state})")
+        };
+        say!("{}: ticket {id}{state}", self.reference);
         Ok(())
     }
 }
@@ -253,8 +260,8 @@ impl Show {
 
 fn print(detail: &TicketDetail) {
     let t = &detail.ticket;
-    println!("{}  {}  ({})", t.reference, t.state, t.id);
-    let field = |name: &str, value: String| println!("  {name:<12} {value}");
+    say!("{}  {}  ({})", t.reference, t.state, t.id);
+    let field = |name: &str, value: String| say!("  {name:<12} {value}");
     field(
         "asks for",
         format!("{}/{}, ground {}", t.subject, t.scope, t.ground),
@@ -320,7 +327,13 @@ fn findings(findings: &[FindingView]) {
     if findings.is_empty() {
         return;
     }
-    println!("\nLeft of the person (the place, never the value):");
+    let open = findings.iter().any(|f| f.resolved_at.is_none());
+    let heading = if open {
+        "Left of the person"
+    } else {
+        "Found before the retry"
+    };
+    say!("\n{heading} (the place, never the value):");
     let mut table = Table::new(["SYSTEM", "TABLE", "COLUMN", "WHAT", "ROW", "ROWS", "STATE"]);
     for f in findings {
         table.row([

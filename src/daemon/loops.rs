@@ -4,7 +4,7 @@ use super::rounds::Round;
 use super::state::Shared;
 use super::{DaemonError, Progress, head_file};
 use crate::diagnostic;
-use crate::erasure::context::Context;
+use crate::erasure::context::{Context, catalogs};
 use crate::erasure::intake::IntakeFailed;
 use crate::erasure::{batch, deferral, intake, sweep};
 use crate::lineage;
@@ -224,7 +224,7 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
                 .values()
                 .flat_map(|p| lineage::systems_of(p))
                 .collect::<std::collections::BTreeSet<_>>();
-            match context.catalogs(names).await {
+            match catalogs(&context.systems, names).await {
                 Ok((catalogs, _)) => {
                     let found: Vec<_> = policies
                         .values()

@@ -168,7 +168,7 @@ fn certificate(
         policy: under(policy, known.plan),
         systems: systems(known.steps),
         sweep: if swept { sweep.to_vec() } else { Vec::new() },
-        identity: identity(policy, ticket, known.decisions),
+        identity: identity(policy, &ticket.scope, known.decisions.iter().copied()),
         deferrals: known.deferrals.iter().map(|d| put_off(d)).collect(),
         assurance: Assurance {
             level: AssuranceLevel::Logical,
@@ -188,7 +188,10 @@ fn about(policy: &Policy, ticket: &WaitingTicket, now: DateTime<Utc>) -> certifi
         ground: ticket.ground.clone(),
         requested_at: ticket.requested_at,
         due_at: ticket.due_at,
-        not_before: None,
+        not_before: ticket.not_before.filter(|_| {
+            let scope = policy.scopes.get(&ticket.scope);
+            scope.is_some_and(|s| s.cooling_off > chrono::Duration::zero())
+        }),
         started_at: ticket.started_at.unwrap_or(ticket.verifying_since),
         finished_at: now,
         sla_profile: policy
@@ -324,14 +327,14 @@ fn blank(name: &str) -> Table {
     }
 }
 
-fn identity(
+pub(super) fn identity<'a>(
     policy: &Policy,
-    ticket: &WaitingTicket,
-    decisions: &[&DecisionRow],
+    scope: &str,
+    decisions: impl DoubleEndedIterator<Item = &'a DecisionRow> + Clone,
 ) -> certificate::Identity {
-    let last = |kind: &str| decisions.iter().rev().find(|d| d.kind == kind);
+    let last = |kind: &str| decisions.clone().rev().find(|d| d.kind == kind);
     let verified = last("verify");
-    let scope = policy.scopes.get(&ticket.scope);
+    let scope = policy.scopes.get(scope);
     certificate::Identity {
         method: verified.and_then(|d| d.method.clone()).unwrap_or_default(),
         level: verified

@@ -250,26 +250,6 @@ impl Context {
         }
     }
 
-    /// The catalogs of these systems; those that are not registered are left out.
-    ///
-    /// # Errors
-    /// As [`System::catalog`].
-    pub async fn catalogs(
-        &self,
-        names: impl IntoIterator<Item = String>,
-    ) -> Result<(BTreeMap<String, Catalog>, BTreeMap<String, String>), Unplanned> {
-        let (mut catalogs, mut stamps) = (BTreeMap::new(), BTreeMap::new());
-        for name in names {
-            let Some(system) = self.systems.get(&name) else {
-                continue;
-            };
-            let (stamp, catalog) = system.catalog().await?;
-            catalogs.insert(name.clone(), (*catalog).clone());
-            stamps.insert(name, stamp);
-        }
-        Ok((catalogs, stamps))
-    }
-
     /// The plan of a scope for the catalogs as they are now.
     ///
     /// # Errors
@@ -297,7 +277,7 @@ impl Context {
         {
             return Ok(planned.clone());
         }
-        let (catalogs, stamps) = self.catalogs(lineage::systems_of(&policy)).await?;
+        let (catalogs, stamps) = catalogs(&self.systems, lineage::systems_of(&policy)).await?;
         let (lineage, warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
         let plan = plan::build(&policy, &lineage);
@@ -325,6 +305,26 @@ impl Context {
             }
         }
     }
+}
+
+/// The catalogs of these systems and their stamps; those that are not registered are left out.
+///
+/// # Errors
+/// As [`System::catalog`].
+pub async fn catalogs(
+    systems: &BTreeMap<String, System>,
+    names: impl IntoIterator<Item = String>,
+) -> Result<(BTreeMap<String, Catalog>, BTreeMap<String, String>), Unplanned> {
+    let (mut catalogs, mut stamps) = (BTreeMap::new(), BTreeMap::new());
+    for name in names {
+        let Some(system) = systems.get(&name) else {
+            continue;
+        };
+        let (stamp, catalog) = system.catalog().await?;
+        catalogs.insert(name.clone(), (*catalog).clone());
+        stamps.insert(name, stamp);
+    }
+    Ok((catalogs, stamps))
 }
 
 /// What a failed write to the control database means for a running step.

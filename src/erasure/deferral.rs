@@ -8,7 +8,7 @@ use crate::ledger::{Hash, Head};
 use crate::lineage;
 use crate::name::TableName;
 use crate::plan;
-use crate::policy::{Level, Policy};
+use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::deferrals::{DueDeferral, Supplement};
 use crate::store::tickets::TicketView;
@@ -154,10 +154,7 @@ async fn supplement(
     let now = context.now();
     let head = context.store.head().await?;
     let plan = context.store.plan(&deferral.plan_id).await?;
-    let level = |word: &Option<String>| {
-        let word = word.clone().unwrap_or_default();
-        serde_json::from_value(serde_json::Value::String(word)).unwrap_or(Level::None)
-    };
+    let decisions = context.store.decisions(&[ticket.id]).await?;
     let scope = policy.scopes.get(&deferral.scope);
     Ok(Certificate {
         format: FORMAT,
@@ -172,7 +169,7 @@ async fn supplement(
             ground: ticket.ground.clone(),
             requested_at: ticket.requested_at,
             due_at: deferral.view.due_at,
-            not_before: Some(deferral.view.due_at),
+            not_before: ticket.not_before,
             started_at: system.committed_at,
             finished_at: now,
             sla_profile: scope.map_or_else(String::new, |s| s.sla.clone()),
@@ -183,14 +180,7 @@ async fn supplement(
         policy: certify::under(policy, plan.as_ref()),
         systems: vec![system],
         sweep: Vec::new(),
-        identity: certificate::Identity {
-            method: ticket.verified_by_method.clone().unwrap_or_default(),
-            level: level(&ticket.verified_level),
-            required_level: scope.map_or(Level::None, |s| s.at_least),
-            verified_by_role: String::new(),
-            approved_by_role: None,
-            four_eyes: scope.is_some_and(|s| s.four_eyes),
-        },
+        identity: certify::identity(policy, &deferral.scope, decisions.iter()),
         deferrals: Vec::new(),
         assurance: Assurance {
             level: AssuranceLevel::Logical,

@@ -32,6 +32,8 @@ pub struct WaitingTicket {
     pub requested_at: DateTime<Utc>,
     /// When it must be done.
     pub due_at: DateTime<Utc>,
+    /// End of the cooling-off time.
+    pub not_before: Option<DateTime<Utc>>,
     /// When its first work began.
     pub started_at: Option<DateTime<Utc>>,
     /// Since when it waits: what the sweep reads must be younger.
@@ -375,6 +377,7 @@ fn waiting_ticket(r: &Row) -> WaitingTicket {
         generation: r.get("generation"),
         requested_at: r.get("requested_at"),
         due_at: r.get("due_at"),
+        not_before: r.get("not_before"),
         started_at: r.get("started_at"),
         verifying_since: r.get("verifying_since"),
     }

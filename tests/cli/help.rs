@@ -63,3 +63,15 @@ fn a_wrong_argument_is_exit_code_2() {
     erasured().arg("destroy").assert().code(2);
     erasured().args(["keygen", "hash"]).assert().code(2);
 }
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let program = erasured().get_program().to_owned();
+    let output = std::process::Command::new("bash")
+        .args(["-c", "\"$0\" completions bash | head -c 10"])
+        .arg(program)
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout.len(), 10);
+    assert!(output.stderr.is_empty(), "{:?}", output.stderr);
+}

@@ -16,7 +16,7 @@ use erasured::store::verifying::{Closing, Finding, SweptTable};
 use erasured::store::{Store, StoreError, check_version, migrate};
 use serde_json::json;
 use server::Database;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 const MINUTE: Duration = Duration::from_secs(60);
