@@ -24,7 +24,7 @@ impl StepRecord {
     /// A record of these counts under this plan.
     pub fn new(plan: &SystemPlan, counts: Counts, server_version: i32) -> Self {
         let by_query: std::collections::BTreeSet<_> =
-            plan.probes.iter().map(|p| &p.table).collect();
+            plan.all_probes().map(|p| &p.table).collect();
         Self {
             counts,
             server_version,

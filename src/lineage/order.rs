@@ -5,7 +5,7 @@ use crate::name::TableName;
 use std::collections::BTreeMap;
 
 /// Indexes of `tables` with every parent before its children; a table that refers to itself is
-/// no obstacle.
+/// no obstacle, nor is a key whose rows are left alone or only lose the link: it leads no further.
 ///
 /// # Errors
 /// The tables of one ring, in its order.
@@ -22,6 +22,7 @@ pub(super) fn parents_first(
         .map(|(name, edges)| {
             let mut parents: Vec<usize> = edges
                 .iter()
+                .filter(|e| e.decision.fate.is_followed())
                 .filter_map(|e| match &e.parent {
                     Parent::Table(parent) if parent != name => index.get(parent).copied(),
                     _ => None,
