@@ -1,9 +1,9 @@
 //! A random case, and the same as SQL, as a policy, and as rows read back.
 
-use crate::support::Server;
 use crate::target::{Target, head};
 use proptest::prelude::*;
 use std::fmt::Write;
+use tokio_postgres::SimpleQueryMessage;
 
 /// The choices as drawn: any of them makes a case, so that they shrink freely.
 #[derive(Clone, Debug)]
@@ -260,6 +260,7 @@ impl Model {
         for key in raw.keys.iter().filter(selfish) {
             self.add_key(at, key, first);
         }
+        self.let_go(at);
         if raw.common {
             self.share_rule(at);
         }
@@ -300,7 +301,8 @@ impl Model {
     fn add_key(&mut self, child: usize, raw: &RawKey, first: Option<u8>) {
         let n = self.tables[child].keys.len();
         let mut parent = usize::from(raw.parent) % (child + 1);
-        if self.tables[parent].key.is_empty() {
+        let reached = n > 0 || child == 0 || parent != child && self.leads(parent);
+        if self.tables[parent].key.is_empty() || !reached {
             parent = 0;
         }
         let nullable = raw.nullable || parent == child;
@@ -349,6 +351,44 @@ impl Model {
             Act::Detach if !key.nullable => Act::Delete,
             Act::Anonymize | Act::Retain if goes && !key.nullable && !key.soft => Act::Delete,
             wish => wish,
+        }
+    }
+
+    /// Whether what hangs off the table's rows is the subject's.
+    fn leads(&self, table: usize) -> bool {
+        table == 0
+            || self.tables[table].keys.iter().any(|k| {
+                k.parent != table
+                    && !matches!(k.rule.act, Act::Detach | Act::Exempt)
+                    && self.leads(k.parent)
+            })
+    }
+
+    /// A row that one key retains must not hang by another on a row that goes.
+    fn let_go(&mut self, table: usize) {
+        for n in 0..self.tables[table].keys.len() {
+            let keys = &self.tables[table].keys;
+            if !matches!(keys[n].rule.act, Act::Retain | Act::WithParent) {
+                continue;
+            }
+            let hangs = |other: &&Key| {
+                let empties = other.columns.iter().any(|c| other.rule.nulls.contains(c));
+                !other.soft
+                    && other.name != keys[n].name
+                    && self.goes(other.parent)
+                    && !(matches!(other.rule.act, Act::Anonymize | Act::Detach) && empties)
+            };
+            let others: Vec<Key> = keys.iter().filter(hangs).cloned().collect();
+            let rule = &mut self.tables[table].keys[n].rule;
+            if others.iter().any(|k| !k.nullable) {
+                rule.act = Act::Delete;
+                rule.redact = false;
+                rule.nulls.clear();
+            } else {
+                rule.nulls.extend(others.into_iter().flat_map(|k| k.columns));
+                rule.nulls.sort();
+                rule.nulls.dedup();
+            }
         }
     }
 
@@ -538,17 +578,25 @@ impl Model {
     }
 
     /// All rows as they are now, table by table, sorted.
-    pub(super) fn read(&self, target: &Target) -> Vec<Vec<String>> {
-        (0..self.tables.len())
-            .map(|at| {
-                let rows = Server::shared().query(
-                    &target.database,
-                    &format!("SELECT * FROM {}.t{at}", self.schema),
-                );
-                let mut rows: Vec<String> = rows.iter().map(|row| format!("{row:?}")).collect();
-                rows.sort();
-                rows
-            })
-            .collect()
+    pub(super) async fn read(&self, target: &Target) -> Vec<Vec<String>> {
+        let client = target.client().await;
+        let selects = (0..self.tables.len()).map(|at| format!("SELECT * FROM {}.t{at};", self.schema));
+        let messages = client.simple_query(&selects.collect::<String>()).await.unwrap();
+        let mut tables = Vec::new();
+        let mut rows = Vec::new();
+        for message in messages {
+            match message {
+                SimpleQueryMessage::Row(row) => {
+                    let values: Vec<_> = (0..row.len()).map(|c| row.get(c).map(str::to_owned)).collect();
+                    rows.push(format!("{values:?}"));
+                }
+                SimpleQueryMessage::CommandComplete(_) => {
+                    rows.sort();
+                    tables.push(std::mem::take(&mut rows));
+                }
+                _ => {}
+            }
+        }
+        tables
     }
 }
