@@ -713,7 +713,10 @@ impl Check<'_> {
         let keeper = reached.edges.iter().find(|other| {
             matches!(other.decision.fate, Fate::Retain | Fate::RetainWithParent)
                 && other.decision.rule != edge.decision.rule
-                && !empties(&self.policy.tables[other.decision.rule].action, &key.child.1)
+                && !empties(
+                    &self.policy.tables[other.decision.rule].action,
+                    &key.child.1,
+                )
         });
         let Some(keeper) = keeper else { return };
         let columns = key.child.1.join(", ");
@@ -724,7 +727,10 @@ impl Check<'_> {
                 "{}.{} is retained by {}, but a row so kept may hang by {} on a row that goes",
                 system.system, reached.table, keeper.label, key.name
             ),
-            format!("add {columns} = \"null\" to the set of the rule that retains, or retain by {} too", key.name),
+            format!(
+                "add {columns} = \"null\" to the set of the rule that retains, or retain by {} too",
+                key.name
+            ),
         );
     }
 

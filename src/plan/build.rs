@@ -378,7 +378,10 @@ impl<'a> Builder<'a> {
                     .then(|| (&self.plan.sets[rows.set].key, columns.as_slice(), rows));
                 probes.push(Probe {
                     table: child.table.clone(),
-                    label: format!("rows that the plan missed would go, or change, by {}", edge.label),
+                    label: format!(
+                        "rows that the plan missed would go, or change, by {}",
+                        edge.label
+                    ),
                     statement: sql::strangers_by_edge(
                         &child.table,
                         &child.facts,

@@ -80,7 +80,13 @@ fn tie(
             let on = child
                 .iter()
                 .enumerate()
-                .map(|(i, c)| format!("t.{} {EQUALS} k.k{i}::{}", identifier(c), sql_type(facts, c)))
+                .map(|(i, c)| {
+                    format!(
+                        "t.{} {EQUALS} k.k{i}::{}",
+                        identifier(c),
+                        sql_type(facts, c)
+                    )
+                })
                 .collect::<Vec<_>>();
             (binds.bind(Parameter::SubjectTickets), keys, on)
         }
@@ -223,9 +229,9 @@ fn normalised(kind: &IdentifierKind, column: &str, utf8: bool) -> String {
         IdentifierKind::Phone { .. } => {
             format!("pg_catalog.regexp_replace({text}, '[^0-9]', '', 'g')")
         }
-        IdentifierKind::Name => format!(
-            "pg_catalog.lower(pg_catalog.regexp_replace({text}, '[[:space:]]', '', 'g'))"
-        ),
+        IdentifierKind::Name => {
+            format!("pg_catalog.lower(pg_catalog.regexp_replace({text}, '[[:space:]]', '', 'g'))")
+        }
     }
 }
 
@@ -367,7 +373,11 @@ fn by_key(
     // Of several arrays it is pg_catalog's by the grammar, and may not be called so.
     let schema = if arrays.len() == 1 { "pg_catalog." } else { "" };
     Tie {
-        from: format!("{schema}unnest({}) AS k({})", arrays.join(", "), names.join(", ")),
+        from: format!(
+            "{schema}unnest({}) AS k({})",
+            arrays.join(", "),
+            names.join(", ")
+        ),
         on: on.join(" AND "),
     }
 }

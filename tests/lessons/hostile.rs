@@ -46,7 +46,10 @@ async fn hostile_names_are_names() {
         ));
         let system = |table: &str| {
             let table = erasured::name::TableName::new(*name, table);
-            let name = erasured::name::QualifiedTable { system: "s".into(), table };
+            let name = erasured::name::QualifiedTable {
+                system: "s".into(),
+                table,
+            };
             toml_string(&name.to_string())
         };
         let column = toml_string(name);
@@ -67,7 +70,10 @@ async fn hostile_names_are_names() {
             Err(found) => {
                 // A clear refusal is as good as an erasure.
                 let said = crate::target::told(&found);
-                assert!(name.contains(['\t', '\n']) && said.contains("E0106"), "{name}: {said}");
+                assert!(
+                    name.contains(['\t', '\n']) && said.contains("E0106"),
+                    "{name}: {said}"
+                );
                 continue;
             }
         };
@@ -119,9 +125,24 @@ async fn hostile_values_are_values() {
         let key = if value.len() > 2000 { "long" } else { value };
         for id in [key, "other"] {
             let text = if id == key { value } else { "other" };
-            client.execute("INSERT INTO customer VALUES ($1, $2) ON CONFLICT DO NOTHING", &[&id, &text]).await.unwrap();
-            client.execute("INSERT INTO note (who, body) VALUES ($1, $2)", &[&id, &text]).await.unwrap();
-            client.execute("INSERT INTO optin VALUES ($1)", &[&text]).await.unwrap();
+            client
+                .execute(
+                    "INSERT INTO customer VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                    &[&id, &text],
+                )
+                .await
+                .unwrap();
+            client
+                .execute(
+                    "INSERT INTO note (who, body) VALUES ($1, $2)",
+                    &[&id, &text],
+                )
+                .await
+                .unwrap();
+            client
+                .execute("INSERT INTO optin VALUES ($1)", &[&text])
+                .await
+                .unwrap();
         }
         let form = erasured::identifier::normalise(&IdentifierKind::Plain, value);
         // What no desk could file (too long, empty) is bound all the same.
@@ -137,12 +158,22 @@ async fn hostile_values_are_values() {
         assert_eq!(totals(&outcome.counts).values().sum::<i64>(), 3);
         let strangers = "SELECT count(*) FROM customer WHERE id = 'other'";
         assert_eq!(target.count(strangers), 1);
-        assert_eq!(target.count("SELECT count(*) FROM note WHERE who <> 'other'"), 0);
+        assert_eq!(
+            target.count("SELECT count(*) FROM note WHERE who <> 'other'"),
+            0
+        );
     }
     // PostgreSQL has no NUL in text: a clear error, without the value, and nothing happens.
-    let error = target.run(&planned, &[by_keys(&["a\0b".into()])]).await.err().unwrap();
+    let error = target
+        .run(&planned, &[by_keys(&["a\0b".into()])])
+        .await
+        .err()
+        .unwrap();
     let said = error.to_string();
-    assert!(matches!(error, NotErased::Database(..)) && !said.contains("a\0b"), "{said}");
+    assert!(
+        matches!(error, NotErased::Database(..)) && !said.contains("a\0b"),
+        "{said}"
+    );
     assert!(said.contains("22021"), "{said}");
 }
 
@@ -158,7 +189,17 @@ CREATE FUNCTION hostile.yes(anyelement, anyelement) RETURNS bool LANGUAGE plpgsq
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_search_path_changes_nothing() {
     let mut schema = String::from(HOSTILE);
-    for ty in ["int4", "int8", "text", "varchar", "tid", "oid", "uuid", "date", "timestamptz"] {
+    for ty in [
+        "int4",
+        "int8",
+        "text",
+        "varchar",
+        "tid",
+        "oid",
+        "uuid",
+        "date",
+        "timestamptz",
+    ] {
         schema.push_str(&format!(
             "CREATE FUNCTION hostile.yes_{ty}({ty}, {ty}) RETURNS bool LANGUAGE plpgsql AS
                'BEGIN INSERT INTO public.mark VALUES (''{ty}''); RETURN true; END';
@@ -178,10 +219,20 @@ async fn a_hostile_search_path_changes_nothing() {
         ("text, date", "date", &["date_trunc"]),
     ] {
         for name in names {
-            schema.push_str(&format!(
+            schema.push_str(
+                &format!(
                 "CREATE FUNCTION hostile.{name}({arguments}) RETURNS {returns} LANGUAGE plpgsql AS
                    'BEGIN INSERT INTO public.mark VALUES (''{name}''); RETURN; END';\n"
-            ).replace("RETURN; END", if returns.starts_with("SETOF") { "RETURN; END" } else { "RETURN NULL; END" }));
+            )
+                .replace(
+                    "RETURN; END",
+                    if returns.starts_with("SETOF") {
+                        "RETURN; END"
+                    } else {
+                        "RETURN NULL; END"
+                    },
+                ),
+            );
         }
     }
     schema.push_str(
@@ -197,30 +248,79 @@ async fn a_hostile_search_path_changes_nothing() {
          INSERT INTO note SELECT n, n % 2 + 1, 'code' || n, '2001-02-03' FROM generate_series(1, 8) n;
          INSERT INTO visit SELECT n % 2 + 1, 'page', 'note' FROM generate_series(1, 8) n;",
     );
-    for path in ["hostile, public", "hostile, pg_catalog, public", "public, hostile", "\"$user\", hostile, public, pg_temp"] {
+    for path in [
+        "hostile, public",
+        "hostile, pg_catalog, public",
+        "public, hostile",
+        "\"$user\", hostile, public, pg_temp",
+    ] {
         let target = Target::new(&schema);
-        target.execute(&format!("ALTER DATABASE {} SET search_path = {path}", quoted(&target.database)));
+        target.execute(&format!(
+            "ALTER DATABASE {} SET search_path = {path}",
+            quoted(&target.database)
+        ));
         let policy = head("s.public.customer")
             + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n\
                [[table]]\nname = \"s.public.note\"\naction = \"anonymize\"\nset = { who = \"null\", code = \"hash\", day = { truncate = \"year\" } }\n\
                [[table]]\nname = \"s.public.visit\"\nlink = { columns = [\"who\"], to = \"s.public.customer\", when = { page = \"page\" } }\naction = \"anonymize\"\nset = { who = \"null\", note = { constant = \"-\" } }\n";
-        let planned = target.plan(&policy).await.unwrap_or_else(|e| panic!("{path}: {}", crate::target::told(&e)));
-        let outcome = target.run(&planned, &[subject(1)]).await.unwrap_or_else(|e| panic!("{path}: {e}"));
-        assert_eq!(totals(&outcome.counts).values().copied().collect::<Vec<_>>(), [1, 4, 4], "{path}");
+        let planned = target
+            .plan(&policy)
+            .await
+            .unwrap_or_else(|e| panic!("{path}: {}", crate::target::told(&e)));
+        let outcome = target
+            .run(&planned, &[subject(1)])
+            .await
+            .unwrap_or_else(|e| panic!("{path}: {e}"));
+        assert_eq!(
+            totals(&outcome.counts)
+                .values()
+                .copied()
+                .collect::<Vec<_>>(),
+            [1, 4, 4],
+            "{path}"
+        );
         let marks = "SELECT count(*) FROM public.mark";
         let clean = format!("SET search_path = pg_catalog; {marks}");
-        assert_eq!(Server::shared().query(&target.database, &clean).last().unwrap()[0].as_deref(), Some("0"), "{path}");
+        assert_eq!(
+            Server::shared()
+                .query(&target.database, &clean)
+                .last()
+                .unwrap()[0]
+                .as_deref(),
+            Some("0"),
+            "{path}"
+        );
         let left = "SET search_path = pg_catalog; SELECT count(*) FROM public.note WHERE who = 2 AND code LIKE 'code%'";
-        assert_eq!(Server::shared().query(&target.database, left).last().unwrap()[0].as_deref(), Some("4"), "{path}");
+        assert_eq!(
+            Server::shared()
+                .query(&target.database, left)
+                .last()
+                .unwrap()[0]
+                .as_deref(),
+            Some("4"),
+            "{path}"
+        );
         let seen = "SET search_path = pg_catalog; SELECT who FROM public.seen";
-        assert_eq!(Server::shared().query(&target.database, seen).last().unwrap()[0].as_deref(), Some("1"), "{path}");
+        assert_eq!(
+            Server::shared()
+                .query(&target.database, seen)
+                .last()
+                .unwrap()[0]
+                .as_deref(),
+            Some("1"),
+            "{path}"
+        );
     }
 }
 
 /// A database that is not in UTF-8: what its encoding can say works, what it cannot is an error.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_encodings_work_or_say_so() {
-    for (encoding, word, foreign) in [("LATIN1", "Érik çà", "山田"), ("EUC_JP", "山田太郎", "👩"), ("SQL_ASCII", "plain", "\0")] {
+    for (encoding, word, foreign) in [
+        ("LATIN1", "Érik çà", "山田"),
+        ("EUC_JP", "山田太郎", "👩"),
+        ("SQL_ASCII", "plain", "\0"),
+    ] {
         let server = Server::shared();
         let database = format!("enc_{}", encoding.to_lowercase());
         server.create_database(&database, encoding);
@@ -240,18 +340,32 @@ async fn other_encodings_work_or_say_so() {
                  [[table]]\nname = \"s.public.note\"\naction = \"anonymize\"\nset = {{ \"{word}\" = \"null\", body = \"hash\" }}\n\
                  [[table]]\nname = \"s.public.optin\"\nlink = {{ columns = [\"email\"], identifier = \"email\" }}\naction = \"delete\"\n"
             );
-        let planned = target.plan(&policy).await.unwrap_or_else(|e| panic!("{encoding}: {}", crate::target::told(&e)));
+        let planned = target
+            .plan(&policy)
+            .await
+            .unwrap_or_else(|e| panic!("{encoding}: {}", crate::target::told(&e)));
         let named = |id: &str, email: &str| Subject {
             identifiers: BTreeMap::from([("email".into(), vec![email.to_owned()])]),
             ..by_keys(&[id.to_owned()])
         };
         let error = target.run(&planned, &[named(foreign, "x")]).await.err();
-        let said = error.unwrap_or_else(|| panic!("{encoding} took {foreign}")).to_string();
-        assert!(said.contains("SQLSTATE 22") && !said.contains(foreign), "{said}");
+        let said = error
+            .unwrap_or_else(|| panic!("{encoding} took {foreign}"))
+            .to_string();
+        assert!(
+            said.contains("SQLSTATE 22") && !said.contains(foreign),
+            "{said}"
+        );
         // LC_CTYPE C folds ASCII only; so is the word written as it is stored.
-        let outcome = target.run(&planned, &[named(word, &format!("{word}@example.jp"))]).await;
+        let outcome = target
+            .run(&planned, &[named(word, &format!("{word}@example.jp"))])
+            .await;
         let outcome = outcome.unwrap_or_else(|e| panic!("{encoding}: {e}"));
-        assert_eq!(totals(&outcome.counts).values().sum::<i64>(), 3, "{encoding}");
+        assert_eq!(
+            totals(&outcome.counts).values().sum::<i64>(),
+            3,
+            "{encoding}"
+        );
         assert_eq!(target.value("SELECT body FROM note WHERE id = 2"), word);
         assert_eq!(target.value("SELECT email FROM optin"), "other@example.jp");
     }

@@ -12,16 +12,29 @@ async fn lesson_02_verification_can_fail() {
     let target = Target::new(SCHEMA);
     let planned = target.plan(&policy()).await.unwrap();
     let before = target.rows();
-    for table in ["version", "tag", "detail", "event", "visit", "line", "folder"] {
+    for table in [
+        "version", "tag", "detail", "event", "visit", "line", "folder",
+    ] {
         let mut robbed = planned.part("s").clone();
         robbed.changes.retain(|c| c.table.table != table);
-        robbed.sets.iter_mut().filter(|s| s.table.table == table).for_each(|s| s.captures.clear());
+        robbed
+            .sets
+            .iter_mut()
+            .filter(|s| s.table.table == table)
+            .for_each(|s| s.captures.clear());
         let mut nothing = erasured::system::postgres::execute::Nothing;
-        let result = target.run_with(&planned, &robbed, &[subject(1)], &mut nothing).await;
-        let error = result.err().unwrap_or_else(|| panic!("{table}: committed with its rows left"));
+        let result = target
+            .run_with(&planned, &robbed, &[subject(1)], &mut nothing)
+            .await;
+        let error = result
+            .err()
+            .unwrap_or_else(|| panic!("{table}: committed with its rows left"));
         let named = error.to_string();
         assert!(
-            matches!(&error, NotErased::Residual { .. } | NotErased::Mismatch { .. }) || named.contains("23503"),
+            matches!(
+                &error,
+                NotErased::Residual { .. } | NotErased::Mismatch { .. }
+            ) || named.contains("23503"),
             "{table}: {named}"
         );
         assert_eq!(target.rows(), before, "{table}");
@@ -37,10 +50,14 @@ async fn lesson_02_the_sweep_finds_what_no_key_reaches() {
          INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
          INSERT INTO queue VALUES (1, '{\"to\": [\"One@Example.JP\"]}'), (2, '{\"to\": \"two@example.jp\"}');",
     );
-    let policy = head("s.public.customer") + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n";
+    let policy = head("s.public.customer")
+        + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n";
     let planned = target.plan(&policy).await.unwrap();
     target.run(&planned, &[subject(1)]).await.unwrap();
-    assert_eq!(target.sweep("one@example.jp").await, ["public.queue.payload"]);
+    assert_eq!(
+        target.sweep("one@example.jp").await,
+        ["public.queue.payload"]
+    );
     target.execute("DELETE FROM queue WHERE n = 1");
     assert!(target.sweep("one@example.jp").await.is_empty());
 }

@@ -69,7 +69,10 @@ async fn lesson_05_conditions_are_tested_again_under_the_lock() {
     assert_eq!(target.count("SELECT count(*) FROM invoice"), 6);
     let counted = totals(&outcome.counts);
     assert_eq!(counted[&("public.invoice".into(), ChangeKind::Deleted)], 4);
-    assert_eq!(outcome.counts[0].kept.iter().map(|k| k.rows).sum::<i64>(), 1);
+    assert_eq!(
+        outcome.counts[0].kept.iter().map(|k| k.rows).sum::<i64>(),
+        1
+    );
 }
 
 /// A row given to somebody else while the batch waits for it is not the subject's any more.
@@ -83,7 +86,11 @@ async fn lesson_05_a_row_given_away_meanwhile_stays() {
         let left = format!("SELECT count(*) FROM {table} WHERE id = 4 AND customer_id = 2");
         assert_eq!(target.count(&left), 1, "{table}");
         let counted = totals(&outcome.counts);
-        assert_eq!(counted[&(format!("public.{table}"), ChangeKind::Deleted)], 4, "{table}");
+        assert_eq!(
+            counted[&(format!("public.{table}"), ChangeKind::Deleted)],
+            4,
+            "{table}"
+        );
     }
 }
 
@@ -92,7 +99,11 @@ async fn lesson_05_a_row_given_away_meanwhile_stays() {
 async fn lesson_05_no_child_can_come_once_the_root_is_locked() {
     struct Add<'a>(&'a Target, bool);
     impl BeforeChange for Add<'_> {
-        fn ready(&mut self, _: Vec<Seen>, _: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
+        fn ready(
+            &mut self,
+            _: Vec<Seen>,
+            _: Vec<Deferred>,
+        ) -> BoxFuture<'_, Result<(), NotErased>> {
             let sql = "SET lock_timeout = '300ms'; INSERT INTO note VALUES (90, 1, 'own', 'late')";
             let tried = crate::support::Server::shared().try_execute(&self.0.database, sql);
             self.1 = tried.is_err_and(|e| e.code().is_some_and(|c| c.code() == "55P03"));
@@ -102,9 +113,15 @@ async fn lesson_05_no_child_can_come_once_the_root_is_locked() {
     let target = Target::new(SCHEMA);
     let planned = target.plan(&policy()).await.unwrap();
     let mut add = Add(&target, false);
-    target.run_with(&planned, planned.part("s"), &[subject(1)], &mut add).await.unwrap();
+    target
+        .run_with(&planned, planned.part("s"), &[subject(1)], &mut add)
+        .await
+        .unwrap();
     assert!(add.1, "the child had to wait for the root's lock");
-    assert_eq!(target.count("SELECT count(*) FROM note WHERE customer_id = 1"), 0);
+    assert_eq!(
+        target.count("SELECT count(*) FROM note WHERE customer_id = 1"),
+        0
+    );
 }
 
 /// A condition that the policy adds to a link (`when`) is tested again too.
@@ -129,7 +146,10 @@ action = "delete"
     let planned = target.plan(&policy).await.unwrap();
     let sql = "UPDATE activity SET kind = 'Staff' WHERE id = 1";
     meanwhile(&target, &planned, sql).await.unwrap();
-    assert_eq!(target.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM activity"), "1,3");
+    assert_eq!(
+        target.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM activity"),
+        "1,3"
+    );
 }
 
 /// One blocked subject ends in a lock timeout, which is worth another try, and changes nothing.
@@ -140,12 +160,21 @@ async fn lesson_05_a_held_lock_times_out_and_changes_nothing() {
     let before = target.rows();
     let mut other = target.client().await;
     let tx = other.transaction().await.unwrap();
-    tx.batch_execute("SELECT FROM note WHERE id = 4 FOR UPDATE").await.unwrap();
+    tx.batch_execute("SELECT FROM note WHERE id = 4 FOR UPDATE")
+        .await
+        .unwrap();
     let part = planned.part("s");
-    let error = target.run_with(&planned, part, &[subject(1)], &mut Nothing).await.err().unwrap();
+    let error = target
+        .run_with(&planned, part, &[subject(1)], &mut Nothing)
+        .await
+        .err()
+        .unwrap();
     use erasured::system::postgres::failure::Failure;
     assert!(
-        matches!(error, NotErased::Database(_, Failure::Transient("lock_timeout"))),
+        matches!(
+            error,
+            NotErased::Database(_, Failure::Transient("lock_timeout"))
+        ),
         "{error}"
     );
     assert_eq!(target.rows(), before);

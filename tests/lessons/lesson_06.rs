@@ -46,11 +46,19 @@ async fn lesson_06_matched_equals_affected_row_level_security() {
         "CREATE POLICY half ON note USING (id > 5); ALTER TABLE note ENABLE ROW LEVEL SECURITY",
     );
     let said = target.refusal(&rules(DELETE)).await;
-    assert!(said.contains("E0213") && said.contains("s.public.note"), "{said}");
+    assert!(
+        said.contains("E0213") && said.contains("s.public.note"),
+        "{said}"
+    );
     // Even with the old stamp forged: the server itself refuses to hide rows.
     let mut forged = planned.clone();
     forged.stamps.insert("s".into(), target.catalog().await.1);
-    let error = target.run(&forged, &[subject(1)]).await.err().unwrap().to_string();
+    let error = target
+        .run(&forged, &[subject(1)])
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("note"), "{error}");
     let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
     assert!(matches!(error, NotErased::Drift { .. }), "{error}");
@@ -65,8 +73,16 @@ async fn lesson_06_matched_equals_affected_missing_right() {
     let planned = target.plan(&rules(DELETE)).await.unwrap();
     owner.execute("REVOKE DELETE ON note FROM daemon_right");
     let said = target.refusal(&rules(DELETE)).await;
-    assert!(said.contains("E0214") && said.contains("DELETE") && said.contains("s.public.note"), "{said}");
-    let error = target.run(&planned, &[subject(1)]).await.err().unwrap().to_string();
+    assert!(
+        said.contains("E0214") && said.contains("DELETE") && said.contains("s.public.note"),
+        "{said}"
+    );
+    let error = target
+        .run(&planned, &[subject(1)])
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("note"), "{error}");
     assert_eq!(owner.count("SELECT count(*) FROM customer"), 2);
 }
@@ -79,7 +95,10 @@ async fn lesson_06_matched_equals_affected_no_replica_identity() {
     let planned = target.plan(&rules(DELETE)).await.unwrap();
     target.execute("CREATE PUBLICATION pub FOR TABLE note");
     let said = target.refusal(&rules(DELETE)).await;
-    assert!(said.contains("E0215") && said.contains("REPLICA IDENTITY"), "{said}");
+    assert!(
+        said.contains("E0215") && said.contains("REPLICA IDENTITY"),
+        "{said}"
+    );
     // wal_level is too low here for the server to refuse by itself, but the plan is stale.
     let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
     assert!(matches!(error, NotErased::Drift { .. }), "{error}");
@@ -107,8 +126,16 @@ async fn lesson_06_matched_equals_affected_trigger_returns_null() {
         let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
         assert_eq!(target.rows(), before);
         match error {
-            NotErased::Mismatch { table, kind: k, matched, affected } => {
-                assert_eq!((table.table.as_str(), k, matched, affected), ("note", kind, 5, 4));
+            NotErased::Mismatch {
+                table,
+                kind: k,
+                matched,
+                affected,
+            } => {
+                assert_eq!(
+                    (table.table.as_str(), k, matched, affected),
+                    ("note", kind, 5, 4)
+                );
             }
             other => panic!("{other}"),
         }
@@ -134,15 +161,30 @@ async fn lesson_06_matched_equals_affected_composite_key() {
            [[table]]\nname = \"s.public.item\"\naction = \"anonymize\"\nset = { body = \"redact\" }\n";
     let planned = target.plan(&policy).await.unwrap();
     let mut expected = target.rows();
-    let outcome = target.run(&planned, &[crate::target::by_keys(&["1".into(), "1".into()])]).await.unwrap();
+    let outcome = target
+        .run(
+            &planned,
+            &[crate::target::by_keys(&["1".into(), "1".into()])],
+        )
+        .await
+        .unwrap();
     expected.insert("public.customer".into(), Vec::new());
     let counted = totals(&outcome.counts);
-    assert_eq!(counted[&("public.orders".into(), ChangeKind::Anonymized)], 2);
+    assert_eq!(
+        counted[&("public.orders".into(), ChangeKind::Anonymized)],
+        2
+    );
     assert_eq!(counted[&("public.item".into(), ChangeKind::Anonymized)], 4);
     let strangers = "SELECT count(*) FROM orders WHERE body = 'order'";
     assert_eq!(target.count(strangers), 10);
-    assert_eq!(target.count("SELECT count(*) FROM item WHERE body = 'item'"), 20);
-    assert_eq!(target.count("SELECT count(*) FROM orders WHERE tenant = 2 AND body = 'order'"), 6);
+    assert_eq!(
+        target.count("SELECT count(*) FROM item WHERE body = 'item'"),
+        20
+    );
+    assert_eq!(
+        target.count("SELECT count(*) FROM orders WHERE tenant = 2 AND body = 'order'"),
+        6
+    );
     assert_eq!(target.count("SELECT count(*) FROM customer"), 5);
 }
 
@@ -176,9 +218,16 @@ async fn lesson_06_matched_equals_affected_no_key() {
             let mine = target.count("SELECT count(*) FROM visit WHERE who = 1");
             let strangers = "SELECT string_agg(t::text, ';' ORDER BY t.tableoid, t.ctid) FROM visit t WHERE who = 2";
             let before = target.value(strangers);
-            let outcome = target.run(&planned, &[subject(1)]).await.unwrap_or_else(|e| panic!("{kind} {action}: {e}"));
+            let outcome = target
+                .run(&planned, &[subject(1)])
+                .await
+                .unwrap_or_else(|e| panic!("{kind} {action}: {e}"));
             assert_eq!(target.value(strangers), before, "{kind} {action}");
-            let counted: i64 = totals(&outcome.counts).iter().filter(|((t, _), _)| t == "public.visit").map(|(_, n)| n).sum();
+            let counted: i64 = totals(&outcome.counts)
+                .iter()
+                .filter(|((t, _), _)| t == "public.visit")
+                .map(|(_, n)| n)
+                .sum();
             assert_eq!(counted, mine, "{kind} {action}");
             let there = target.count("SELECT count(*) FROM visit WHERE who = 1");
             let named = target.count("SELECT count(*) FROM visit WHERE who = 1 AND note = 'same'");
@@ -193,7 +242,10 @@ async fn lesson_06_matched_equals_affected_rewrite_rule() {
     let target = Target::new(SCHEMA);
     target.execute("CREATE RULE keep AS ON DELETE TO note DO INSTEAD NOTHING");
     let said = target.refusal(&rules(DELETE)).await;
-    assert!(said.contains("E0216") && said.contains("s.public.note"), "{said}");
+    assert!(
+        said.contains("E0216") && said.contains("s.public.note"),
+        "{said}"
+    );
 }
 
 /// Two retained rows would be kept for ever by an infinite date, or lost by none: both stop.
@@ -209,8 +261,16 @@ async fn lesson_06_a_row_to_be_retained_needs_a_date() {
             "action = \"retain\"\nuntil = { column = \"day\", plus = \"7 years\" }\nbecause = \"books are kept\"\nthen = \"delete\"\nset = { customer_id = \"null\" }",
         );
         let planned = target.plan(&policy).await.unwrap();
-        let error = target.run(&planned, &[subject(1)]).await.err().unwrap().to_string();
-        assert!(error.contains("public.note") && error.contains("day"), "{error}");
+        let error = target
+            .run(&planned, &[subject(1)])
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("public.note") && error.contains("day"),
+            "{error}"
+        );
     }
 }
 

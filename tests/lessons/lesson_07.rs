@@ -12,8 +12,12 @@ use std::collections::BTreeMap;
 async fn lesson_07_dry_run_and_real_run_are_one_plan() {
     let server = Server::shared();
     let demo = load_demo(server, 200);
-    let (shop, loyalty) = (Target::of("shop", &demo.shop), Target::of("loyalty", &demo.loyalty));
-    let policy = std::fs::read_to_string(repository().join("policies/travel/customer.toml")).unwrap();
+    let (shop, loyalty) = (
+        Target::of("shop", &demo.shop),
+        Target::of("loyalty", &demo.loyalty),
+    );
+    let policy =
+        std::fs::read_to_string(repository().join("policies/travel/customer.toml")).unwrap();
     for (scope, from) in [("marketing", 40), ("account", 1)] {
         let planned = plan_on(&[&shop, &loyalty], &policy, scope).await.unwrap();
         let rows = server.query(
@@ -43,10 +47,16 @@ async fn lesson_07_dry_run_and_real_run_are_one_plan() {
                 let name = table.replace('"', "");
                 let deleted: i64 = totals(&dry)
                     .iter()
-                    .filter(|((t, kind), _)| *t == name && *kind == erasured::plan::ChangeKind::Deleted)
+                    .filter(|((t, kind), _)| {
+                        *t == name && *kind == erasured::plan::ChangeKind::Deleted
+                    })
                     .map(|(_, n)| n)
                     .sum();
-                assert_eq!(before[&table].len() as i64 - rows.len() as i64, deleted, "{table}");
+                assert_eq!(
+                    before[&table].len() as i64 - rows.len() as i64,
+                    deleted,
+                    "{table}"
+                );
             }
             // A second time there is nothing left to do, and nothing is done twice.
             let again = target.run(&planned, &subjects).await.unwrap();
@@ -66,7 +76,10 @@ async fn lesson_07_one_rule_of_identity() {
          CREATE TABLE optin (email text); INSERT INTO optin SELECT email FROM customer;",
     );
     let client = target.client().await;
-    client.batch_execute("SET search_path = pg_catalog").await.unwrap();
+    client
+        .batch_execute("SET search_path = pg_catalog")
+        .await
+        .unwrap();
     let root = erasured::name::TableName::new("public", "customer");
     let by = FindBy {
         column: "email".into(),
@@ -80,7 +93,10 @@ async fn lesson_07_one_rule_of_identity() {
         ("%", vec![]),
         ("", vec![]),
     ] {
-        let rows = client.query(&sql, &[&vec![0i32], &vec![typed]]).await.unwrap();
+        let rows = client
+            .query(&sql, &[&vec![0i32], &vec![typed]])
+            .await
+            .unwrap();
         let mut found: Vec<String> = rows.iter().map(|row| row.get(1)).collect();
         found.sort();
         assert_eq!(found, ids, "{typed}");
@@ -95,7 +111,13 @@ async fn lesson_07_one_rule_of_identity() {
         ..subject(1)
     };
     let outcome = target.run(&planned, &[one]).await.unwrap();
-    assert_eq!(totals(&outcome.counts).values().copied().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        totals(&outcome.counts)
+            .values()
+            .copied()
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
     assert_eq!(target.count("SELECT count(*) FROM optin"), 5);
 }
 
@@ -109,12 +131,20 @@ async fn lesson_07_hashing_two_people_breaks_no_unique_constraint() {
     let policy = head("s.public.customer")
         + "[[table]]\nname = \"s.public.customer\"\naction = \"anonymize\"\nset = { email = \"hash\", login = \"hash\", code = \"hash\" }\n";
     let planned = target.plan(&policy).await.unwrap();
-    target.run(&planned, &[subject(1), subject(2)]).await.unwrap();
+    target
+        .run(&planned, &[subject(1), subject(2)])
+        .await
+        .unwrap();
     target.run(&planned, &[subject(3)]).await.unwrap();
     let masked = "SELECT count(DISTINCT (email, login, code)) FROM customer WHERE email NOT LIKE '%@%' AND login NOT LIKE 'login%'";
     assert_eq!(target.count(masked), 3);
     // The same person again: the values change, and stay unique.
     target.run(&planned, &[subject(1)]).await.unwrap();
     assert_eq!(target.count(masked), 3);
-    assert_eq!(target.value("SELECT email || login || code FROM customer WHERE id = 4").trim(), "c4@example.jplogin4code4");
+    assert_eq!(
+        target
+            .value("SELECT email || login || code FROM customer WHERE id = 4")
+            .trim(),
+        "c4@example.jplogin4code4"
+    );
 }

@@ -21,24 +21,55 @@ fn policy() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn lesson_11_coverage_follows_the_live_schema() {
     for (change, table, key) in [
-        ("CREATE TABLE newcomer (id int, who int CONSTRAINT new_fk REFERENCES customer)", "s.public.newcomer", "new_fk"),
+        (
+            "CREATE TABLE newcomer (id int, who int CONSTRAINT new_fk REFERENCES customer)",
+            "s.public.newcomer",
+            "new_fk",
+        ),
         // Reached only through a table that is decided.
-        ("CREATE TABLE attachment (id int, note int CONSTRAINT att_fk REFERENCES note ON DELETE CASCADE)", "s.public.attachment", "att_fk"),
+        (
+            "CREATE TABLE attachment (id int, note int CONSTRAINT att_fk REFERENCES note ON DELETE CASCADE)",
+            "s.public.attachment",
+            "att_fk",
+        ),
         // In another schema; with the same constraint name as one that is decided.
-        ("CREATE SCHEMA x; CREATE TABLE x.note (id int, who int CONSTRAINT note_customer_id_fkey REFERENCES customer)", "s.x.note", "note_customer_id_fkey"),
-        ("CREATE TABLE parts (who int CONSTRAINT part_fk REFERENCES customer, d date) PARTITION BY RANGE (d)", "s.public.parts", "part_fk"),
+        (
+            "CREATE SCHEMA x; CREATE TABLE x.note (id int, who int CONSTRAINT note_customer_id_fkey REFERENCES customer)",
+            "s.x.note",
+            "note_customer_id_fkey",
+        ),
+        (
+            "CREATE TABLE parts (who int CONSTRAINT part_fk REFERENCES customer, d date) PARTITION BY RANGE (d)",
+            "s.public.parts",
+            "part_fk",
+        ),
         // Nobody's default: other people point at the subject.
-        ("ALTER TABLE customer ADD referred_by int CONSTRAINT ref_fk REFERENCES customer", "s.public.customer", "ref_fk"),
-        ("ALTER TABLE note ADD parent int CONSTRAINT up_fk REFERENCES note", "s.public.note", "up_fk"),
+        (
+            "ALTER TABLE customer ADD referred_by int CONSTRAINT ref_fk REFERENCES customer",
+            "s.public.customer",
+            "ref_fk",
+        ),
+        (
+            "ALTER TABLE note ADD parent int CONSTRAINT up_fk REFERENCES note",
+            "s.public.note",
+            "up_fk",
+        ),
         // A second key to the same table means something else (made by, owned by).
-        ("ALTER TABLE note ADD written_by int CONSTRAINT by_fk REFERENCES customer", "s.public.note", "by_fk"),
+        (
+            "ALTER TABLE note ADD written_by int CONSTRAINT by_fk REFERENCES customer",
+            "s.public.note",
+            "by_fk",
+        ),
     ] {
         let target = Target::new(SCHEMA);
         let planned = target.plan(&policy()).await.unwrap();
         target.execute(change);
         let before = target.rows();
         let said = target.refusal(&policy()).await;
-        assert!(said.contains("E0201") || said.contains("E0223"), "{change}: {said}");
+        assert!(
+            said.contains("E0201") || said.contains("E0223"),
+            "{change}: {said}"
+        );
         assert!(said.contains(table), "{change}: {said}");
         assert!(said.contains(key), "{change}: {said}");
         if said.contains("E0201") {
@@ -46,7 +77,10 @@ async fn lesson_11_coverage_follows_the_live_schema() {
         }
         // And the plan made before does not run.
         let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
-        assert!(matches!(error, NotErased::Drift { .. }), "{change}: {error}");
+        assert!(
+            matches!(error, NotErased::Drift { .. }),
+            "{change}: {error}"
+        );
         assert_eq!(target.rows(), before);
     }
 }
@@ -81,7 +115,11 @@ async fn lesson_11_drift_between_plan_and_execution_stops() {
         target.execute(change);
         let error = target.run(&planned, &[subject(1)]).await.err();
         let error = error.unwrap_or_else(|| panic!("{change}: it ran"));
-        assert!(matches!(error, NotErased::Drift { .. }) || error.to_string().contains("does not exist"), "{change}: {error}");
+        assert!(
+            matches!(error, NotErased::Drift { .. })
+                || error.to_string().contains("does not exist"),
+            "{change}: {error}"
+        );
     }
     let target = Target::new(SCHEMA);
     let planned = target.plan(&policy()).await.unwrap();
@@ -119,7 +157,8 @@ async fn lesson_11_definitions_hold_still_until_the_end() {
             ] {
                 let sql = format!("SET lock_timeout = '200ms'; {sql}");
                 let tried = crate::support::Server::shared().try_execute(&self.0.database, &sql);
-                self.1.push(tried.is_err_and(|e| e.code().is_some_and(|c| c.code() == "55P03")));
+                self.1
+                    .push(tried.is_err_and(|e| e.code().is_some_and(|c| c.code() == "55P03")));
             }
             Box::pin(std::future::ready(Ok(())))
         }
@@ -127,7 +166,10 @@ async fn lesson_11_definitions_hold_still_until_the_end() {
     let target = Target::new(SCHEMA);
     let planned = target.plan(&policy()).await.unwrap();
     let mut alter = Alter(&target, Vec::new());
-    target.run_with(&planned, planned.part("s"), &[subject(1)], &mut alter).await.unwrap();
+    target
+        .run_with(&planned, planned.part("s"), &[subject(1)], &mut alter)
+        .await
+        .unwrap();
     assert_eq!(alter.1, [true; 5]);
 }
 
@@ -147,7 +189,8 @@ async fn lesson_11_an_audit_trigger_is_found() {
 
     // Once the policy knows the table, the probe sees what the trigger wrote in the transaction.
     let target = Target::new(&format!("{SCHEMA}{audit}"));
-    let known = policy() + "[[table]]\nname = \"s.public.audit\"\nlink = { columns = [\"who\"], to = \"s.public.customer\" }\naction = \"delete\"\n";
+    let known = policy()
+        + "[[table]]\nname = \"s.public.audit\"\nlink = { columns = [\"who\"], to = \"s.public.customer\" }\naction = \"delete\"\n";
     let planned = target.plan(&known).await.unwrap();
     let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
     assert!(
@@ -191,16 +234,29 @@ async fn lesson_11_keys_of_partitions_are_seen() {
         + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n\
            [[table]]\nname = \"s.public.visit\"\nlink = { columns = [\"who\"], to = \"s.public.customer\" }\naction = \"delete\"\n";
     let said = target.refusal(&visits).await;
-    assert!(said.contains("E0201") && said.contains("click_fk") && said.contains("s.public.click"), "{said}");
+    assert!(
+        said.contains("E0201") && said.contains("click_fk") && said.contains("s.public.click"),
+        "{said}"
+    );
     let clicks = visits.clone() + "[[table]]\nname = \"s.public.click\"\naction = \"delete\"\n";
     let planned = target.plan(&clicks).await.unwrap();
     target.run(&planned, &[subject(1)]).await.unwrap();
-    assert_eq!(target.value("SELECT string_agg(what, ',') FROM click"), "theirs");
-    assert_eq!(target.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM visit"), "1,3,5");
+    assert_eq!(
+        target.value("SELECT string_agg(what, ',') FROM click"),
+        "theirs"
+    );
+    assert_eq!(
+        target.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM visit"),
+        "1,3,5"
+    );
 
-    target.execute("ALTER TABLE visit_a ADD CONSTRAINT own_fk FOREIGN KEY (who) REFERENCES customer");
+    target
+        .execute("ALTER TABLE visit_a ADD CONSTRAINT own_fk FOREIGN KEY (who) REFERENCES customer");
     let said = target.refusal(&clicks).await;
-    assert!(said.contains("E0216") && said.contains("own_fk") && said.contains("visit_a"), "{said}");
+    assert!(
+        said.contains("E0216") && said.contains("own_fk") && said.contains("visit_a"),
+        "{said}"
+    );
 }
 
 /// A table in a system that the policy does not name is nobody's; one that the policy names and
@@ -209,14 +265,35 @@ async fn lesson_11_keys_of_partitions_are_seen() {
 async fn lesson_11_what_a_policy_names_must_be_there() {
     let target = Target::new(SCHEMA);
     for (rule, code) in [
-        ("[[table]]\nname = \"s.public.gone\"\naction = \"delete\"\n", "E0202"),
-        ("[[table]]\nname = \"s.public.Note\"\naction = \"delete\"\n", "E0202"),
-        ("[[table]]\nname = \"t.public.note\"\nlink = { columns = [\"id\"], identifier = \"email\" }\naction = \"delete\"\n", "E0226"),
-        ("[[table]]\nname = \"s.public.note\"\nvia = \"nothing\"\naction = \"delete\"\n", "E0204"),
-        ("[scope.some]\ntables = [\"s.public.nowhere\"]\nverify = { at_least = \"basic\" }\nsla = \"jp-appi\"\n", "E0219"),
+        (
+            "[[table]]\nname = \"s.public.gone\"\naction = \"delete\"\n",
+            "E0202",
+        ),
+        (
+            "[[table]]\nname = \"s.public.Note\"\naction = \"delete\"\n",
+            "E0202",
+        ),
+        (
+            "[[table]]\nname = \"t.public.note\"\nlink = { columns = [\"id\"], identifier = \"email\" }\naction = \"delete\"\n",
+            "E0226",
+        ),
+        (
+            "[[table]]\nname = \"s.public.note\"\nvia = \"nothing\"\naction = \"delete\"\n",
+            "E0204",
+        ),
+        (
+            "[scope.some]\ntables = [\"s.public.nowhere\"]\nverify = { at_least = \"basic\" }\nsla = \"jp-appi\"\n",
+            "E0219",
+        ),
     ] {
         let policy = policy() + rule;
-        let found = match plan_on(&[&target], &policy, if code == "E0219" { "some" } else { "all" }).await {
+        let found = match plan_on(
+            &[&target],
+            &policy,
+            if code == "E0219" { "some" } else { "all" },
+        )
+        .await
+        {
             Ok(_) => panic!("{rule}: accepted"),
             Err(found) => found,
         };

@@ -17,3 +17,4 @@ mod lesson_07;
 mod lesson_11;
 mod mutation;
 mod oracle;
+mod shapes;

@@ -4,9 +4,7 @@
 use crate::support::{Server, load_demo, repository};
 use crate::target::{Planned, Target, head, plan_on, subject, totals};
 use erasured::plan::SystemPlan;
-use erasured::system::postgres::execute::{
-    BeforeChange, Deferred, NotErased, Seen, Subject,
-};
+use erasured::system::postgres::execute::{BeforeChange, Deferred, NotErased, Seen, Subject};
 use erasured::system::postgres::failure::Failure;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -154,7 +152,12 @@ async fn must_refuse(
     what: &str,
 ) {
     let result = target
-        .run_with(planned, part, subjects, &mut erasured::system::postgres::execute::Nothing)
+        .run_with(
+            planned,
+            part,
+            subjects,
+            &mut erasured::system::postgres::execute::Nothing,
+        )
         .await;
     match result {
         Err(error) => assert!(refused(&error), "without {what}: {error}"),
@@ -178,8 +181,11 @@ async fn the_demo_company_without_any_one_of_its_changes_is_refused() {
     let demo = load_demo(server, 200);
     let shop = Target::of("shop", &demo.shop);
     let loyalty = Target::of("loyalty", &demo.loyalty);
-    let policy = std::fs::read_to_string(repository().join("policies/travel/customer.toml")).unwrap();
-    let planned = plan_on(&[&shop, &loyalty], &policy, "account").await.unwrap();
+    let policy =
+        std::fs::read_to_string(repository().join("policies/travel/customer.toml")).unwrap();
+    let planned = plan_on(&[&shop, &loyalty], &policy, "account")
+        .await
+        .unwrap();
     let rows = server.query(
         &demo.shop,
         "SELECT id, lower(member_no), lower(email) FROM customer ORDER BY id LIMIT 60",
@@ -216,7 +222,10 @@ async fn a_plan_that_fails_to_look_along_one_way_is_refused() {
             if gone.parent.is_none() && gone.label == erasured::lineage::SUBJECT {
                 continue; // see `only_the_sweep_sees_that_the_subject_was_never_looked_at`
             }
-            let what = format!("the search in {} by {} ({:?})", part.sets[set].table, gone.label, gone.fate);
+            let what = format!(
+                "the search in {} by {} ({:?})",
+                part.sets[set].table, gone.label, gone.fate
+            );
             must_refuse(&target, &planned, &robbed, &[subject(1)], &what).await;
             assert_eq!(target.rows(), before, "{what}");
             tried += 1;
@@ -232,8 +241,13 @@ async fn only_the_sweep_sees_that_the_subject_was_never_looked_at() {
     let target = Target::new(SCHEMA);
     let planned = target.plan(&policy()).await.unwrap();
     let mut robbed = planned.part("s").clone();
-    let root = robbed.sets.iter_mut().find(|s| s.table.table == "customer").unwrap();
-    root.captures.retain(|c| c.label != erasured::lineage::SUBJECT);
+    let root = robbed
+        .sets
+        .iter_mut()
+        .find(|s| s.table.table == "customer")
+        .unwrap();
+    root.captures
+        .retain(|c| c.label != erasured::lineage::SUBJECT);
     let mut nothing = erasured::system::postgres::execute::Nothing;
     let outcome = target
         .run_with(&planned, &robbed, &[subject(1)], &mut nothing)
@@ -252,7 +266,10 @@ struct Plant<'a> {
 
 impl BeforeChange for Plant<'_> {
     fn ready(&mut self, _: Vec<Seen>, _: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
-        let sql = format!("SET session_replication_role = replica; SET lock_timeout = '1s'; {}", self.sql);
+        let sql = format!(
+            "SET session_replication_role = replica; SET lock_timeout = '1s'; {}",
+            self.sql
+        );
         self.target.execute(&sql);
         Box::pin(std::future::ready(Ok(())))
     }
@@ -287,13 +304,22 @@ async fn a_row_planted_behind_the_plan_is_never_left() {
         let target = Target::new(SCHEMA);
         let planned = target.plan(&policy()).await.unwrap();
         let intact = totals(&target.dry_run(&planned, &[subject(1)]).await.unwrap());
-        let mut plant = Plant { target: &target, sql };
+        let mut plant = Plant {
+            target: &target,
+            sql,
+        };
         let part = planned.part("s");
-        let result = target.run_with(&planned, part, &[subject(1)], &mut plant).await;
+        let result = target
+            .run_with(&planned, part, &[subject(1)], &mut plant)
+            .await;
         match result {
             Err(error) => {
                 assert!(refused(&error), "{sql}: {error}");
-                assert_eq!(target.count("SELECT count(*) FROM customer WHERE id = 1"), 1, "{sql}");
+                assert_eq!(
+                    target.count("SELECT count(*) FROM customer WHERE id = 1"),
+                    1,
+                    "{sql}"
+                );
                 refusals += 1;
             }
             Ok(outcome) => {

@@ -50,7 +50,10 @@ fn random_schemas_end_as_the_naive_oracle_says() {
         }
         Err(error) => panic!("{error}"),
     }
-    eprintln!("{erased} erased, {refused} refused, {:?}", started.elapsed());
+    eprintln!(
+        "{erased} erased, {refused} refused, {:?}",
+        started.elapsed()
+    );
     assert!(
         refused * 4 <= erased,
         "too many policies are refused for this to prove much: {refused} against {erased}"
@@ -116,7 +119,12 @@ async fn erase_and_compare(target: &Target, model: &Model) -> Result<bool, TestC
     if totals(&dry) != counted {
         return Err(fail(format!("the dry run counted {:?}", totals(&dry))));
     }
-    let kept: i64 = outcome.counts.iter().flat_map(|c| &c.kept).map(|k| k.rows).sum();
+    let kept: i64 = outcome
+        .counts
+        .iter()
+        .flat_map(|c| &c.kept)
+        .map(|k| k.rows)
+        .sum();
     if kept != expected.kept {
         return Err(fail(format!("kept {kept}, the truth is {}", expected.kept)));
     }

@@ -5,9 +5,9 @@ use chrono::{DateTime, TimeZone, Utc};
 use deadpool_postgres::{Client, Pool};
 use erasured::catalog::Catalog;
 use erasured::diagnostic::Diagnostic;
-use erasured::lineage;
+use erasured::lineage::{self, Lineage};
 use erasured::plan::{self, ChangeKind, Counts, Plan, SystemPlan};
-use erasured::policy::read;
+use erasured::policy::{Policy, read};
 use erasured::system::postgres::catalog;
 use erasured::system::postgres::execute::{
     BeforeChange, Execution, NotErased, Nothing, Outcome, Subject, Timeouts,
@@ -26,6 +26,8 @@ pub(crate) struct Target {
 /// A plan with what it was made for.
 #[derive(Clone)]
 pub(crate) struct Planned {
+    pub(crate) policy: Policy,
+    pub(crate) lineage: Lineage,
     pub(crate) plan: Plan,
     pub(crate) stamps: BTreeMap<String, String>,
 }
@@ -153,14 +155,19 @@ impl Target {
              WHERE c.relkind IN ('r','p') AND NOT c.relispartition AND s.nspname <> 'erasured'
                AND s.nspname <> 'information_schema' AND s.nspname NOT LIKE 'pg\\_%'",
         );
-        let names: Vec<String> = tables.into_iter().map(|row| row[0].clone().unwrap()).collect();
+        let names: Vec<String> = tables
+            .into_iter()
+            .map(|row| row[0].clone().unwrap())
+            .collect();
         let mut rows = BTreeMap::new();
         for name in names {
             let found = Server::shared().query(
                 &self.database,
                 &format!("SELECT t::text FROM {name} AS t ORDER BY 1"),
             );
-            let found = found.into_iter().map(|row| row[0].clone().unwrap_or_default());
+            let found = found
+                .into_iter()
+                .map(|row| row[0].clone().unwrap_or_default());
             rows.insert(name, found.collect());
         }
         rows
@@ -170,7 +177,11 @@ impl Target {
 impl Planned {
     /// One system's part.
     pub(crate) fn part(&self, system: &str) -> &SystemPlan {
-        self.plan.systems.iter().find(|s| s.system == system).unwrap()
+        self.plan
+            .systems
+            .iter()
+            .find(|s| s.system == system)
+            .unwrap()
     }
 }
 
@@ -190,6 +201,8 @@ pub(crate) async fn plan_on(
     let (lineage, _) = lineage::trace(&policy, scope, &catalogs)?;
     let plan = plan::build(&policy, &lineage);
     Ok(Planned {
+        policy,
+        lineage,
         plan,
         stamps,
     })
@@ -297,6 +310,8 @@ impl Target {
         };
         let report = sweep(&client, &order, |_| ()).await.unwrap();
         let places = report.findings.iter();
-        places.map(|f| format!("{}.{}", f.table, f.column)).collect()
+        places
+            .map(|f| format!("{}.{}", f.table, f.column))
+            .collect()
     }
 }

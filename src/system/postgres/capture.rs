@@ -57,7 +57,11 @@ impl Captured {
     }
 
     /// Those of [`Captured::rows`] that changed in a round or later.
-    pub(super) fn rows_since(&self, rows: Rows, round: usize) -> impl Iterator<Item = &CapturedRow> {
+    pub(super) fn rows_since(
+        &self,
+        rows: Rows,
+        round: usize,
+    ) -> impl Iterator<Item = &CapturedRow> {
         self.rows(rows).filter(move |row| row.round >= round)
     }
 
@@ -153,7 +157,11 @@ pub(super) async fn all(
     }
     // Rows that only lose a link lead nowhere, so what they hang on may come later in the order.
     for (at, set) in sets.iter().enumerate() {
-        let detached: Vec<&Capture> = set.captures.iter().filter(|c| !c.fate.is_followed()).collect();
+        let detached: Vec<&Capture> = set
+            .captures
+            .iter()
+            .filter(|c| !c.fate.is_followed())
+            .collect();
         one_round(tx, execution, captured, &mut known[at], at, &detached, 0).await?;
     }
     Ok(())

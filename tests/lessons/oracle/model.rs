@@ -51,13 +51,15 @@ pub(super) fn raw_case() -> impl Strategy<Value = RawCase> {
         any::<bool>(),
         proptest::collection::vec(raw_table(), 2..=6),
     )
-        .prop_map(|(root_action, root_self, root_rows, two_subjects, tables)| RawCase {
-            root_action,
-            root_self,
-            root_rows,
-            two_subjects,
-            tables,
-        })
+        .prop_map(
+            |(root_action, root_self, root_rows, two_subjects, tables)| RawCase {
+                root_action,
+                root_self,
+                root_rows,
+                two_subjects,
+                tables,
+            },
+        )
 }
 
 fn raw_table() -> impl Strategy<Value = RawTable> {
@@ -216,7 +218,11 @@ impl Model {
                 keys: Vec::new(),
                 rows: Vec::new(),
             }],
-            subjects: if raw.two_subjects { vec![0, 1] } else { vec![0] },
+            subjects: if raw.two_subjects {
+                vec![0, 1]
+            } else {
+                vec![0]
+            },
         };
         if let Some(key) = &raw.root_self {
             let key = RawKey {
@@ -282,7 +288,10 @@ impl Model {
                     && act != Act::WithParent
             })
             .collect();
-        let mut nulls: Vec<String> = fits.iter().flat_map(|&n| keys[n].rule.nulls.clone()).collect();
+        let mut nulls: Vec<String> = fits
+            .iter()
+            .flat_map(|&n| keys[n].rule.nulls.clone())
+            .collect();
         nulls.sort();
         nulls.dedup();
         let Some(&first) = fits.first() else { return };
@@ -333,7 +342,11 @@ impl Model {
                 redact: raw.redact,
             },
         };
-        let action = if raw.own { raw.action } else { first.unwrap_or(raw.action) };
+        let action = if raw.own {
+            raw.action
+        } else {
+            first.unwrap_or(raw.action)
+        };
         let act = self.fitting(child, &key, ACTS[usize::from(action) % ACTS.len()]);
         self.tables[child].keys.push(key);
         let key = &mut self.tables[child].keys[n];
@@ -385,7 +398,8 @@ impl Model {
                 rule.redact = false;
                 rule.nulls.clear();
             } else {
-                rule.nulls.extend(others.into_iter().flat_map(|k| k.columns));
+                rule.nulls
+                    .extend(others.into_iter().flat_map(|k| k.columns));
                 rule.nulls.sort();
                 rule.nulls.dedup();
             }
@@ -475,7 +489,9 @@ impl Model {
     pub(super) fn shown(&self, table: usize, row: usize) -> Vec<(String, Option<String>)> {
         let (facts, r) = (&self.tables[table], &self.tables[table].rows[row]);
         let key = facts.key.iter().zip(self.key_values(table, row));
-        let mut shown: Vec<_> = key.map(|(c, v)| ((*c).to_owned(), Some(v.to_string()))).collect();
+        let mut shown: Vec<_> = key
+            .map(|(c, v)| ((*c).to_owned(), Some(v.to_string())))
+            .collect();
         for (key, reference) in facts.keys.iter().zip(&r.refs) {
             for (at, column) in key.columns.iter().enumerate() {
                 let value = match reference {
@@ -519,9 +535,9 @@ impl Model {
             writeln!(sql, "CREATE TABLE t{at} ({});", columns.join(", ")).unwrap();
             for row in 0..table.rows.len() {
                 let shown = self.shown(at, row);
-                let values = shown.iter().map(|(_, value)| {
-                    value.as_ref().map_or("NULL".into(), |v| format!("'{v}'"))
-                });
+                let values = shown
+                    .iter()
+                    .map(|(_, value)| value.as_ref().map_or("NULL".into(), |v| format!("'{v}'")));
                 let values: Vec<String> = values.collect();
                 writeln!(sql, "INSERT INTO t{at} VALUES ({});", values.join(", ")).unwrap();
             }
@@ -553,7 +569,11 @@ impl Model {
                 writeln!(policy, "link = {{ columns = {columns:?}, to = {to:?} }}").unwrap();
             }
         }
-        let mut set: Vec<String> = rule.nulls.iter().map(|c| format!("{c} = \"null\"")).collect();
+        let mut set: Vec<String> = rule
+            .nulls
+            .iter()
+            .map(|c| format!("{c} = \"null\""))
+            .collect();
         if rule.redact {
             set.push("note = \"redact\"".into());
         }
@@ -580,14 +600,20 @@ impl Model {
     /// All rows as they are now, table by table, sorted.
     pub(super) async fn read(&self, target: &Target) -> Vec<Vec<String>> {
         let client = target.client().await;
-        let selects = (0..self.tables.len()).map(|at| format!("SELECT * FROM {}.t{at};", self.schema));
-        let messages = client.simple_query(&selects.collect::<String>()).await.unwrap();
+        let selects =
+            (0..self.tables.len()).map(|at| format!("SELECT * FROM {}.t{at};", self.schema));
+        let messages = client
+            .simple_query(&selects.collect::<String>())
+            .await
+            .unwrap();
         let mut tables = Vec::new();
         let mut rows = Vec::new();
         for message in messages {
             match message {
                 SimpleQueryMessage::Row(row) => {
-                    let values: Vec<_> = (0..row.len()).map(|c| row.get(c).map(str::to_owned)).collect();
+                    let values: Vec<_> = (0..row.len())
+                        .map(|c| row.get(c).map(str::to_owned))
+                        .collect();
                     rows.push(format!("{values:?}"));
                 }
                 SimpleQueryMessage::CommandComplete(_) => {

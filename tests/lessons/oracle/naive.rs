@@ -95,9 +95,9 @@ fn spread(model: &Model, holds: impl Fn(At, &[(Act, &Rule)]) -> bool) -> BTreeSe
 fn claims_on<'m>(model: &'m Model, set: &BTreeSet<At>, row: At) -> Vec<(Act, &'m Rule)> {
     let table = &model.tables[row.0];
     let refs = table.keys.iter().zip(&table.rows[row.1].refs);
-    refs.filter(|(key, reference)| {
-        matches!(reference, Ref::To(to) if set.contains(&(key.parent, *to)))
-    })
+    refs.filter(
+        |(key, reference)| matches!(reference, Ref::To(to) if set.contains(&(key.parent, *to))),
+    )
     .map(|(key, _)| (key.rule.act, &key.rule))
     .collect()
 }
