@@ -444,10 +444,11 @@ impl<'a> Builder<'a> {
         }
         let row_set = &self.plan.sets[set];
         let claim = self.claim(reached, edge);
-        let part = if self.closes_a_ring(reached, edge) {
-            Part::LinkedBy(claim)
-        } else {
+        let stay = !self.closes_a_ring(reached, edge);
+        let part = if stay {
             Part::ChangedBy(claim)
+        } else {
+            Part::LinkedBy(claim)
         };
         let rows = Rows { set, part };
         let (statement, probe) = sql::update_by_key(
@@ -457,6 +458,7 @@ impl<'a> Builder<'a> {
             &row_set.columns,
             rows,
             values,
+            stay,
         );
         let columns: Vec<&str> = values.keys().map(String::as_str).collect();
         self.plan.changes.push(Change {
@@ -471,9 +473,12 @@ impl<'a> Builder<'a> {
         });
         self.plan.probes.push(Probe {
             table: reached.table.clone(),
-            label: format!("rows still hold the old {}", columns.join(", ")),
+            label: format!(
+                "rows still hold the old {}, or are gone",
+                columns.join(", ")
+            ),
             statement: probe,
-            expect: None,
+            expect: stay.then_some(rows),
         });
     }
 

@@ -480,8 +480,8 @@ fn new_values(
     new
 }
 
-/// Sets columns of captured rows, and the probe that counts those of them which are there and
-/// do not have the new values.
+/// Sets columns of captured rows, and the probe that counts those of them which are there: with
+/// the new values if they are to stay, else with any other.
 pub(super) fn update_by_key(
     table: &TableName,
     facts: &Table,
@@ -489,6 +489,7 @@ pub(super) fn update_by_key(
     columns: &[CapturedColumn],
     rows: Rows,
     set: &Set,
+    stay: bool,
 ) -> (Statement, Statement) {
     let mut binds = Binds::default();
     let new = new_values(&mut binds, facts, columns, rows, set);
@@ -510,11 +511,12 @@ pub(super) fn update_by_key(
     let new = new_values(&mut binds, facts, columns, rows, set);
     let tie = by_key(&mut binds, key, columns, rows, &new.arrays);
     let body = format!(
-        "SELECT count(*) FROM {} JOIN {} AS t ON {} WHERE {}",
+        "SELECT count(*) FROM {} JOIN {} AS t ON {} WHERE ({}) IS {}TRUE",
         tie.from,
         table_name(table),
         tie.on,
-        new.differs.join(" OR ")
+        new.differs.join(" OR "),
+        if stay { "NOT " } else { "" }
     );
     (update, binds.statement("probe", table, &body))
 }

@@ -241,6 +241,8 @@ async fn a_hostile_search_path_changes_nothing() {
          CREATE TABLE customer (id int PRIMARY KEY, email varchar(99), born date);
          CREATE TABLE note (id int PRIMARY KEY, who int REFERENCES customer ON DELETE CASCADE, code varchar(30), day date);
          CREATE TABLE visit (who int, page varchar(9), note varchar(30));
+         CREATE TABLE badge (who int, kind varchar(9), no varchar(9));
+         INSERT INTO badge SELECT n % 2 + 1, CASE WHEN n > 4 THEN 'badge' ELSE 'other' END, 'x' FROM generate_series(1, 8) n;
          CREATE TABLE seen (who int);
          CREATE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO seen VALUES (OLD.id); RETURN OLD; END';
          CREATE TRIGGER remember AFTER DELETE ON customer FOR EACH ROW EXECUTE FUNCTION remember();
@@ -262,7 +264,8 @@ async fn a_hostile_search_path_changes_nothing() {
         let policy = head("s.public.customer")
             + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n\
                [[table]]\nname = \"s.public.note\"\naction = \"anonymize\"\nset = { who = \"null\", code = \"hash\", day = { truncate = \"year\" } }\n\
-               [[table]]\nname = \"s.public.visit\"\nlink = { columns = [\"who\"], to = \"s.public.customer\", when = { page = \"page\" } }\naction = \"anonymize\"\nset = { who = \"null\", note = { constant = \"-\" } }\n";
+               [[table]]\nname = \"s.public.visit\"\nlink = { columns = [\"who\"], to = \"s.public.customer\", when = { page = \"page\" } }\naction = \"anonymize\"\nset = { who = \"null\", note = { constant = \"-\" } }\n\
+               [[table]]\nname = \"s.public.badge\"\nlink = { columns = [\"who\"], to = \"s.public.customer\", when = { kind = \"badge\" } }\naction = \"delete\"\n";
         let planned = target
             .plan(&policy)
             .await
@@ -276,7 +279,18 @@ async fn a_hostile_search_path_changes_nothing() {
                 .values()
                 .copied()
                 .collect::<Vec<_>>(),
-            [1, 4, 4],
+            [2, 1, 4, 4],
+            "{path}"
+        );
+        let others =
+            "SET search_path = pg_catalog; SELECT count(*) FROM public.badge WHERE who = 2";
+        assert_eq!(
+            Server::shared()
+                .query(&target.database, others)
+                .last()
+                .unwrap()[0]
+                .as_deref(),
+            Some("4"),
             "{path}"
         );
         let marks = "SELECT count(*) FROM public.mark";

@@ -1,6 +1,7 @@
 //! Coverage follows the live schema: whatever a subject reaches and nobody decided stops the
 //! ticket before it starts, and what changed since the plan was made stops the run.
 
+use crate::support::{Server, Workspace, repository};
 use crate::target::{Target, head, plan_on, subject};
 use erasured::system::postgres::execute::NotErased;
 
@@ -301,4 +302,69 @@ async fn lesson_11_what_a_policy_names_must_be_there() {
         let named = named.unwrap_or_else(|| panic!("{rule}: {}", crate::target::told(&found)));
         assert!(named.place.is_some(), "{rule}");
     }
+}
+
+/// Through the real binary: a table that came after the ticket stops it before anything of it is
+/// written down or done, and the ticket goes on once somebody has decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_the_ticket_stops_before_it_starts() {
+    let server = Server::shared();
+    let database = server.fresh_database("coverage");
+    server.execute(&database, SCHEMA);
+    let control = server.fresh_database("control");
+    let workspace = Workspace::new(&server.url(&control), &[("s", server.url(&database))]);
+    workspace.write_policy("customer.toml", &policy());
+    workspace.erasured(["migrate"]).assert().success();
+    let roles = repository().join("sql/roles/control.sql");
+    server.execute(&control, &std::fs::read_to_string(roles).unwrap());
+    workspace
+        .erasured(["run", "--until-idle"])
+        .assert()
+        .success();
+    server.execute(
+        &control,
+        "DO $$ DECLARE t uuid; BEGIN
+           t := erasured.submit_ticket('CRM-1', 'customer', '{\"email\": \"ONE@example.jp\"}', 'all', 'telephone');
+           PERFORM set_config('erasured.actor', 'desk', true);
+           PERFORM erasured.verify_ticket(t, 'callback', 'high');
+           PERFORM set_config('erasured.actor', 'lead', true);
+           PERFORM erasured.approve_ticket(t);
+         END $$",
+    );
+    let newcomer =
+        "CREATE TABLE newcomer (id int PRIMARY KEY, who int CONSTRAINT new_fk REFERENCES customer)";
+    server.execute(&database, newcomer);
+    let status = || {
+        let sql = "SELECT concat_ws('|', state, problem_code, problem) FROM erasured.ticket_status";
+        server.value(&control, sql)
+    };
+    let _ = workspace.erasured(["run", "--until-idle"]).assert();
+    let said = status();
+    for part in ["E0201", "s.public.newcomer", "new_fk", "customer.toml"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(said.starts_with("failed|"), "{said}");
+    assert_eq!(
+        server.count(&control, "SELECT count(*) FROM erasured.step"),
+        0
+    );
+    assert_eq!(
+        server.count(&database, "SELECT count(*) FROM erasured.applied_step"),
+        0
+    );
+    assert_eq!(server.count(&database, "SELECT count(*) FROM note"), 10);
+
+    let decided = policy() + "[[table]]\nname = \"s.public.newcomer\"\naction = \"delete\"\n";
+    workspace.write_policy("customer.toml", &decided);
+    server.execute(
+        &control,
+        "SELECT erasured.retry_ticket(id) FROM erasured.ticket_status",
+    );
+    workspace
+        .erasured(["run", "--until-idle"])
+        .assert()
+        .success();
+    assert!(status().starts_with("completed"), "{}", status());
+    assert_eq!(server.count(&database, "SELECT count(*) FROM note"), 5);
+    assert_eq!(server.count(&database, "SELECT count(*) FROM customer"), 1);
 }

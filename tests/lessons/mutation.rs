@@ -353,3 +353,33 @@ async fn a_change_that_a_trigger_undoes_is_refused() {
         );
     }
 }
+
+/// A trigger that takes a changed row away: what stays must be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_row_that_a_trigger_takes_away_is_refused() {
+    for (table, of) in [
+        ("remark", "id"),
+        ("share", "id"),
+        ("invoice", "id"),
+        ("visit", "ctid"),
+    ] {
+        let target = Target::new(SCHEMA);
+        target.execute(&format!(
+            "CREATE FUNCTION take() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN DELETE FROM {table} t WHERE t.{of} = NEW.{of}; RETURN NULL; END';
+             CREATE TRIGGER take AFTER UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION take()"
+        ));
+        let before = target.rows();
+        let refused = match target.plan(&policy()).await {
+            Ok(planned) => target
+                .run(&planned, &[subject(1)])
+                .await
+                .err()
+                .unwrap()
+                .to_string(),
+            Err(found) => crate::target::told(&found),
+        };
+        assert!(refused.contains(table), "{table}: {refused}");
+        assert_eq!(target.rows(), before, "{table}");
+    }
+}
