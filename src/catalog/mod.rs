@@ -55,6 +55,8 @@ pub struct Table {
     pub checks: Vec<Check>,
     /// Triggers that people made, enabled ones.
     pub triggers: Vec<Trigger>,
+    /// Other tables inherit from it (not as partitions): its rows are theirs too.
+    pub has_heirs: bool,
     /// Has rewrite rules that change what DELETE or UPDATE do.
     pub rewrites: bool,
     /// What else must hold before rows may go.

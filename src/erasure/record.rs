@@ -23,8 +23,7 @@ pub struct StepRecord {
 impl StepRecord {
     /// A record of these counts under this plan.
     pub fn new(plan: &SystemPlan, counts: Counts, server_version: i32) -> Self {
-        let by_query: std::collections::BTreeSet<_> =
-            plan.probes.iter().map(|p| &p.table).collect();
+        let by_query: std::collections::BTreeSet<_> = plan.all_probes().map(|p| &p.table).collect();
         Self {
             counts,
             server_version,

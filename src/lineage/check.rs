@@ -1,7 +1,7 @@
 //! What a policy asks against what the database allows: every rule that the two must share.
 
 use super::{Edge, Fate, Join, Parent, Reached, SystemLineage};
-use crate::catalog::{Catalog, Column, OnDelete, Table, TableKind};
+use crate::catalog::{Catalog, Column, ForeignKey, OnDelete, Table, TableKind};
 use crate::diagnostic::Diagnostic;
 use crate::name::TableName;
 use crate::policy::{Action, LinkFrom, Policy, ScopeTables, Span, Strategy, TableRule};
@@ -229,6 +229,14 @@ impl Check<'_> {
             Action::Anonymize { set } => self.set(rule, table, catalog, set),
             Action::Retain(retain) => {
                 self.set(rule, table, catalog, &retain.set);
+                if retain.until.is_some() && (table.row_key().is_empty() || table.has_heirs) {
+                    self.error(
+                        "E0218",
+                        &retain.span,
+                        format!("{} has no primary key, so its rows could not be found again on their date", rule.table),
+                        "give it one, or a unique index over NOT NULL columns",
+                    );
+                }
                 if let Some(until) = &retain.until {
                     match table.column(&until.column) {
                         None => self.error(
@@ -279,7 +287,7 @@ impl Check<'_> {
                 continue;
             };
             self.strategy(rule, table, column, strategy, span);
-            let key = table.primary_key.contains(name)
+            let key = table.row_key().contains(name)
                 || catalog
                     .referring_to(&rule.table.table)
                     .any(|k| k.parent.1.contains(name));
@@ -539,26 +547,46 @@ impl Check<'_> {
         let rule = &self.policy.tables[edge.decision.rule];
         let span = rule.span.clone();
         if edge.decision.fate == Fate::RetainWithParent {
-            let parent_kept = matches!(&edge.parent, Parent::Table(parent)
-                if table_of(system, parent).is_some_and(|p| p.edges.iter().any(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent))));
-            if !parent_kept {
-                self.error(
-                    "E0227",
-                    &span,
-                    format!("{}.{} is retained without an end, and {} does not lead from a retained table", system.system, reached.table, edge.label),
-                    "give it until = { column = …, plus = … }, or another action",
-                );
-            }
+            self.with_parent(system, reached, edge, &span);
         }
         if edge.decision.fate == Fate::Detach {
-            self.detach(reached, edge, &span);
+            self.detach(system, reached, edge, &span);
         }
         self.join_types(system, reached, edge, &span);
         self.index(system, reached, edge, &span);
         self.survives_its_parent(system, reached, edge);
     }
 
-    fn detach(&mut self, reached: &Reached, edge: &Edge, span: &Span) {
+    /// What stays with its parent needs one parent that stays or goes by law, and no date of its
+    /// own: of two ends the nearer would come first.
+    fn with_parent(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
+        let name = format!("{}.{}", system.system, reached.table);
+        let above = match &edge.parent {
+            Parent::Table(parent) => table_of(system, parent),
+            _ => None,
+        };
+        let fates: Vec<Fate> = above.map_or_else(Vec::new, |a| fates(a).collect());
+        let keeps = |f: &Fate| matches!(f, Fate::Retain | Fate::RetainWithParent);
+        if !fates.iter().any(keeps) || !fates.iter().all(|f| keeps(f) || *f == Fate::Delete) {
+            self.error(
+                "E0227",
+                span,
+                format!("{name} is retained without an end, and {} does not lead from a table whose rows are all retained, or go", edge.label),
+                "give it until = { column = …, plus = … }, or another action",
+            );
+        }
+        let ends = self::fates(reached).filter(|f| keeps(f)).count();
+        if ends > 1 {
+            self.error(
+                "E0227",
+                span,
+                format!("{name} is retained with the parent of {}, and by another key besides: of two ends the nearer would take the rows", edge.label),
+                "give all its rules until = { column = …, plus = … }, or let only one key retain it",
+            );
+        }
+    }
+
+    fn detach(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
         let Join::Columns { child, .. } = &edge.join else {
             self.error(
                 "E0205",
@@ -583,6 +611,30 @@ impl Check<'_> {
                     reached.table, edge.label
                 ),
                 "drop a NOT NULL, or choose delete or anonymize",
+            );
+        }
+        let catalog = &self.catalogs[&system.system];
+        let fixed: Vec<&str> = child
+            .iter()
+            .filter(|c| {
+                let generated = reached.facts.column(c).is_some_and(|c| c.generated);
+                let referred = catalog
+                    .referring_to(&reached.table)
+                    .any(|k| k.parent.1.contains(c));
+                generated || referred
+            })
+            .map(String::as_str)
+            .collect();
+        if !fixed.is_empty() {
+            self.error(
+                "E0224",
+                span,
+                format!(
+                    "{}: {} cannot be emptied: the database generates it, or other rows may refer to it",
+                    reached.table,
+                    fixed.join(", ")
+                ),
+                "choose delete, or anonymize other columns",
             );
         }
     }
@@ -646,6 +698,42 @@ impl Check<'_> {
         );
     }
 
+    /// A row that another rule keeps may hang by this key as well on a row that goes.
+    fn kept_by_another_key(
+        &mut self,
+        system: &SystemLineage,
+        reached: &Reached,
+        edge: &Edge,
+        key: &ForeignKey,
+    ) {
+        let of_edge = &self.policy.tables[edge.decision.rule].action;
+        if edge.decision.fate == Fate::Anonymize && empties(of_edge, &key.child.1) {
+            return;
+        }
+        let keeper = reached.edges.iter().find(|other| {
+            matches!(other.decision.fate, Fate::Retain | Fate::RetainWithParent)
+                && other.decision.rule != edge.decision.rule
+                && !empties(
+                    &self.policy.tables[other.decision.rule].action,
+                    &key.child.1,
+                )
+        });
+        let Some(keeper) = keeper else { return };
+        let columns = key.child.1.join(", ");
+        self.error(
+            "E0209",
+            &self.policy.tables[keeper.decision.rule].span.clone(),
+            format!(
+                "{}.{} is retained by {}, but a row so kept may hang by {} on a row that goes",
+                system.system, reached.table, keeper.label, key.name
+            ),
+            format!(
+                "add {columns} = \"null\" to the set of the rule that retains, or retain by {} too",
+                key.name
+            ),
+        );
+    }
+
     /// A row that stays must not hang by an enforced key on a row that goes.
     fn survives_its_parent(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge) {
         let (Some(key), Parent::Table(above)) = (&edge.foreign_key, &edge.parent) else {
@@ -660,24 +748,15 @@ impl Check<'_> {
                 .edges
                 .iter()
                 .all(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent));
+        if parent_goes && edge.decision.fate != Fate::Detach {
+            self.kept_by_another_key(system, reached, edge, key);
+        }
         let rule = &self.policy.tables[edge.decision.rule];
         if !parent_goes || matches!(edge.decision.fate, Fate::Delete | Fate::Detach) || together {
             return;
         }
-        let set = match &rule.action {
-            Action::Anonymize { set } => Some(set),
-            Action::Retain(retain) => Some(&retain.set),
-            _ => None,
-        };
         let in_scope = !matches!(edge.decision.fate, Fate::Untouched);
-        let emptied = in_scope
-            && set.is_some_and(|set| {
-                key.child
-                    .1
-                    .iter()
-                    .any(|c| matches!(set.get(c), Some((Strategy::Null, _))))
-            });
-        if emptied {
+        if in_scope && empties(&rule.action, &key.child.1) {
             return;
         }
         let does = match key.on_delete {
@@ -701,6 +780,23 @@ impl Check<'_> {
             format!("add {columns} = \"null\" to set, keep the rows of {} (anonymize them), or delete both", above.table),
         );
     }
+}
+
+/// Whether a rule sets a column of a link to NULL.
+fn empties(action: &Action, link: &[String]) -> bool {
+    let set = match action {
+        Action::Anonymize { set } => set,
+        Action::Retain(retain) => &retain.set,
+        _ => return false,
+    };
+    link.iter()
+        .any(|c| matches!(set.get(c), Some((Strategy::Null, _))))
+}
+
+/// What becomes of rows of a table, way by way, without those by which they are left alone.
+fn fates(reached: &Reached) -> impl Iterator<Item = Fate> {
+    let fates = reached.edges.iter().map(|e| e.decision.fate);
+    fates.filter(|f| *f != Fate::Exempt)
 }
 
 fn table_of<'a>(system: &'a SystemLineage, name: &TableName) -> Option<&'a Reached> {

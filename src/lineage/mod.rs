@@ -100,7 +100,7 @@ struct Tracer<'a> {
     catalog: &'a Catalog,
     tables: Vec<(TableName, Vec<Edge>)>,
     index: BTreeMap<TableName, usize>,
-    undecided: BTreeSet<String>,
+    undecided: BTreeSet<(TableName, String)>,
 }
 
 impl<'a> Tracer<'a> {
@@ -194,8 +194,12 @@ impl<'a> Tracer<'a> {
         let catalog = self.catalog;
         for key in catalog.referring_to(parent) {
             match self.rule_for_key(key) {
+                _ if !self.exists(&key.child.0) => found.push(self.of_a_partition(key)),
                 Some(rule) => next.extend(self.add(&key.child.0, self.key_edge(key, rule))),
-                None if self.undecided.insert(key.name.clone()) => {
+                None if self
+                    .undecided
+                    .insert((key.child.0.clone(), key.name.clone())) =>
+                {
                     found.push(self.undecided(&key.child.0, "", Some(key)));
                 }
                 None => {}
@@ -370,6 +374,19 @@ impl<'a> Tracer<'a> {
                 self.policy.source.path,
                 qualified.to_string()
             ),
+        )
+        .at(&self.policy.source, self.policy.root.1.clone())
+    }
+
+    /// Partitions are not decided one by one, so a key that only one of them has cannot be.
+    fn of_a_partition(&self, key: &ForeignKey) -> Diagnostic {
+        Diagnostic::error(
+            "E0216",
+            format!(
+                "{}.{} is a partition with a foreign key of its own ({}) to {}",
+                self.catalog.system, key.child.0, key.name, key.parent.0
+            ),
+            "declare the key on the partitioned table, so that it holds for all partitions",
         )
         .at(&self.policy.source, self.policy.root.1.clone())
     }

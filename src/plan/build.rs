@@ -57,17 +57,23 @@ impl<'a> Builder<'a> {
     fn build(mut self) -> SystemPlan {
         let needed = self.needed();
         let system = self.system;
-        for reached in system.tables.iter().filter(|t| needed.contains(&t.table)) {
-            if self.must_be_captured(reached, &needed) {
-                self.capture(reached, &needed);
-            }
-        }
-        for reached in system
+        let tables: Vec<&Reached> = system
             .tables
             .iter()
-            .rev()
             .filter(|t| needed.contains(&t.table))
-        {
+            .collect();
+        for reached in &tables {
+            if self.must_be_captured(reached, &needed) {
+                self.add_set(reached, &needed);
+            }
+        }
+        for reached in &tables {
+            self.capture(reached);
+        }
+        for reached in &tables {
+            self.detach(reached);
+        }
+        for reached in tables.iter().rev() {
             self.change(reached);
             self.probe(reached);
         }
@@ -112,25 +118,35 @@ impl<'a> Builder<'a> {
         only.decision.fate != Fate::Delete || leads || vetoed || only.parent == Parent::Subject
     }
 
-    fn capture(&mut self, reached: &'a Reached, needed: &BTreeSet<&TableName>) {
+    fn add_set(&mut self, reached: &'a Reached, needed: &BTreeSet<&TableName>) {
         let key = row_key(reached);
         let columns = self.columns(reached, &key, needed);
-        let key_width = key_width(&key);
-        let at = self.plan.sets.len();
-        self.captured.insert(&reached.table, at);
+        self.captured.insert(&reached.table, self.plan.sets.len());
         self.plan.sets.push(RowSet {
             table: reached.table.clone(),
-            key: key.clone(),
-            key_width,
-            columns: columns.clone(),
+            key_width: key_width(&key),
+            key,
+            columns,
             captures: Vec::new(),
         });
+    }
+
+    fn capture(&mut self, reached: &'a Reached) {
+        let Some(&at) = self.captured.get(&reached.table) else {
+            return;
+        };
+        let RowSet {
+            key,
+            columns,
+            key_width,
+            ..
+        } = self.plan.sets[at].clone();
         for edge in edges(reached) {
             for (part, fate) in self.ways(edge) {
                 let retained = self.retained(edge);
                 let parent_columns = self.parent_columns(edge);
                 let parent = self.parent_rows(edge, part, &parent_columns);
-                let texts = self.texts(edge, retained.as_ref(), &columns[..key_width]);
+                let texts = self.texts(reached, edge, retained.as_ref(), &columns[..key_width]);
                 let statement = sql::capture(
                     &reached.table,
                     &reached.facts,
@@ -142,6 +158,7 @@ impl<'a> Builder<'a> {
                     self.system.utf8,
                 );
                 let parent_set = parent.map(|p| p.rows.set);
+                let claim = self.claim(reached, edge);
                 self.plan.sets[at].captures.push(Capture {
                     label: edge.label.clone(),
                     parent: parent_set,
@@ -150,6 +167,7 @@ impl<'a> Builder<'a> {
                     lock: sql::lock_rows(&key, fate == Fate::Untouched),
                     fate,
                     rule: edge.decision.rule,
+                    claim,
                     retained,
                     repeats: parent_set == Some(at),
                 });
@@ -159,22 +177,23 @@ impl<'a> Builder<'a> {
 
     fn texts(
         &self,
+        reached: &Reached,
         edge: &Edge,
         retained: Option<&Retained>,
         key: &[CapturedColumn],
     ) -> Vec<String> {
-        if edge.parent == Parent::Subject && self.policy.root.0.system == self.system.system {
-            return self
-                .policy
-                .identifiers
-                .values()
-                .map(|i| i.column.clone())
-                .collect();
+        let root = &self.policy.root.0;
+        let mut texts = Vec::new();
+        if edge.parent == Parent::Subject
+            && root.system == self.system.system
+            && root.table == reached.table
+        {
+            texts.extend(self.policy.identifiers.values().map(|i| i.column.clone()));
         }
         if retained.is_some_and(|r| r.until.is_some()) {
-            return key.iter().map(|c| c.name.clone()).collect();
+            texts.extend(key.iter().map(|c| c.name.clone()));
         }
-        Vec::new()
+        texts
     }
 
     /// Rows kept with their parent are captured twice: those of parents that stay, which stay,
@@ -306,16 +325,18 @@ impl<'a> Builder<'a> {
                     statement,
                     rows: None,
                     count: Some(count),
+                    before: Vec::new(),
+                    moves: false,
                 });
             }
             return;
         };
         let mut rules: BTreeMap<usize, &Edge> = BTreeMap::new();
-        for edge in edges(reached) {
+        for edge in edges(reached).filter(|e| e.decision.fate != Fate::Detach) {
             rules.entry(edge.decision.rule).or_insert(edge);
         }
-        for (rule, edge) in rules {
-            self.change_by_rule(reached, set, rule, edge);
+        for edge in rules.into_values() {
+            self.change_by_rule(reached, set, edge);
         }
         if edges(reached).any(|e| e.decision.fate.may_delete()) {
             let row_set = &self.plan.sets[set];
@@ -325,6 +346,7 @@ impl<'a> Builder<'a> {
             };
             let statement =
                 sql::delete_by_key(&reached.table, &row_set.key, &row_set.columns, rows);
+            let before = self.before_the_cascade(reached, rows);
             self.plan.changes.push(Change {
                 table: reached.table.clone(),
                 kind: ChangeKind::Deleted,
@@ -332,11 +354,77 @@ impl<'a> Builder<'a> {
                 statement,
                 rows: Some(rows),
                 count: None,
+                before,
+                moves: false,
             });
         }
     }
 
-    fn change_by_rule(&mut self, reached: &Reached, set: usize, rule: usize, edge: &Edge) {
+    /// ON DELETE CASCADE, SET NULL and SET DEFAULT do quietly what the plan missed, and leave
+    /// nothing by which a later probe could tell: so before `rows` go, nothing may refer to them.
+    fn before_the_cascade(&self, reached: &Reached, rows: Rows) -> Vec<Probe> {
+        let columns = &self.plan.sets[rows.set].columns;
+        let parent = ParentRows { rows, columns };
+        let mut probes = Vec::new();
+        for child in &self.system.tables {
+            for edge in edges(child).filter(|e| cascades(e, reached)) {
+                let Join::Columns { parent: read, .. } = &edge.join else {
+                    continue;
+                };
+                if read.iter().any(|r| columns.iter().all(|c| c.name != *r)) {
+                    continue;
+                }
+                let own = (child.table == reached.table)
+                    .then(|| (&self.plan.sets[rows.set].key, columns.as_slice(), rows));
+                probes.push(Probe {
+                    table: child.table.clone(),
+                    label: format!(
+                        "rows that the plan missed would go, or change, by {}",
+                        edge.label
+                    ),
+                    statement: sql::strangers_by_edge(
+                        &child.table,
+                        &child.facts,
+                        edge,
+                        Some(&parent),
+                        own,
+                        self.system.utf8,
+                    ),
+                    expect: None,
+                });
+            }
+        }
+        probes
+    }
+
+    /// Links are cut before anything is deleted: what they lead to may come later in the order
+    /// than the rows that hold them. There even rows that go must let go first.
+    fn detach(&mut self, reached: &Reached) {
+        let Some(&set) = self.captured.get(&reached.table) else {
+            return;
+        };
+        for edge in edges(reached).filter(|e| e.decision.fate == Fate::Detach) {
+            self.change_by_rule(reached, set, edge);
+        }
+    }
+
+    /// A rule without `via` may detach by several keys: each row loses the link by which it was
+    /// found, not those that lead to somebody else.
+    fn claim(&self, reached: &Reached, edge: &Edge) -> usize {
+        if edge.decision.fate != Fate::Detach {
+            return edge.decision.rule;
+        }
+        let place = reached.edges.iter().position(|e| std::ptr::eq(e, edge));
+        self.policy.tables.len() + place.unwrap_or_default()
+    }
+
+    /// Whether an edge closes a ring: it leads from a table that comes later in the order.
+    fn closes_a_ring(&self, reached: &Reached, edge: &Edge) -> bool {
+        let place = |name: &TableName| self.system.tables.iter().position(|t| t.table == *name);
+        matches!(&edge.parent, Parent::Table(parent) if place(parent) > place(&reached.table))
+    }
+
+    fn change_by_rule(&mut self, reached: &Reached, set: usize, edge: &Edge) {
         let kind = match edge.decision.fate {
             Fate::Anonymize => ChangeKind::Anonymized,
             Fate::Detach => ChangeKind::Detached,
@@ -355,10 +443,14 @@ impl<'a> Builder<'a> {
             return;
         }
         let row_set = &self.plan.sets[set];
-        let rows = Rows {
-            set,
-            part: Part::ChangedBy(rule),
+        let claim = self.claim(reached, edge);
+        let stay = !self.closes_a_ring(reached, edge);
+        let part = if stay {
+            Part::ChangedBy(claim)
+        } else {
+            Part::LinkedBy(claim)
         };
+        let rows = Rows { set, part };
         let (statement, probe) = sql::update_by_key(
             &reached.table,
             &reached.facts,
@@ -366,6 +458,7 @@ impl<'a> Builder<'a> {
             &row_set.columns,
             rows,
             values,
+            stay,
         );
         let columns: Vec<&str> = values.keys().map(String::as_str).collect();
         self.plan.changes.push(Change {
@@ -375,12 +468,17 @@ impl<'a> Builder<'a> {
             statement,
             rows: Some(rows),
             count: None,
+            before: Vec::new(),
+            moves: !matches!(row_set.key, RowKey::Columns(_)),
         });
         self.plan.probes.push(Probe {
             table: reached.table.clone(),
-            label: format!("rows still hold the old {}", columns.join(", ")),
+            label: format!(
+                "rows still hold the old {}, or are gone",
+                columns.join(", ")
+            ),
             statement: probe,
-            expect: None,
+            expect: stay.then_some(rows),
         });
     }
 
@@ -407,6 +505,9 @@ impl<'a> Builder<'a> {
                 continue;
             }
             guarded = false;
+            if self.probed_before_cascade(reached, edge) {
+                continue;
+            }
             for (part, _) in self.ways(edge) {
                 let columns = self.parent_columns(edge);
                 let parent = self.parent_rows(edge, part, &columns);
@@ -461,10 +562,7 @@ impl<'a> Builder<'a> {
             )
         };
         let mut probes = Vec::new();
-        if !guarded
-            && edges(reached).any(|e| e.decision.fate.may_delete())
-            && matches!(row_set.key, RowKey::Columns(_))
-        {
+        if !guarded && edges(reached).any(|e| e.decision.fate.may_delete()) {
             probes.push((
                 "rows that had to go are still there",
                 count(Part::Gone),
@@ -472,7 +570,6 @@ impl<'a> Builder<'a> {
             ));
         }
         if edges(reached).any(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent))
-            && matches!(row_set.key, RowKey::Columns(_))
         {
             probes.push((
                 "rows that must be kept are gone",
@@ -496,19 +593,34 @@ impl<'a> Builder<'a> {
     /// Whether the database itself would refuse the deletion of the parents if a row of this
     /// table were left: an enforced key, no cascade, and parents that all go.
     fn guarded_by_foreign_key(&self, reached: &Reached, edge: &Edge) -> bool {
+        let refuses = edge
+            .foreign_key
+            .as_ref()
+            .is_some_and(|k| matches!(k.on_delete, OnDelete::NoAction | OnDelete::Restrict));
+        refuses && edge.decision.fate == Fate::Delete && self.ends_with_its_parents(reached, edge)
+    }
+
+    /// Whether [`Builder::before_the_cascade`] has looked already, and nothing can come since.
+    fn probed_before_cascade(&self, reached: &Reached, edge: &Edge) -> bool {
+        let Parent::Table(parent) = &edge.parent else {
+            return false;
+        };
+        let above = self.system.tables.iter().find(|t| t.table == *parent);
+        above.is_some_and(|above| cascades(edge, above))
+            && self.ends_with_its_parents(reached, edge)
+    }
+
+    /// An enforced key from another table, all of whose rows concerned go: once they have gone
+    /// nothing can refer to them.
+    fn ends_with_its_parents(&self, reached: &Reached, edge: &Edge) -> bool {
         let (Some(key), Parent::Table(parent)) = (&edge.foreign_key, &edge.parent) else {
             return false;
         };
-        let refuses = matches!(key.on_delete, OnDelete::NoAction | OnDelete::Restrict);
         let Some(parent) = self.system.tables.iter().find(|t| t.table == *parent) else {
             return false;
         };
         let all_go = edges(parent).all(|e| e.decision.fate == Fate::Delete);
-        key.enforced
-            && refuses
-            && all_go
-            && edge.decision.fate == Fate::Delete
-            && parent.table != reached.table
+        key.enforced && all_go && parent.table != reached.table
     }
 
     fn exempt(&mut self) {
@@ -532,6 +644,18 @@ fn edges(reached: &Reached) -> impl Iterator<Item = &Edge> {
         .filter(|e| e.decision.fate != Fate::Exempt)
 }
 
+/// Whether deleting rows of `parent` makes the database delete or change rows by this edge.
+fn cascades(edge: &Edge, parent: &Reached) -> bool {
+    let key = edge.foreign_key.as_ref();
+    key.is_some_and(|k| {
+        k.parent.0 == parent.table
+            && matches!(
+                k.on_delete,
+                OnDelete::Cascade | OnDelete::SetNull | OnDelete::SetDefault
+            )
+    })
+}
+
 fn labels(reached: &Reached) -> String {
     edges(reached)
         .map(|e| e.label.as_str())
@@ -540,6 +664,10 @@ fn labels(reached: &Reached) -> String {
 }
 
 fn row_key(reached: &Reached) -> RowKey {
+    // A key holds in each child table by itself, not across them.
+    if reached.facts.has_heirs {
+        return RowKey::PartitionAndPlace;
+    }
     match (reached.facts.row_key(), reached.facts.kind) {
         ([], TableKind::Partitioned) => RowKey::PartitionAndPlace,
         ([], _) => RowKey::Place,

@@ -106,8 +106,8 @@ pub struct Capture {
     /// Returns the ticket's ordinal, then the captured columns, then (for retain) the end, then
     /// [`Capture::texts`].
     pub statement: Statement,
-    /// Columns read as text besides: of the subject's own row its identifiers, of rows retained
-    /// until a date their key, by which they are found again on that date.
+    /// Columns read as text besides: of the subject's own row its identifiers; last, of rows
+    /// retained until a date, their key, by which they are found again on that date.
     pub texts: Vec<String>,
     /// Appended when it runs for real, left out for a dry run.
     pub lock: String,
@@ -115,6 +115,8 @@ pub struct Capture {
     pub fate: Fate,
     /// The rule, by its index in the policy.
     pub rule: usize,
+    /// What changes the rows, see [`Part::ChangedBy`]: the rule; but each link is cut by itself.
+    pub claim: usize,
     /// For [`Fate::Retain`]: the basis and the column and period that give the end.
     pub retained: Option<Retained>,
     /// The table refers to itself by this: repeat with the rows newly found until none is.
@@ -182,8 +184,10 @@ pub enum Part {
     Kept,
     /// Those that stay, for whatever reason.
     Staying,
-    /// Those staying that this rule changes.
+    /// Those staying that were found with this [`Capture::claim`].
     ChangedBy(usize),
+    /// All that were found with it, staying or not.
+    LinkedBy(usize),
 }
 
 /// One change.
@@ -202,6 +206,11 @@ pub struct Change {
     pub rows: Option<Rows>,
     /// For rows not captured: counts them without changing them (the dry run).
     pub count: Option<Statement>,
+    /// What must hold before it runs: no row may still refer, by a key through which the database
+    /// would take or change that row by itself, to a row that goes now.
+    pub before: Vec<Probe>,
+    /// It moves the rows, which are known by their place: it returns old places and new ones.
+    pub moves: bool,
 }
 
 /// How changed rows are counted.
@@ -251,6 +260,14 @@ pub struct KeptRows {
     pub until: Option<DateTime<Utc>>,
     /// How many.
     pub rows: i64,
+}
+
+impl SystemPlan {
+    /// Every probe, those before a change among them.
+    pub fn all_probes(&self) -> impl Iterator<Item = &Probe> {
+        let before = self.changes.iter().flat_map(|c| &c.before);
+        before.chain(&self.probes)
+    }
 }
 
 impl Plan {

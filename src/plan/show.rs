@@ -238,13 +238,12 @@ pub fn statements(plan: &Plan) -> String {
             );
         }
         for change in &system.changes {
-            one(
-                &mut out,
-                system,
-                &change.statement.sql,
-                &change.statement.parameters,
-            );
+            let before = change.before.iter().map(|p| &p.statement);
+            for statement in before.chain([&change.statement]) {
+                one(&mut out, system, &statement.sql, &statement.parameters);
+            }
         }
+        let _ = writeln!(out, "SET CONSTRAINTS ALL IMMEDIATE;");
         for probe in &system.probes {
             one(
                 &mut out,
@@ -273,6 +272,7 @@ fn meaning(system: &SystemPlan, parameter: &Parameter) -> String {
             Part::Kept => "kept,",
             Part::Staying => "staying,",
             Part::ChangedBy(_) => "to change,",
+            Part::LinkedBy(_) => "to detach,",
         };
         format!("rows {part} in {}", system.sets[rows.set].table)
     };

@@ -10,6 +10,10 @@ use crate::policy::{IdentifierKind, Span, Strategy, TruncateTo};
 use crate::system::postgres::quote::{comment, identifier, literal};
 use std::collections::BTreeMap;
 
+/// Changes run under a `search_path` that the database's own triggers understand, so nothing in
+/// our text may depend on it.
+const EQUALS: &str = "OPERATOR(pg_catalog.=)";
+
 /// Collects parameters while a text is written.
 #[derive(Default)]
 pub(super) struct Binds(Vec<Parameter>);
@@ -76,7 +80,13 @@ fn tie(
             let on = child
                 .iter()
                 .enumerate()
-                .map(|(i, c)| format!("t.{} = k.k{i}::{}", identifier(c), sql_type(facts, c)))
+                .map(|(i, c)| {
+                    format!(
+                        "t.{} {EQUALS} k.k{i}::{}",
+                        identifier(c),
+                        sql_type(facts, c)
+                    )
+                })
                 .collect::<Vec<_>>();
             (binds.bind(Parameter::SubjectTickets), keys, on)
         }
@@ -84,7 +94,7 @@ fn tie(
             let tickets = binds.bind(Parameter::IdentifierTickets(name.clone()));
             let values = binds.bind(Parameter::IdentifierValues(name.clone()));
             let on = vec![format!(
-                "{} = k.k0",
+                "{} {EQUALS} k.k0",
                 normalised(kind, &format!("t.{}", identifier(column)), utf8)
             )];
             (tickets, vec![format!("{values}::text[]")], on)
@@ -99,7 +109,7 @@ fn tie(
     for (column, value) in &edge.when {
         let value = binds.bind(Parameter::Text(value.clone()));
         on.push(format!(
-            "t.{} = {value}::text::{}",
+            "t.{} {EQUALS} {value}::text::{}",
             identifier(column),
             sql_type(facts, column)
         ));
@@ -160,7 +170,7 @@ fn parent_keys(
         } => {
             let path: Vec<String> = path.iter().map(|p| literal(p)).collect();
             let on = format!(
-                "(t.{} #>> ARRAY[{}]::text[]) = k.k0::text",
+                "(t.{} OPERATOR(pg_catalog.#>>) ARRAY[{}]::text[]) {EQUALS} k.k0::text",
                 identifier(column),
                 path.join(", ")
             );
@@ -215,9 +225,13 @@ fn normalised(kind: &IdentifierKind, column: &str, utf8: bool) -> String {
         format!("{column}::text")
     };
     match kind {
-        IdentifierKind::Plain | IdentifierKind::Email => format!("lower({text})"),
-        IdentifierKind::Phone { .. } => format!("regexp_replace({text}, '[^0-9]', '', 'g')"),
-        IdentifierKind::Name => format!("lower(regexp_replace({text}, '[[:space:]]', '', 'g'))"),
+        IdentifierKind::Plain | IdentifierKind::Email => format!("pg_catalog.lower({text})"),
+        IdentifierKind::Phone { .. } => {
+            format!("pg_catalog.regexp_replace({text}, '[^0-9]', '', 'g')")
+        }
+        IdentifierKind::Name => {
+            format!("pg_catalog.lower(pg_catalog.regexp_replace({text}, '[[:space:]]', '', 'g'))")
+        }
     }
 }
 
@@ -312,7 +326,7 @@ pub(super) fn delete_by_edge(
     let mut binds = Binds::default();
     let t = tie(&mut binds, edge, facts, parent, utf8);
     let body = format!(
-        "WITH gone AS (DELETE FROM {} AS t USING {} WHERE {} RETURNING k.n) SELECT n, count(*) FROM gone GROUP BY n",
+        "WITH gone AS (DELETE FROM {} AS t USING {} WHERE {} RETURNING k.n) SELECT n, pg_catalog.count(*) FROM gone GROUP BY n",
         table_name(table),
         t.from,
         t.on
@@ -320,8 +334,9 @@ pub(super) fn delete_by_edge(
     let delete = binds.statement("delete", table, &body);
     let mut binds = Binds::default();
     let t = tie(&mut binds, edge, facts, parent, utf8);
+    // A row that several keys lead to is one row, as it is for the DELETE.
     let body = format!(
-        "SELECT k.n, count(*) FROM {} JOIN {} AS t ON {} GROUP BY k.n",
+        "SELECT n, count(*) FROM (SELECT min(k.n) AS n FROM {} JOIN {} AS t ON {} GROUP BY t.tableoid, t.ctid) AS found GROUP BY n",
         t.from,
         table_name(table),
         t.on
@@ -349,14 +364,20 @@ fn by_key(
         let bound = binds.bind(Parameter::Column(rows, at));
         arrays.push(format!("{bound}::{}[]", column.sql_type));
         names.push(format!("k{at}"));
-        on.push(format!("t.{} = k.k{at}", identifier(&column.name)));
+        on.push(format!("t.{} {EQUALS} k.k{at}", identifier(&column.name)));
     }
     for (i, array) in extra.iter().enumerate() {
         arrays.push(array.clone());
         names.push(format!("v{i}"));
     }
+    // Of several arrays it is pg_catalog's by the grammar, and may not be called so.
+    let schema = if arrays.len() == 1 { "pg_catalog." } else { "" };
     Tie {
-        from: format!("unnest({}) AS k({})", arrays.join(", "), names.join(", ")),
+        from: format!(
+            "{schema}unnest({}) AS k({})",
+            arrays.join(", "),
+            names.join(", ")
+        ),
         on: on.join(" AND "),
     }
 }
@@ -373,7 +394,7 @@ pub(super) fn delete_by_key(
         (RowKey::Columns(names), [column, ..]) if names.len() == 1 => {
             let keys = binds.bind(Parameter::Column(rows, 0));
             format!(
-                "DELETE FROM {} AS t WHERE t.{} = ANY ({keys}::{}[])",
+                "DELETE FROM {} AS t WHERE t.{} {EQUALS} ANY ({keys}::{}[])",
                 table_name(table),
                 identifier(&column.name),
                 column.sql_type
@@ -435,7 +456,7 @@ fn new_values(
                     TruncateTo::Month => "month",
                     TruncateTo::Year => "year",
                 };
-                let value = format!("date_trunc('{unit}', t.{column})::{ty}");
+                let value = format!("pg_catalog.date_trunc('{unit}', t.{column})::{ty}");
                 let differs = format!("t.{column} <> {value}");
                 (value, differs)
             }
@@ -459,8 +480,8 @@ fn new_values(
     new
 }
 
-/// Sets columns of captured rows, and the probe that counts those of them which are there and
-/// do not have the new values.
+/// Sets columns of captured rows, and the probe that counts those of them which are there: with
+/// the new values if they are to stay, else with any other.
 pub(super) fn update_by_key(
     table: &TableName,
     facts: &Table,
@@ -468,12 +489,18 @@ pub(super) fn update_by_key(
     columns: &[CapturedColumn],
     rows: Rows,
     set: &Set,
+    stay: bool,
 ) -> (Statement, Statement) {
     let mut binds = Binds::default();
     let new = new_values(&mut binds, facts, columns, rows, set);
     let tie = by_key(&mut binds, key, columns, rows, &new.arrays);
+    let moved = match key {
+        RowKey::Columns(_) => "",
+        RowKey::Place => " RETURNING k.k0, t.ctid",
+        RowKey::PartitionAndPlace => " RETURNING k.k0, k.k1, t.tableoid, t.ctid",
+    };
     let body = format!(
-        "UPDATE {} AS t SET {} FROM {} WHERE {}",
+        "UPDATE {} AS t SET {} FROM {} WHERE {}{moved}",
         table_name(table),
         new.assignments.join(", "),
         tie.from,
@@ -484,11 +511,12 @@ pub(super) fn update_by_key(
     let new = new_values(&mut binds, facts, columns, rows, set);
     let tie = by_key(&mut binds, key, columns, rows, &new.arrays);
     let body = format!(
-        "SELECT count(*) FROM {} JOIN {} AS t ON {} WHERE {}",
+        "SELECT count(*) FROM {} JOIN {} AS t ON {} WHERE ({}) IS {}TRUE",
         tie.from,
         table_name(table),
         tie.on,
-        new.differs.join(" OR ")
+        new.differs.join(" OR "),
+        if stay { "NOT " } else { "" }
     );
     (update, binds.statement("probe", table, &body))
 }

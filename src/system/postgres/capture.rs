@@ -6,7 +6,7 @@ use crate::lineage::Fate;
 use crate::plan::{Capture, ChangeKind, Counts, KeptRows, Part, Rows, SystemPlan};
 use chrono::{DateTime, Utc};
 use deadpool_postgres::GenericClient;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::Row;
 
 /// One captured row.
@@ -18,11 +18,13 @@ pub(super) struct CapturedRow {
     gone: bool,
     kept: bool,
     followed: bool,
-    /// Rules that change it if it stays, as bits of their position in `Captured::rules`.
-    rules: u64,
+    /// Claims that change it, as bits of their position in `Captured::claims`.
+    claims: u64,
     retained: Option<Retention>,
     /// The subject's own row: its identifiers.
     texts: Vec<Option<String>>,
+    /// The round of captures in which a claim last changed what becomes of the row.
+    round: usize,
 }
 
 /// Why and until when one row stays.
@@ -37,28 +39,36 @@ pub(super) struct Captured {
     /// Positions of the tickets that take part.
     pub active: Vec<usize>,
     sets: Vec<Vec<CapturedRow>>,
-    /// For each set, the rules of its captures, in order; a row's bits refer to these.
-    rules: Vec<Vec<usize>>,
+    /// For each set, the claims of its captures, in order; a row's bits refer to these.
+    claims: Vec<Vec<usize>>,
 }
 
 impl Captured {
     pub(super) fn new(plan: &SystemPlan) -> Self {
-        let rules = plan.sets.iter().map(|set| {
-            let mut rules: Vec<usize> = set.captures.iter().map(|c| c.rule).collect();
-            rules.dedup();
-            rules
+        let claims = plan.sets.iter().map(|set| {
+            let claims: BTreeSet<usize> = set.captures.iter().map(|c| c.claim).collect();
+            claims.into_iter().collect()
         });
         Self {
             active: Vec::new(),
             sets: plan.sets.iter().map(|_| Vec::new()).collect(),
-            rules: rules.collect(),
+            claims: claims.collect(),
         }
+    }
+
+    /// Those of [`Captured::rows`] that changed in a round or later.
+    pub(super) fn rows_since(
+        &self,
+        rows: Rows,
+        round: usize,
+    ) -> impl Iterator<Item = &CapturedRow> {
+        self.rows(rows).filter(move |row| row.round >= round)
     }
 
     /// Some of the rows of a set, in the order in which they were found.
     pub(super) fn rows(&self, rows: Rows) -> impl Iterator<Item = &CapturedRow> {
-        let rule = match rows.part {
-            Part::ChangedBy(rule) => self.bit(rows.set, rule),
+        let claim = match rows.part {
+            Part::ChangedBy(claim) | Part::LinkedBy(claim) => self.bit(rows.set, claim),
             _ => 0,
         };
         self.sets[rows.set]
@@ -68,7 +78,8 @@ impl Captured {
                 Part::Gone => row.goes(),
                 Part::Kept => row.kept,
                 Part::Staying => !row.goes(),
-                Part::ChangedBy(_) => !row.goes() && row.rules & rule != 0,
+                Part::ChangedBy(_) => !row.goes() && row.claims & claim != 0,
+                Part::LinkedBy(_) => row.claims & claim != 0,
             })
     }
 
@@ -81,10 +92,24 @@ impl Captured {
         counts
     }
 
-    fn bit(&self, set: usize, rule: usize) -> u64 {
-        self.rules[set]
+    /// Learns where rows known by their place are since a change moved them.
+    pub(super) fn moved(&mut self, set: usize, moves: Vec<(Vec<Raw>, Vec<Raw>)>) {
+        let mut places: HashMap<Vec<Raw>, Vec<Raw>> = moves.into_iter().collect();
+        if places.is_empty() {
+            return;
+        }
+        let width = places.keys().next().map_or(0, Vec::len);
+        for row in &mut self.sets[set] {
+            if let Some(now) = places.remove(&row.values[..width]) {
+                row.values.splice(..width, now);
+            }
+        }
+    }
+
+    fn bit(&self, set: usize, claim: usize) -> u64 {
+        self.claims[set]
             .iter()
-            .position(|r| *r == rule)
+            .position(|c| *c == claim)
             .map_or(0, |at| 1 << at.min(63))
     }
 }
@@ -94,9 +119,22 @@ impl CapturedRow {
     fn goes(&self) -> bool {
         self.gone && !self.kept
     }
+
+    /// Of several dates the last counts; a date of its own counts before that of a parent.
+    fn retain(&mut self, retention: Retention) {
+        let later = self
+            .retained
+            .as_ref()
+            .is_none_or(|known| retention.until > known.until);
+        if later {
+            self.retained = Some(retention);
+        }
+    }
 }
 
-/// Fills every set, parents first.
+/// Fills every set, parents first. Where a table refers to itself, its captures by that are
+/// repeated with the rows that changed in the round before until none does: a row found late, or
+/// found again by a way that makes it the subject's own, brings its own children.
 pub(super) async fn all(
     tx: &impl GenericClient,
     execution: &Execution<'_>,
@@ -104,35 +142,62 @@ pub(super) async fn all(
     captured: &mut Captured,
 ) -> Result<(), NotErased> {
     captured.active = active.to_vec();
-    for at in 0..execution.plan.sets.len() {
-        let mut known: HashMap<Vec<Raw>, usize> = HashMap::new();
-        for capture in &execution.plan.sets[at].captures {
-            let mut from = 0;
-            loop {
-                let before = captured.sets[at].len();
-                let lock = if execution.dry {
-                    ""
-                } else {
-                    capture.lock.as_str()
-                };
-                let rows = execution
-                    .query_from(tx, captured, &capture.statement, lock, from)
-                    .await?;
-                for row in rows {
-                    claim(execution, captured, &mut known, at, capture, &row)?;
-                }
-                let found = captured.sets[at].len() - before;
-                if !capture.repeats || found == 0 {
-                    break;
-                }
-                from = before;
-            }
+    let sets = &execution.plan.sets;
+    let mut known: Vec<HashMap<Vec<Raw>, usize>> = sets.iter().map(|_| HashMap::new()).collect();
+    for (at, set) in sets.iter().enumerate() {
+        let followed = set.captures.iter().filter(|c| c.fate.is_followed());
+        let (selfish, others): (Vec<&Capture>, Vec<&Capture>) = followed.partition(|c| c.repeats);
+        let known = &mut known[at];
+        let mut round = 0;
+        let mut changed = one_round(tx, execution, captured, known, at, &others, round).await?;
+        while changed && !selfish.is_empty() {
+            round += 1;
+            changed = one_round(tx, execution, captured, known, at, &selfish, round).await?;
         }
+    }
+    // Rows that only lose a link lead nowhere, so what they hang on may come later in the order.
+    for (at, set) in sets.iter().enumerate() {
+        let detached: Vec<&Capture> = set
+            .captures
+            .iter()
+            .filter(|c| !c.fate.is_followed())
+            .collect();
+        one_round(tx, execution, captured, &mut known[at], at, &detached, 0).await?;
     }
     Ok(())
 }
 
-/// Takes one row into its set, or adds a further claim to a row that is there.
+/// Whether it changed what becomes of any row.
+async fn one_round(
+    tx: &impl GenericClient,
+    execution: &Execution<'_>,
+    captured: &mut Captured,
+    known: &mut HashMap<Vec<Raw>, usize>,
+    at: usize,
+    captures: &[&Capture],
+    round: usize,
+) -> Result<bool, NotErased> {
+    let mut changed = false;
+    for capture in captures {
+        let lock = if execution.dry {
+            ""
+        } else {
+            capture.lock.as_str()
+        };
+        // Of the sets above all rows are meant, of this one those of the round before.
+        let since = round.saturating_sub(1);
+        let found = execution
+            .query_since(tx, captured, &capture.statement, lock, since)
+            .await?;
+        for row in found {
+            changed |= claim(execution, captured, known, at, capture, &row, round)?;
+        }
+    }
+    Ok(changed)
+}
+
+/// Takes one row into its set, or adds a further claim to a row that is there; whether that
+/// changed what becomes of it.
 fn claim(
     execution: &Execution<'_>,
     captured: &mut Captured,
@@ -140,12 +205,13 @@ fn claim(
     at: usize,
     capture: &Capture,
     row: &Row,
-) -> Result<(), NotErased> {
+    round: usize,
+) -> Result<bool, NotErased> {
     let set = &execution.plan.sets[at];
     let width = set.columns.len();
     let values: Vec<Raw> = (0..width).map(|i| row.get(i + 1)).collect();
     let retention = retention(execution, at, capture, row)?;
-    let rule = captured.bit(at, capture.rule);
+    let claim = captured.bit(at, capture.claim);
     let own = texts(execution, at, capture, row);
     let rows = &mut captured.sets[at];
     let place = *known
@@ -157,9 +223,10 @@ fn claim(
                 gone: false,
                 kept: false,
                 followed: false,
-                rules: 0,
+                claims: 0,
                 retained: None,
                 texts: Vec::new(),
+                round,
             });
             rows.len() - 1
         });
@@ -167,18 +234,30 @@ fn claim(
     if capture.label == crate::lineage::SUBJECT {
         row.texts = own;
     }
+    let before = (row.followed, row.gone, row.kept);
     row.followed |= capture.fate.is_followed();
     match (capture.fate, retention) {
         (Fate::Delete, _) | (Fate::Retain, None) => row.gone = true,
         (_, Some(retention)) => {
             row.kept = true;
-            row.rules |= rule;
-            row.retained = Some(retention);
+            row.claims |= claim;
+            row.retain(retention);
         }
-        (Fate::Anonymize | Fate::Detach, None) => row.rules |= rule,
+        (Fate::Anonymize | Fate::Detach, None) => row.claims |= claim,
         (Fate::RetainWithParent | Fate::Exempt | Fate::Untouched, None) => {}
     }
-    Ok(())
+    let changed = before != (row.followed, row.gone, row.kept);
+    if changed {
+        row.round = round;
+    }
+    Ok(changed)
+}
+
+/// What a change that moves rows returns: old places, then new ones.
+pub(super) fn places(row: &Row) -> (Vec<Raw>, Vec<Raw>) {
+    let half = row.len() / 2;
+    let part = |from: usize| (from..from + half).map(|i| row.get(i)).collect();
+    (part(0), part(half))
 }
 
 /// `None` for a row that nothing retains, or no longer.
@@ -210,9 +289,10 @@ fn retention(
             column: column.clone(),
         });
     };
-    let key = texts(execution, at, capture, row)
-        .into_iter()
-        .map(Option::unwrap_or_default)
+    let texts = texts(execution, at, capture, row);
+    let key = texts[texts.len() - set.key_width..]
+        .iter()
+        .map(|part| part.clone().unwrap_or_default())
         .collect();
     Ok((until > execution.now).then(|| Retention {
         because: retained.because.clone(),

@@ -68,15 +68,28 @@ pub async fn stamp(client: &impl GenericClient) -> Result<String, Error> {
 }
 
 /// See [`stamp`]; row versions (`xmin`) change with every ALTER. ANALYZE and VACUUM write
-/// pg_class in place and leave it alone.
-pub const STAMP: &str = "/* erasured:catalog stamp */ SELECT md5(concat_ws('.',
-  (SELECT string_agg(concat_ws(':', c.oid, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relreplident), ',' ORDER BY c.oid)
-     FROM pg_class c WHERE c.oid >= 16384 AND c.relkind IN ('r','p','v','m','f')),
-  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, 1) % 1000000007), max(oid::int8)) FROM pg_constraint WHERE oid >= 16384),
-  (SELECT concat_ws(':', count(*), sum(hashint8extended(a.xmin::text::int8, a.attrelid::int8 * 1600 + a.attnum) % 1000000007)) FROM pg_attribute a WHERE a.attrelid >= 16384),
-  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_trigger),
-  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_rewrite WHERE oid >= 16384),
+/// pg_class in place and leave it alone. Temporary tables, which applications make and drop all
+/// day, do not count.
+pub const STAMP: &str = "/* erasured:catalog stamp */ WITH ours AS MATERIALIZED (
+    SELECT oid FROM pg_class WHERE oid >= 16384 AND relkind IN ('r','p','v','m','f') AND relpersistence <> 't')
+  SELECT md5(concat_ws('.',
+  (SELECT string_agg(concat_ws(':', c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relreplident), ',' ORDER BY c.oid)
+     FROM pg_class c WHERE c.oid IN (SELECT oid FROM ours)),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, 1) % 1000000007), max(oid::int8))
+     FROM pg_constraint WHERE oid >= 16384 AND (conrelid = 0 OR conrelid IN (SELECT oid FROM ours))),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(a.xmin::text::int8, a.attrelid::int8 * 1600 + a.attnum) % 1000000007))
+     FROM pg_attribute a WHERE a.attrelid IN (SELECT oid FROM ours)),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007))
+     FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM ours)),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007))
+     FROM pg_rewrite WHERE ev_class IN (SELECT oid FROM ours)),
   (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_proc WHERE oid >= 16384),
+  (SELECT string_agg(concat_ws(':', oid, nspname), ',' ORDER BY oid) FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%'),
+  (SELECT string_agg(concat_ws(':', indexrelid, indrelid, indisvalid, indkey, indpred IS NULL), ',' ORDER BY indexrelid)
+     FROM pg_index WHERE indisunique AND indrelid IN (SELECT oid FROM ours)),
+  (SELECT string_agg(concat_ws(':', inhrelid, inhparent), ',' ORDER BY inhrelid, inhparent)
+     FROM pg_inherits WHERE inhparent IN (SELECT oid FROM ours)),
+  current_setting('session_replication_role'),
   (SELECT count(*) || ':' || coalesce(sum(oid::int8), 0) FROM pg_publication_rel)))";
 
 async fn query(client: &impl GenericClient, body: &str) -> Result<Vec<Row>, Error> {
@@ -95,7 +108,8 @@ const TABLES: &str = "
       has_table_privilege(c.oid, 'DELETE'),
       coalesce(identity.missing AND p.deletes, false), coalesce(identity.missing AND p.updates, false),
       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2','4') AND c.relkind IN ('r','p')),
-      c.reltuples, pg_total_relation_size(c.oid)
+      c.reltuples, pg_total_relation_size(c.oid),
+      c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid)
     FROM (SELECT c.oid AS id FROM {relations}) AS ours
     JOIN pg_class c ON c.oid = ours.id
     JOIN pg_namespace s ON s.oid = c.relnamespace
@@ -160,6 +174,8 @@ const TRIGGERS: &str = "
     JOIN pg_proc f ON f.oid = g.tgfoid JOIN pg_namespace fs ON fs.oid = f.pronamespace
     WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' ORDER BY g.oid";
 
+/// A key that refers to a partition, or to a table that inherits, stands once more for each table
+/// above it, through which its rows go too.
 const FOREIGN_KEYS: &str = "
     SELECT k.conname::text, cs.nspname::text, c.relname::text,
       (SELECT array_agg(a.attname::text ORDER BY u.n) FROM unnest(k.conkey) WITH ORDINALITY u(num, n)
@@ -171,10 +187,13 @@ const FOREIGN_KEYS: &str = "
        FROM unnest(k.conpfeqop) WITH ORDINALITY u(op, n)
        JOIN pg_operator o ON o.oid = u.op JOIN pg_namespace os ON os.oid = o.oprnamespace),
       k.confdeltype::text,
-      k.convalidated AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled IN ('D','R'))
+      k.convalidated AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled <> 'A'
+        AND g.tgenabled <> CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END)
     FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace cs ON cs.oid = c.relnamespace
-    JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace ps ON ps.oid = p.relnamespace
+    CROSS JOIN LATERAL (WITH RECURSIVE up AS (SELECT k.confrelid AS oid
+        UNION SELECT h.inhparent FROM up JOIN pg_inherits h ON h.inhrelid = up.oid) SELECT oid FROM up) AS above
+    JOIN pg_class p ON p.oid = above.oid AND NOT p.relispartition JOIN pg_namespace ps ON ps.oid = p.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0
     ORDER BY cs.nspname, c.relname, k.conname";
 
@@ -207,6 +226,7 @@ fn table(row: &Row) -> Table {
         },
         rewrites: row.get(9),
         size: (row.get::<_, f32>(10).max(0.0), row.get(11)),
+        has_heirs: row.get(12),
         ..Table::default()
     }
 }

@@ -5,7 +5,7 @@
 
 use super::capture::{self, Captured};
 use super::failure::{self, Failure};
-use super::value::RawArray;
+use super::value::{Raw, RawArray};
 use crate::name::TableName;
 use crate::plan::{Change, ChangeKind, Counts, Parameter, Probe, Rows, Statement, SystemPlan};
 use chrono::{DateTime, Utc};
@@ -164,6 +164,13 @@ impl BeforeChange for Nothing {
     }
 }
 
+/// What one change did.
+struct Done {
+    by_ticket: BTreeMap<usize, i64>,
+    /// Old place and new place.
+    moved: Vec<(Vec<Raw>, Vec<Raw>)>,
+}
+
 /// One system's part of a plan and how to run it.
 pub struct Execution<'a> {
     /// The plan.
@@ -221,7 +228,7 @@ impl Execution<'_> {
         before_change
             .ready(capture::seen(self, &captured), deferred)
             .await?;
-        self.change(&tx, &captured, &mut counts).await?;
+        self.change(&tx, &mut captured, &mut counts).await?;
         self.probe(&tx, &captured).await?;
         self.record(&tx, &active, &counts).await?;
         fail::fail_point!("before-commit", |_| Err(NotErased::Hook(
@@ -233,8 +240,8 @@ impl Execution<'_> {
                 &[],
             )
             .await?;
-        if tx.commit().await.is_err() {
-            return Err(NotErased::CommitUnknown);
+        if let Err(error) = tx.commit().await {
+            return Err(not_committed(error));
         }
         fail::fail_point!("after-commit", |_| Err(NotErased::CommitUnknown));
         let mut outcome = Outcome {
@@ -296,7 +303,8 @@ impl Execution<'_> {
         // hundred keys, and would plan the server's own queries for foreign keys anew for every
         // row: measured, half and a third of the speed.
         let sql = format!(
-            "/* erasured:settings */ SET LOCAL search_path = pg_catalog; SET LOCAL row_security = off; \
+            "/* erasured:settings */ SELECT pg_catalog.set_config('erasured.path', pg_catalog.current_setting('search_path'), true); \
+             SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL row_security = off; \
              SET LOCAL timezone = 'UTC'; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
              SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL plan_cache_mode = force_generic_plan; \
              SET LOCAL synchronous_commit = on; {}",
@@ -365,22 +373,38 @@ impl Execution<'_> {
     async fn change(
         &self,
         tx: &Transaction<'_>,
-        captured: &Captured,
+        captured: &mut Captured,
         counts: &mut [Counts],
     ) -> Result<(), NotErased> {
         // Prepared beforehand, or the preparing of one would come between two of the others.
         for change in &self.plan.changes {
-            tx.prepare_cached(&change.statement.sql).await?;
-        }
-        let changes = self.plan.changes.iter();
-        let done =
-            try_join_all(changes.map(|change| self.one_change(tx, captured, change))).await?;
-        for (change, by_ticket) in self.plan.changes.iter().zip(done) {
-            let table = change.table.to_string();
-            for (ticket, rows) in by_ticket {
-                let kinds = counts[ticket].changed.entry(table.clone()).or_default();
-                *kinds.entry(change.kind).or_default() += rows;
+            let before = change.before.iter().map(|p| &p.statement);
+            for statement in before.chain([&change.statement]) {
+                tx.prepare_cached(&statement.sql).await?;
             }
+        }
+        let mut rest = &self.plan.changes[..];
+        while !rest.is_empty() {
+            // What comes after a move must know where the rows are now.
+            let until_move = rest.iter().position(|c| c.moves);
+            let (now, later) = rest.split_at(until_move.map_or(rest.len(), |at| at + 1));
+            let done = try_join_all(now.iter().map(|c| self.one_change(tx, captured, c)));
+            // In this order sent and in this order judged: after an error the server only repeats
+            // that the transaction is aborted.
+            let (_, done, _) = tokio::try_join!(biased; path(tx, THEIRS), done, path(tx, OURS))?;
+            for (change, done) in now.iter().zip(done) {
+                for (ticket, rows) in done.by_ticket {
+                    let kinds = counts[ticket]
+                        .changed
+                        .entry(change.table.to_string())
+                        .or_default();
+                    *kinds.entry(change.kind).or_default() += rows;
+                }
+                if let Some(rows) = change.rows {
+                    captured.moved(rows.set, done.moved);
+                }
+            }
+            rest = later;
         }
         Ok(())
     }
@@ -391,22 +415,40 @@ impl Execution<'_> {
         tx: &Transaction<'_>,
         captured: &Captured,
         change: &Change,
-    ) -> Result<BTreeMap<usize, i64>, NotErased> {
+    ) -> Result<Done, NotErased> {
         let Some(rows) = change.rows else {
             let found = self.query(tx, captured, &change.statement, "").await?;
-            return Ok(found
-                .iter()
-                .map(|row| (position(row.get(0)), row.get(1)))
-                .collect());
+            return Ok(Done {
+                by_ticket: found
+                    .iter()
+                    .map(|row| (position(row.get(0)), row.get(1)))
+                    .collect(),
+                moved: Vec::new(),
+            });
         };
         let by_ticket = captured.count(rows);
         let matched: i64 = by_ticket.values().sum();
+        let mut moved = Vec::new();
         if matched == 0 {
-            return Ok(by_ticket);
+            return Ok(Done { by_ticket, moved });
         }
-        let affected = self.execute(tx, captured, &change.statement).await?;
+        let first = try_join_all(
+            change
+                .before
+                .iter()
+                .map(|probe| self.one_probe(tx, captured, probe)),
+        );
+        let affected = async {
+            if !change.moves {
+                return self.execute(tx, captured, &change.statement).await;
+            }
+            let found = self.query(tx, captured, &change.statement, "").await?;
+            moved.extend(found.iter().map(capture::places));
+            Ok(found.len() as u64)
+        };
+        let (_, affected) = tokio::try_join!(biased; first, affected)?;
         if affected == matched.unsigned_abs() {
-            return Ok(by_ticket);
+            return Ok(Done { by_ticket, moved });
         }
         Err(NotErased::Mismatch {
             table: change.table.clone(),
@@ -417,8 +459,18 @@ impl Execution<'_> {
     }
 
     async fn probe(&self, tx: &Transaction<'_>, captured: &Captured) -> Result<(), NotErased> {
-        let probes = self.plan.probes.iter();
-        try_join_all(probes.map(|probe| self.one_probe(tx, captured, probe))).await?;
+        // What the database put off until COMMIT happens first, where the probes can see it.
+        let now = async {
+            let all = "/* erasured:constraints */ SET CONSTRAINTS ALL IMMEDIATE";
+            Ok(tx.batch_execute(all).await?)
+        };
+        let probes = try_join_all(
+            self.plan
+                .probes
+                .iter()
+                .map(|probe| self.one_probe(tx, captured, probe)),
+        );
+        tokio::try_join!(biased; now, probes)?;
         Ok(())
     }
 
@@ -476,21 +528,21 @@ impl Execution<'_> {
         statement: &Statement,
         suffix: &str,
     ) -> Result<Vec<tokio_postgres::Row>, NotErased> {
-        self.query_from(client, captured, statement, suffix, 0)
+        self.query_since(client, captured, statement, suffix, 0)
             .await
     }
 
-    /// The same with captured rows narrowed to those found since `from`, for tables that refer
-    /// to themselves.
-    pub(super) async fn query_from(
+    /// The same with captured rows narrowed to those that changed in round `since` or later, for
+    /// tables that refer to themselves.
+    pub(super) async fn query_since(
         &self,
         client: &impl GenericClient,
         captured: &Captured,
         statement: &Statement,
         suffix: &str,
-        from: usize,
+        since: usize,
     ) -> Result<Vec<tokio_postgres::Row>, NotErased> {
-        let bound = self.bind(captured, statement, from);
+        let bound = self.bind(captured, statement, since);
         let parameters: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
         let prepared = client
             .prepare_cached(&format!("{}{suffix}", statement.sql))
@@ -514,12 +566,12 @@ impl Execution<'_> {
         &'c self,
         captured: &'c Captured,
         statement: &Statement,
-        from: usize,
+        since: usize,
     ) -> Vec<Box<dyn ToSql + Sync + Send + 'c>> {
         statement
             .parameters
             .iter()
-            .map(|parameter| self.value(captured, parameter, from))
+            .map(|parameter| self.value(captured, parameter, since))
             .collect()
     }
 
@@ -527,7 +579,7 @@ impl Execution<'_> {
         &'c self,
         captured: &'c Captured,
         parameter: &Parameter,
-        from: usize,
+        since: usize,
     ) -> Box<dyn ToSql + Sync + Send + 'c> {
         match parameter {
             Parameter::SubjectTickets => Box::new(
@@ -552,15 +604,13 @@ impl Execution<'_> {
             ),
             Parameter::Tickets(rows) => Box::new(
                 captured
-                    .rows(*rows)
-                    .skip(from)
+                    .rows_since(*rows, since)
                     .map(|r| ordinal(r.ticket))
                     .collect::<Vec<i32>>(),
             ),
             Parameter::Column(rows, at) => Box::new(RawArray(
                 captured
-                    .rows(*rows)
-                    .skip(from)
+                    .rows_since(*rows, since)
                     .map(|r| &r.values[*at])
                     .collect(),
             )),
@@ -611,6 +661,29 @@ impl Execution<'_> {
 
     fn ordinals(&self) -> Vec<i32> {
         (0..self.subjects.len()).map(ordinal).collect()
+    }
+}
+
+/// The database's own triggers find their tables by the `search_path` of the role; our text names
+/// everything in full, and `pg_catalog` stays first.
+const THEIRS: &str = "/* erasured:path */ SELECT set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(current_setting('erasured.path'), ''), 'pg_temp'), true)";
+/// For everything else.
+const OURS: &str = "/* erasured:path */ SET LOCAL search_path = pg_catalog, pg_temp";
+
+async fn path(tx: &Transaction<'_>, sql: &str) -> Result<(), NotErased> {
+    Ok(tx.batch_execute(sql).await?)
+}
+
+/// An ERROR instead of a COMMIT rolled back; where the session ended, nobody has said.
+fn not_committed(error: tokio_postgres::Error) -> NotErased {
+    use tokio_postgres::error::Severity;
+    let refused = error
+        .as_db_error()
+        .is_some_and(|db| db.parsed_severity() == Some(Severity::Error));
+    if refused {
+        error.into()
+    } else {
+        NotErased::CommitUnknown
     }
 }
 

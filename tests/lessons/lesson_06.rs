@@ -1,0 +1,290 @@
+//! Rows matched equal rows affected, or nothing happens and the table is named.
+
+use crate::support::Server;
+use crate::target::{Target, head, subject, totals};
+use erasured::plan::ChangeKind;
+use erasured::system::postgres::execute::NotErased;
+
+const SCHEMA: &str = "
+CREATE TABLE customer (id int PRIMARY KEY, email text);
+CREATE TABLE note (id int PRIMARY KEY, customer_id int REFERENCES customer, body text);
+INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
+INSERT INTO note SELECT n, n % 2 + 1, 'note ' || n FROM generate_series(1, 10) n;
+";
+
+fn rules(action: &str) -> String {
+    head("s.public.customer")
+        + &format!(
+            "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n\
+             [[table]]\nname = \"s.public.note\"\n{action}\n"
+        )
+}
+
+const DELETE: &str = "action = \"delete\"";
+const ANONYMIZE: &str =
+    "action = \"anonymize\"\nset = { customer_id = \"null\", body = \"redact\" }";
+
+/// A role like the daemon's on one database.
+fn role(target: &Target, name: &str) -> Target {
+    target.execute(&format!(
+        "DROP ROLE IF EXISTS {name}; CREATE ROLE {name} LOGIN;
+         GRANT USAGE ON SCHEMA erasured, public TO {name};
+         GRANT SELECT, INSERT ON erasured.applied_step TO {name};
+         GRANT SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}"
+    ));
+    Target::as_role("s", &target.database, name)
+}
+
+/// A policy that hides half of the rows: check says so; a plan made before says so when it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_matched_equals_affected_row_level_security() {
+    let owner = Target::new(SCHEMA);
+    let target = role(&owner, "daemon_rls");
+    let planned = target.plan(&rules(DELETE)).await.unwrap();
+    let before = owner.rows();
+    owner.execute(
+        "CREATE POLICY half ON note USING (id > 5); ALTER TABLE note ENABLE ROW LEVEL SECURITY",
+    );
+    let said = target.refusal(&rules(DELETE)).await;
+    assert!(
+        said.contains("E0213") && said.contains("s.public.note"),
+        "{said}"
+    );
+    // Even with the old stamp forged: the server itself refuses to hide rows.
+    let mut forged = planned.clone();
+    forged.stamps.insert("s".into(), target.catalog().await.1);
+    let error = target
+        .run(&forged, &[subject(1)])
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("note"), "{error}");
+    let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
+    assert!(matches!(error, NotErased::Drift { .. }), "{error}");
+    assert_eq!(owner.rows(), before);
+}
+
+/// A right that is missing is found by check, and named.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_matched_equals_affected_missing_right() {
+    let owner = Target::new(SCHEMA);
+    let target = role(&owner, "daemon_right");
+    let planned = target.plan(&rules(DELETE)).await.unwrap();
+    owner.execute("REVOKE DELETE ON note FROM daemon_right");
+    let said = target.refusal(&rules(DELETE)).await;
+    assert!(
+        said.contains("E0214") && said.contains("DELETE") && said.contains("s.public.note"),
+        "{said}"
+    );
+    let error = target
+        .run(&planned, &[subject(1)])
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("note"), "{error}");
+    assert_eq!(owner.count("SELECT count(*) FROM customer"), 2);
+}
+
+/// A published table without replica identity rejects every DELETE.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_matched_equals_affected_no_replica_identity() {
+    let target = Target::new(SCHEMA);
+    target.execute("ALTER TABLE note DROP CONSTRAINT note_pkey");
+    let planned = target.plan(&rules(DELETE)).await.unwrap();
+    target.execute("CREATE PUBLICATION pub FOR TABLE note");
+    let said = target.refusal(&rules(DELETE)).await;
+    assert!(
+        said.contains("E0215") && said.contains("REPLICA IDENTITY"),
+        "{said}"
+    );
+    // wal_level is too low here for the server to refuse by itself, but the plan is stale.
+    let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
+    assert!(matches!(error, NotErased::Drift { .. }), "{error}");
+    assert_eq!(target.count("SELECT count(*) FROM note"), 10);
+    target.execute("ALTER TABLE note REPLICA IDENTITY FULL");
+    let planned = target.plan(&rules(DELETE)).await.unwrap();
+    target.run(&planned, &[subject(1)]).await.unwrap();
+    assert_eq!(target.count("SELECT count(*) FROM note"), 5);
+}
+
+/// A trigger that returns NULL makes the row stay and reports nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_matched_equals_affected_trigger_returns_null() {
+    for (event, action, kind) in [
+        ("DELETE", DELETE, ChangeKind::Deleted),
+        ("UPDATE", ANONYMIZE, ChangeKind::Anonymized),
+    ] {
+        let target = Target::new(SCHEMA);
+        target.execute(&format!(
+            "CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE TRIGGER veto BEFORE {event} ON note FOR EACH ROW WHEN (OLD.id = 4) EXECUTE FUNCTION veto()"
+        ));
+        let planned = target.plan(&rules(action)).await.unwrap();
+        let before = target.rows();
+        let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
+        assert_eq!(target.rows(), before);
+        match error {
+            NotErased::Mismatch {
+                table,
+                kind: k,
+                matched,
+                affected,
+            } => {
+                assert_eq!(
+                    (table.table.as_str(), k, matched, affected),
+                    ("note", kind, 5, 4)
+                );
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// A composite key is addressed whole: the rows of the second tenant with the same number stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_matched_equals_affected_composite_key() {
+    let target = Target::new(
+        "CREATE TABLE customer (tenant int, no int, email text, PRIMARY KEY (tenant, no));
+         CREATE TABLE orders (tenant int, no int, customer int, body text, PRIMARY KEY (tenant, no),
+           FOREIGN KEY (tenant, customer) REFERENCES customer);
+         CREATE TABLE item (tenant int, order_no int, n int, body text, PRIMARY KEY (tenant, order_no, n),
+           FOREIGN KEY (tenant, order_no) REFERENCES orders);
+         INSERT INTO customer SELECT t, n, 'c' || n || '@t' || t FROM generate_series(1, 2) t, generate_series(1, 3) n;
+         INSERT INTO orders SELECT t, n, (n + 1) / 2, 'order' FROM generate_series(1, 2) t, generate_series(1, 6) n;
+         INSERT INTO item SELECT t, o, n, 'item' FROM generate_series(1, 2) t, generate_series(1, 6) o, generate_series(1, 2) n;",
+    );
+    let policy = head("s.public.customer")
+        + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n\
+           [[table]]\nname = \"s.public.orders\"\naction = \"anonymize\"\nset = { customer = \"null\", body = \"redact\" }\n\
+           [[table]]\nname = \"s.public.item\"\naction = \"anonymize\"\nset = { body = \"redact\" }\n";
+    let planned = target.plan(&policy).await.unwrap();
+    let mut expected = target.rows();
+    let outcome = target
+        .run(
+            &planned,
+            &[crate::target::by_keys(&["1".into(), "1".into()])],
+        )
+        .await
+        .unwrap();
+    expected.insert("public.customer".into(), Vec::new());
+    let counted = totals(&outcome.counts);
+    assert_eq!(
+        counted[&("public.orders".into(), ChangeKind::Anonymized)],
+        2
+    );
+    assert_eq!(counted[&("public.item".into(), ChangeKind::Anonymized)], 4);
+    let strangers = "SELECT count(*) FROM orders WHERE body = 'order'";
+    assert_eq!(target.count(strangers), 10);
+    assert_eq!(
+        target.count("SELECT count(*) FROM item WHERE body = 'item'"),
+        20
+    );
+    assert_eq!(
+        target.count("SELECT count(*) FROM orders WHERE tenant = 2 AND body = 'order'"),
+        6
+    );
+    assert_eq!(target.count("SELECT count(*) FROM customer"), 5);
+}
+
+/// A table without any key: rows are told apart by their place, which moves when they change.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_matched_equals_affected_no_key() {
+    for kind in ["plain", "partitioned", "inherited"] {
+        let table = match kind {
+            "plain" => "CREATE TABLE visit (who int, page text, note text)".to_owned(),
+            "partitioned" => "CREATE TABLE visit (who int, page text, note text) PARTITION BY LIST (page);
+                CREATE TABLE visit_a PARTITION OF visit FOR VALUES IN ('a');
+                CREATE TABLE visit_b PARTITION OF visit FOR VALUES IN ('b')".into(),
+            _ => "CREATE TABLE visit (who int, page text, note text); CREATE TABLE visit_b () INHERITS (visit);
+                INSERT INTO visit_b SELECT n % 2 + 1, 'b', 'same' FROM generate_series(1, 6) n".into(),
+        };
+        let rows = "INSERT INTO visit SELECT n % 2 + 1, CASE WHEN n > 6 THEN 'b' ELSE 'a' END, 'same' FROM generate_series(1, 10) n";
+        let link = "link = { columns = [\"who\"], to = \"s.public.customer\" }\nvia = \"who\"";
+        for (action, left) in [
+            ("delete", (0, 0)),
+            ("detach", (0, 0)),
+            ("anonymize\"\nset = { note = \"redact\" } #", (1, 0)),
+        ] {
+            let target = Target::new(&format!(
+                "CREATE TABLE customer (id int PRIMARY KEY, email text);
+                 INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp'); {table}; {rows}"
+            ));
+            let policy = head("s.public.customer")
+                + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n"
+                + &format!("[[table]]\nname = \"s.public.visit\"\n{link}\naction = \"{action}\"\n");
+            let planned = target.plan(&policy).await.unwrap();
+            let mine = target.count("SELECT count(*) FROM visit WHERE who = 1");
+            let strangers = "SELECT string_agg(t::text, ';' ORDER BY t.tableoid, t.ctid) FROM visit t WHERE who = 2";
+            let before = target.value(strangers);
+            let outcome = target
+                .run(&planned, &[subject(1)])
+                .await
+                .unwrap_or_else(|e| panic!("{kind} {action}: {e}"));
+            assert_eq!(target.value(strangers), before, "{kind} {action}");
+            let counted: i64 = totals(&outcome.counts)
+                .iter()
+                .filter(|((t, _), _)| t == "public.visit")
+                .map(|(_, n)| n)
+                .sum();
+            assert_eq!(counted, mine, "{kind} {action}");
+            let there = target.count("SELECT count(*) FROM visit WHERE who = 1");
+            let named = target.count("SELECT count(*) FROM visit WHERE who = 1 AND note = 'same'");
+            assert_eq!((i64::from(there > 0), named), left, "{kind} {action}");
+        }
+    }
+}
+
+/// Rewrite rules would make the plan a lie.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_matched_equals_affected_rewrite_rule() {
+    let target = Target::new(SCHEMA);
+    target.execute("CREATE RULE keep AS ON DELETE TO note DO INSTEAD NOTHING");
+    let said = target.refusal(&rules(DELETE)).await;
+    assert!(
+        said.contains("E0216") && said.contains("s.public.note"),
+        "{said}"
+    );
+}
+
+/// Two retained rows would be kept for ever by an infinite date, or lost by none: both stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_a_row_to_be_retained_needs_a_date() {
+    for date in ["NULL", "'infinity'"] {
+        let target = Target::new(&format!(
+            "CREATE TABLE customer (id int PRIMARY KEY, email text);
+             CREATE TABLE note (id int PRIMARY KEY, customer_id int REFERENCES customer, day date);
+             INSERT INTO customer VALUES (1, 'one@example.jp'); INSERT INTO note VALUES (1, 1, {date})"
+        ));
+        let policy = rules(
+            "action = \"retain\"\nuntil = { column = \"day\", plus = \"7 years\" }\nbecause = \"books are kept\"\nthen = \"delete\"\nset = { customer_id = \"null\" }",
+        );
+        let planned = target.plan(&policy).await.unwrap();
+        let error = target
+            .run(&planned, &[subject(1)])
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("public.note") && error.contains("day"),
+            "{error}"
+        );
+    }
+}
+
+/// A deferred constraint speaks up while the transaction can still be refused with its reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_a_deferred_refusal_is_a_refusal_and_no_riddle() {
+    let target = Target::new(SCHEMA);
+    target.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+         CREATE CONSTRAINT TRIGGER late AFTER DELETE ON note DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let planned = target.plan(&rules(DELETE)).await.unwrap();
+    let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
+    assert!(matches!(error, NotErased::Database(..)), "{error}");
+    assert_eq!(target.count("SELECT count(*) FROM note"), 10);
+    let _ = Server::shared();
+}

@@ -1,0 +1,370 @@
+//! Coverage follows the live schema: whatever a subject reaches and nobody decided stops the
+//! ticket before it starts, and what changed since the plan was made stops the run.
+
+use crate::support::{Server, Workspace, repository};
+use crate::target::{Target, head, plan_on, subject};
+use erasured::system::postgres::execute::NotErased;
+
+const SCHEMA: &str = "
+CREATE TABLE customer (id int PRIMARY KEY, email text);
+CREATE TABLE note (id int PRIMARY KEY, customer_id int REFERENCES customer, body text);
+INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
+INSERT INTO note SELECT n, n % 2 + 1, 'note' FROM generate_series(1, 10) n;
+";
+
+fn policy() -> String {
+    head("s.public.customer")
+        + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n\
+           [[table]]\nname = \"s.public.note\"\naction = \"delete\"\n"
+}
+
+/// Each of these, added to a database that worked, is named with table, key and policy file.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_coverage_follows_the_live_schema() {
+    for (change, table, key) in [
+        (
+            "CREATE TABLE newcomer (id int, who int CONSTRAINT new_fk REFERENCES customer)",
+            "s.public.newcomer",
+            "new_fk",
+        ),
+        // Reached only through a table that is decided.
+        (
+            "CREATE TABLE attachment (id int, note int CONSTRAINT att_fk REFERENCES note ON DELETE CASCADE)",
+            "s.public.attachment",
+            "att_fk",
+        ),
+        // In another schema; with the same constraint name as one that is decided.
+        (
+            "CREATE SCHEMA x; CREATE TABLE x.note (id int, who int CONSTRAINT note_customer_id_fkey REFERENCES customer)",
+            "s.x.note",
+            "note_customer_id_fkey",
+        ),
+        (
+            "CREATE TABLE parts (who int CONSTRAINT part_fk REFERENCES customer, d date) PARTITION BY RANGE (d)",
+            "s.public.parts",
+            "part_fk",
+        ),
+        // Nobody's default: other people point at the subject.
+        (
+            "ALTER TABLE customer ADD referred_by int CONSTRAINT ref_fk REFERENCES customer",
+            "s.public.customer",
+            "ref_fk",
+        ),
+        (
+            "ALTER TABLE note ADD parent int CONSTRAINT up_fk REFERENCES note",
+            "s.public.note",
+            "up_fk",
+        ),
+        // A second key to the same table means something else (made by, owned by).
+        (
+            "ALTER TABLE note ADD written_by int CONSTRAINT by_fk REFERENCES customer",
+            "s.public.note",
+            "by_fk",
+        ),
+    ] {
+        let target = Target::new(SCHEMA);
+        let planned = target.plan(&policy()).await.unwrap();
+        target.execute(change);
+        let before = target.rows();
+        let said = target.refusal(&policy()).await;
+        assert!(
+            said.contains("E0201") || said.contains("E0223"),
+            "{change}: {said}"
+        );
+        assert!(said.contains(table), "{change}: {said}");
+        assert!(said.contains(key), "{change}: {said}");
+        if said.contains("E0201") {
+            assert!(said.contains("policy.toml"), "{change}: {said}");
+        }
+        // And the plan made before does not run.
+        let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
+        assert!(
+            matches!(error, NotErased::Drift { .. }),
+            "{change}: {error}"
+        );
+        assert_eq!(target.rows(), before);
+    }
+}
+
+/// Whatever changes what the plan's statements mean stops it; what does not, does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_drift_between_plan_and_execution_stops() {
+    for change in [
+        "ALTER TABLE note ADD column extra jsonb",
+        "ALTER TABLE note DROP column body",
+        "ALTER TABLE note RENAME column body TO text",
+        "ALTER TABLE note ALTER body SET NOT NULL",
+        "ALTER TABLE note ALTER id TYPE bigint",
+        "ALTER TABLE note RENAME TO note2",
+        "CREATE SCHEMA x; ALTER TABLE note SET SCHEMA x",
+        "ALTER SCHEMA public RENAME TO x",
+        "ALTER TABLE note DROP CONSTRAINT note_pkey",
+        "CREATE UNIQUE INDEX ON note (customer_id, id)",
+        "ALTER TABLE note DROP CONSTRAINT note_customer_id_fkey",
+        "ALTER TABLE note ADD CHECK (body <> '')",
+        "ALTER TABLE note ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE note REPLICA IDENTITY FULL",
+        "ALTER TABLE note DISABLE TRIGGER ALL",
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER g BEFORE DELETE ON note FOR EACH ROW EXECUTE FUNCTION f()",
+        "CREATE RULE r AS ON DELETE TO note DO INSTEAD NOTHING",
+        "CREATE TABLE heir () INHERITS (note)",
+        "CREATE PUBLICATION p FOR TABLE note",
+        "CREATE TABLE child (id int REFERENCES note)",
+    ] {
+        let target = Target::new(SCHEMA);
+        let planned = target.plan(&policy()).await.unwrap();
+        target.execute(change);
+        let error = target.run(&planned, &[subject(1)]).await.err();
+        let error = error.unwrap_or_else(|| panic!("{change}: it ran"));
+        assert!(
+            matches!(error, NotErased::Drift { .. })
+                || error.to_string().contains("does not exist"),
+            "{change}: {error}"
+        );
+    }
+    let target = Target::new(SCHEMA);
+    let planned = target.plan(&policy()).await.unwrap();
+    let client = target.client().await;
+    for sql in [
+        "ANALYZE",
+        "VACUUM note",
+        "CREATE TEMP TABLE work (id int PRIMARY KEY, t text DEFAULT 'x' CHECK (t <> ''))",
+        "INSERT INTO note VALUES (90, 2, 'x')",
+        "REINDEX TABLE note",
+        "CREATE INDEX ON note (body)",
+    ] {
+        client.batch_execute(sql).await.unwrap();
+    }
+    target.run(&planned, &[subject(1)]).await.unwrap();
+}
+
+/// A definition that changes while the batch is under way has to wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_definitions_hold_still_until_the_end() {
+    use erasured::system::postgres::execute::{BeforeChange, Deferred, Seen};
+    struct Alter<'a>(&'a Target, Vec<bool>);
+    impl BeforeChange for Alter<'_> {
+        fn ready(
+            &mut self,
+            _: Vec<Seen>,
+            _: Vec<Deferred>,
+        ) -> futures_util::future::BoxFuture<'_, Result<(), NotErased>> {
+            for sql in [
+                "CREATE TABLE late (note int REFERENCES note)",
+                "CREATE TABLE late (who int REFERENCES customer)",
+                "ALTER TABLE note ADD extra text",
+                "CREATE RULE r AS ON DELETE TO note DO INSTEAD NOTHING",
+                "CREATE TRIGGER g BEFORE DELETE ON note FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            ] {
+                let sql = format!("SET lock_timeout = '200ms'; {sql}");
+                let tried = crate::support::Server::shared().try_execute(&self.0.database, &sql);
+                self.1
+                    .push(tried.is_err_and(|e| e.code().is_some_and(|c| c.code() == "55P03")));
+            }
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+    let target = Target::new(SCHEMA);
+    let planned = target.plan(&policy()).await.unwrap();
+    let mut alter = Alter(&target, Vec::new());
+    target
+        .run_with(&planned, planned.part("s"), &[subject(1)], &mut alter)
+        .await
+        .unwrap();
+    assert_eq!(alter.1, [true; 5]);
+}
+
+/// An audit trigger that writes the deleted row elsewhere. It finds its table by the role's own
+/// search_path, as such triggers do. A key into the audit table makes it known; without one the
+/// sweep finds the copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_an_audit_trigger_is_found() {
+    let audit = "CREATE TABLE audit (at timestamptz DEFAULT now(), who int, old jsonb);
+         CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS
+           'BEGIN INSERT INTO audit (who, old) VALUES (OLD.id, to_jsonb(OLD)); RETURN OLD; END';
+         CREATE TRIGGER audit AFTER DELETE ON customer FOR EACH ROW EXECUTE FUNCTION audit();";
+    let target = Target::new(&format!("{SCHEMA}{audit}"));
+    let planned = target.plan(&policy()).await.unwrap();
+    target.run(&planned, &[subject(1)]).await.unwrap();
+    assert_eq!(target.sweep("one@example.jp").await, ["public.audit.old"]);
+
+    // Once the policy knows the table, the probe sees what the trigger wrote in the transaction.
+    let target = Target::new(&format!("{SCHEMA}{audit}"));
+    let known = policy()
+        + "[[table]]\nname = \"s.public.audit\"\nlink = { columns = [\"who\"], to = \"s.public.customer\" }\naction = \"delete\"\n";
+    let planned = target.plan(&known).await.unwrap();
+    let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
+    assert!(
+        matches!(&error, NotErased::Residual { table, .. } if table.table == "audit"),
+        "{error}"
+    );
+    assert_eq!(target.count("SELECT count(*) FROM customer"), 2);
+}
+
+/// A trigger that deletes what the policy keeps is found by check.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_a_trigger_that_takes_what_is_kept_is_found() {
+    let target = Target::new(&format!(
+        "{SCHEMA} CREATE TABLE ledger (id int PRIMARY KEY, who int REFERENCES customer, day date NOT NULL);
+         CREATE FUNCTION clean() RETURNS trigger LANGUAGE plpgsql AS
+           'BEGIN DELETE FROM public.ledger WHERE who = OLD.id; RETURN OLD; END';
+         CREATE TRIGGER clean AFTER DELETE ON customer FOR EACH ROW EXECUTE FUNCTION clean()"
+    ));
+    let keeps = policy()
+        + "[[table]]\nname = \"s.public.ledger\"\naction = \"retain\"\nuntil = { column = \"day\", plus = \"7 years\" }\nbecause = \"books are kept\"\nthen = \"delete\"\nset = { who = \"null\" }\n";
+    let said = target.refusal(&keeps).await;
+    assert!(said.contains("E0211") && said.contains("ledger"), "{said}");
+}
+
+/// A key that refers to a partition, or to a table that inherits, counts as one to the table
+/// above; a partition's own key cannot be decided and is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_keys_of_partitions_are_seen() {
+    let target = Target::new(
+        "CREATE TABLE customer (id int PRIMARY KEY, email text);
+         CREATE TABLE visit (id int, who int, page text, PRIMARY KEY (id, page)) PARTITION BY LIST (page);
+         CREATE TABLE visit_a PARTITION OF visit FOR VALUES IN ('a');
+         CREATE TABLE visit_b PARTITION OF visit FOR VALUES IN ('b');
+         ALTER TABLE visit_b ADD UNIQUE (id);
+         CREATE TABLE click (visit int CONSTRAINT click_fk REFERENCES visit_b (id) ON DELETE CASCADE, what text);
+         INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
+         INSERT INTO visit SELECT n, n % 2 + 1, CASE WHEN n > 3 THEN 'b' ELSE 'a' END FROM generate_series(1, 6) n;
+         INSERT INTO click VALUES (4, 'mine'), (5, 'theirs')",
+    );
+    let visits = head("s.public.customer")
+        + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n\
+           [[table]]\nname = \"s.public.visit\"\nlink = { columns = [\"who\"], to = \"s.public.customer\" }\naction = \"delete\"\n";
+    let said = target.refusal(&visits).await;
+    assert!(
+        said.contains("E0201") && said.contains("click_fk") && said.contains("s.public.click"),
+        "{said}"
+    );
+    let clicks = visits.clone() + "[[table]]\nname = \"s.public.click\"\naction = \"delete\"\n";
+    let planned = target.plan(&clicks).await.unwrap();
+    target.run(&planned, &[subject(1)]).await.unwrap();
+    assert_eq!(
+        target.value("SELECT string_agg(what, ',') FROM click"),
+        "theirs"
+    );
+    assert_eq!(
+        target.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM visit"),
+        "1,3,5"
+    );
+
+    target
+        .execute("ALTER TABLE visit_a ADD CONSTRAINT own_fk FOREIGN KEY (who) REFERENCES customer");
+    let said = target.refusal(&clicks).await;
+    assert!(
+        said.contains("E0216") && said.contains("own_fk") && said.contains("visit_a"),
+        "{said}"
+    );
+}
+
+/// A table in a system that the policy does not name is nobody's; one that the policy names and
+/// the catalog lacks stops everything, with the place in the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_what_a_policy_names_must_be_there() {
+    let target = Target::new(SCHEMA);
+    for (rule, code) in [
+        (
+            "[[table]]\nname = \"s.public.gone\"\naction = \"delete\"\n",
+            "E0202",
+        ),
+        (
+            "[[table]]\nname = \"s.public.Note\"\naction = \"delete\"\n",
+            "E0202",
+        ),
+        (
+            "[[table]]\nname = \"t.public.note\"\nlink = { columns = [\"id\"], identifier = \"email\" }\naction = \"delete\"\n",
+            "E0226",
+        ),
+        (
+            "[[table]]\nname = \"s.public.note\"\nvia = \"nothing\"\naction = \"delete\"\n",
+            "E0204",
+        ),
+        (
+            "[scope.some]\ntables = [\"s.public.nowhere\"]\nverify = { at_least = \"basic\" }\nsla = \"jp-appi\"\n",
+            "E0219",
+        ),
+    ] {
+        let policy = policy() + rule;
+        let found = match plan_on(
+            &[&target],
+            &policy,
+            if code == "E0219" { "some" } else { "all" },
+        )
+        .await
+        {
+            Ok(_) => panic!("{rule}: accepted"),
+            Err(found) => found,
+        };
+        let named = found.iter().find(|d| d.code == code);
+        let named = named.unwrap_or_else(|| panic!("{rule}: {}", crate::target::told(&found)));
+        assert!(named.place.is_some(), "{rule}");
+    }
+}
+
+/// Through the real binary: a table that came after the ticket stops it before anything of it is
+/// written down or done, and the ticket goes on once somebody has decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_the_ticket_stops_before_it_starts() {
+    let server = Server::shared();
+    let database = server.fresh_database("coverage");
+    server.execute(&database, SCHEMA);
+    let control = server.fresh_database("control");
+    let workspace = Workspace::new(&server.url(&control), &[("s", server.url(&database))]);
+    workspace.write_policy("customer.toml", &policy());
+    workspace.erasured(["migrate"]).assert().success();
+    let roles = repository().join("sql/roles/control.sql");
+    server.execute(&control, &std::fs::read_to_string(roles).unwrap());
+    workspace
+        .erasured(["run", "--until-idle"])
+        .assert()
+        .success();
+    server.execute(
+        &control,
+        "DO $$ DECLARE t uuid; BEGIN
+           t := erasured.submit_ticket('CRM-1', 'customer', '{\"email\": \"ONE@example.jp\"}', 'all', 'telephone');
+           PERFORM set_config('erasured.actor', 'desk', true);
+           PERFORM erasured.verify_ticket(t, 'callback', 'high');
+           PERFORM set_config('erasured.actor', 'lead', true);
+           PERFORM erasured.approve_ticket(t);
+         END $$",
+    );
+    let newcomer =
+        "CREATE TABLE newcomer (id int PRIMARY KEY, who int CONSTRAINT new_fk REFERENCES customer)";
+    server.execute(&database, newcomer);
+    let status = || {
+        let sql = "SELECT concat_ws('|', state, problem_code, problem) FROM erasured.ticket_status";
+        server.value(&control, sql)
+    };
+    let _ = workspace.erasured(["run", "--until-idle"]).assert();
+    let said = status();
+    for part in ["E0201", "s.public.newcomer", "new_fk", "customer.toml"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(said.starts_with("failed|"), "{said}");
+    assert_eq!(
+        server.count(&control, "SELECT count(*) FROM erasured.step"),
+        0
+    );
+    assert_eq!(
+        server.count(&database, "SELECT count(*) FROM erasured.applied_step"),
+        0
+    );
+    assert_eq!(server.count(&database, "SELECT count(*) FROM note"), 10);
+
+    let decided = policy() + "[[table]]\nname = \"s.public.newcomer\"\naction = \"delete\"\n";
+    workspace.write_policy("customer.toml", &decided);
+    server.execute(
+        &control,
+        "SELECT erasured.retry_ticket(id) FROM erasured.ticket_status",
+    );
+    workspace
+        .erasured(["run", "--until-idle"])
+        .assert()
+        .success();
+    assert!(status().starts_with("completed"), "{}", status());
+    assert_eq!(server.count(&database, "SELECT count(*) FROM note"), 5);
+    assert_eq!(server.count(&database, "SELECT count(*) FROM customer"), 1);
+}

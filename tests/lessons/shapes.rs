@@ -1,0 +1,319 @@
+//! Shapes of schema that broke, or could have broken, an invariant: each was found by reading the
+//! core as its enemy.
+
+use crate::target::{Target, head, subject, totals};
+use erasured::lineage;
+use erasured::plan::{self, ChangeKind};
+use erasured::system::postgres::execute::{BeforeChange, Deferred, NotErased, Seen, Subject};
+use futures_util::future::BoxFuture;
+
+fn rules(root: &str, rest: &str) -> String {
+    head("s.public.customer") + &format!("[[table]]\nname = \"s.public.customer\"\n{root}\n{rest}")
+}
+
+const DELETE: &str = "action = \"delete\"";
+const RETAIN: &str = "action = \"retain\"\nuntil = { column = \"day\", plus = \"7 years\" }\nbecause = \"books are kept\"\nthen = \"delete\"";
+
+/// Keeps what the executor says of rows to come back for.
+#[derive(Default)]
+struct Keep(Vec<Deferred>, Vec<Seen>);
+
+impl BeforeChange for Keep {
+    fn ready(
+        &mut self,
+        seen: Vec<Seen>,
+        deferred: Vec<Deferred>,
+    ) -> BoxFuture<'_, Result<(), NotErased>> {
+        (self.0, self.1) = (deferred, seen);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// A customer points at one of its own addresses: the ring is cut by detaching, in others' rows
+/// and in the one that goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_is_cut_by_detach() {
+    for on_delete in [
+        "",
+        "ON DELETE SET NULL",
+        "DEFERRABLE INITIALLY DEFERRED",
+        "ON DELETE RESTRICT",
+    ] {
+        let target = Target::new(&format!(
+            "CREATE TABLE customer (id int PRIMARY KEY, email text, main int);
+             CREATE TABLE address (id int PRIMARY KEY, customer_id int NOT NULL REFERENCES customer, street text);
+             ALTER TABLE customer ADD CONSTRAINT main_fk FOREIGN KEY (main) REFERENCES address {on_delete};
+             INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp'), (3, 'three@example.jp');
+             INSERT INTO address SELECT n, n % 3 + 1, 'street' FROM generate_series(1, 6) n;
+             UPDATE customer SET main = 3"
+        ));
+        let policy = rules(
+            DELETE,
+            "[[table]]\nname = \"s.public.customer\"\nvia = \"main_fk\"\naction = \"detach\"\n\
+             [[table]]\nname = \"s.public.address\"\naction = \"delete\"\n",
+        );
+        let planned = target
+            .plan(&policy)
+            .await
+            .unwrap_or_else(|e| panic!("{}", crate::target::told(&e)));
+        let dry = target.dry_run(&planned, &[subject(1)]).await.unwrap();
+        let outcome = target
+            .run(&planned, &[subject(1)])
+            .await
+            .unwrap_or_else(|e| panic!("{on_delete}: {e}"));
+        assert_eq!(outcome.counts, dry);
+        let left = "SELECT string_agg(c::text, ';' ORDER BY id) FROM customer c";
+        assert_eq!(
+            target.value(left),
+            "(2,two@example.jp,);(3,three@example.jp,)"
+        );
+        assert_eq!(target.count("SELECT count(*) FROM address"), 4);
+    }
+}
+
+/// One rule detaches by two keys: a row found by one of them keeps the other, which leads to
+/// somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn detaching_cuts_only_the_link_that_leads_to_the_subject() {
+    let target = Target::new(
+        "CREATE TABLE customer (id int PRIMARY KEY, email text);
+         CREATE TABLE booking (id int PRIMARY KEY, customer_id int NOT NULL REFERENCES customer);
+         CREATE TABLE review (id int PRIMARY KEY, customer_id int REFERENCES customer, booking_id int REFERENCES booking);
+         INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
+         INSERT INTO booking VALUES (1, 1), (2, 2);
+         INSERT INTO review VALUES (1, 1, 1), (2, 2, 1), (3, 1, 2), (4, 2, 2)",
+    );
+    let policy = rules(
+        DELETE,
+        "[[table]]\nname = \"s.public.booking\"\naction = \"delete\"\n[[table]]\nname = \"s.public.review\"\naction = \"detach\"\n",
+    );
+    let planned = target.plan(&policy).await.unwrap();
+    target.run(&planned, &[subject(1)]).await.unwrap();
+    let left = "SELECT string_agg(r::text, ';' ORDER BY id) FROM review r";
+    assert_eq!(target.value(left), "(1,,);(2,2,);(3,,2);(4,2,2)");
+}
+
+/// What the law keeps is found again on its date, by its key, and goes with what hangs off it; a
+/// retained root row too. The keys given back are keys, and no identifiers.
+#[tokio::test(flavor = "multi_thread")]
+async fn retained_rows_are_found_again_on_their_date() {
+    let schema = "
+        CREATE TABLE customer (id int PRIMARY KEY, email text, day date DEFAULT '2026-01-01');
+        CREATE TABLE invoice (tenant int, no int, customer_id int REFERENCES customer, day date, PRIMARY KEY (tenant, no));
+        CREATE TABLE line (id int PRIMARY KEY, tenant int NOT NULL, no int NOT NULL, FOREIGN KEY (tenant, no) REFERENCES invoice);
+        INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
+        INSERT INTO invoice SELECT 1, n, n % 2 + 1, CASE WHEN n > 4 THEN '2001-01-01' ELSE '2025-01-01' END::date FROM generate_series(1, 6) n;
+        INSERT INTO line SELECT n, 1, n FROM generate_series(1, 6) n";
+    let lines = format!(
+        "[[table]]\nname = \"s.public.invoice\"\n{RETAIN}\nset = {{ customer_id = \"null\" }}\n\
+         [[table]]\nname = \"s.public.line\"\naction = \"retain\"\nbecause = \"books are kept\"\n"
+    );
+    for (root, table, keys, left) in [
+        (
+            DELETE,
+            "invoice",
+            vec![vec!["1", "2"], vec!["1", "4"]],
+            "1,3,5",
+        ),
+        (RETAIN, "customer", vec![vec!["1"]], ""),
+    ] {
+        let target = Target::new(schema);
+        let policy = rules(root, &lines);
+        let planned = target
+            .plan(&policy)
+            .await
+            .unwrap_or_else(|e| panic!("{}", crate::target::told(&e)));
+        let mut keep = Keep::default();
+        target
+            .run_with(&planned, planned.part("s"), &[subject(1)], &mut keep)
+            .await
+            .unwrap();
+        assert_eq!(keep.1[0].values["email"], "one@example.jp");
+        let deferred = keep.0.iter().find(|d| d.table.table == table).unwrap();
+        let mut found = deferred.keys.clone();
+        found.sort();
+        assert_eq!(found, keys);
+        if table == "customer" {
+            assert_eq!(target.count("SELECT count(*) FROM customer"), 2);
+        }
+        assert_eq!(
+            target.value("SELECT string_agg(no::text, ',' ORDER BY no) FROM invoice"),
+            "1,2,3,4,5"
+        );
+
+        let name = erasured::name::TableName::new("public", table);
+        let lineage = lineage::of_retained(&planned.lineage, "s", &name).unwrap();
+        let mut later = planned.clone();
+        later.plan = plan::build(&planned.policy, &lineage);
+        let due = Subject {
+            keys: deferred.keys.clone(),
+            ..subject(0)
+        };
+        let outcome = target
+            .run(&later, &[due])
+            .await
+            .unwrap_or_else(|e| panic!("{table}: {e}"));
+        let gone = totals(&outcome.counts)[&(format!("public.{table}"), ChangeKind::Deleted)];
+        assert_eq!(gone, i64::try_from(keys.len()).unwrap());
+        if table == "invoice" {
+            let numbers = "SELECT string_agg(no::text, ',' ORDER BY no) FROM";
+            assert_eq!(target.value(&format!("{numbers} invoice")), left);
+            assert_eq!(target.value(&format!("{numbers} line")), left);
+        } else {
+            assert_eq!(
+                target.value("SELECT string_agg(id::text, ',') FROM customer"),
+                "2"
+            );
+        }
+    }
+}
+
+/// Two rules keep one row until different dates: the later counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_dates_the_later_counts() {
+    let target = Target::new(
+        "CREATE TABLE customer (id int PRIMARY KEY, email text);
+         CREATE TABLE paper (id int PRIMARY KEY, buyer int CONSTRAINT buyer REFERENCES customer, payer int CONSTRAINT payer REFERENCES customer, day date);
+         INSERT INTO customer VALUES (1, 'one@example.jp'); INSERT INTO paper VALUES (1, 1, 1, '2025-01-01')",
+    );
+    for years in [["5", "10"], ["10", "5"]] {
+        let rule = |via: &str, years: &str| {
+            format!(
+                "[[table]]\nname = \"s.public.paper\"\nvia = \"{via}\"\n{}\nset = {{ buyer = \"null\", payer = \"null\" }}\n",
+                RETAIN.replace('7', years)
+            )
+        };
+        let policy = rules(
+            "action = \"anonymize\"\nset = { email = \"null\" }",
+            &(rule("buyer", years[0]) + &rule("payer", years[1])),
+        );
+        let planned = target.plan(&policy).await.unwrap();
+        let mut keep = Keep::default();
+        let mut stop = planned.part("s").clone();
+        stop.changes.clear(); // looked at, not done
+        let _ = target
+            .run_with(&planned, &stop, &[subject(1)], &mut keep)
+            .await;
+        assert_eq!(keep.0.len(), 1);
+        assert!(
+            keep.0[0].until.to_rfc3339().starts_with("2035-01-01"),
+            "{}",
+            keep.0[0].until
+        );
+    }
+}
+
+/// Policies that the database, or their own other half, would overrule.
+#[tokio::test(flavor = "multi_thread")]
+async fn contradictions_are_refused_by_check() {
+    let customer = "CREATE TABLE customer (id int PRIMARY KEY, email text, UNIQUE (email));";
+    for (schema, rest, code, said) in [
+        (
+            // Kept by one key, taken along by the other's cascade; without a key of its own.
+            "CREATE TABLE bag (id int PRIMARY KEY, customer_id int REFERENCES customer);
+             CREATE TABLE paper (id int PRIMARY KEY, customer_id int CONSTRAINT mine REFERENCES customer, bag int CONSTRAINT in_bag REFERENCES bag ON DELETE CASCADE, day date);",
+            format!(
+                "[[table]]\nname = \"s.public.bag\"\naction = \"delete\"\n\
+                 [[table]]\nname = \"s.public.paper\"\nvia = \"mine\"\n{RETAIN}\nset = {{ customer_id = \"null\" }}\n\
+                 [[table]]\nname = \"s.public.paper\"\nvia = \"in_bag\"\naction = \"delete\"\n"
+            ),
+            "E0209",
+            "in_bag",
+        ),
+        (
+            "CREATE TABLE paper (customer_id int REFERENCES customer, day date);",
+            format!("[[table]]\nname = \"s.public.paper\"\n{RETAIN}\nset = {{ customer_id = \"null\" }}\n"),
+            "E0218",
+            "s.public.paper",
+        ),
+        (
+            "CREATE TABLE deed (id int PRIMARY KEY, customer_id int REFERENCES customer, day date);
+             CREATE TABLE bill (id int PRIMARY KEY, customer_id int REFERENCES customer, day date);
+             CREATE TABLE page (id int PRIMARY KEY, deed int REFERENCES deed, bill int REFERENCES bill);",
+            format!(
+                "[[table]]\nname = \"s.public.deed\"\n{RETAIN}\nset = {{ customer_id = \"null\" }}\n\
+                 [[table]]\nname = \"s.public.bill\"\n{RETAIN}\nset = {{ customer_id = \"null\" }}\n\
+                 [[table]]\nname = \"s.public.page\"\naction = \"retain\"\nbecause = \"books are kept\"\n"
+            ),
+            "E0227",
+            "s.public.page",
+        ),
+        (
+            "CREATE TABLE note (no int NOT NULL UNIQUE, code text NOT NULL UNIQUE, customer_id int UNIQUE REFERENCES customer);
+             CREATE TABLE sub (note int REFERENCES note (customer_id) ON UPDATE CASCADE);",
+            "[[table]]\nname = \"s.public.note\"\naction = \"detach\"\n".to_owned(),
+            "E0224",
+            "customer_id",
+        ),
+        (
+            "CREATE TABLE note (code text NOT NULL UNIQUE, customer_id int REFERENCES customer);",
+            "[[table]]\nname = \"s.public.note\"\naction = \"anonymize\"\nset = { code = \"hash\", customer_id = \"null\" }\n".to_owned(),
+            "E0224",
+            "code",
+        ),
+        (
+            "CREATE TABLE note (id int PRIMARY KEY, half int, customer_id int GENERATED ALWAYS AS (half * 2) STORED REFERENCES customer);",
+            "[[table]]\nname = \"s.public.note\"\naction = \"detach\"\n".to_owned(),
+            "E0224",
+            "customer_id",
+        ),
+    ] {
+        let target = Target::new(&format!("{customer}{schema}"));
+        let refusal = target.refusal(&rules(DELETE, &rest)).await;
+        assert!(refusal.contains(code) && refusal.contains(said), "{schema}: {refusal}");
+    }
+}
+
+/// Types that are not the plain ones, as keys and as links: domains, enums, citext, numeric,
+/// values out of line.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_any_type_are_carried_unharmed() {
+    let target = Target::new(
+        "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext;
+         CREATE DOMAIN ext.number AS numeric(12, 3); CREATE TYPE ext.kind AS ENUM ('a', 'B c');
+         CREATE TABLE customer (id ext.number, kind ext.kind, email text, PRIMARY KEY (id, kind));
+         CREATE TABLE login (name ext.citext PRIMARY KEY, customer ext.number, kind ext.kind, big text, FOREIGN KEY (customer, kind) REFERENCES customer);
+         CREATE TABLE session (at timestamptz, ip inet, who ext.citext REFERENCES login, span tstzrange, PRIMARY KEY (at, ip));
+         CREATE TABLE click (at timestamptz, ip inet, bits bytea, FOREIGN KEY (at, ip) REFERENCES session);
+         INSERT INTO customer VALUES (1.5, 'a', 'one@example.jp'), (1.5, 'B c', 'two@example.jp'), (2, 'a', 'three@example.jp');
+         INSERT INTO login SELECT 'Login' || row_number() OVER (), id, kind, repeat(md5(email), 100000) FROM customer;
+         INSERT INTO session SELECT 'epoch'::timestamptz + n * interval '1 us', '::1', 'lOGIN' || n % 3 + 1, '[2020-01-01,)' FROM generate_series(1, 9) n;
+         INSERT INTO click SELECT at, ip, '\\x00ff' FROM session",
+    );
+    let policy = rules(
+        DELETE,
+        "[[table]]\nname = \"s.public.login\"\naction = \"anonymize\"\nset = { customer = \"null\", kind = \"null\", big = \"hash\" }\n\
+         [[table]]\nname = \"s.public.session\"\naction = \"delete\"\n\
+         [[table]]\nname = \"s.public.click\"\naction = \"delete\"\n",
+    );
+    let planned = target.plan(&policy).await.unwrap();
+    let one = crate::target::by_keys(&["1.500".into(), "B c".into()]);
+    let outcome = target.run(&planned, &[one]).await.unwrap();
+    assert_eq!(
+        totals(&outcome.counts)
+            .values()
+            .copied()
+            .collect::<Vec<_>>(),
+        [3, 1, 1, 3]
+    );
+    assert_eq!(
+        target.value("SELECT string_agg(email, ',' ORDER BY email) FROM customer"),
+        "one@example.jp,three@example.jp"
+    );
+    assert_eq!(target.count("SELECT count(*) FROM session"), 6);
+    assert_eq!(
+        target.count("SELECT count(*) FROM login WHERE length(big) > 1000000"),
+        2
+    );
+}
+
+/// A subject already gone is a success with nothing done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_already_gone_is_done() {
+    let target = Target::new(crate::mutation::SCHEMA);
+    let planned = target.plan(&crate::mutation::policy()).await.unwrap();
+    let before = target.rows();
+    let outcome = target.run(&planned, &[subject(99)]).await.unwrap();
+    assert!(totals(&outcome.counts).is_empty());
+    assert_eq!(target.rows(), before);
+}
