@@ -23,7 +23,7 @@ const CUSTOMERS: u32 = 10_000;
 const BATCH: usize = 500;
 const BATCHES: usize = 10;
 /// Beside each batch, for the slower ways.
-const ONE_BY_ONE: usize = 100;
+const ONE_BY_ONE: usize = 50;
 const BY_ROW: usize = 2;
 const ROUNDS: usize = 5;
 
