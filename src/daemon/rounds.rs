@@ -14,6 +14,9 @@ pub(super) struct Rounds {
     place: usize,
 }
 
+/// With `--until-idle`: hindrances in a row after which waiting has no end in sight (20 seconds).
+const TRIES_UNTIL_IDLE: u32 = 8;
+
 /// How a round went.
 pub(super) enum Round {
     /// There was work; there may be more.
@@ -67,6 +70,9 @@ impl Rounds {
                 Round::Hindered(problem) => {
                     hindered += 1;
                     tracing::warn!(part = self.name, problem, "hindered; trying again later");
+                    if hindered >= TRIES_UNTIL_IDLE {
+                        self.shared.found_hindrance(self.place, &problem);
+                    }
                     Duration::from_millis(500 * u64::from(hindered.min(20)))
                 }
                 Round::Fatal(error) => return Err(error),

@@ -50,21 +50,31 @@ pub enum DeferralFailed {
     NotRetained(String),
 }
 
-/// Ends deferrals whose date has come; how many.
+/// Ends deferrals whose date has come; how many. One that fails keeps no other from its end: it
+/// stays leased until the lease runs out, so that those behind it come first.
 ///
 /// # Errors
-/// [`DeferralFailed`]; the rest waits for the next round.
+/// [`DeferralFailed`]: the first, when all have been tried.
 pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
     let due = context
         .store
         .due(context.now(), LIMIT, context.config.limits.lease)
         .await?;
-    let mut ended = 0;
+    let (mut ended, mut failed) = (0, None);
     for deferral in due {
-        end(context, &deferral).await?;
-        ended += 1;
+        match end(context, &deferral).await {
+            Ok(()) => ended += 1,
+            Err(error) => {
+                tracing::warn!(ticket = %deferral.view.ticket, table = deferral.view.table, %error, "what the law kept could not be ended on its date");
+                failed = failed.or(Some(error));
+            }
+        }
     }
-    Ok(ended)
+    match failed {
+        // Work was done: the next round comes at once, and meets the failed ones later.
+        Some(error) if ended == 0 => Err(error),
+        _ => Ok(ended),
+    }
 }
 
 async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFailed> {
@@ -91,6 +101,7 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
         kid: context.signing_key.id().as_str().to_owned(),
         jws: certificate::sign(&certificate, &context.signing_key),
     };
+    super::crash_point("before-deferral-done");
     context
         .store
         .deferral_done(view.id, deferral.token, &supplement)

@@ -20,7 +20,8 @@ pub struct Census {
     pub oldest_open_seconds: Option<f64>,
     /// Tickets whose person could not be found.
     pub unresolvable: i64,
-    /// Tickets that come back by themselves: under way, or put off after a failure.
+    /// Tickets that come back by themselves: under way, lent to a daemon that may be gone, or put
+    /// off after a failure.
     pub retrying: i64,
     /// Open tickets with a due date.
     pub open_due: i64,
@@ -52,7 +53,7 @@ impl Store {
                             (extract(epoch FROM now() - min(requested_at)))::float8 AS oldest, \
                             (extract(epoch FROM now() - min(verifying_since)))::float8 AS waiting, \
                             count(*) FILTER (WHERE subject_hash IS NULL AND problem_code IS NOT NULL) AS lost, \
-                            count(*) FILTER (WHERE state = 'executing' OR state = 'scheduled' AND attempt > 0) AS retrying, \
+                            count(*) FILTER (WHERE state = 'executing' OR state = 'scheduled' AND (attempt > 0 OR lease_token IS NOT NULL)) AS retrying, \
                             count(due_at) AS with_due, \
                             count(*) FILTER (WHERE lease_until > now()) AS leased, \
                             count(*) FILTER (WHERE sla_met) AS met, count(*) FILTER (WHERE NOT sla_met) AS missed, \

@@ -260,6 +260,40 @@ impl Store {
         })
     }
 
+    /// Tickets of the sweep that cannot be checked at all fail, and wait for a person.
+    pub async fn fail_waiting(
+        &self,
+        token: Uuid,
+        tickets: &[Uuid],
+        code: &str,
+        problem: &str,
+    ) -> Result<()> {
+        run_tx!(self, "fail_waiting", |tx| {
+            hold_sweep(tx, token).await?;
+            tx.execute(
+                "/* erasured:fail_waiting */ WITH bad AS MATERIALIZED ( \
+                   SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND state = 'verifying' ORDER BY id FOR UPDATE) \
+                 UPDATE erasured.ticket t SET state = 'failed', problem_code = $2, problem = $3 FROM bad WHERE t.id = bad.id",
+                &[&tickets, &code, &problem],
+            )
+            .await?;
+            Ok(())
+        })
+    }
+
+    /// Lets go of a sweep that broke off, so that the next to come goes on with it at once.
+    pub async fn leave_sweep(&self, token: Uuid) -> Result<()> {
+        run_tx!(self, "leave_sweep", |tx| {
+            tx.execute(
+                "/* erasured:leave_sweep */ UPDATE erasured.sweep SET lease_until = now() - interval '1 second' \
+                  WHERE lease_token = $1 AND finished_at IS NULL",
+                &[&token],
+            )
+            .await?;
+            Ok(())
+        })
+    }
+
     /// Closes tickets by their certificates, all or none: certificate in, identifiers out, sealed
     /// bytes out. Tickets that are no longer `verifying` are passed over; returns those closed
     /// with the state each ended in. A ticket with deferrals that wait ends `deferred`.

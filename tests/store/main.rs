@@ -627,6 +627,7 @@ async fn a_lease_is_one_daemons_until_it_runs_out() {
             "40P01",
             "deadlock",
             Utc::now() + Days::hours(1),
+            8,
         )
         .await
         .unwrap();

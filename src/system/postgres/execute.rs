@@ -224,19 +224,21 @@ impl Execution<'_> {
         self.change(&tx, &captured, &mut counts).await?;
         self.probe(&tx, &captured).await?;
         self.record(&tx, &active, &counts).await?;
-        fail::fail_point!("before-commit", |_| Err(NotErased::Hook(
-            "failpoint before-commit".into()
-        )));
+        fail::fail_point!("before-commit", |how: Option<String>| {
+            die_if_told(how);
+            Err(NotErased::Hook("failpoint before-commit".into()))
+        });
         let about = tx
             .query_one(
                 "/* erasured:step */ SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text, current_setting('server_version_num')::int4",
                 &[],
             )
             .await?;
-        if tx.commit().await.is_err() {
-            return Err(NotErased::CommitUnknown);
-        }
-        fail::fail_point!("after-commit", |_| Err(NotErased::CommitUnknown));
+        tx.commit().await.map_err(not_committed)?;
+        fail::fail_point!("after-commit", |how: Option<String>| {
+            die_if_told(how);
+            Err(NotErased::CommitUnknown)
+        });
         let mut outcome = Outcome {
             counts,
             committed_at: about.get(0),
@@ -617,6 +619,28 @@ impl Execution<'_> {
 
     fn ordinals(&self) -> Vec<i32> {
         (0..self.subjects.len()).map(ordinal).collect()
+    }
+}
+
+/// A server that says why has rolled back (a constraint that is checked at COMMIT, say); one that
+/// says nothing, or that it is going away, may have committed all the same.
+fn not_committed(error: tokio_postgres::Error) -> NotErased {
+    let answered = error.as_db_error().is_some_and(|db| {
+        let code = db.code().code();
+        !code.starts_with("08") && !code.starts_with("57P")
+    });
+    if answered {
+        error.into()
+    } else {
+        NotErased::CommitUnknown
+    }
+}
+
+/// `FAILPOINTS=before-commit=return(abort)`: dies there instead of failing.
+#[cfg(feature = "failpoints")]
+fn die_if_told(how: Option<String>) {
+    if how.as_deref() == Some("abort") {
+        std::process::abort();
     }
 }
 

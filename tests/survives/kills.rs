@@ -1,0 +1,101 @@
+//! The daemon dies; the next one goes on.
+
+use super::company::{Case, Company, people};
+use super::support::{Server, ServerOptions};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// One server for the kills; with connections for several daemons at once.
+pub fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        Server::start_with(ServerOptions {
+            settings: vec![("max_connections".into(), "300".into())],
+            ..ServerOptions::default()
+        })
+    })
+}
+
+/// Twelve tickets: three batches.
+pub fn small() -> &'static Company<'static> {
+    static COMPANY: OnceLock<Company> = OnceLock::new();
+    COMPANY.get_or_init(|| Company::new(server(), 60, people(12)))
+}
+
+/// Where the daemon dies. `1*off->` lets the first passing by go.
+const POINTS: &[&str] = &[
+    "before-resolve=return",
+    "after-resolve=return",
+    "after-lease=return",
+    "before-begin=return",
+    "after-begin=return",
+    "before-commit=return(abort)",
+    "after-commit=return(abort)",
+    "before-step-done=return",
+    // The first system is done, the second not begun; then its own commit.
+    "after-step-done=return",
+    "1*off->before-commit=return(abort)",
+    "1*off->after-commit=return(abort)",
+    "1*off->before-step-done=return",
+    "1*off->after-step-done=return",
+    "before-verifying=return",
+    "after-verifying=return",
+    "during-sweep=return",
+    "7*off->during-sweep=return",
+    "before-sign=return",
+    "after-sign=return",
+    "after-close=return",
+    "before-head=return",
+    "2*off->before-head=return",
+    "after-head=return",
+];
+
+fn dies_at(point: &str) {
+    let case = small().copy();
+    // The crate writes name=count*off->action.
+    let failpoints = match point.split_once("->") {
+        Some((count, rest)) => {
+            let (name, action) = rest.split_once('=').unwrap();
+            format!("{name}={count}->{action}")
+        }
+        None => point.to_owned(),
+    };
+    case.start_to_die(&failpoints).dies();
+    no_certificate_is_early(&case);
+    case.start().ends_well();
+    case.is_whole();
+}
+
+/// Whatever has a certificate has all its steps done and counted.
+fn no_certificate_is_early(case: &Case<'_>) {
+    let early = case.control(
+        "SELECT count(*) FROM erasured.certificate c JOIN erasured.ticket t ON t.id = c.ticket_id
+          WHERE t.state NOT IN ('completed', 'deferred')
+             OR 2 <> (SELECT count(*) FROM erasured.step s WHERE s.ticket_id = t.id AND s.state = 'done')",
+    );
+    assert_eq!(early, "0");
+}
+
+#[test]
+fn lesson_01_every_step_is_counted_before_done() {
+    let next = AtomicUsize::new(0);
+    small();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..6)
+            .map(|_| {
+                scope.spawn(|| {
+                    while let Some(point) = POINTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        println!("dies at {point}");
+                        dies_at(point);
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}
