@@ -138,7 +138,8 @@ async fn sweep_kind(shared: &Shared, subject: &str, since: DateTime<Utc>) -> Rou
         Ok(Some(swept)) => {
             shared.count_failed(swept.found);
             tracing::info!(closed = swept.closed, failed = swept.found, "sweep");
-            worked(swept.closed + swept.found > 0)
+            // One taken over may have had nothing left to do; others wait behind it.
+            worked(swept.tickets == 0 || swept.closed + swept.found > 0)
         }
         Ok(None) => Round::Elsewhere,
         Err(sweep::SweepFailed::Store(error)) => hindered(&error),

@@ -23,6 +23,8 @@ use uuid::Uuid;
 /// How a sweep ended, in tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
+    /// Those that it was for, and that still waited.
+    pub tickets: usize,
     /// Closed by a certificate.
     pub closed: usize,
     /// Something of them is left, or nobody can say.
@@ -120,6 +122,7 @@ async fn all_systems(
     policy: &Arc<Policy>,
     mut open: OpenSweep,
 ) -> Result<Swept, SweepFailed> {
+    let waiting = open.tickets.len();
     let (tickets, unreadable) = open_tickets(context, std::mem::take(&mut open.tickets));
     fail_unreadable(context, open.token, &unreadable).await?;
     let hunt = Hunt::new(policy, &tickets);
@@ -146,6 +149,7 @@ async fn all_systems(
     let closed = certify::close(context, policy, &clean, &reads).await?;
     context.store.finish_sweep(open.token).await?;
     Ok(Swept {
+        tickets: waiting,
         closed,
         found: failed.len() + unreadable.len(),
     })

@@ -250,7 +250,7 @@ pub struct Running {
 impl Running {
     /// Starts the program in a workspace; what it writes goes to a file.
     pub fn start(workspace: &Workspace, arguments: &[&str], failpoints: &str) -> Running {
-        Self::spawn(workspace, workspace.erasured(arguments), failpoints)
+        Self::spawn(workspace, workspace.process(arguments), failpoints)
     }
 
     /// Starts this command.

@@ -1,7 +1,8 @@
 //! What must survive: the real binary, killed wherever it may die, restarted, and every ticket
 //! once and whole.
 
-#![allow(clippy::unwrap_used)] // a test may
+// A test may unwrap, and exports nothing.
+#![allow(clippy::unwrap_used, unreachable_pub, dead_code)]
 
 #[path = "../support/mod.rs"]
 mod support;
