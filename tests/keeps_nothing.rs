@@ -11,7 +11,7 @@ mod company;
 #[path = "survives/truth.rs"]
 mod truth;
 
-use company::{Running, file, get, name_of, prepare};
+use company::{Running, get, name_of, prepare};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -80,6 +80,26 @@ fn plant(server: &Server, demo: &Demo) -> BTreeMap<String, String> {
         secrets.insert(format!("member number of {n}"), member);
     }
     secrets
+}
+
+/// Tickets that say all that the desk knows.
+fn name_by_everything(server: &Server, control: &str, demo: &Demo) {
+    for n in PEOPLE {
+        let who = server.value(
+            &demo.shop,
+            &format!("SELECT jsonb_build_object('member_no', member_no, 'email', upper(email), 'phone', phone) FROM customer WHERE id = {n}"),
+        );
+        server.execute(
+            control,
+            &format!(
+                "DO $$ DECLARE t uuid; BEGIN
+                   t := erasured.submit_ticket('CANARY-{n}', 'customer', '{who}', 'account', 'telephone');
+                   PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'callback', 'reasonably-high');
+                   PERFORM set_config('erasured.actor', 'lead', true); PERFORM erasured.approve_ticket(t);
+                 END $$"
+            ),
+        );
+    }
 }
 
 /// Which of the secrets stand in these bytes, in whatever case.
@@ -167,13 +187,21 @@ fn lesson_12_the_eraser_keeps_nothing() {
     prepare(&server, &workspace);
     let control = name_of(workspace.control_url());
     // Named by everything by which they can be named.
-    file(&server, &control, &PEOPLE, "CANARY");
+    name_by_everything(&server, &control, &demo);
     let start = |failpoints: &str| {
         let mut command = workspace.process(["run"]);
         command.env("TMPDIR", temporary.path());
         Running::spawn(&workspace, command, failpoints)
     };
-    let crashed = start("after-commit=return(abort)");
+    let crashed = start("before-commit=sleep(6000);after-commit=return(abort)");
+    wait_until("work", A_MINUTE, || {
+        server.count(&control, "SELECT count(*) FROM erasured.ticket WHERE state = 'executing'") > 0
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    let at_work = core_of(&crashed, workspace.path());
+    let seen = found(&secrets, &at_work);
+    assert!(!seen.is_empty(), "a daemon at work has the person in its memory: the search finds");
+    println!("{seen:#?}");
     wait_until("the crash", A_MINUTE, {
         let mut crashed = crashed;
         move || crashed.has_ended()
