@@ -34,6 +34,11 @@ const INTAKE: u32 = 500;
 const APPEND: u32 = 2_000;
 
 pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
+    if !matches!(work, Work::Ledger)
+        && let Some(problem) = shared.clock_problem()
+    {
+        return Round::Hindered(problem);
+    }
     match work {
         Work::Intake => intake_round(shared).await,
         Work::Batch => batch_round(shared).await,
@@ -182,12 +187,14 @@ pub(super) async fn append(context: &Context) -> Result<bool, DaemonError> {
     }
 }
 
-/// Schema version, scopes, presence.
-pub(super) async fn first_contact(context: &Context) -> Result<(), StoreError> {
+/// Schema version, clocks, scopes.
+pub(super) async fn first_contact(shared: &Shared) -> Result<(), StoreError> {
+    let context = &shared.context;
     {
         let client = context.store.pool().get().await.map_err(StoreError::from)?;
         store::check_version(&client).await?;
     }
+    shared.compare_clocks(context.store.clock().await?);
     publish(context).await
 }
 
@@ -309,6 +316,9 @@ pub(super) async fn census(
                 report(&census, progress);
             }
             publish_if_needed(shared).await;
+            if let Ok(theirs) = context.store.clock().await {
+                shared.compare_clocks(theirs);
+            }
             if round.is_multiple_of(6) {
                 let seen = context.store.seen(id, &host, env!("CARGO_PKG_VERSION"));
                 if let Err(error) = seen.await {

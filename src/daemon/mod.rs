@@ -13,7 +13,7 @@ mod state;
 pub use loops::offers;
 pub use state::{Health, Shared};
 
-use crate::erasure::context::Context;
+use crate::erasure::context::{Clock, Context};
 use crate::ledger::Fault;
 use crate::start::{self, StartError};
 use crate::store::StoreError;
@@ -85,12 +85,24 @@ impl DaemonError {
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// How the daemon is run.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Options {
     /// End when nothing is left to do.
     pub until_idle: bool,
     /// Hears of progress at every census.
     pub progress: Option<Progress>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            until_idle: false,
+            progress: None,
+            clock: Arc::new(Utc::now),
+        }
+    }
 }
 
 /// Runs the daemon until it is told to stop, or with `until_idle` until nothing is left to do.
@@ -112,7 +124,7 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
         .map_err(StartError::from)?;
     // Before anything that takes time: a signal that comes early is not lost, and kills nothing.
     let mut signals = Signals::listen().map_err(DaemonError::State)?;
-    let context = Arc::new(start::context(config, Arc::new(Utc::now))?);
+    let context = Arc::new(start::context(config, options.clock.clone())?);
     let shared = Shared::new(context.clone());
     let listen = context.config.http.listen;
     let listener = tokio::net::TcpListener::bind(listen)
@@ -162,7 +174,7 @@ async fn until_reached(
 ) -> Result<bool, DaemonError> {
     let mut tries: u32 = 0;
     loop {
-        match loops::first_contact(&shared.context).await {
+        match loops::first_contact(shared).await {
             Ok(()) => {
                 shared.health.set("control", Ok(()));
                 return Ok(true);

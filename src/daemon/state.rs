@@ -1,11 +1,15 @@
 //! What the loops share besides the database: pulses, the stop flag, health.
 
 use crate::erasure::context::Context;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+
+/// Minutes.
+const CLOCKS_MAY_DIFFER: i64 = 5;
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
@@ -20,6 +24,8 @@ pub struct Shared {
     failed: AtomicU64,
     idle: Mutex<Vec<Seen>>,
     idle_changed: Notify,
+    /// What is wrong with this host's clock.
+    clock: Mutex<Option<String>>,
     /// A reload whose scopes are not yet published to the desk.
     unpublished: AtomicBool,
 }
@@ -68,6 +74,7 @@ impl Shared {
             failed: AtomicU64::new(0),
             idle: Mutex::new(Vec::new()),
             idle_changed: Notify::new(),
+            clock: Mutex::new(None),
             unpublished: AtomicBool::new(false),
         })
     }
@@ -122,6 +129,25 @@ impl Shared {
         self.idle_changed.notify_waiters();
     }
 
+    /// Compares this host's clock with the control database's: dates decide what the law keeps
+    /// and what a certificate says, so with a wrong one nothing is done.
+    pub(super) fn compare_clocks(&self, theirs: DateTime<Utc>) {
+        let skew = self.context.now() - theirs;
+        let problem = (skew.abs() > chrono::Duration::minutes(CLOCKS_MAY_DIFFER)).then(|| {
+            format!(
+                "E0512: this host's clock and the control database's differ by {} seconds; nothing is erased until they agree",
+                skew.num_seconds()
+            )
+        });
+        self.health.set("clock", problem.clone().map_or(Ok(()), Err));
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// Why dates cannot be trusted now.
+    pub(super) fn clock_problem(&self) -> Option<String> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Marks, or clears, that the desk's functions do not know the policies in force yet.
     pub(super) fn set_unpublished(&self, yes: bool) {
         self.unpublished.store(yes, Ordering::Relaxed);
@@ -134,6 +160,7 @@ impl Shared {
     /// Ends when every loop has found nothing to do since the last pulse and no ticket comes back
     /// by itself; with what stands in the way, when some loop cannot go on and the others are idle.
     pub(super) async fn idle(&self) -> Result<(), String> {
+        let mut waited = false;
         loop {
             let changed = self.idle_changed.notified();
             let Some(problem) = self.all_rest() else {
@@ -142,10 +169,18 @@ impl Shared {
             };
             // Asked now, not at the last census: what was put off since then counts.
             match self.context.store.census().await {
+                Ok(census) if census.retrying == 0 && waited => {
+                    // What came back, perhaps through another daemon, may need the next loop.
+                    waited = false;
+                    self.pulse();
+                }
                 Ok(census) if census.retrying == 0 || problem.is_some() => {
                     return problem.map_or(Ok(()), Err);
                 }
-                _ => tokio::time::sleep(self.context.config.limits.poll.min(A_SECOND)).await,
+                _ => {
+                    waited = true;
+                    tokio::time::sleep(self.context.config.limits.poll.min(A_SECOND)).await;
+                }
             }
         }
     }

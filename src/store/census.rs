@@ -103,6 +103,14 @@ impl Store {
         })
     }
 
+    /// The control database's own time.
+    pub async fn clock(&self) -> Result<DateTime<Utc>> {
+        run_tx!(self, "clock", |tx| {
+            let sql = "/* erasured:clock */ SELECT clock_timestamp()";
+            Ok(tx.query_one(sql, &[]).await?.get(0))
+        })
+    }
+
     /// Says that this daemon is alive; those not seen for a day are forgotten.
     pub async fn seen(&self, daemon: Uuid, host: &str, version: &str) -> Result<()> {
         run_tx!(self, "seen", |tx| {

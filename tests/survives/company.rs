@@ -169,6 +169,11 @@ impl Case<'_> {
         Running::start(self.workspace(), &["run", "--until-idle"], failpoints)
     }
 
+    /// What was to be.
+    pub fn truth(&self) -> &Truth {
+        &self.company.truth
+    }
+
     /// One value from the control database.
     pub fn control(&self, sql: &str) -> String {
         self.server().value(&self.control, sql)

@@ -99,3 +99,40 @@ fn lesson_01_every_step_is_counted_before_done() {
         }
     });
 }
+
+/// Years later the law keeps nothing any more: what it kept goes, once, with a certificate of its
+/// own, though the daemon dies between the deed and its record. A deferral that cannot be ended
+/// holds up none of those behind it.
+#[test]
+fn what_the_law_kept_goes_on_its_date_though_the_daemon_dies() {
+    let case = small().copy();
+    case.start().ends_well();
+    case.is_whole();
+    let invoices = case.truth().kept("invoice").join(",");
+    case.server().execute(
+        &case.shop,
+        &format!("UPDATE invoice SET issued_on = issued_on - interval '8 years' WHERE id IN ({invoices})"),
+    );
+    case.server().execute(
+        &case.control,
+        "UPDATE erasured.deferral SET due_at = now() - interval '1 day';
+         CREATE TABLE public.spoilt AS SELECT id, sealed FROM erasured.deferral ORDER BY due_at, id LIMIT 1;
+         UPDATE erasured.deferral d SET sealed = '\\x00', due_at = now() - interval '2 days' FROM public.spoilt s WHERE s.id = d.id",
+    );
+    case.start_to_die("before-deferral-done=1*off->return").dies();
+    case.start().ends_well();
+    let waiting = "SELECT count(*) FROM erasured.deferral WHERE state = 'waiting'";
+    assert_eq!(case.control(waiting), "1", "all but the spoilt one");
+    case.server().execute(
+        &case.control,
+        "UPDATE erasured.deferral d SET sealed = s.sealed, lease_token = NULL, lease_until = NULL FROM public.spoilt s WHERE s.id = d.id",
+    );
+    case.start().ends_well();
+    assert_eq!(case.control(waiting), "0");
+    assert_eq!(case.control("SELECT count(*) FROM erasured.ticket WHERE state <> 'completed'"), "0");
+    assert_eq!(
+        case.control("SELECT count(*) FROM erasured.certificate WHERE kind = 'supplement'"),
+        case.control("SELECT count(*) FROM erasured.deferral"),
+    );
+    case.truth().in_the_end().holds(case.server(), &case.shop, &case.loyalty);
+}

@@ -3,6 +3,8 @@
 use super::company::{QUICK, Running, get};
 use super::kills::small;
 use super::support::{Workspace, wait_until};
+use erasured::daemon::{self, DaemonError, Options};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const A_MINUTE: Duration = Duration::from_secs(60);
@@ -113,4 +115,77 @@ fn with_the_wrong_hash_key_tickets_fail_and_with_the_right_one_go_on() {
     );
     case.start().ends_well();
     case.certificates_say_the_truth();
+}
+
+/// Dates decide what the law keeps: with a clock that is wrong nothing is done, and nothing lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_back_or_forward_stops_the_work() {
+    let case = tokio::task::spawn_blocking(|| small().copy()).await.unwrap();
+    for off in [chrono::Duration::days(-400), chrono::Duration::days(3000)] {
+        let options = Options {
+            until_idle: true,
+            progress: None,
+            clock: Arc::new(move || chrono::Utc::now() + off),
+        };
+        let ended = daemon::run(case.workspace().config(), options).await;
+        let Err(DaemonError::Hindered(problem)) = ended else {
+            panic!("{ended:?}");
+        };
+        assert!(problem.starts_with("E0512"), "{problem}");
+    }
+    tokio::task::block_in_place(|| {
+        assert_eq!(case.control("SELECT count(*) FROM erasured.step"), "0");
+        case.start().ends_well();
+        case.is_whole();
+    });
+}
+
+/// What kills every daemon that takes it up is given up in the end.
+#[test]
+fn what_kills_its_daemons_waits_for_a_person() {
+    let case = small().copy();
+    let host = case.another_host(&QUICK.replace("batch = 5", "batch = 5\nattempts = 2"));
+    for _ in 0..2 {
+        Running::start(&host, &["run", "--until-idle"], "after-begin=return").dies();
+    }
+    // The two batches that were begun have used up their attempts only when they are taken over
+    // for the second time; the others go on.
+    let (status, log) = Running::start(&host, &["run", "--until-idle"], "").end(A_MINUTE);
+    let failed = case.control("SELECT count(*) FROM erasured.ticket WHERE state = 'failed' AND problem_code = 'E0501'");
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert_ne!(failed, "0", "{log}");
+    let open = "SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred', 'failed')";
+    assert_eq!(case.control(open), "0");
+    case.server().execute(
+        &case.control,
+        "SELECT erasured.retry_ticket(id) FROM erasured.ticket WHERE state = 'failed'",
+    );
+    case.start().ends_well();
+    case.is_whole();
+}
+
+/// A constraint that speaks up at COMMIT is an answer: the ticket that breaks it is found, and the
+/// others of its batch go on.
+#[test]
+fn a_refusal_at_commit_stops_one_ticket_alone() {
+    let case = small().copy();
+    let blocked = small().people[2];
+    case.server().execute(
+        &case.shop,
+        &format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               IF OLD.id = {blocked} THEN RAISE EXCEPTION 'no: %', OLD.email; END IF; RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER refuse AFTER DELETE ON customer DEFERRABLE INITIALLY DEFERRED
+               FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ),
+    );
+    let (status, log) = case.start().end(A_MINUTE);
+    assert_eq!(status.code(), Some(1), "{log}");
+    let failed = "SELECT string_agg(reference || ' ' || problem_code, ' ') FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
+    assert_eq!(case.control(failed), format!("CRM-{blocked} E0508"), "{log}");
+    assert!(!log.contains('@'), "no value of the error's text: {log}");
+    case.server().execute(&case.shop, "DROP FUNCTION refuse() CASCADE");
+    case.server().execute(&case.control, "SELECT erasured.retry_ticket(id) FROM erasured.ticket WHERE state = 'failed'");
+    case.start().ends_well();
+    case.is_whole();
 }

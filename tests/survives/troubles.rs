@@ -37,7 +37,7 @@ fn of_two_daemons_one_is_killed() {
     let other = case.another_host(QUICK);
     let killed = Running::start(&other, &["run"], slow);
     let left = Running::start(case.workspace(), &["run", "--until-idle"], slow);
-    let both = "SELECT count(DISTINCT lease_holder) FROM erasured.ticket WHERE lease_holder IS NOT NULL";
+    let both = "SELECT count(DISTINCT lease_holder) FROM erasured.ticket WHERE state = 'executing'";
     wait_until("both to be at work", A_MINUTE, || case.control(both) == "2");
     killed.kill();
     left.ends_well();

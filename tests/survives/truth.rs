@@ -99,6 +99,21 @@ impl Truth {
         truth
     }
 
+    /// Keys of the rows that the law keeps, of one table.
+    pub fn kept(&self, table: &str) -> Vec<String> {
+        let kept = self.fate.iter().filter(|((_, t, _), fate)| t == table && *fate == "kept");
+        kept.map(|((_, _, key), _)| key.clone()).collect()
+    }
+
+    /// The same when the law's time is over: what was kept is gone.
+    pub fn in_the_end(&self) -> Truth {
+        let mut truth = self.clone();
+        for fate in truth.fate.values_mut().filter(|fate| *fate == "kept") {
+            *fate = "deleted".to_owned();
+        }
+        truth
+    }
+
     /// Deleted rows are gone, changed and kept ones are there, and every other row of both
     /// databases is what it was, to the byte; nothing is new.
     pub fn holds(&self, server: &Server, shop: &str, loyalty: &str) {
