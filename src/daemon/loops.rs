@@ -169,8 +169,8 @@ pub(super) async fn append(context: &Context) -> Result<bool, DaemonError> {
             let advanced = head_file::advance(context, head).await;
             crate::erasure::crash_point("after-head");
             match advanced {
-                // Written down with the next.
-                Err(DaemonError::Store(error)) if error.is_transient() => {
+                // Compared and written down with the next.
+                Err(DaemonError::Store(error)) => {
                     tracing::warn!(%error, "the ledger's head could not be compared");
                     Ok(false)
                 }

@@ -134,7 +134,7 @@ impl<'a> Builder<'a> {
                 let retained = self.retained(edge);
                 let parent_columns = self.parent_columns(edge);
                 let parent = self.parent_rows(edge, part, &parent_columns);
-                let texts = self.texts(edge, retained.as_ref(), &columns[..key_width]);
+                let texts = self.texts(reached, edge, retained.as_ref(), &columns[..key_width]);
                 let statement = sql::capture(
                     &reached.table,
                     &reached.facts,
@@ -163,11 +163,15 @@ impl<'a> Builder<'a> {
 
     fn texts(
         &self,
+        reached: &Reached,
         edge: &Edge,
         retained: Option<&Retained>,
         key: &[CapturedColumn],
     ) -> Vec<String> {
-        if edge.parent == Parent::Subject && self.policy.root.0.system == self.system.system {
+        // On its date a retained table is where the ticket enters: the person is long gone then.
+        let root = &self.policy.root.0;
+        let is_root = root.system == self.system.system && root.table == reached.table;
+        if edge.parent == Parent::Subject && is_root {
             return self
                 .policy
                 .identifiers

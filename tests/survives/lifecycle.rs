@@ -121,13 +121,18 @@ fn with_the_wrong_hash_key_tickets_fail_and_with_the_right_one_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_set_back_or_forward_stops_the_work() {
     let case = tokio::task::spawn_blocking(|| small().copy()).await.unwrap();
-    for off in [chrono::Duration::days(-400), chrono::Duration::days(3000)] {
+    let another = case.another_host(QUICK);
+    let with_clock = |config, days| {
         let options = Options {
             until_idle: true,
             progress: None,
-            clock: Arc::new(move || chrono::Utc::now() + off),
+            clock: Arc::new(move || chrono::Utc::now() + chrono::Duration::days(days)),
         };
-        let ended = daemon::run(case.workspace().config(), options).await;
+        daemon::run(config, options)
+    };
+    let back = with_clock(case.workspace().config(), -400);
+    let forward = with_clock(another.config(), 3000);
+    for ended in <[_; 2]>::from(tokio::join!(back, forward)) {
         let Err(DaemonError::Hindered(problem)) = ended else {
             panic!("{ended:?}");
         };
@@ -144,12 +149,11 @@ async fn a_clock_set_back_or_forward_stops_the_work() {
 #[test]
 fn what_kills_its_daemons_waits_for_a_person() {
     let case = small().copy();
-    let host = case.another_host(&QUICK.replace("batch = 5", "batch = 5\nattempts = 2"));
+    let host = case.another_host(&QUICK.replace("batch = 5", "batch = 50\nworkers = 1\nattempts = 2"));
     for _ in 0..2 {
         Running::start(&host, &["run", "--until-idle"], "after-begin=return").dies();
     }
-    // The two batches that were begun have used up their attempts only when they are taken over
-    // for the second time; the others go on.
+    // Taken over for the second time.
     let (status, log) = Running::start(&host, &["run", "--until-idle"], "").end(A_MINUTE);
     let failed = case.control("SELECT count(*) FROM erasured.ticket WHERE state = 'failed' AND problem_code = 'E0501'");
     assert_eq!(status.code(), Some(1), "{log}");

@@ -13,6 +13,7 @@ use deadpool_postgres::{Client, GenericClient, Transaction};
 use futures_util::future::{BoxFuture, try_join_all};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -211,10 +212,7 @@ impl Execution<'_> {
         let meanwhile = self.repeated(&tx).await?;
         if meanwhile.len() > repeated.len() {
             tx.rollback().await?;
-            return Err(NotErased::Database(
-                "another daemon committed this step meanwhile".into(),
-                Failure::Transient("overtaken"),
-            ));
+            return Err(already_committed());
         }
         let mut counts = vec![Counts::default(); self.subjects.len()];
         let deferred = capture::kept(self, &captured, &mut counts);
@@ -472,7 +470,8 @@ impl Execution<'_> {
              SELECT k.ticket, k.generation, $4, $5, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)",
             &[&tickets, &generations, &counts, &self.plan.system, &self.batch],
         )
-        .await?;
+        .await
+        .map_err(overtaken)?;
         Ok(())
     }
 
@@ -619,6 +618,22 @@ impl Execution<'_> {
 
     fn ordinals(&self) -> Vec<i32> {
         (0..self.subjects.len()).map(ordinal).collect()
+    }
+}
+
+fn already_committed() -> NotErased {
+    NotErased::Database(
+        "another daemon committed this step meanwhile".into(),
+        Failure::Transient("overtaken"),
+    )
+}
+
+/// Where the subject has no rows that could be locked, two daemons meet here.
+fn overtaken(error: tokio_postgres::Error) -> NotErased {
+    if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+        already_committed()
+    } else {
+        error.into()
     }
 }
 
