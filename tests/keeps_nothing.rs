@@ -71,7 +71,12 @@ fn plant(server: &Server, demo: &Demo) -> BTreeMap<String, String> {
              INSERT INTO partner_optin VALUES ({n}999, '{free}partner', '{mail}@canary.example', now())"
         );
         server.execute(&demo.loyalty, &sql);
-        for (what, value) in [("mail", mail), ("name", name), ("romaji", romaji), ("free", free)] {
+        for (what, value) in [
+            ("mail", mail),
+            ("name", name),
+            ("romaji", romaji),
+            ("free", free),
+        ] {
             secrets.insert(format!("{what} of {n}"), value);
         }
         // As it was written, and as it is compared.
@@ -195,29 +200,47 @@ fn lesson_12_the_eraser_keeps_nothing() {
     };
     let crashed = start("before-commit=sleep(6000);after-commit=return(abort)");
     wait_until("work", A_MINUTE, || {
-        server.count(&control, "SELECT count(*) FROM erasured.ticket WHERE state = 'executing'") > 0
+        server.count(
+            &control,
+            "SELECT count(*) FROM erasured.ticket WHERE state = 'executing'",
+        ) > 0
     });
     std::thread::sleep(Duration::from_secs(1));
     let at_work = core_of(&crashed, workspace.path());
     let seen = found(&secrets, &at_work);
-    assert!(!seen.is_empty(), "a daemon at work has the person in its memory: the search finds");
+    assert!(
+        !seen.is_empty(),
+        "a daemon at work has the person in its memory: the search finds"
+    );
     println!("{seen:#?}");
     wait_until("the crash", A_MINUTE, {
         let mut crashed = crashed;
         move || crashed.has_ended()
     });
     let daemon = start("");
-    let states = || server.value(&control, "SELECT string_agg(state, ' ' ORDER BY reference) FROM erasured.ticket");
+    let states = || {
+        server.value(
+            &control,
+            "SELECT string_agg(state, ' ' ORDER BY reference) FROM erasured.ticket",
+        )
+    };
     wait_until("the refusal of one certificate", A_MINUTE, || {
         let states = states();
         states.contains("failed") && !states.contains("executing") && !states.contains("verifying")
     });
     workspace.mend_demo_policy();
     daemon.signal("HUP");
-    wait_until("the reload", A_MINUTE, || daemon.log().contains("policies reloaded"));
-    server.execute(&control, "SELECT erasured.retry_ticket(id) FROM erasured.ticket WHERE state = 'failed'");
+    wait_until("the reload", A_MINUTE, || {
+        daemon.log().contains("policies reloaded")
+    });
+    server.execute(
+        &control,
+        "SELECT erasured.retry_ticket(id) FROM erasured.ticket WHERE state = 'failed'",
+    );
     wait_until("all to be closed", A_MINUTE, || {
-        states().split(' ').all(|state| ["completed", "deferred"].contains(&state))
+        states()
+            .split(' ')
+            .all(|state| ["completed", "deferred"].contains(&state))
     });
     let mut answers = String::new();
     for path in ["/metrics", "/readyz", "/healthz"] {
@@ -225,7 +248,9 @@ fn lesson_12_the_eraser_keeps_nothing() {
     }
     let ids = server.query(&control, "SELECT id::text FROM erasured.certificate");
     assert_eq!(ids.len(), PEOPLE.len());
-    let ring = [erasured::start::public_key(&workspace.public_key()).unwrap()].into_iter().collect();
+    let ring = [erasured::start::public_key(&workspace.public_key()).unwrap()]
+        .into_iter()
+        .collect();
     let mut certificates = String::new();
     for id in ids {
         let path = format!("/certificates/{}", id[0].as_deref().unwrap());
@@ -240,11 +265,21 @@ fn lesson_12_the_eraser_keeps_nothing() {
     // What must be there is found: so the search can find.
     let there = BTreeMap::from([("reference".to_owned(), "CANARY-5".to_owned())]);
     let kept = rows_of(&server, &control, "erasured");
-    for (what, text) in [("control", kept.as_str()), ("certificates", &certificates), ("log", &daemon.log())] {
-        assert!(!found(&there, text.as_bytes()).is_empty(), "{what} holds the reference");
+    for (what, text) in [
+        ("control", kept.as_str()),
+        ("certificates", &certificates),
+        ("log", &daemon.log()),
+    ] {
+        assert!(
+            !found(&there, text.as_bytes()).is_empty(),
+            "{what} holds the reference"
+        );
     }
     let marker = BTreeMap::from([("configuration".to_owned(), "keys/signing.pem".to_owned())]);
-    assert!(!found(&marker, &core).is_empty(), "the dump holds the configuration");
+    assert!(
+        !found(&marker, &core).is_empty(),
+        "the dump holds the configuration"
+    );
 
     nothing_in("the control schema", &secrets, kept.as_bytes());
     for database in [&demo.shop, &demo.loyalty] {

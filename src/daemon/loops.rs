@@ -155,7 +155,10 @@ async fn sweep_kind(shared: &Shared, subject: &str, since: DateTime<Utc>) -> Rou
 async fn deferral_round(shared: &Shared) -> Round {
     match deferral::round(&shared.context).await {
         Ok(n) => worked(n > 0),
-        Err(error) => Round::Hindered(error.to_string()),
+        Err(error) => {
+            shared.count_failed(usize::from(error.needs_a_person()));
+            Round::Hindered(error.to_string())
+        }
     }
 }
 

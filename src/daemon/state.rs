@@ -139,13 +139,17 @@ impl Shared {
                 skew.num_seconds()
             )
         });
-        self.health.set("clock", problem.clone().map_or(Ok(()), Err));
+        self.health
+            .set("clock", problem.clone().map_or(Ok(()), Err));
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 
     /// Why dates cannot be trusted now.
     pub(super) fn clock_problem(&self) -> Option<String> {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.clock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Marks, or clears, that the desk's functions do not know the policies in force yet.
@@ -189,7 +193,12 @@ impl Shared {
     fn all_rest(&self) -> Option<Option<String>> {
         let now = *self.pulse.borrow();
         let mut problem = None;
-        for seen in self.idle.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for seen in self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             match seen {
                 Seen::Nothing(pulse) if *pulse == now => {}
                 Seen::Nothing(_) => return None,

@@ -369,7 +369,11 @@ impl Run<'_> {
         metrics::counter!(crate::metrics::RETRIES, "cause" => cause).increment(work.len() as u64);
         let attempts = attempts(self.context);
         // What is down for all uses up none of a ticket's own attempts, it only slows the tries.
-        let most = if shared(cause) { attempts / 2 } else { attempts };
+        let most = if shared(cause) {
+            attempts / 2
+        } else {
+            attempts
+        };
         let mut by_attempt: BTreeMap<i32, Vec<Uuid>> = BTreeMap::new();
         for work in work {
             // What is down for all is not the ticket's fault: it waits as long as it takes.

@@ -50,8 +50,15 @@ pub enum DeferralFailed {
     NotRetained(String),
 }
 
+impl DeferralFailed {
+    /// Whether a person must put something right.
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self, Self::Sealed | Self::NotRetained(_))
+    }
+}
+
 /// Ends deferrals whose date has come; how many. One that fails keeps no other from its end: it
-/// stays leased until the lease runs out, so that those behind it come first.
+/// is put off for as long as a lease lasts, so that those behind it come first.
 ///
 /// # Errors
 /// [`DeferralFailed`]: the first, when all have been tried.
@@ -67,14 +74,12 @@ pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
             Err(error) => {
                 tracing::warn!(ticket = %deferral.view.ticket, table = deferral.view.table, %error, "what the law kept could not be ended on its date");
                 failed = failed.or(Some(error));
+                let (id, lease) = (deferral.view.id, context.config.limits.lease);
+                context.store.put_off(id, deferral.token, lease).await?;
             }
         }
     }
-    match failed {
-        // Work was done: the next round comes at once, and meets the failed ones later.
-        Some(error) if ended == 0 => Err(error),
-        _ => Ok(ended),
-    }
+    failed.map_or(Ok(ended), Err)
 }
 
 async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFailed> {

@@ -21,7 +21,7 @@ pub struct Census {
     /// Tickets whose person could not be found.
     pub unresolvable: i64,
     /// Tickets that come back by themselves: under way, lent to a daemon that may be gone, or put
-    /// off after a failure.
+    /// off after a failure; and deferrals that are lent.
     pub retrying: i64,
     /// Open tickets with a due date.
     pub open_due: i64,
@@ -93,12 +93,14 @@ impl Store {
                 .query_one(
                     "/* erasured:census */ SELECT (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting'), \
                        (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting' AND due_at < now()), \
-                       (SELECT count(*) FROM erasured.event)",
+                       (SELECT count(*) FROM erasured.event), \
+                       (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting' AND due_at <= now() AND lease_token IS NOT NULL)",
                     &[],
                 )
                 .await?;
             (census.deferrals, census.deferrals_overdue, census.outbox) =
                 (rest.get(0), rest.get(1), rest.get(2));
+            census.retrying += rest.get::<_, i64>(3);
             Ok(census)
         })
     }

@@ -69,7 +69,11 @@ impl<'a> Company<'a> {
             super::support::wait_until("nobody in the template", Duration::from_secs(20), || {
                 self.server.count("postgres", &busy) == 0
             });
-            let sql = format!("CREATE DATABASE {} TEMPLATE {}", quoted(&name), quoted(from));
+            let sql = format!(
+                "CREATE DATABASE {} TEMPLATE {}",
+                quoted(&name),
+                quoted(from)
+            );
             self.server.execute("postgres", &sql);
             name
         };
@@ -91,13 +95,23 @@ impl<'a> Company<'a> {
 /// Schemas, roles and published scopes.
 pub fn prepare(server: &Server, workspace: &Workspace) {
     static ROLES: Mutex<()> = Mutex::new(());
-    assert!(workspace.erasured(["migrate"]).output().unwrap().status.success());
+    assert!(
+        workspace
+            .erasured(["migrate"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     let roles = std::fs::read_to_string(repository().join("sql/roles/control.sql")).unwrap();
     {
         let _one = ROLES.lock().unwrap_or_else(PoisonError::into_inner);
         server.execute(&name_of(workspace.control_url()), &roles);
     }
-    let published = workspace.erasured(["run", "--until-idle"]).output().unwrap();
+    let published = workspace
+        .erasured(["run", "--until-idle"])
+        .output()
+        .unwrap();
     assert!(published.status.success(), "{published:?}");
 }
 
@@ -192,7 +206,10 @@ impl Case<'_> {
             .holds(self.server(), &self.shop, &self.loyalty);
         let people = self.company.people.len().to_string();
         for database in [&self.shop, &self.loyalty] {
-            let steps = self.server().value(database, "SELECT count(DISTINCT ticket_id) FROM erasured.applied_step");
+            let steps = self.server().value(
+                database,
+                "SELECT count(DISTINCT ticket_id) FROM erasured.applied_step",
+            );
             assert_eq!(steps, people, "one step each in {database}");
         }
         assert_eq!(
@@ -203,7 +220,11 @@ impl Case<'_> {
             self.control("SELECT count(*) FROM erasured.ticket_identifier WHERE value IS NOT NULL"),
             "0"
         );
-        let verify = self.workspace().erasured(["ledger", "verify"]).output().unwrap();
+        let verify = self
+            .workspace()
+            .erasured(["ledger", "verify"])
+            .output()
+            .unwrap();
         assert!(verify.status.success(), "{verify:?}");
     }
 
@@ -233,7 +254,10 @@ impl Case<'_> {
                         ("kept", kept),
                     ] {
                         if rows > 0 {
-                            counts.insert(format!("{}.{} {action}", system.system, table.table), rows);
+                            counts.insert(
+                                format!("{}.{} {action}", system.system, table.table),
+                                rows,
+                            );
                         }
                     }
                 }

@@ -5,6 +5,7 @@ use super::support::{Server, ServerOptions};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 /// One server for the kills; with connections for several daemons at once.
 pub fn server() -> &'static Server {
@@ -111,7 +112,9 @@ fn what_the_law_kept_goes_on_its_date_though_the_daemon_dies() {
     let invoices = case.truth().kept("invoice").join(",");
     case.server().execute(
         &case.shop,
-        &format!("UPDATE invoice SET issued_on = issued_on - interval '8 years' WHERE id IN ({invoices})"),
+        &format!(
+            "UPDATE invoice SET issued_on = issued_on - interval '8 years' WHERE id IN ({invoices})"
+        ),
     );
     case.server().execute(
         &case.control,
@@ -119,8 +122,14 @@ fn what_the_law_kept_goes_on_its_date_though_the_daemon_dies() {
          CREATE TABLE public.spoilt AS SELECT id, sealed FROM erasured.deferral ORDER BY due_at, id LIMIT 1;
          UPDATE erasured.deferral d SET sealed = '\\x00', due_at = now() - interval '2 days' FROM public.spoilt s WHERE s.id = d.id",
     );
-    case.start_to_die("before-deferral-done=1*off->return").dies();
-    case.start().ends_well();
+    case.start_to_die("before-deferral-done=1*off->return")
+        .dies();
+    let (status, log) = case.start().end(Duration::from_secs(60));
+    assert_eq!(
+        status.code(),
+        Some(1),
+        "the spoilt one needs a person: {log}"
+    );
     let waiting = "SELECT count(*) FROM erasured.deferral WHERE state = 'waiting'";
     assert_eq!(case.control(waiting), "1", "all but the spoilt one");
     case.server().execute(
@@ -129,10 +138,15 @@ fn what_the_law_kept_goes_on_its_date_though_the_daemon_dies() {
     );
     case.start().ends_well();
     assert_eq!(case.control(waiting), "0");
-    assert_eq!(case.control("SELECT count(*) FROM erasured.ticket WHERE state <> 'completed'"), "0");
+    assert_eq!(
+        case.control("SELECT count(*) FROM erasured.ticket WHERE state <> 'completed'"),
+        "0"
+    );
     assert_eq!(
         case.control("SELECT count(*) FROM erasured.certificate WHERE kind = 'supplement'"),
         case.control("SELECT count(*) FROM erasured.deferral"),
     );
-    case.truth().in_the_end().holds(case.server(), &case.shop, &case.loyalty);
+    case.truth()
+        .in_the_end()
+        .holds(case.server(), &case.shop, &case.loyalty);
 }

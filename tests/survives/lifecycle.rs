@@ -24,9 +24,15 @@ fn sigterm_lets_the_batches_under_way_finish() {
     let log = daemon.ends_well();
     assert!(told.elapsed() < Duration::from_secs(20), "{log}");
     assert!(log.contains("told to stop"), "{log}");
-    assert_eq!(case.control("SELECT count(*) FROM erasured.ticket WHERE lease_token IS NOT NULL"), "0");
+    assert_eq!(
+        case.control("SELECT count(*) FROM erasured.ticket WHERE lease_token IS NOT NULL"),
+        "0"
+    );
     assert_eq!(case.control(executing), "0", "no batch was cut off");
-    assert_ne!(case.control("SELECT count(*) FROM erasured.ticket WHERE state = 'verifying'"), "0");
+    assert_ne!(
+        case.control("SELECT count(*) FROM erasured.ticket WHERE state = 'verifying'"),
+        "0"
+    );
     case.start().ends_well();
     case.is_whole();
 }
@@ -39,7 +45,14 @@ fn sighup_with_a_broken_policy_keeps_the_old_one() {
     let good = std::fs::read_to_string(&policy).unwrap();
     let daemon = Running::start(workspace, &["run"], "before-commit=sleep(500)");
     wait_until("the daemon to be ready", A_MINUTE, || is_ready(workspace));
-    std::fs::write(&policy, good.replace("name   = \"shop.public.passport\"", "name   = \"shop.public.pasport\"")).unwrap();
+    std::fs::write(
+        &policy,
+        good.replace(
+            "name   = \"shop.public.passport\"",
+            "name   = \"shop.public.pasport\"",
+        ),
+    )
+    .unwrap();
     daemon.signal("HUP");
     wait_until("the refusal", A_MINUTE, || {
         get(&workspace.http(), "/readyz", None)
@@ -47,14 +60,23 @@ fn sighup_with_a_broken_policy_keeps_the_old_one() {
     });
     let current = || {
         let metrics = get(&workspace.http(), "/metrics", None).unwrap().1;
-        let line = metrics.lines().find(|l| l.starts_with("erasured_policies_current ")).unwrap();
+        let line = metrics
+            .lines()
+            .find(|l| l.starts_with("erasured_policies_current "))
+            .unwrap();
         line.rsplit_once(' ').unwrap().1.to_owned()
     };
     assert_eq!(current(), "0");
-    assert!(daemon.log().contains("pasport"), "the log says what is wrong: {}", daemon.log());
+    assert!(
+        daemon.log().contains("pasport"),
+        "the log says what is wrong: {}",
+        daemon.log()
+    );
     // By the old policies the work goes on.
     let left = "SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
-    wait_until("the tickets to be done", A_MINUTE, || case.control(left) == "0");
+    wait_until("the tickets to be done", A_MINUTE, || {
+        case.control(left) == "0"
+    });
     std::fs::write(&policy, &good).unwrap();
     daemon.signal("HUP");
     wait_until("the new policies", A_MINUTE, || is_ready(workspace));
@@ -83,7 +105,9 @@ fn a_ledger_that_has_come_back_older_stops_the_daemon() {
     assert!(log.contains("E0622"), "{log}");
     // While it runs, too: and before a longer ledger can hide what was lost.
     let daemon = Running::start(case.workspace(), &["run"], "");
-    wait_until("the daemon to be ready", A_MINUTE, || is_ready(case.workspace()));
+    wait_until("the daemon to be ready", A_MINUTE, || {
+        is_ready(case.workspace())
+    });
     case.server().execute(
         &case.control,
         "BEGIN; ALTER TABLE erasured.ledger DISABLE TRIGGER append_only;
@@ -105,9 +129,14 @@ fn with_the_wrong_hash_key_tickets_fail_and_with_the_right_one_go_on() {
     std::fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
     let (status, log) = case.start().end(A_MINUTE);
     assert_eq!(status.code(), Some(1), "{log}");
-    let failed = case.control("SELECT count(*) FROM erasured.ticket WHERE state = 'failed' AND problem_code = 'E0507'");
+    let failed = case.control(
+        "SELECT count(*) FROM erasured.ticket WHERE state = 'failed' AND problem_code = 'E0507'",
+    );
     assert_eq!(failed, small().people.len().to_string(), "{log}");
-    assert_eq!(case.control("SELECT count(*) FROM erasured.certificate"), "0");
+    assert_eq!(
+        case.control("SELECT count(*) FROM erasured.certificate"),
+        "0"
+    );
     std::fs::write(&key, right).unwrap();
     case.server().execute(
         &case.control,
@@ -120,7 +149,9 @@ fn with_the_wrong_hash_key_tickets_fail_and_with_the_right_one_go_on() {
 /// Dates decide what the law keeps: with a clock that is wrong nothing is done, and nothing lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_set_back_or_forward_stops_the_work() {
-    let case = tokio::task::spawn_blocking(|| small().copy()).await.unwrap();
+    let case = tokio::task::spawn_blocking(|| small().copy())
+        .await
+        .unwrap();
     let another = case.another_host(QUICK);
     let with_clock = |config, days| {
         let options = Options {
@@ -149,13 +180,16 @@ async fn a_clock_set_back_or_forward_stops_the_work() {
 #[test]
 fn what_kills_its_daemons_waits_for_a_person() {
     let case = small().copy();
-    let host = case.another_host(&QUICK.replace("batch = 5", "batch = 50\nworkers = 1\nattempts = 2"));
+    let host =
+        case.another_host(&QUICK.replace("batch = 5", "batch = 50\nworkers = 1\nattempts = 2"));
     for _ in 0..2 {
         Running::start(&host, &["run", "--until-idle"], "after-begin=return").dies();
     }
     // Taken over for the second time.
     let (status, log) = Running::start(&host, &["run", "--until-idle"], "").end(A_MINUTE);
-    let failed = case.control("SELECT count(*) FROM erasured.ticket WHERE state = 'failed' AND problem_code = 'E0501'");
+    let failed = case.control(
+        "SELECT count(*) FROM erasured.ticket WHERE state = 'failed' AND problem_code = 'E0501'",
+    );
     assert_eq!(status.code(), Some(1), "{log}");
     assert_ne!(failed, "0", "{log}");
     let open = "SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred', 'failed')";
@@ -186,10 +220,18 @@ fn a_refusal_at_commit_stops_one_ticket_alone() {
     let (status, log) = case.start().end(A_MINUTE);
     assert_eq!(status.code(), Some(1), "{log}");
     let failed = "SELECT string_agg(reference || ' ' || problem_code, ' ') FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
-    assert_eq!(case.control(failed), format!("CRM-{blocked} E0508"), "{log}");
+    assert_eq!(
+        case.control(failed),
+        format!("CRM-{blocked} E0508"),
+        "{log}"
+    );
     assert!(!log.contains('@'), "no value of the error's text: {log}");
-    case.server().execute(&case.shop, "DROP FUNCTION refuse() CASCADE");
-    case.server().execute(&case.control, "SELECT erasured.retry_ticket(id) FROM erasured.ticket WHERE state = 'failed'");
+    case.server()
+        .execute(&case.shop, "DROP FUNCTION refuse() CASCADE");
+    case.server().execute(
+        &case.control,
+        "SELECT erasured.retry_ticket(id) FROM erasured.ticket WHERE state = 'failed'",
+    );
     case.start().ends_well();
     case.is_whole();
 }

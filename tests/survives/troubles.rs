@@ -17,15 +17,21 @@ fn twenty_random_kills_in_a_run_of_500_tickets() {
     let mut open = 0;
     for _ in 0..20 {
         let daemon = Running::start(&host, &["run"], "");
-        wait_until("the daemon to begin", A_MINUTE, || daemon.log().contains("\"ready\""));
+        wait_until("the daemon to begin", A_MINUTE, || {
+            daemon.log().contains("\"ready\"")
+        });
         let chance: u64 = rand::random_range(0..400);
         println!("killed after {chance} ms");
         thread::sleep(Duration::from_millis(chance));
         daemon.kill();
-        let left = "SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
+        let left =
+            "SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
         open += i32::from(case.control(left) != "0");
     }
-    assert!(open >= 15, "only {open} of the kills came while there was work");
+    assert!(
+        open >= 15,
+        "only {open} of the kills came while there was work"
+    );
     Running::start(&host, &["run", "--until-idle"], "").ends_well();
     case.is_whole();
 }
@@ -52,7 +58,9 @@ fn a_lease_is_lost_while_working() {
     let other = case.another_host(QUICK);
     let slow = Running::start(&other, &["run"], "before-commit=1*sleep(8000)->off");
     let leased = "SELECT count(*) FROM erasured.ticket WHERE state = 'executing'";
-    wait_until("the slow one to be at work", A_MINUTE, || case.control(leased) != "0");
+    wait_until("the slow one to be at work", A_MINUTE, || {
+        case.control(leased) != "0"
+    });
     case.start().ends_well();
     case.is_whole();
     wait_until("the slow one to notice", A_MINUTE, || {
@@ -71,7 +79,9 @@ fn a_lock_on_one_row_holds_up_nobody_else() {
     let session = runtime.block_on(async {
         let session = connect(&case.server().url(&case.shop)).await;
         session
-            .batch_execute(&format!("BEGIN; SELECT FROM customer WHERE id = {blocked} FOR UPDATE"))
+            .batch_execute(&format!(
+                "BEGIN; SELECT FROM customer WHERE id = {blocked} FOR UPDATE"
+            ))
             .await
             .unwrap();
         session
@@ -82,7 +92,9 @@ fn a_lock_on_one_row_holds_up_nobody_else() {
         case.control(closed) == format!("CRM-{blocked}")
     });
     wait_until("the one to be put off", A_MINUTE, || {
-        case.control(&format!("SELECT problem FROM erasured.ticket WHERE reference = 'CRM-{blocked}'")) == "lock_timeout"
+        case.control(&format!(
+            "SELECT problem FROM erasured.ticket WHERE reference = 'CRM-{blocked}'"
+        )) == "lock_timeout"
     });
     runtime.block_on(session.batch_execute("COMMIT")).unwrap();
     daemon.ends_well();
@@ -104,11 +116,18 @@ fn waits_quietly(daemon: &mut Running, workspace: &Workspace, why: &str) {
         get(&workspace.http(), "/readyz", None)
             .is_some_and(|(status, body)| status == 503 && body.contains("control"))
     });
-    assert_eq!(get(&workspace.http(), "/healthz", None).unwrap().0, 200, "{why}");
+    assert_eq!(
+        get(&workspace.http(), "/healthz", None).unwrap().0,
+        200,
+        "{why}"
+    );
     let (lines, used) = (daemon.log().lines().count(), cpu(daemon.id()));
     thread::sleep(Duration::from_secs(4));
     assert!(!daemon.has_ended(), "{why}: {}", daemon.log());
-    let (lines, used) = (daemon.log().lines().count() - lines, cpu(daemon.id()) - used);
+    let (lines, used) = (
+        daemon.log().lines().count() - lines,
+        cpu(daemon.id()) - used,
+    );
     assert!(lines < 60, "{why}: {lines} lines in 4 seconds");
     assert!(used < 0.5, "{why}: {used} s of processor time in 4 seconds");
 }
@@ -131,12 +150,16 @@ fn the_server_goes_away_and_comes_back() {
         waits_quietly(&mut daemon, &host, "no connection is to be had");
     });
     let at_work = "SELECT count(*) FROM erasured.applied_step";
-    wait_until("the work to begin", A_MINUTE, || server.count(&case.shop, at_work) > 1);
+    wait_until("the work to begin", A_MINUTE, || {
+        server.count(&case.shop, at_work) > 1
+    });
     server.stop_immediate();
     waits_quietly(&mut daemon, &host, "the server has crashed");
     server.start_again();
     let left = "SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
-    wait_until("the rest to be done", A_MINUTE, || case.control(left) == "0");
+    wait_until("the rest to be done", A_MINUTE, || {
+        case.control(left) == "0"
+    });
     wait_until("the daemon to be ready again", A_MINUTE, || {
         get(&host.http(), "/readyz", None).is_some_and(|(status, _)| status == 200)
     });
@@ -192,17 +215,25 @@ fn a_desk_files_in_its_own_transaction() {
     prepare(server(), &workspace);
     let control = name_of(workspace.control_url());
     let daemon = Running::start(&workspace, &["run"], "");
-    wait_until("the daemon to be ready", A_MINUTE, || daemon.log().contains("ready"));
+    wait_until("the daemon to be ready", A_MINUTE, || {
+        daemon.log().contains("ready")
+    });
     let submit = "SELECT erasured.submit_ticket('CRM-1', 'customer', '{\"member_no\": \"TM-0000001\"}', 'account', 'telephone')";
     server().execute(&control, &format!("BEGIN; {submit}; ROLLBACK"));
-    assert_eq!(server().count(&control, "SELECT count(*) FROM erasured.ticket"), 0);
+    assert_eq!(
+        server().count(&control, "SELECT count(*) FROM erasured.ticket"),
+        0
+    );
     file(server(), &control, &[1], "CRM");
     wait_until("the certificate", A_MINUTE, || {
         server().count(&control, "SELECT count(*) FROM erasured.certificate") == 1
     });
     // The same reference again is the same ticket, and erases nothing twice.
     server().execute(&control, &format!("BEGIN; {submit}; COMMIT"));
-    assert_eq!(server().count(&control, "SELECT count(*) FROM erasured.ticket"), 1);
+    assert_eq!(
+        server().count(&control, "SELECT count(*) FROM erasured.ticket"),
+        1
+    );
     daemon.signal("TERM");
     daemon.ends_well();
 }
@@ -210,11 +241,24 @@ fn a_desk_files_in_its_own_transaction() {
 /// Not to be found in releases: a binary without the feature knows no failpoint.
 #[test]
 fn failpoints_are_a_feature_of_tests() {
-    let manifest = std::fs::read_to_string(super::support::repository().join("Cargo.toml")).unwrap();
+    let manifest =
+        std::fs::read_to_string(super::support::repository().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("failpoints = [\"fail/failpoints\"]"));
-    assert!(!manifest.contains("default = ["), "no feature is on by itself");
+    assert!(
+        !manifest.contains("default = ["),
+        "no feature is on by itself"
+    );
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--edges", "normal,features", "--prefix", "none", "--package", "erasured"])
+        .args([
+            "tree",
+            "--offline",
+            "--edges",
+            "normal,features",
+            "--prefix",
+            "none",
+            "--package",
+            "erasured",
+        ])
         .current_dir(super::support::repository())
         .output()
         .unwrap();

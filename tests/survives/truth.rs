@@ -93,7 +93,10 @@ impl Truth {
                 let row = (system.to_owned(), table, key);
                 assert!(truth.before.contains_key(&row), "{row:?} exists");
                 let twice = truth.fate.insert(row.clone(), fate);
-                assert!(twice.is_none(), "{row:?} belongs to two tickets: choose others");
+                assert!(
+                    twice.is_none(),
+                    "{row:?} belongs to two tickets: choose others"
+                );
             }
         }
         truth
@@ -101,7 +104,10 @@ impl Truth {
 
     /// Keys of the rows that the law keeps, of one table.
     pub fn kept(&self, table: &str) -> Vec<String> {
-        let kept = self.fate.iter().filter(|((_, t, _), fate)| t == table && *fate == "kept");
+        let kept = self
+            .fate
+            .iter()
+            .filter(|((_, t, _), fate)| t == table && *fate == "kept");
         kept.map(|((_, _, key), _)| key.clone()).collect()
     }
 
@@ -129,7 +135,10 @@ impl Truth {
                 ),
             }
         }
-        let new: BTreeSet<_> = after.keys().filter(|k| !self.before.contains_key(*k)).collect();
+        let new: BTreeSet<_> = after
+            .keys()
+            .filter(|k| !self.before.contains_key(*k))
+            .collect();
         assert!(new.is_empty(), "{new:?}");
     }
 }
