@@ -247,6 +247,7 @@ pub(super) fn forget(context: &Context) {
 
 /// SIGHUP: a new set of policies comes into force whole, or not at all.
 pub(super) async fn reload(shared: &Arc<Shared>) {
+    let _one = shared.reloading.lock().await;
     let context = &shared.context;
     let found = match start::policies(&context.config) {
         Ok(policies) => {

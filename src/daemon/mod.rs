@@ -232,7 +232,14 @@ async fn supervise(
                     tracing::info!("told to stop: no new batches; those under way are finished");
                     return Ok(());
                 }
-                Told::Reload => loops::reload(shared).await,
+                // Beside the watchdog's pings and the next signal: a database may be slow to answer.
+                Told::Reload => {
+                    let shared = shared.clone();
+                    tasks.spawn(async move {
+                        loops::reload(&shared).await;
+                        Ok(())
+                    });
+                }
             },
             _ = ping.tick(), if watchdog.is_some() => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);

@@ -19,6 +19,8 @@ pub struct Shared {
     pub context: Arc<Context>,
     /// What `/readyz` answers from.
     pub health: Health,
+    /// One reload after the other: the last reads the newest files.
+    pub(super) reloading: tokio::sync::Mutex<()>,
     pulse: watch::Sender<u64>,
     stop: watch::Sender<bool>,
     failed: AtomicU64,
@@ -69,6 +71,7 @@ impl Shared {
         Arc::new(Self {
             context,
             health,
+            reloading: tokio::sync::Mutex::new(()),
             pulse: watch::Sender::new(1),
             stop: watch::Sender::new(false),
             failed: AtomicU64::new(0),

@@ -13,7 +13,10 @@ use crate::store::StoreError;
 use crate::store::deferrals::{DueDeferral, Supplement};
 use crate::store::tickets::TicketView;
 use crate::system::postgres::connect::ConnectError;
-use crate::system::postgres::execute::{Execution, NotErased, Nothing, Outcome, Subject};
+use crate::system::postgres::execute::{
+    BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject,
+};
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -115,6 +118,27 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
     Ok(())
 }
 
+/// A row whose date has been moved since it was put off stays: all of them do, until it comes.
+struct StillDue;
+
+impl BeforeChange for StillDue {
+    fn ready(
+        &mut self,
+        _: Vec<Seen>,
+        deferred: Vec<Deferred>,
+    ) -> BoxFuture<'_, Result<(), NotErased>> {
+        let later: usize = deferred.iter().map(|d| d.keys.len()).sum();
+        let answer = if later == 0 {
+            Ok(())
+        } else {
+            Err(NotErased::Hook(format!(
+                "{later} row(s) have a later date now than when they were put off; they are kept until then"
+            )))
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
 async fn erase(
     context: &Context,
     deferral: &DueDeferral,
@@ -152,7 +176,7 @@ async fn erase(
         .ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
     let mut client = system.pool.get().await?;
     execution
-        .run(&mut client, &mut Nothing)
+        .run(&mut client, &mut StillDue)
         .await
         .map_err(|error| DeferralFailed::Erasure {
             table: view.table.clone(),

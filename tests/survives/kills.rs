@@ -109,6 +109,18 @@ fn what_the_law_kept_goes_on_its_date_though_the_daemon_dies() {
     let case = small().copy();
     case.start().ends_well();
     case.is_whole();
+    // A date that the deferral alone believes in takes nothing: the rows' own dates decide.
+    case.server().execute(
+        &case.control,
+        "UPDATE erasured.deferral SET due_at = now() - interval '1 day'",
+    );
+    case.start().ends_well();
+    case.is_whole();
+    assert_ne!(case.control("SELECT count(*) FROM erasured.deferral"), "0");
+    assert_eq!(
+        case.control("SELECT count(*) FROM erasured.deferral WHERE state <> 'waiting'"),
+        "0"
+    );
     let invoices = case.truth().kept("invoice").join(",");
     case.server().execute(
         &case.shop,
@@ -118,7 +130,7 @@ fn what_the_law_kept_goes_on_its_date_though_the_daemon_dies() {
     );
     case.server().execute(
         &case.control,
-        "UPDATE erasured.deferral SET due_at = now() - interval '1 day';
+        "UPDATE erasured.deferral SET lease_until = NULL;
          CREATE TABLE public.spoilt AS SELECT id, sealed FROM erasured.deferral ORDER BY due_at, id LIMIT 1;
          UPDATE erasured.deferral d SET sealed = '\\x00', due_at = now() - interval '2 days' FROM public.spoilt s WHERE s.id = d.id",
     );
