@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Short leases and looks, small batches: many steps in little time.
-pub const QUICK: &str = "[limits]\nlease = \"5 seconds\"\npoll = \"300ms\"\nbatch = 5\nlock_timeout = \"1 second\"\n\n[log]\nformat = \"json\"\n";
+pub const QUICK: &str = "[limits]\nlease = \"5 seconds\"\npoll = \"150ms\"\nbatch = 5\nlock_timeout = \"1 second\"\n\n[log]\nformat = \"json\"\n";
 
 /// Databases with the tickets of `people` filed, approved, and not begun; to be copied.
 pub struct Company<'a> {

@@ -83,7 +83,7 @@ fn lesson_01_every_step_is_counted_before_done() {
     let next = AtomicUsize::new(0);
     small();
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..6)
+        let workers: Vec<_> = (0..12)
             .map(|_| {
                 scope.spawn(|| {
                     while let Some(point) = POINTS.get(next.fetch_add(1, Ordering::Relaxed)) {
