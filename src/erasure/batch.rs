@@ -290,7 +290,7 @@ impl Run<'_> {
             })?;
         let mut client =
             system.pool.get().await.map_err(|e| {
-                NotErased::Database(e.to_string(), Failure::Transient("connection"))
+                NotErased::Database(e.to_string(), Failure::Transient("unreachable"))
             })?;
         let subjects: Vec<Subject> = group
             .iter()
@@ -490,14 +490,13 @@ fn attempts(context: &Context) -> i32 {
     i32::try_from(context.config.limits.attempts.get()).unwrap_or(i32::MAX)
 }
 
-/// What keeps one ticket of a batch from going keeps all of them.
+/// What keeps one ticket of a batch from going keeps all of them. A connection that breaks at work
+/// is not among it: one row may be what breaks it each time, and must be found.
 fn shared(cause: &str) -> bool {
     matches!(
         cause,
-        "connection"
+        "unreachable"
             | "too_many_connections"
-            | "shutting_down"
-            | "unreachable"
             | "drift"
             | "overtaken"
             | "control"

@@ -85,7 +85,7 @@ pub async fn round(context: &Context, policy: &Arc<Policy>) -> Result<Option<Swe
     let lease = context.config.limits.lease;
     let Some(open) = context
         .store
-        .open_sweep(&policy.subject, &context.holder, lease)
+        .open_sweep(&policy.subject, &policy.sha256, &context.holder, lease)
         .await?
     else {
         return Ok(None);

@@ -176,14 +176,14 @@ async fn a_ticket_goes_all_the_way_and_leaves_nothing() {
     );
 
     let sweep = store
-        .open_sweep("customer", "one", MINUTE)
+        .open_sweep("customer", "policy", "one", MINUTE)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(sweep.tickets.len(), 3);
     assert!(
         store
-            .open_sweep("customer", "two", MINUTE)
+            .open_sweep("customer", "policy", "two", MINUTE)
             .await
             .unwrap()
             .is_none(),

@@ -1,6 +1,6 @@
 //! The daemon dies; the next one goes on.
 
-use super::company::{Case, Company, people};
+use super::company::{Case, Company, QUICK, Running, people};
 use super::support::{Server, ServerOptions};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -161,4 +161,30 @@ fn what_the_law_kept_goes_on_its_date_though_the_daemon_dies() {
     case.truth()
         .in_the_end()
         .holds(case.server(), &case.shop, &case.loyalty);
+}
+
+/// A sweep goes on where it stopped; but not on the word of another policy, under which other
+/// columns may have been exempt.
+#[test]
+fn a_sweep_goes_on_under_the_policy_that_began_it() {
+    for (changed, sweeps) in [(false, "1"), (true, "2")] {
+        let case = small().copy();
+        let host = case.another_host(&QUICK.replace("batch = 5", "batch = 50\nworkers = 1"));
+        let run = |failpoints| Running::start(&host, &["run", "--until-idle"], failpoints);
+        run("during-sweep=7*off->return").dies();
+        let read = "SELECT count(*) FROM erasured.sweep_progress GROUP BY sweep_id";
+        let before: u32 = case.control(read).parse().unwrap();
+        assert!(before >= 5, "{before} tables were read");
+        if changed {
+            let file = host.path().join("policies/customer.toml");
+            let policy = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(file, format!("{policy}\n# Other words.\n")).unwrap();
+        }
+        run("").ends_well();
+        assert_eq!(case.control("SELECT count(*) FROM erasured.sweep"), sweeps);
+        let whole = "SELECT count(*) = (SELECT max(count) FROM (SELECT count(*) FROM erasured.sweep_progress GROUP BY sweep_id) c) \
+                     FROM erasured.sweep_progress WHERE sweep_id = (SELECT id FROM erasured.sweep ORDER BY started_at DESC LIMIT 1)";
+        assert_eq!(case.control(whole), "t");
+        case.is_whole();
+    }
 }

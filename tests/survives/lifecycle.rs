@@ -235,3 +235,32 @@ fn a_refusal_at_commit_stops_one_ticket_alone() {
     case.start().ends_well();
     case.is_whole();
 }
+
+/// One row that breaks the connection each time it is touched is found, and given up after so
+/// many attempts; the others of its batch go on.
+#[test]
+fn a_row_that_breaks_every_connection_stops_one_ticket_alone() {
+    let case = small().copy();
+    let poison = small().people[4];
+    case.server().execute(
+        &case.shop,
+        &format!(
+            "CREATE FUNCTION breaks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               IF OLD.id = {poison} THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5); END IF; RETURN NULL; END $$;
+             CREATE TRIGGER breaks AFTER DELETE ON customer FOR EACH ROW EXECUTE FUNCTION breaks()"
+        ),
+    );
+    let host = case.another_host(&QUICK.replace("batch = 5", "batch = 5\nattempts = 3"));
+    let (status, log) = Running::start(&host, &["run", "--until-idle"], "").end(A_MINUTE);
+    assert_eq!(status.code(), Some(1), "{log}");
+    let failed = "SELECT string_agg(reference || ' ' || problem_code, ' ') FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
+    assert_eq!(case.control(failed), format!("CRM-{poison} E0501"), "{log}");
+    case.server()
+        .execute(&case.shop, "DROP FUNCTION breaks() CASCADE");
+    case.server().execute(
+        &case.control,
+        "SELECT erasured.retry_ticket(id) FROM erasured.ticket WHERE state = 'failed'",
+    );
+    case.start().ends_well();
+    case.is_whole();
+}
