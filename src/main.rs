@@ -9,5 +9,8 @@ static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
     zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
+    // Tests name in FAILPOINTS where this process is to die; a release is built without.
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     erasured::cli::main()
 }

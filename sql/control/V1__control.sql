@@ -178,15 +178,17 @@ CREATE INDEX deferral_due ON erasured.deferral (due_at) WHERE state = 'waiting';
 CREATE INDEX deferral_ticket ON erasured.deferral (ticket_id);
 
 CREATE TABLE erasured.sweep (
-    id          uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
-    subject     text        NOT NULL,
-    started_at  timestamptz NOT NULL DEFAULT now(),
-    finished_at timestamptz,
-    lease_token uuid        NOT NULL,
-    lease_until timestamptz NOT NULL,
-    holder      text        NOT NULL
+    id            uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    subject       text        NOT NULL,
+    policy_sha256 text        NOT NULL,
+    started_at    timestamptz NOT NULL DEFAULT now(),
+    finished_at   timestamptz,
+    lease_token   uuid        NOT NULL,
+    lease_until   timestamptz NOT NULL,
+    holder        text        NOT NULL
 );
 COMMENT ON TABLE erasured.sweep IS 'One search for residuals on behalf of a fixed set of tickets.';
+COMMENT ON COLUMN erasured.sweep.policy_sha256 IS 'What was sought, and which columns were exempt, is this policy''s word; under another one the search begins anew.';
 CREATE UNIQUE INDEX sweep_open ON erasured.sweep (subject) WHERE finished_at IS NULL;
 
 CREATE TABLE erasured.sweep_ticket (

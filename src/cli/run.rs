@@ -34,6 +34,7 @@ impl Run {
                     bar.set_position(closed);
                 })
             }),
+            ..Options::default()
         };
         let done = daemon::run(config.to_owned(), options).await;
         if let Some(bar) = bar {

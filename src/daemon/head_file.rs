@@ -33,8 +33,13 @@ pub fn read(state_dir: &Path) -> Result<Option<Head>, std::io::Error> {
 
 /// Whether the ledger still holds the head seen last.
 pub(super) async fn check(context: &Context) -> Result<(), DaemonError> {
+    known_and_held(context).await.map(|_| ())
+}
+
+/// The head seen last, if the ledger still holds it.
+async fn known_and_held(context: &Context) -> Result<Option<Head>, DaemonError> {
     let Some(known) = read(&context.config.state_dir).map_err(DaemonError::State)? else {
-        return Ok(());
+        return Ok(None);
     };
     let head = context.store.head().await?;
     let there = match known.seq {
@@ -49,33 +54,23 @@ pub(super) async fn check(context: &Context) -> Result<(), DaemonError> {
     let there = there.and_then(|row| Hash::try_from(row.hash.as_slice()).ok());
     known
         .is_held(head.seq, there)
-        .map_err(|fault| DaemonError::Ledger { fault })
+        .map_err(|fault| DaemonError::Ledger { fault })?;
+    Ok(Some(known))
 }
 
-/// Writes a new head down, never an older one.
-pub(super) fn advance(context: &Context, head: LedgerHead) -> Result<(), DaemonError> {
+/// Writes a new head down, never an older one, and never over one that the ledger has lost: a
+/// database may be put back to an older state while the daemon runs, too.
+pub(super) async fn advance(context: &Context, head: LedgerHead) -> Result<(), DaemonError> {
+    let known = known_and_held(context).await?;
+    // Another daemon on this host may be a little ahead.
+    if known.is_some_and(|known| known.seq >= head.seq) {
+        return Ok(());
+    }
     let head = Head {
         seq: head.seq,
         hash: Hash::new(head.hash),
     };
-    let folder = &context.config.state_dir;
-    if let Some(known) = read(folder).map_err(DaemonError::State)? {
-        if known.seq == head.seq && known.hash == head.hash {
-            return Ok(());
-        }
-        if known.seq >= head.seq {
-            let same = (known.seq == head.seq).then_some(head.hash);
-            // Another daemon on this host may be a little ahead; the database is asked at start.
-            return if known.seq > head.seq {
-                Ok(())
-            } else {
-                known
-                    .is_held(head.seq, same)
-                    .map_err(|fault| DaemonError::Ledger { fault })
-            };
-        }
-    }
-    replace(folder, &head.to_string()).map_err(DaemonError::State)
+    replace(&context.config.state_dir, &head.to_string()).map_err(DaemonError::State)
 }
 
 /// All or nothing, and on disk before it counts.

@@ -13,6 +13,7 @@ use crate::start;
 use crate::store::tickets::ScopeOffer;
 use crate::store::{self, StoreError};
 use crate::system::postgres::connect::{self, Timeouts};
+use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -48,6 +49,11 @@ const INTAKE: u32 = 500;
 const APPEND: u32 = 2_000;
 
 pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
+    if !matches!(work, Work::Ledger)
+        && let Some(problem) = shared.clock_problem()
+    {
+        return Round::Hindered(problem);
+    }
     match work {
         Work::Intake => intake_round(shared).await,
         Work::Batch => batch_round(shared).await,
@@ -119,38 +125,55 @@ async fn sweep_round(shared: &Shared) -> Round {
         Ok(waiting) => waiting,
         Err(error) => return hindered(&error),
     };
-    let (mut any, mut elsewhere) = (false, false);
+    let (mut any, mut elsewhere, mut hindrance) = (false, false, None);
     for (subject, since) in waiting {
-        let Some(policy) = context.policies().get(&subject).cloned() else {
-            return Round::Hindered(format!(
-                "tickets of the kind {subject:?} wait, and no policy in force is for it"
-            ));
-        };
-        if !sweep::is_due(&policy, since, context.now()) {
-            continue;
-        }
-        match sweep::round(context, &policy).await {
-            Ok(Some(swept)) => {
-                shared.count_failed(swept.found);
-                tracing::info!(closed = swept.closed, found = swept.found, "sweep");
-                any |= swept.closed + swept.found > 0;
-            }
-            Ok(None) => elsewhere = true,
-            Err(sweep::SweepFailed::Store(error)) => return hindered(&error),
-            Err(error) => return Round::Hindered(error.to_string()),
+        match sweep_kind(shared, &subject, since).await {
+            Round::Worked => any = true,
+            Round::Elsewhere => elsewhere = true,
+            // The other kinds' tickets need not wait for it.
+            Round::Hindered(problem) => hindrance = hindrance.or(Some(problem)),
+            Round::Nothing => {}
+            fatal @ Round::Fatal(_) => return fatal,
         }
     }
-    if any || !elsewhere {
-        worked(any)
-    } else {
-        Round::Elsewhere
+    match hindrance {
+        Some(problem) => Round::Hindered(problem),
+        None if elsewhere && !any => Round::Elsewhere,
+        None => worked(any),
+    }
+}
+
+/// The sweep for tickets of one kind, if it is due.
+async fn sweep_kind(shared: &Shared, subject: &str, since: DateTime<Utc>) -> Round {
+    let context = &shared.context;
+    let Some(policy) = context.policies().get(subject).cloned() else {
+        return Round::Hindered(format!(
+            "tickets of the kind {subject:?} wait, and no policy in force is for it"
+        ));
+    };
+    if !sweep::is_due(&policy, since, context.now()) {
+        return Round::Nothing;
+    }
+    match sweep::round(context, &policy).await {
+        Ok(Some(swept)) => {
+            shared.count_failed(swept.found);
+            tracing::info!(closed = swept.closed, failed = swept.found, "sweep");
+            // One taken over may have had nothing left to do; others wait behind it.
+            worked(swept.tickets == 0 || swept.closed + swept.found > 0)
+        }
+        Ok(None) => Round::Elsewhere,
+        Err(sweep::SweepFailed::Store(error)) => hindered(&error),
+        Err(error) => Round::Hindered(error.to_string()),
     }
 }
 
 async fn deferral_round(shared: &Shared) -> Round {
     match deferral::round(&shared.context).await {
         Ok(n) => worked(n > 0),
-        Err(error) => Round::Hindered(error.to_string()),
+        Err(error) => {
+            shared.count_failed(usize::from(error.needs_a_person()));
+            Round::Hindered(error.to_string())
+        }
     }
 }
 
@@ -159,9 +182,18 @@ async fn deferral_round(shared: &Shared) -> Round {
 pub(super) async fn append(context: &Context) -> Result<bool, DaemonError> {
     match context.store.append_pending(APPEND).await {
         Ok(Some((head, moved))) => {
-            head_file::advance(context, head)?;
             metrics::gauge!(names::LEDGER_HEIGHT).set(float(head.seq));
-            Ok(moved > 0)
+            crate::erasure::crash_point("before-head");
+            let advanced = head_file::advance(context, head).await;
+            crate::erasure::crash_point("after-head");
+            match advanced {
+                // Compared and written down with the next.
+                Err(DaemonError::Store(error)) => {
+                    tracing::warn!(%error, "the ledger's head could not be compared");
+                    Ok(false)
+                }
+                advanced => advanced.map(|()| moved > 0),
+            }
         }
         Ok(None) => Ok(false),
         Err(error) => {
@@ -173,13 +205,26 @@ pub(super) async fn append(context: &Context) -> Result<bool, DaemonError> {
     }
 }
 
-/// Schema version, scopes, presence.
-pub(super) async fn first_contact(context: &Context) -> Result<(), StoreError> {
+/// Schema version, clocks, scopes.
+pub(super) async fn first_contact(shared: &Shared) -> Result<(), StoreError> {
+    let context = &shared.context;
     {
         let client = context.store.pool().get().await.map_err(StoreError::from)?;
         store::check_version(&client).await?;
     }
+    shared.compare_clocks(context.store.clock().await?);
     publish(context).await
+}
+
+/// After a reload; what the control database did not take is offered again at the next census.
+async fn publish_if_needed(shared: &Shared) {
+    if !shared.is_unpublished() {
+        return;
+    }
+    match publish(&shared.context).await {
+        Ok(()) => shared.set_unpublished(false),
+        Err(error) => tracing::warn!(%error, "the new scopes are not published to the desk yet"),
+    }
 }
 
 async fn publish(context: &Context) -> Result<(), StoreError> {
@@ -217,6 +262,7 @@ pub(super) fn forget(context: &Context) {
 
 /// SIGHUP: a new set of policies comes into force whole, or not at all.
 pub(super) async fn reload(shared: &Arc<Shared>) {
+    let _one = shared.reloading.lock().await;
     let context = &shared.context;
     let found = match start::policies(&context.config) {
         Ok(policies) => {
@@ -232,11 +278,11 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
                         .collect();
                     if !start::stops(&found) {
                         context.replace_policies(policies);
-                        let published = publish(context).await;
                         metrics::gauge!(names::POLICIES_CURRENT).set(1.0);
-                        shared
-                            .health
-                            .set("policies", published.map_err(|e| e.to_string()));
+                        shared.health.set("policies", Ok(()));
+                        shared.set_unpublished(true);
+                        publish_if_needed(shared).await;
+                        fits(shared).await;
                         tracing::info!("policies reloaded");
                         shared.pulse();
                         return;
@@ -284,16 +330,19 @@ pub(super) async fn census(
             counted.as_ref().map(|_| ()).map_err(ToString::to_string),
         );
         if let Ok(census) = counted {
-            shared.retries_wait(census.retrying > 0);
             show(&census);
             if let Some(progress) = &progress {
                 report(&census, progress);
             }
+            publish_if_needed(shared).await;
+            if let Ok(theirs) = context.store.clock().await {
+                shared.compare_clocks(theirs);
+            }
             if round.is_multiple_of(6) {
-                let _ = context
-                    .store
-                    .seen(id, &host, env!("CARGO_PKG_VERSION"))
-                    .await;
+                let seen = context.store.seen(id, &host, env!("CARGO_PKG_VERSION"));
+                if let Err(error) = seen.await {
+                    tracing::debug!(%error, "this daemon's sign of life was not written");
+                }
                 fits(shared).await;
             }
         }

@@ -13,7 +13,7 @@ mod state;
 pub use loops::offers;
 pub use state::{Health, Shared};
 
-use crate::erasure::context::Context;
+use crate::erasure::context::{Clock, Context};
 use crate::ledger::Fault;
 use crate::start::{self, StartError};
 use crate::store::StoreError;
@@ -22,7 +22,7 @@ use chrono::Utc;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 /// How long a drain waits for batches under way; the unit's TimeoutStopSec is longer.
@@ -55,6 +55,9 @@ pub enum DaemonError {
     /// A loop died.
     #[error("a part of the daemon ended by itself: {0}")]
     Died(String),
+    /// With `--until-idle`: something stands in the way, and went on standing there.
+    #[error("there is work left that cannot be done: {0}")]
+    Hindered(String),
     /// With `--until-idle`: tickets failed meanwhile.
     #[error(
         "{0} ticket(s) failed and wait for a person: see `erasured ticket list --state failed`"
@@ -69,7 +72,11 @@ impl DaemonError {
             Self::Store(error) if error.is_transient() => 3,
             Self::Start(_) | Self::State(_) | Self::Listen(..) => 2,
             Self::Store(StoreError::Version(_)) => 2,
-            Self::Store(_) | Self::Ledger { .. } | Self::Died(_) | Self::Found(_) => 1,
+            Self::Store(_)
+            | Self::Ledger { .. }
+            | Self::Died(_)
+            | Self::Hindered(_)
+            | Self::Found(_) => 1,
         }
     }
 }
@@ -78,12 +85,24 @@ impl DaemonError {
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// How the daemon is run.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Options {
     /// End when nothing is left to do.
     pub until_idle: bool,
     /// Hears of progress at every census.
     pub progress: Option<Progress>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            until_idle: false,
+            progress: None,
+            clock: Arc::new(Utc::now),
+        }
+    }
 }
 
 /// Runs the daemon until it is told to stop, or with `until_idle` until nothing is left to do.
@@ -103,7 +122,9 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
         .map(crate::config::SecretSource::load)
         .transpose()
         .map_err(StartError::from)?;
-    let context = Arc::new(start::context(config, Arc::new(Utc::now))?);
+    // Before anything that takes time: a signal that comes early is not lost, and kills nothing.
+    let mut signals = Signals::listen().map_err(DaemonError::State)?;
+    let context = Arc::new(start::context(config, options.clock.clone())?);
     let shared = Shared::new(context.clone());
     let listen = context.config.http.listen;
     let listener = tokio::net::TcpListener::bind(listen)
@@ -120,7 +141,10 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
             token,
         },
     ));
-    until_reached(&shared, until_idle).await?;
+    if !until_reached(&shared, until_idle, &mut signals).await? {
+        served.abort();
+        return Ok(());
+    }
     head_file::check(&context).await?;
     spawn_loops(&mut tasks, &shared, options.progress);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -130,7 +154,7 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
         "ready"
     );
 
-    let ended = supervise(&mut tasks, &shared, until_idle).await;
+    let ended = supervise(&mut tasks, &shared, until_idle, &mut signals).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drain(&mut tasks, &shared).await;
     served.abort();
@@ -142,14 +166,18 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
     }
 }
 
-/// Waits for the control database; a drain does not wait for ever.
-async fn until_reached(shared: &Arc<Shared>, until_idle: bool) -> Result<(), DaemonError> {
+/// Waits for the control database; a drain does not wait for ever. False if told to stop.
+async fn until_reached(
+    shared: &Arc<Shared>,
+    until_idle: bool,
+    signals: &mut Signals,
+) -> Result<bool, DaemonError> {
     let mut tries: u32 = 0;
     loop {
-        match loops::first_contact(&shared.context).await {
+        match loops::first_contact(shared).await {
             Ok(()) => {
                 shared.health.set("control", Ok(()));
-                return Ok(());
+                return Ok(true);
             }
             Err(error) if error.is_transient() && !(until_idle && tries >= 3) => {
                 tries += 1;
@@ -157,7 +185,7 @@ async fn until_reached(shared: &Arc<Shared>, until_idle: bool) -> Result<(), Dae
                 shared.health.set("control", Err(error.to_string()));
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_secs(u64::from(tries.min(15)))) => {}
-                    () = terminated() => return Ok(()),
+                    () = signals.terminated() => return Ok(false),
                 }
             }
             Err(error) => return Err(error.into()),
@@ -193,21 +221,31 @@ async fn supervise(
     tasks: &mut JoinSet<Result<(), DaemonError>>,
     shared: &Arc<Shared>,
     until_idle: bool,
+    signals: &mut Signals,
 ) -> Result<(), DaemonError> {
-    let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::State)?;
     let watchdog = watchdog_interval();
     let mut ping = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
     loop {
         tokio::select! {
-            () = terminated() => {
-                tracing::info!("told to stop: no new batches; those under way are finished");
-                return Ok(());
-            }
-            _ = hangup.recv() => loops::reload(shared).await,
+            told = signals.next() => match told {
+                Told::Stop => {
+                    tracing::info!("told to stop: no new batches; those under way are finished");
+                    return Ok(());
+                }
+                // Beside the watchdog's pings and the next signal: a database may be slow to answer.
+                Told::Reload => {
+                    let shared = shared.clone();
+                    tasks.spawn(async move {
+                        loops::reload(&shared).await;
+                        Ok(())
+                    });
+                }
+            },
             _ = ping.tick(), if watchdog.is_some() => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
             }
-            () = shared.idle(), if until_idle => {
+            done = shared.idle(), if until_idle => {
+                done.map_err(DaemonError::Hindered)?;
                 tracing::info!("nothing is left to do");
                 return Ok(());
             }
@@ -226,14 +264,40 @@ fn watchdog_interval() -> Option<Duration> {
     Some(Duration::from_micros(micros / 2))
 }
 
-async fn terminated() {
-    let (Ok(mut term), Ok(mut int)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+/// What a signal asks for.
+enum Told {
+    Stop,
+    Reload,
+}
+
+/// One listener for the daemon's whole life: a signal that came while nobody waited is still
+/// there for the next who does.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+
+    async fn terminated(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
 }
 
 /// Loops end after their round; what takes too long is dropped, which rolls back.

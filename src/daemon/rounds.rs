@@ -14,6 +14,11 @@ pub(super) struct Rounds {
     place: usize,
 }
 
+/// Hindrances in a row after which `/readyz` tells of them.
+const TRIES_UNTIL_TOLD: u32 = 3;
+/// With `--until-idle`: hindrances in a row after which waiting has no end in sight (20 seconds).
+const TRIES_UNTIL_IDLE: u32 = 8;
+
 /// How a round went.
 pub(super) enum Round {
     /// There was work; there may be more.
@@ -49,13 +54,13 @@ impl Rounds {
             let pulse = *pulses.borrow_and_update();
             let wait = match loops::round(&self.shared, work).await {
                 Round::Worked => {
-                    hindered = 0;
+                    self.goes_on(&mut hindered);
                     worked = true;
                     self.shared.pulse();
                     continue;
                 }
                 Round::Nothing => {
-                    hindered = 0;
+                    self.goes_on(&mut hindered);
                     if std::mem::take(&mut worked) {
                         // Buffers that identifiers went through are given back with the sessions.
                         loops::forget(&self.shared.context);
@@ -67,7 +72,13 @@ impl Rounds {
                 Round::Hindered(problem) => {
                     hindered += 1;
                     tracing::warn!(part = self.name, problem, "hindered; trying again later");
-                    Duration::from_millis(500 * u64::from(hindered.min(20)))
+                    if hindered >= TRIES_UNTIL_TOLD {
+                        self.shared.health.set(self.name, Err(problem.clone()));
+                    }
+                    if hindered >= TRIES_UNTIL_IDLE {
+                        self.shared.found_hindrance(self.place, &problem);
+                    }
+                    Duration::from_millis(500 * u64::from(hindered.min(10)))
                 }
                 Round::Fatal(error) => return Err(error),
             };
@@ -79,5 +90,11 @@ impl Rounds {
             }
         }
         Ok(())
+    }
+
+    fn goes_on(&self, hindered: &mut u32) {
+        if std::mem::take(hindered) >= TRIES_UNTIL_TOLD {
+            self.shared.health.set(self.name, Ok(()));
+        }
     }
 }

@@ -1,10 +1,17 @@
 //! What the loops share besides the database: pulses, the stop flag, health.
 
 use crate::erasure::context::Context;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
+
+/// Minutes.
+const CLOCKS_MAY_DIFFER: i64 = 5;
+
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// One daemon's shared state.
 pub struct Shared {
@@ -12,13 +19,25 @@ pub struct Shared {
     pub context: Arc<Context>,
     /// What `/readyz` answers from.
     pub health: Health,
+    /// One reload after the other: the last reads the newest files.
+    pub(super) reloading: tokio::sync::Mutex<()>,
     pulse: watch::Sender<u64>,
     stop: watch::Sender<bool>,
     failed: AtomicU64,
-    /// For each loop, the pulse at which it last found nothing to do.
-    idle: Mutex<Vec<u64>>,
+    idle: Mutex<Vec<Seen>>,
     idle_changed: Notify,
-    waiting_for_retry: AtomicBool,
+    /// What is wrong with this host's clock.
+    clock: Mutex<Option<String>>,
+    /// A reload whose scopes are not yet published to the desk.
+    unpublished: AtomicBool,
+}
+
+/// What a loop saw last.
+enum Seen {
+    /// Nothing to do, after this pulse.
+    Nothing(u64),
+    /// Work that it cannot do, for a good while now.
+    Hindrance(String),
 }
 
 /// Named checks and what is wrong with them.
@@ -52,12 +71,14 @@ impl Shared {
         Arc::new(Self {
             context,
             health,
+            reloading: tokio::sync::Mutex::new(()),
             pulse: watch::Sender::new(1),
             stop: watch::Sender::new(false),
             failed: AtomicU64::new(0),
             idle: Mutex::new(Vec::new()),
             idle_changed: Notify::new(),
-            waiting_for_retry: AtomicBool::new(false),
+            clock: Mutex::new(None),
+            unpublished: AtomicBool::new(false),
         })
     }
 
@@ -92,37 +113,101 @@ impl Shared {
     /// A loop enters the count of those that must be idle; its place in it.
     pub(super) fn enter(&self) -> usize {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push(0);
+        idle.push(Seen::Nothing(0));
         idle.len() - 1
     }
 
     /// A loop found nothing to do after it had seen this pulse.
     pub(super) fn found_nothing(&self, place: usize, pulse: u64) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)[place] = pulse;
+        self.saw(place, Seen::Nothing(pulse));
+    }
+
+    /// A loop has failed to do its work again and again.
+    pub(super) fn found_hindrance(&self, place: usize, problem: &str) {
+        self.saw(place, Seen::Hindrance(problem.to_owned()));
+    }
+
+    fn saw(&self, place: usize, seen: Seen) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)[place] = seen;
         self.idle_changed.notify_waiters();
     }
 
-    pub(super) fn retries_wait(&self, waiting: bool) {
-        self.waiting_for_retry.store(waiting, Ordering::Relaxed);
-        self.idle_changed.notify_waiters();
+    /// Compares this host's clock with the control database's: dates decide what the law keeps
+    /// and what a certificate says, so with a wrong one nothing is done.
+    pub(super) fn compare_clocks(&self, theirs: DateTime<Utc>) {
+        let skew = self.context.now() - theirs;
+        let problem = (skew.abs() > chrono::Duration::minutes(CLOCKS_MAY_DIFFER)).then(|| {
+            format!(
+                "E0512: this host's clock and the control database's differ by {} seconds; nothing is erased until they agree",
+                skew.num_seconds()
+            )
+        });
+        self.health
+            .set("clock", problem.clone().map_or(Ok(()), Err));
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 
-    /// Ends when every loop has found nothing to do since the last pulse, and no ticket waits for
-    /// another try.
-    pub(super) async fn idle(&self) {
+    /// Why dates cannot be trusted now.
+    pub(super) fn clock_problem(&self) -> Option<String> {
+        self.clock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Marks, or clears, that the desk's functions do not know the policies in force yet.
+    pub(super) fn set_unpublished(&self, yes: bool) {
+        self.unpublished.store(yes, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_unpublished(&self) -> bool {
+        self.unpublished.load(Ordering::Relaxed)
+    }
+
+    /// Ends when every loop has found nothing to do since the last pulse and no ticket comes back
+    /// by itself; with what stands in the way, when some loop cannot go on and the others are idle.
+    pub(super) async fn idle(&self) -> Result<(), String> {
+        let mut waited = false;
         loop {
             let changed = self.idle_changed.notified();
-            let now = *self.pulse.borrow();
-            let all = self
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .all(|seen| *seen == now);
-            if all && !self.waiting_for_retry.load(Ordering::Relaxed) {
-                return;
+            let Some(problem) = self.all_rest() else {
+                changed.await;
+                continue;
+            };
+            // Asked now, not at the last census: what was put off since then counts.
+            match self.context.store.census().await {
+                Ok(census) if census.retrying == 0 && waited => {
+                    // What came back, perhaps through another daemon, may need the next loop.
+                    waited = false;
+                    self.pulse();
+                }
+                Ok(census) if census.retrying == 0 || problem.is_some() => {
+                    return problem.map_or(Ok(()), Err);
+                }
+                _ => {
+                    waited = true;
+                    tokio::time::sleep(self.context.config.limits.poll.min(A_SECOND)).await;
+                }
             }
-            changed.await;
         }
+    }
+
+    /// Whether no loop has anything that it could do, and what hinders one of them.
+    fn all_rest(&self) -> Option<Option<String>> {
+        let now = *self.pulse.borrow();
+        let mut problem = None;
+        for seen in self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            match seen {
+                Seen::Nothing(pulse) if *pulse == now => {}
+                Seen::Nothing(_) => return None,
+                Seen::Hindrance(what) => problem = Some(what.clone()),
+            }
+        }
+        Some(problem)
     }
 }

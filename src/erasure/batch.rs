@@ -83,7 +83,20 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
         token: batch.token,
         ended: Ended::default(),
     };
-    let (work, unreadable) = open_all(context, batch.tickets);
+    let attempts = attempts(context);
+    let (worn_out, tickets): (Vec<_>, Vec<_>) = batch
+        .tickets
+        .into_iter()
+        .partition(|t| t.taken_over && t.attempt >= attempts);
+    for ticket in worn_out {
+        run.fail(
+            &ticket,
+            "E0501",
+            &format!("{attempts} attempts ended with the daemon's own end or the loss of its lease; see its log"),
+        )
+        .await?;
+    }
+    let (work, unreadable) = open_all(context, tickets);
     for ticket in unreadable {
         run.fail(
             &ticket,
@@ -277,7 +290,7 @@ impl Run<'_> {
             })?;
         let mut client =
             system.pool.get().await.map_err(|e| {
-                NotErased::Database(e.to_string(), Failure::Transient("connection"))
+                NotErased::Database(e.to_string(), Failure::Transient("unreachable"))
             })?;
         let subjects: Vec<Subject> = group
             .iter()
@@ -354,7 +367,13 @@ impl Run<'_> {
         problem: &str,
     ) -> Result<(), StoreError> {
         metrics::counter!(crate::metrics::RETRIES, "cause" => cause).increment(work.len() as u64);
-        let attempts = i32::try_from(self.context.config.limits.attempts.get()).unwrap_or(i32::MAX);
+        let attempts = attempts(self.context);
+        // What is down for all uses up none of a ticket's own attempts, it only slows the tries.
+        let most = if shared(cause) {
+            attempts / 2
+        } else {
+            attempts
+        };
         let mut by_attempt: BTreeMap<i32, Vec<Uuid>> = BTreeMap::new();
         for work in work {
             // What is down for all is not the ticket's fault: it waits as long as it takes.
@@ -377,7 +396,7 @@ impl Run<'_> {
             tracing::warn!(tickets = ids.len(), cause, problem, again_at = %at, "put off");
             self.context
                 .store
-                .retry_later(self.token, &ids, "E0501", cause, at)
+                .retry_later(self.token, &ids, "E0501", cause, at, most)
                 .await?;
             self.ended.later += ids.len();
         }
@@ -467,14 +486,17 @@ impl Keep<'_> {
     }
 }
 
-/// What keeps one ticket of a batch from going keeps all of them.
+fn attempts(context: &Context) -> i32 {
+    i32::try_from(context.config.limits.attempts.get()).unwrap_or(i32::MAX)
+}
+
+/// What keeps one ticket of a batch from going keeps all of them. A connection that breaks at work
+/// is not among it: one row may be what breaks it each time, and must be found.
 fn shared(cause: &str) -> bool {
     matches!(
         cause,
-        "connection"
+        "unreachable"
             | "too_many_connections"
-            | "shutting_down"
-            | "unreachable"
             | "drift"
             | "overtaken"
             | "control"

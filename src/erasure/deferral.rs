@@ -13,7 +13,10 @@ use crate::store::StoreError;
 use crate::store::deferrals::{DueDeferral, Supplement};
 use crate::store::tickets::TicketView;
 use crate::system::postgres::connect::ConnectError;
-use crate::system::postgres::execute::{Execution, NotErased, Nothing, Outcome, Subject};
+use crate::system::postgres::execute::{
+    BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject,
+};
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -50,21 +53,36 @@ pub enum DeferralFailed {
     NotRetained(String),
 }
 
-/// Ends deferrals whose date has come; how many.
+impl DeferralFailed {
+    /// Whether a person must put something right.
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self, Self::Sealed | Self::NotRetained(_))
+    }
+}
+
+/// Ends deferrals whose date has come; how many. One that fails keeps no other from its end: it
+/// is put off for as long as a lease lasts, so that those behind it come first.
 ///
 /// # Errors
-/// [`DeferralFailed`]; the rest waits for the next round.
+/// [`DeferralFailed`]: the first, when all have been tried.
 pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
     let due = context
         .store
         .due(context.now(), LIMIT, context.config.limits.lease)
         .await?;
-    let mut ended = 0;
+    let (mut ended, mut failed) = (0, None);
     for deferral in due {
-        end(context, &deferral).await?;
-        ended += 1;
+        match end(context, &deferral).await {
+            Ok(()) => ended += 1,
+            Err(error) => {
+                tracing::warn!(ticket = %deferral.view.ticket, table = deferral.view.table, %error, "what the law kept could not be ended on its date");
+                failed = failed.or(Some(error));
+                let (id, lease) = (deferral.view.id, context.config.limits.lease);
+                context.store.put_off(id, deferral.token, lease).await?;
+            }
+        }
     }
-    Ok(ended)
+    failed.map_or(Ok(ended), Err)
 }
 
 async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFailed> {
@@ -91,12 +109,34 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
         kid: context.signing_key.id().as_str().to_owned(),
         jws: certificate::sign(&certificate, &context.signing_key),
     };
+    super::crash_point("before-deferral-done");
     context
         .store
         .deferral_done(view.id, deferral.token, &supplement)
         .await?;
     tracing::info!(ticket = %view.ticket, table = %table, "what the law kept is gone, on its date");
     Ok(())
+}
+
+/// A row whose date has been moved since it was put off stays: all of them do, until it comes.
+struct StillDue;
+
+impl BeforeChange for StillDue {
+    fn ready(
+        &mut self,
+        _: Vec<Seen>,
+        deferred: Vec<Deferred>,
+    ) -> BoxFuture<'_, Result<(), NotErased>> {
+        let later: usize = deferred.iter().map(|d| d.keys.len()).sum();
+        let answer = if later == 0 {
+            Ok(())
+        } else {
+            Err(NotErased::Hook(format!(
+                "{later} row(s) have a later date now than when they were put off; they are kept until then"
+            )))
+        };
+        Box::pin(std::future::ready(answer))
+    }
 }
 
 async fn erase(
@@ -136,7 +176,7 @@ async fn erase(
         .ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
     let mut client = system.pool.get().await?;
     execution
-        .run(&mut client, &mut Nothing)
+        .run(&mut client, &mut StillDue)
         .await
         .map_err(|error| DeferralFailed::Erasure {
             table: view.table.clone(),

@@ -52,6 +52,7 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
             .or_default()
             .push(ticket);
     }
+    let mut failed = None;
     for (subject, tickets) in by_subject {
         let Some(policy) = context.policies().get(&subject).cloned() else {
             for ticket in &tickets {
@@ -66,8 +67,16 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
             }
             continue;
         };
+        // One kind's database that is away does not hold up the others'.
+        let answers = match resolve(context, &policy, tickets).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                failed = failed.or(Some(error));
+                continue;
+            }
+        };
         let mut resolved = Vec::new();
-        for (ticket, found) in resolve(context, &policy, tickets).await? {
+        for (ticket, found) in answers {
             match found {
                 Ok(identity) => resolved.push(seal(context, &policy, &ticket, &identity)),
                 Err(unfound) => {
@@ -78,9 +87,11 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
                 }
             }
         }
+        super::crash_point("before-resolve");
         context.store.resolve(&resolved).await?;
+        super::crash_point("after-resolve");
     }
-    Ok(looked_at)
+    failed.map_or(Ok(looked_at), Err)
 }
 
 fn seal(context: &Context, policy: &Policy, ticket: &Unresolved, identity: &Identity) -> Resolved {

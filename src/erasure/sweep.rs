@@ -23,9 +23,11 @@ use uuid::Uuid;
 /// How a sweep ended, in tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
+    /// Those that it was for, and that still waited.
+    pub tickets: usize,
     /// Closed by a certificate.
     pub closed: usize,
-    /// Something of them is left.
+    /// Something of them is left, or nobody can say.
     pub found: usize,
 }
 
@@ -83,7 +85,7 @@ pub async fn round(context: &Context, policy: &Arc<Policy>) -> Result<Option<Swe
     let lease = context.config.limits.lease;
     let Some(open) = context
         .store
-        .open_sweep(&policy.subject, &context.holder, lease)
+        .open_sweep(&policy.subject, &policy.sha256, &context.holder, lease)
         .await?
     else {
         return Ok(None);
@@ -95,6 +97,11 @@ pub async fn round(context: &Context, policy: &Arc<Policy>) -> Result<Option<Swe
         gone = keep(context, token) => Err(gone.into()),
     };
     metrics::histogram!(crate::metrics::SWEEP_SECONDS).record(started.elapsed().as_secs_f64());
+    if let Err(problem) = &swept
+        && let Err(error) = context.store.leave_sweep(token).await
+    {
+        tracing::debug!(%problem, %error, "the sweep stays leased until its time is over");
+    }
     swept.map(Some)
 }
 
@@ -115,7 +122,9 @@ async fn all_systems(
     policy: &Arc<Policy>,
     mut open: OpenSweep,
 ) -> Result<Swept, SweepFailed> {
-    let tickets = open_tickets(context, std::mem::take(&mut open.tickets));
+    let waiting = open.tickets.len();
+    let (tickets, unreadable) = open_tickets(context, std::mem::take(&mut open.tickets));
+    fail_unreadable(context, open.token, &unreadable).await?;
     let hunt = Hunt::new(policy, &tickets);
     let mut reads = Vec::new();
     for system in context.systems.values() {
@@ -140,23 +149,44 @@ async fn all_systems(
     let closed = certify::close(context, policy, &clean, &reads).await?;
     context.store.finish_sweep(open.token).await?;
     Ok(Swept {
+        tickets: waiting,
         closed,
-        found: failed.len(),
+        found: failed.len() + unreadable.len(),
     })
 }
 
-/// A ticket whose seal does not open stays in `verifying`, loudly: nobody can say it is clean.
-fn open_tickets(context: &Context, tickets: Vec<WaitingTicket>) -> Vec<Opened> {
-    let mut opened = Vec::with_capacity(tickets.len());
+/// The tickets whose seals open, and those whose do not.
+fn open_tickets(context: &Context, tickets: Vec<WaitingTicket>) -> (Vec<Opened>, Vec<Uuid>) {
+    let (mut opened, mut unreadable) = (Vec::with_capacity(tickets.len()), Vec::new());
     for ticket in tickets {
         match Identity::open(&context.hash_key, ticket.id, &ticket.sealed) {
             Ok(identity) => opened.push(Opened { ticket, identity }),
-            Err(error) => {
-                tracing::error!(ticket = %ticket.id, code = "E0507", %error, "the sealed identity does not open")
-            }
+            Err(_) => unreadable.push(ticket.id),
         }
     }
-    opened
+    (opened, unreadable)
+}
+
+/// Nobody can say that they are clean: a person must put the key right.
+async fn fail_unreadable(
+    context: &Context,
+    token: Uuid,
+    tickets: &[Uuid],
+) -> Result<(), StoreError> {
+    if tickets.is_empty() {
+        return Ok(());
+    }
+    let problem =
+        "the ticket's sealed identity does not open with this hash key; was the key replaced?";
+    context
+        .store
+        .fail_waiting(token, tickets, "E0507", problem)
+        .await?;
+    for id in tickets {
+        tracing::error!(ticket = %id, code = "E0507", problem, "a ticket failed and waits for a person");
+        metrics::counter!(crate::metrics::FAILURES, "code" => "E0507").increment(1);
+    }
+    Ok(())
 }
 
 /// What is sought, and whose it is.
@@ -206,7 +236,9 @@ async fn one_system(
     let failed =
         |e: tokio_postgres::Error| SweepFailed::Reading(system.name.clone(), failure::describe(&e));
     let (pool, read_from) = where_to_read(system).await?;
-    let client = pool.get().await?;
+    // Taken out of the pool for good: a reading that breaks off leaves a session inside a
+    // transaction, and what a session has read passes through its buffers.
+    let client = deadpool_postgres::Client::take(pool.get().await?);
     let Readable {
         targets,
         not_covered,
@@ -308,7 +340,7 @@ fn exempt(policy: &Policy, system: &str, table: &TableName, column: &str) -> Opt
 async fn one_table(
     context: &Context,
     system: &System,
-    client: &deadpool_postgres::Client,
+    client: &deadpool_postgres::ClientWrapper,
     target: &Target,
     exempt: &(dyn Fn(&TableName, &str) -> Option<String> + Sync),
     open: &OpenSweep,

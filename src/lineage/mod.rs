@@ -487,20 +487,16 @@ pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option
                 },
                 when: Vec::new(),
                 foreign_key: None,
+                // Not Delete: the row's own date is read again under its lock.
                 decision: Decision {
                     rule,
-                    fate: Fate::Delete,
+                    fate: Fate::Retain,
                 },
             }];
         } else {
             part.edges.retain(
                 |e| matches!(&e.parent, Parent::Table(p) if tables.iter().any(|t| t.table == *p)),
             );
-            for edge in &mut part.edges {
-                if edge.decision.fate == Fate::RetainWithParent {
-                    edge.decision.fate = Fate::Delete;
-                }
-            }
         }
         if !part.edges.is_empty() {
             tables.push(part);

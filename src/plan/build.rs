@@ -14,7 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Builds the plan of a traced scope. The policy must be the one that was traced.
 pub fn build(policy: &Policy, lineage: &Lineage) -> Plan {
     Plan {
-        policy_file: lineage.policy_file.clone(),
+        // Without its folder: a daemon on another host, with its files elsewhere, must know the
+        // plan again that this one began.
+        policy_file: std::path::Path::new(&lineage.policy_file)
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         policy_sha256: lineage.policy_sha256.clone(),
         subject: lineage.subject.clone(),
         scope: lineage.scope.clone(),
@@ -188,6 +192,7 @@ impl<'a> Builder<'a> {
         retained: Option<&Retained>,
         key: &[CapturedColumn],
     ) -> Vec<String> {
+        // On its date a retained table is where the ticket enters: the person is long gone then.
         let root = &self.policy.root.0;
         let mut texts = Vec::new();
         if edge.parent == Parent::Subject

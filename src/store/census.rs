@@ -20,7 +20,8 @@ pub struct Census {
     pub oldest_open_seconds: Option<f64>,
     /// Tickets whose person could not be found.
     pub unresolvable: i64,
-    /// Tickets that come back by themselves: under way, or put off after a failure.
+    /// Tickets that come back by themselves: under way, lent to a daemon that may be gone, or put
+    /// off after a failure; and deferrals that are lent.
     pub retrying: i64,
     /// Open tickets with a due date.
     pub open_due: i64,
@@ -52,7 +53,7 @@ impl Store {
                             (extract(epoch FROM now() - min(requested_at)))::float8 AS oldest, \
                             (extract(epoch FROM now() - min(verifying_since)))::float8 AS waiting, \
                             count(*) FILTER (WHERE subject_hash IS NULL AND problem_code IS NOT NULL) AS lost, \
-                            count(*) FILTER (WHERE state = 'executing' OR state = 'scheduled' AND attempt > 0) AS retrying, \
+                            count(*) FILTER (WHERE state = 'executing' OR state = 'scheduled' AND (attempt > 0 OR lease_token IS NOT NULL)) AS retrying, \
                             count(due_at) AS with_due, \
                             count(*) FILTER (WHERE lease_until > now()) AS leased, \
                             count(*) FILTER (WHERE sla_met) AS met, count(*) FILTER (WHERE NOT sla_met) AS missed, \
@@ -92,13 +93,23 @@ impl Store {
                 .query_one(
                     "/* erasured:census */ SELECT (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting'), \
                        (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting' AND due_at < now()), \
-                       (SELECT count(*) FROM erasured.event)",
+                       (SELECT count(*) FROM erasured.event), \
+                       (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting' AND due_at <= now() AND lease_token IS NOT NULL)",
                     &[],
                 )
                 .await?;
             (census.deferrals, census.deferrals_overdue, census.outbox) =
                 (rest.get(0), rest.get(1), rest.get(2));
+            census.retrying += rest.get::<_, i64>(3);
             Ok(census)
+        })
+    }
+
+    /// The control database's own time.
+    pub async fn clock(&self) -> Result<DateTime<Utc>> {
+        run_tx!(self, "clock", |tx| {
+            let sql = "/* erasured:clock */ SELECT clock_timestamp()";
+            Ok(tx.query_one(sql, &[]).await?.get(0))
         })
     }
 

@@ -70,7 +70,7 @@ impl Store {
                         "/* erasured:due */ WITH picked AS MATERIALIZED ( \
                            SELECT d.id FROM erasured.deferral d JOIN erasured.ticket t ON t.id = d.ticket_id \
                             WHERE d.state = 'waiting' AND d.due_at <= $1 AND t.state = 'deferred' \
-                              AND (d.lease_token IS NULL OR d.lease_until < now()) \
+                              AND (d.lease_until IS NULL OR d.lease_until < now()) \
                             ORDER BY d.due_at LIMIT $2 FOR UPDATE OF d SKIP LOCKED) \
                          UPDATE erasured.deferral d SET lease_token = gen_random_uuid(), lease_until = now() + make_interval(secs => $3) \
                            FROM picked p, erasured.ticket t WHERE d.id = p.id AND t.id = d.ticket_id \
@@ -92,6 +92,19 @@ impl Store {
                     plan_id: r.get("plan_id"),
                 })
                 .collect())
+        })
+    }
+
+    /// Puts a deferral off that could not be ended, so that those behind it come first.
+    pub async fn put_off(&self, id: Uuid, token: Uuid, for_: Duration) -> Result<()> {
+        run_tx!(self, "put_off", |tx| {
+            tx.execute(
+                "/* erasured:put_off */ UPDATE erasured.deferral SET lease_token = NULL, lease_until = now() + make_interval(secs => $3) \
+                  WHERE id = $1 AND lease_token = $2 AND state = 'waiting'",
+                &[&id, &token, &seconds(for_)],
+            )
+            .await?;
+            Ok(())
         })
     }
 

@@ -244,6 +244,7 @@ impl Store {
     }
 
     /// Puts tickets back for a later attempt under the same plan; steps that are done stay done.
+    /// `most` bounds the count of attempts: what was no fault of a ticket must not use them up.
     pub async fn retry_later(
         &self,
         token: Uuid,
@@ -251,14 +252,15 @@ impl Store {
         code: &str,
         cause: &str,
         at: DateTime<Utc>,
+        most: i32,
     ) -> Result<()> {
         run_tx!(self, "retry_later", |tx| {
             hold(tx, token, tickets).await?;
             tx.execute(
-                "/* erasured:retry_later */ UPDATE erasured.ticket SET state = 'scheduled', attempt = attempt + 1, \
+                "/* erasured:retry_later */ UPDATE erasured.ticket SET state = 'scheduled', attempt = greatest(attempt, least(attempt + 1, $5)), \
                         next_attempt_at = $4, problem_code = $2, problem = $3, \
                         lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = ANY ($1)",
-                &[&tickets, &code, &cause, &at],
+                &[&tickets, &code, &cause, &at, &most],
             )
             .await?;
             Ok(())

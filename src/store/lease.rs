@@ -50,6 +50,9 @@ pub struct LeasedTicket {
     pub language: Option<String>,
 }
 
+/// Attempts after which a ticket that lost its holder is leased alone.
+const ALONE_AFTER: i32 = 3;
+
 impl Store {
     /// Leases the most urgent batch: tickets whose lease ran out first, then those ready, earliest
     /// due first, all alike in subject, scope and plan. Others' tickets are passed over, not
@@ -64,13 +67,18 @@ impl Store {
             wake(tx).await?;
             let lost = tx
                 .query_opt(
-                    "/* erasured:lease */ SELECT subject, scope, coalesce(plan_id, '') FROM erasured.ticket \
+                    "/* erasured:lease */ SELECT subject, scope, coalesce(plan_id, ''), attempt FROM erasured.ticket \
                       WHERE lease_token IS NOT NULL AND lease_until < now() \
                       ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED",
                     &[],
                 )
                 .await?;
             let taken_over = lost.is_some();
+            // What has killed its daemons again and again is found by taking it alone.
+            let limit = match &lost {
+                Some(row) if row.get::<_, i32>(3) >= ALONE_AFTER => 1,
+                _ => limit.max(1),
+            };
             let first = match lost {
                 Some(row) => Some(row),
                 None => {
@@ -93,7 +101,7 @@ impl Store {
                         &subject,
                         &scope,
                         &plan,
-                        &i64::from(limit.max(1)),
+                        &i64::from(limit),
                         &seconds(for_),
                         &holder,
                     ],

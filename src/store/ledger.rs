@@ -5,8 +5,8 @@
 //! the order in which they happened.
 
 use super::{Result, Store, run_tx};
-use chrono::{DateTime, SecondsFormat, Utc};
-use sha2::{Digest, Sha256};
+use crate::ledger::{self, Event, Hash, Head};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 /// The chain's end; `seq` 0 and zeros for an empty one.
@@ -47,7 +47,7 @@ impl Store {
             if !alone {
                 return Ok(None);
             }
-            let mut head = read_head(tx).await?;
+            let head = read_head(tx).await?;
             let mut events = tx
                 .query(
                     "/* erasured:append_pending */ DELETE FROM erasured.event WHERE id = ANY (ARRAY( \
@@ -55,39 +55,33 @@ impl Store {
                     &[&i64::from(limit)],
                 )
                 .await?;
-            if events.is_empty() {
-                return Ok(Some((head, 0)));
-            }
             events.sort_by_key(|e| e.get::<_, i64>("id"));
-            let (mut seqs, mut times, mut texts, mut prevs, mut hashes) =
-                (vec![], vec![], vec![], vec![], vec![]);
-            for event in &events {
-                let at: DateTime<Utc> = event.get("at");
-                let text = entry_text(
-                    head.seq + 1,
-                    at,
-                    event.get("kind"),
-                    event.get("ticket_id"),
-                    &event.get("body"),
-                );
-                let next = LedgerHead {
-                    seq: head.seq + 1,
-                    hash: chain(&head.hash, &text),
-                };
-                seqs.push(next.seq);
-                times.push(at);
-                texts.push(text);
-                prevs.push(head.hash.to_vec());
-                hashes.push(next.hash.to_vec());
-                head = next;
-            }
+            let entries = ledger::append(
+                Head {
+                    seq: head.seq,
+                    hash: Hash::new(head.hash),
+                },
+                events.iter().map(event),
+            );
+            let Some(last) = entries.last() else {
+                return Ok(Some((head, 0)));
+            };
+            let head = LedgerHead {
+                seq: last.seq,
+                hash: *last.hash.as_bytes(),
+            };
+            let seqs: Vec<i64> = entries.iter().map(|e| e.seq).collect();
+            let times: Vec<DateTime<Utc>> = entries.iter().map(|e| e.event.at).collect();
+            let texts: Vec<&str> = entries.iter().map(|e| e.text.as_str()).collect();
+            let prevs: Vec<&[u8]> = entries.iter().map(|e| &e.prev.as_bytes()[..]).collect();
+            let hashes: Vec<&[u8]> = entries.iter().map(|e| &e.hash.as_bytes()[..]).collect();
             tx.execute(
                 "/* erasured:append_pending */ INSERT INTO erasured.ledger (seq, at, entry, prev, hash) \
                  SELECT * FROM unnest($1::int8[], $2::timestamptz[], $3::text[], $4::bytea[], $5::bytea[])",
                 &[&seqs, &times, &texts, &prevs, &hashes],
             )
             .await?;
-            Ok(Some((head, events.len() as u64)))
+            Ok(Some((head, entries.len() as u64)))
         })
     }
 
@@ -133,6 +127,15 @@ impl Store {
     }
 }
 
+fn event(row: &tokio_postgres::Row) -> Event {
+    Event {
+        at: row.get("at"),
+        kind: row.get("kind"),
+        ticket: row.get("ticket_id"),
+        body: row.get("body"),
+    }
+}
+
 async fn read_head(tx: &super::Tx<'_>) -> Result<LedgerHead> {
     let row = tx
         .query_opt(
@@ -154,28 +157,4 @@ async fn read_head(tx: &super::Tx<'_>) -> Result<LedgerHead> {
             }
         },
     ))
-}
-
-// To be replaced by crate::ledger when that is merged.
-fn entry_text(
-    seq: i64,
-    at: DateTime<Utc>,
-    kind: &str,
-    ticket: Option<Uuid>,
-    body: &serde_json::Value,
-) -> String {
-    let at = at.to_rfc3339_opts(SecondsFormat::Micros, true);
-    let ticket = serde_json::json!(ticket);
-    let kind = serde_json::json!(kind);
-    format!(r#"{{"seq":{seq},"at":"{at}","kind":{kind},"ticket":{ticket},"body":{body}}}"#)
-}
-
-// To be replaced by crate::ledger when that is merged.
-fn chain(prev: &[u8; 32], text: &str) -> [u8; 32] {
-    Sha256::new()
-        .chain_update([0])
-        .chain_update(prev)
-        .chain_update(text)
-        .finalize()
-        .into()
 }

@@ -132,14 +132,25 @@ impl Store {
     }
 
     /// Opens a sweep for all tickets of the kind that wait now, or takes over one whose holder is
-    /// gone. `None` while another daemon is at it, or when nothing waits.
+    /// gone. `None` while another daemon is at it, or when nothing waits. One that was begun under
+    /// another policy is given up: what it has read proves nothing about this one's columns.
     pub async fn open_sweep(
         &self,
         subject: &str,
+        policy_sha256: &str,
         holder: &str,
         for_: Duration,
     ) -> Result<Option<OpenSweep>> {
         run_tx!(self, "open_sweep", |tx| {
+            tx.execute(
+                "/* erasured:open_sweep */ WITH given_up AS ( \
+                   UPDATE erasured.sweep SET finished_at = now() WHERE subject = $1 AND policy_sha256 <> $2 \
+                      AND finished_at IS NULL AND lease_until < now() RETURNING id, subject) \
+                 INSERT INTO erasured.event (kind, body) \
+                 SELECT 'sweep_given_up', jsonb_build_object('sweep', id, 'subject', subject) FROM given_up",
+                &[&subject, &policy_sha256],
+            )
+            .await?;
             let taken = tx
                 .query_opt(
                     "/* erasured:open_sweep */ UPDATE erasured.sweep SET lease_token = gen_random_uuid(), holder = $2, \
@@ -154,15 +165,15 @@ impl Store {
                     // The unique index lets one daemon in; the others' insert does nothing.
                     tx.query_opt(
                         "/* erasured:open_sweep */ WITH opened AS ( \
-                           INSERT INTO erasured.sweep (subject, holder, lease_token, lease_until) \
-                           SELECT $1, $2, gen_random_uuid(), now() + make_interval(secs => $3) \
+                           INSERT INTO erasured.sweep (subject, holder, lease_token, lease_until, policy_sha256) \
+                           SELECT $1, $2, gen_random_uuid(), now() + make_interval(secs => $3), $4 \
                             WHERE EXISTS (SELECT FROM erasured.ticket WHERE state = 'verifying' AND subject = $1) \
                            ON CONFLICT (subject) WHERE finished_at IS NULL DO NOTHING RETURNING id, lease_token, started_at), \
                          chosen AS ( \
                            INSERT INTO erasured.sweep_ticket (sweep_id, ticket_id) \
                            SELECT o.id, t.id FROM opened o, erasured.ticket t WHERE t.state = 'verifying' AND t.subject = $1) \
                          SELECT id, lease_token, started_at FROM opened",
-                        &[&subject, &holder, &seconds(for_)],
+                        &[&subject, &holder, &seconds(for_), &policy_sha256],
                     )
                     .await?
                 }
@@ -259,6 +270,40 @@ impl Store {
                 )
                 .await?;
             Ok(rows.iter().map(|r| r.get(0)).collect())
+        })
+    }
+
+    /// Tickets of the sweep that cannot be checked at all fail, and wait for a person.
+    pub async fn fail_waiting(
+        &self,
+        token: Uuid,
+        tickets: &[Uuid],
+        code: &str,
+        problem: &str,
+    ) -> Result<()> {
+        run_tx!(self, "fail_waiting", |tx| {
+            hold_sweep(tx, token).await?;
+            tx.execute(
+                "/* erasured:fail_waiting */ WITH bad AS MATERIALIZED ( \
+                   SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND state = 'verifying' ORDER BY id FOR UPDATE) \
+                 UPDATE erasured.ticket t SET state = 'failed', problem_code = $2, problem = $3 FROM bad WHERE t.id = bad.id",
+                &[&tickets, &code, &problem],
+            )
+            .await?;
+            Ok(())
+        })
+    }
+
+    /// Lets go of a sweep that broke off, so that the next to come goes on with it at once.
+    pub async fn leave_sweep(&self, token: Uuid) -> Result<()> {
+        run_tx!(self, "leave_sweep", |tx| {
+            tx.execute(
+                "/* erasured:leave_sweep */ UPDATE erasured.sweep SET lease_until = now() - interval '1 second' \
+                  WHERE lease_token = $1 AND finished_at IS NULL",
+                &[&token],
+            )
+            .await?;
+            Ok(())
         })
     }
 

@@ -178,14 +178,14 @@ async fn a_ticket_goes_all_the_way_and_leaves_nothing() {
     );
 
     let sweep = store
-        .open_sweep("customer", "one", MINUTE)
+        .open_sweep("customer", "policy", "one", MINUTE)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(sweep.tickets.len(), 3);
     assert!(
         store
-            .open_sweep("customer", "two", MINUTE)
+            .open_sweep("customer", "policy", "two", MINUTE)
             .await
             .unwrap()
             .is_none(),
@@ -629,6 +629,7 @@ async fn a_lease_is_one_daemons_until_it_runs_out() {
             "40P01",
             "deadlock",
             Utc::now() + Days::hours(1),
+            8,
         )
         .await
         .unwrap();

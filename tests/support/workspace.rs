@@ -20,7 +20,12 @@ pub fn repository() -> &'static Path {
 
 /// The program under test, with a clean environment of libpq's and ours.
 pub fn erasured() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_erasured"));
+    Command::from_std(program())
+}
+
+/// The same for a process that the test does not wait for.
+fn program() -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_erasured"));
     for (name, _) in std::env::vars_os() {
         let ours = name.to_string_lossy();
         if ours.starts_with("PG") || ours.starts_with("ERASURED_") {
@@ -141,7 +146,16 @@ impl Workspace {
         I: IntoIterator<Item = S>,
         S: AsRef<std::ffi::OsStr>,
     {
-        let mut command = erasured();
+        Command::from_std(self.process(arguments))
+    }
+
+    /// The same for a process that the test does not wait for.
+    pub fn process<I, S>(&self, arguments: I) -> std::process::Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
+        let mut command = program();
         command
             .current_dir(self.path())
             .env("ERASURED_CONFIG", self.config())

@@ -13,6 +13,7 @@ use deadpool_postgres::{Client, GenericClient, Transaction};
 use futures_util::future::{BoxFuture, try_join_all};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -218,10 +219,7 @@ impl Execution<'_> {
         let meanwhile = self.repeated(&tx).await?;
         if meanwhile.len() > repeated.len() {
             tx.rollback().await?;
-            return Err(NotErased::Database(
-                "another daemon committed this step meanwhile".into(),
-                Failure::Transient("overtaken"),
-            ));
+            return Err(already_committed());
         }
         let mut counts = vec![Counts::default(); self.subjects.len()];
         let deferred = capture::kept(self, &captured, &mut counts);
@@ -231,19 +229,21 @@ impl Execution<'_> {
         self.change(&tx, &mut captured, &mut counts).await?;
         self.probe(&tx, &captured).await?;
         self.record(&tx, &active, &counts).await?;
-        fail::fail_point!("before-commit", |_| Err(NotErased::Hook(
-            "failpoint before-commit".into()
-        )));
+        fail::fail_point!("before-commit", |how: Option<String>| {
+            die_if_told(how);
+            Err(NotErased::Hook("failpoint before-commit".into()))
+        });
         let about = tx
             .query_one(
                 "/* erasured:step */ SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text, current_setting('server_version_num')::int4",
                 &[],
             )
             .await?;
-        if let Err(error) = tx.commit().await {
-            return Err(not_committed(error));
-        }
-        fail::fail_point!("after-commit", |_| Err(NotErased::CommitUnknown));
+        tx.commit().await.map_err(not_committed)?;
+        fail::fail_point!("after-commit", |how: Option<String>| {
+            die_if_told(how);
+            Err(NotErased::CommitUnknown)
+        });
         let mut outcome = Outcome {
             counts,
             committed_at: about.get(0),
@@ -520,7 +520,8 @@ impl Execution<'_> {
              SELECT k.ticket, k.generation, $4, $5, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)",
             &[&tickets, &generations, &counts, &self.plan.system, &self.batch],
         )
-        .await?;
+        .await
+        .map_err(overtaken)?;
         Ok(())
     }
 
@@ -678,6 +679,22 @@ async fn path(tx: &Transaction<'_>, sql: &str) -> Result<(), NotErased> {
     Ok(tx.batch_execute(sql).await?)
 }
 
+fn already_committed() -> NotErased {
+    NotErased::Database(
+        "another daemon committed this step meanwhile".into(),
+        Failure::Transient("overtaken"),
+    )
+}
+
+/// Where the subject has no rows that could be locked, two daemons meet here.
+fn overtaken(error: tokio_postgres::Error) -> NotErased {
+    if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+        already_committed()
+    } else {
+        error.into()
+    }
+}
+
 /// An ERROR instead of a COMMIT rolled back; where the session ended, nobody has said.
 fn not_committed(error: tokio_postgres::Error) -> NotErased {
     use tokio_postgres::error::Severity;
@@ -688,6 +705,14 @@ fn not_committed(error: tokio_postgres::Error) -> NotErased {
         error.into()
     } else {
         NotErased::CommitUnknown
+    }
+}
+
+/// `FAILPOINTS=before-commit=return(abort)`: dies there instead of failing.
+#[cfg(feature = "failpoints")]
+fn die_if_told(how: Option<String>) {
+    if how.as_deref() == Some("abort") {
+        std::process::abort();
     }
 }
 

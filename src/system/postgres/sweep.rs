@@ -148,12 +148,9 @@ pub enum SweepError {
     Rewritten(TableName),
 }
 
-/// The server's message without its detail, which may repeat a row.
+/// What the server said, as far as it can hold nothing of a row.
 fn reason(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("{} ({})", db.message(), db.code().code()),
-        None => error.to_string(),
-    }
+    super::failure::describe(error)
 }
 
 /// Reads all targets through `client`, which must be in no transaction.
