@@ -124,9 +124,10 @@ fn an_interrupted_demo_leaves_nothing() {
             .spawn()
             .unwrap();
         std::thread::sleep(std::time::Duration::from_secs(seconds));
-        // The terminal signals the foreground group, which is the script alone.
-        Command::new("kill")
-            .args(["-INT", &format!("-{}", demo.id())])
+        // The terminal signals the foreground group, which is the script alone. Bash's own kill:
+        // that of procps 4.0.2 reads a negative number's first digit alone, and 1 means everybody.
+        Command::new("bash")
+            .args(["-c", "kill -INT -- \"-$0\"", &demo.id().to_string()])
             .status()
             .unwrap();
         let output = demo.stdout.take().unwrap();
