@@ -342,6 +342,9 @@ pub(super) fn seen(execution: &Execution<'_>, captured: &Captured) -> Vec<Seen> 
         .collect()
 }
 
+/// Ticket, end and basis of rows that are kept alike.
+type Group<'a> = (usize, Option<DateTime<Utc>>, &'a str);
+
 /// Adds what stays to the counts, and gives the keys to come back for.
 pub(super) fn kept(
     execution: &Execution<'_>,
@@ -350,8 +353,7 @@ pub(super) fn kept(
 ) -> Vec<Deferred> {
     let mut deferred: Vec<Deferred> = Vec::new();
     for (set, rows) in execution.plan.sets.iter().zip(&captured.sets) {
-        let mut groups: BTreeMap<(usize, Option<DateTime<Utc>>, &str), Vec<&CapturedRow>> =
-            BTreeMap::new();
+        let mut groups: BTreeMap<Group<'_>, Vec<&CapturedRow>> = BTreeMap::new();
         for row in rows.iter().filter(|r| r.kept) {
             if let Some(retention) = &row.retained {
                 groups
