@@ -317,3 +317,20 @@ async fn a_subject_already_gone_is_done() {
     assert!(totals(&outcome.counts).is_empty());
     assert_eq!(target.rows(), before);
 }
+
+/// Sessions are reused and keep their prepared statements: a column that changed its type must
+/// not make the next batch on them fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reused_session_survives_a_changed_type() {
+    let target = Target::new(crate::mutation::SCHEMA);
+    let planned = target.plan(&crate::mutation::policy()).await.unwrap();
+    target.run(&planned, &[subject(3)]).await.unwrap();
+    target.execute(
+        "ALTER TABLE invoice ALTER id TYPE bigint; ALTER TABLE event ALTER id TYPE bigint;
+         ALTER TABLE customer ALTER email TYPE varchar(80); ALTER TABLE folder ALTER id TYPE bigint",
+    );
+    let planned = target.plan(&crate::mutation::policy()).await.unwrap();
+    let dry = target.dry_run(&planned, &[subject(1)]).await.unwrap();
+    let outcome = target.run(&planned, &[subject(1)]).await.unwrap();
+    assert_eq!(outcome.counts, dry);
+}
