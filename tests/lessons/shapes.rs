@@ -252,6 +252,13 @@ async fn contradictions_are_refused_by_check() {
             "code",
         ),
         (
+            "CREATE TABLE note (id int PRIMARY KEY, a int CONSTRAINT a REFERENCES customer, b int CONSTRAINT b REFERENCES customer, body text);",
+            "[[table]]\nname = \"s.public.note\"\nvia = \"a\"\naction = \"anonymize\"\nset = { a = \"null\", body = \"redact\" }\n\
+             [[table]]\nname = \"s.public.note\"\nvia = \"b\"\naction = \"anonymize\"\nset = { b = \"null\", body = \"null\" }\n".to_owned(),
+            "E0210",
+            "s.public.note.body",
+        ),
+        (
             "CREATE TABLE note (id int PRIMARY KEY, half int, customer_id int GENERATED ALWAYS AS (half * 2) STORED REFERENCES customer);",
             "[[table]]\nname = \"s.public.note\"\naction = \"detach\"\n".to_owned(),
             "E0224",
