@@ -496,6 +496,8 @@ fn shared(cause: &str) -> bool {
     matches!(
         cause,
         "unreachable"
+            | "read_only"
+            | "out_of_resources"
             | "too_many_connections"
             | "drift"
             | "overtaken"

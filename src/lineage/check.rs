@@ -452,6 +452,7 @@ impl Check<'_> {
         let span = self.policy.tables[reached.edges[0].decision.rule]
             .span
             .clone();
+        self.two_values(&name, reached);
         let access = reached.facts.access;
         let deletes = fates.iter().any(|f| f.may_delete());
         let updates = fates.iter().any(|f| {
@@ -511,6 +512,34 @@ impl Check<'_> {
         }
         if deletes || updates {
             self.triggers(system, reached, &span, deletes, updates);
+        }
+    }
+
+    /// A row reached both ways would have to have both values.
+    fn two_values(&mut self, name: &str, reached: &Reached) {
+        let mut values: BTreeMap<&String, (&Strategy, usize)> = BTreeMap::new();
+        let policy = self.policy;
+        for edge in &reached.edges {
+            let rule = edge.decision.rule;
+            let set = match &policy.tables[rule].action {
+                Action::Anonymize { set } => set,
+                Action::Retain(retain) => &retain.set,
+                _ => continue,
+            };
+            if edge.decision.fate == Fate::Untouched {
+                continue;
+            }
+            for (column, (strategy, span)) in set {
+                let (first, by) = *values.entry(column).or_insert((strategy, rule));
+                if by != rule && first != strategy {
+                    self.error(
+                        "E0210",
+                        span,
+                        format!("two rules set {name}.{column} to different values; a row that both reach could not have both"),
+                        "set it to the same in both",
+                    );
+                }
+            }
         }
     }
 

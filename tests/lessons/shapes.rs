@@ -252,6 +252,13 @@ async fn contradictions_are_refused_by_check() {
             "code",
         ),
         (
+            "CREATE TABLE note (id int PRIMARY KEY, a int CONSTRAINT a REFERENCES customer, b int CONSTRAINT b REFERENCES customer, body text);",
+            "[[table]]\nname = \"s.public.note\"\nvia = \"a\"\naction = \"anonymize\"\nset = { a = \"null\", body = \"redact\" }\n\
+             [[table]]\nname = \"s.public.note\"\nvia = \"b\"\naction = \"anonymize\"\nset = { b = \"null\", body = \"null\" }\n".to_owned(),
+            "E0210",
+            "s.public.note.body",
+        ),
+        (
             "CREATE TABLE note (id int PRIMARY KEY, half int, customer_id int GENERATED ALWAYS AS (half * 2) STORED REFERENCES customer);",
             "[[table]]\nname = \"s.public.note\"\naction = \"detach\"\n".to_owned(),
             "E0224",
@@ -316,4 +323,21 @@ async fn a_subject_already_gone_is_done() {
     let outcome = target.run(&planned, &[subject(99)]).await.unwrap();
     assert!(totals(&outcome.counts).is_empty());
     assert_eq!(target.rows(), before);
+}
+
+/// Sessions are reused and keep their prepared statements: a column that changed its type must
+/// not make the next batch on them fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reused_session_survives_a_changed_type() {
+    let target = Target::new(crate::mutation::SCHEMA);
+    let planned = target.plan(&crate::mutation::policy()).await.unwrap();
+    target.run(&planned, &[subject(3)]).await.unwrap();
+    target.execute(
+        "ALTER TABLE invoice ALTER id TYPE bigint; ALTER TABLE event ALTER id TYPE bigint;
+         ALTER TABLE customer ALTER email TYPE varchar(80); ALTER TABLE folder ALTER id TYPE bigint",
+    );
+    let planned = target.plan(&crate::mutation::policy()).await.unwrap();
+    let dry = target.dry_run(&planned, &[subject(1)]).await.unwrap();
+    let outcome = target.run(&planned, &[subject(1)]).await.unwrap();
+    assert_eq!(outcome.counts, dry);
 }

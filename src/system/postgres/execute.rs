@@ -384,7 +384,7 @@ impl Execution<'_> {
         for change in &self.plan.changes {
             let before = change.before.iter().map(|p| &p.statement);
             for statement in before.chain([&change.statement]) {
-                tx.prepare_cached(&statement.sql).await?;
+                tx.prepare_cached(&self.text(statement, "")).await?;
             }
         }
         let mut rest = &self.plan.changes[..];
@@ -549,9 +549,7 @@ impl Execution<'_> {
     ) -> Result<Vec<tokio_postgres::Row>, NotErased> {
         let bound = self.bind(captured, statement, since);
         let parameters: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
-        let prepared = client
-            .prepare_cached(&format!("{}{suffix}", statement.sql))
-            .await?;
+        let prepared = client.prepare_cached(&self.text(statement, suffix)).await?;
         Ok(client.query(&prepared, &parameters).await?)
     }
 
@@ -563,8 +561,15 @@ impl Execution<'_> {
     ) -> Result<u64, NotErased> {
         let bound = self.bind(captured, statement, 0);
         let parameters: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
-        let prepared = client.prepare_cached(&statement.sql).await?;
+        let prepared = client.prepare_cached(&self.text(statement, "")).await?;
         Ok(client.execute(&prepared, &parameters).await?)
+    }
+
+    /// Sessions are reused and keep what they prepared; the stamp in the text makes them prepare
+    /// anew once definitions, and with them the types of results, have changed.
+    fn text(&self, statement: &Statement, suffix: &str) -> String {
+        let stamp = self.stamp.get(..8).unwrap_or_default();
+        format!("{}{suffix} /* catalog {stamp} */", statement.sql)
     }
 
     fn bind<'c>(
