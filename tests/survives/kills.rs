@@ -142,7 +142,7 @@ fn what_the_law_kept_goes_on_its_date_though_the_daemon_dies() {
         &case.control,
         "UPDATE erasured.deferral SET lease_until = NULL WHERE lease_token IS NULL AND state = 'waiting'",
     );
-    let (status, log) = case.start().end(Duration::from_secs(60));
+    let (status, log) = case.start().end(Duration::from_secs(120));
     assert_eq!(
         status.code(),
         Some(1),
