@@ -70,7 +70,7 @@ GRANT UPDATE (value, hash), INSERT (ticket_id, name, hash, given)
 GRANT INSERT                                  ON erasured.plan TO erasured_daemon;
 GRANT INSERT, UPDATE (state, counts, committed_at)
                                               ON erasured.step TO erasured_daemon;
-GRANT INSERT, DELETE, UPDATE (state, sealed, done_at, lease_token, lease_until)
+GRANT INSERT, DELETE, UPDATE (state, due_at, sealed, done_at, lease_token, lease_until)
                                               ON erasured.deferral TO erasured_daemon;
 GRANT INSERT, UPDATE (finished_at, lease_token, lease_until, holder)
                                               ON erasured.sweep TO erasured_daemon;

@@ -16,12 +16,16 @@ use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{
     BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject,
 };
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Deferrals taken up in one round.
 const LIMIT: u32 = 100;
+/// When one that failed is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// Why a deferral could not be ended; it stays due.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,9 @@ pub enum DeferralFailed {
         /// What went wrong.
         error: NotErased,
     },
+    /// The rows' own date is not this one any more; they are kept until then.
+    #[error("the rows have a later date now: {0}")]
+    Later(DateTime<Utc>),
     /// The sealed keys do not open.
     #[error("E0507: the sealed keys of a deferral do not open with this hash key")]
     Sealed,
@@ -61,7 +68,7 @@ impl DeferralFailed {
 }
 
 /// Ends deferrals whose date has come; how many. One that fails keeps no other from its end: it
-/// is put off for as long as a lease lasts, so that those behind it come first.
+/// is put off for some minutes, and those behind it come first.
 ///
 /// # Errors
 /// [`DeferralFailed`]: the first, when all have been tried.
@@ -74,11 +81,16 @@ pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
     for deferral in due {
         match end(context, &deferral).await {
             Ok(()) => ended += 1,
+            Err(DeferralFailed::Later(until)) => {
+                tracing::info!(ticket = %deferral.view.ticket, table = deferral.view.table, %until, "what the law keeps has a later date now");
+                let (id, token) = (deferral.view.id, deferral.token);
+                context.store.postpone(id, token, until).await?;
+            }
             Err(error) => {
                 tracing::warn!(ticket = %deferral.view.ticket, table = deferral.view.table, %error, "what the law kept could not be ended on its date");
                 failed = failed.or(Some(error));
-                let (id, lease) = (deferral.view.id, context.config.limits.lease);
-                context.store.put_off(id, deferral.token, lease).await?;
+                let (id, token) = (deferral.view.id, deferral.token);
+                context.store.put_off(id, token, AGAIN_AFTER).await?;
             }
         }
     }
@@ -118,8 +130,12 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
     Ok(())
 }
 
-/// A row whose date has been moved since it was put off stays: all of them do, until it comes.
-struct StillDue;
+/// A row whose date has been moved since it was put off stays, and those put off with it, until
+/// the new date.
+#[derive(Default)]
+struct StillDue {
+    later: Option<DateTime<Utc>>,
+}
 
 impl BeforeChange for StillDue {
     fn ready(
@@ -127,13 +143,10 @@ impl BeforeChange for StillDue {
         _: Vec<Seen>,
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>> {
-        let later: usize = deferred.iter().map(|d| d.keys.len()).sum();
-        let answer = if later == 0 {
-            Ok(())
-        } else {
-            Err(NotErased::Hook(format!(
-                "{later} row(s) have a later date now than when they were put off; they are kept until then"
-            )))
+        self.later = deferred.iter().map(|d| d.until).min();
+        let answer = match self.later {
+            None => Ok(()),
+            Some(_) => Err(NotErased::Hook("the rows have a later date now".into())),
         };
         Box::pin(std::future::ready(answer))
     }
@@ -175,12 +188,16 @@ async fn erase(
         .get(&view.system)
         .ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
     let mut client = system.pool.get().await?;
+    let mut dates = StillDue::default();
     execution
-        .run(&mut client, &mut StillDue)
+        .run(&mut client, &mut dates)
         .await
-        .map_err(|error| DeferralFailed::Erasure {
-            table: view.table.clone(),
-            error,
+        .map_err(|error| match dates.later {
+            Some(until) => DeferralFailed::Later(until),
+            None => DeferralFailed::Erasure {
+                table: view.table.clone(),
+                error,
+            },
         })
 }
 

@@ -108,6 +108,22 @@ impl Store {
         })
     }
 
+    /// Moves a deferral to the date that its rows have now.
+    pub async fn postpone(&self, id: Uuid, token: Uuid, due_at: DateTime<Utc>) -> Result<()> {
+        run_tx!(self, "postpone", |tx| {
+            tx.execute(
+                "/* erasured:postpone */ WITH moved AS ( \
+                   UPDATE erasured.deferral SET due_at = $3, lease_token = NULL, lease_until = NULL \
+                    WHERE id = $1 AND lease_token = $2 AND state = 'waiting' RETURNING id, ticket_id, due_at) \
+                 INSERT INTO erasured.event (kind, ticket_id, body) \
+                 SELECT 'deferral_moved', ticket_id, jsonb_build_object('deferral', id, 'until', due_at) FROM moved",
+                &[&id, &token, &due_at],
+            )
+            .await?;
+            Ok(())
+        })
+    }
+
     /// Ends a deferral by its certificate; the last one of a ticket completes the ticket.
     pub async fn deferral_done(
         &self,

@@ -7,18 +7,52 @@ use erasured::daemon::{self, DaemonError, Options};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const A_MINUTE: Duration = Duration::from_secs(60);
+/// More than anything takes, on a busy machine too.
+const LONG: Duration = Duration::from_secs(120);
+
+#[test]
+fn signals_ledger_keys_and_refusals() {
+    super::at_once(&[
+        (
+            "sigterm_lets_the_batches_under_way_finish",
+            sigterm_lets_the_batches_under_way_finish,
+        ),
+        (
+            "sighup_with_a_broken_policy_keeps_the_old_one",
+            sighup_with_a_broken_policy_keeps_the_old_one,
+        ),
+        (
+            "a_ledger_that_has_come_back_older_stops_the_daemon",
+            a_ledger_that_has_come_back_older_stops_the_daemon,
+        ),
+        (
+            "with_the_wrong_hash_key_tickets_fail_and_with_the_right_one_go_on",
+            with_the_wrong_hash_key_tickets_fail_and_with_the_right_one_go_on,
+        ),
+        (
+            "what_kills_its_daemons_waits_for_a_person",
+            what_kills_its_daemons_waits_for_a_person,
+        ),
+        (
+            "a_refusal_at_commit_stops_one_ticket_alone",
+            a_refusal_at_commit_stops_one_ticket_alone,
+        ),
+        (
+            "a_row_that_breaks_every_connection_stops_one_ticket_alone",
+            a_row_that_breaks_every_connection_stops_one_ticket_alone,
+        ),
+    ]);
+}
 
 fn is_ready(workspace: &Workspace) -> bool {
     get(&workspace.http(), "/readyz", None).is_some_and(|(status, _)| status == 200)
 }
 
-#[test]
 fn sigterm_lets_the_batches_under_way_finish() {
     let case = small().copy();
     let daemon = Running::start(case.workspace(), &["run"], "before-commit=sleep(1000)");
     let executing = "SELECT count(*) FROM erasured.ticket WHERE state = 'executing'";
-    wait_until("work to begin", A_MINUTE, || case.control(executing) != "0");
+    wait_until("work to begin", LONG, || case.control(executing) != "0");
     let told = Instant::now();
     daemon.signal("TERM");
     let log = daemon.ends_well();
@@ -37,14 +71,13 @@ fn sigterm_lets_the_batches_under_way_finish() {
     case.is_whole();
 }
 
-#[test]
 fn sighup_with_a_broken_policy_keeps_the_old_one() {
     let case = small().copy();
     let workspace = case.workspace();
     let policy = workspace.path().join("policies/customer.toml");
     let good = std::fs::read_to_string(&policy).unwrap();
     let daemon = Running::start(workspace, &["run"], "before-commit=sleep(500)");
-    wait_until("the daemon to be ready", A_MINUTE, || is_ready(workspace));
+    wait_until("the daemon to be ready", LONG, || is_ready(workspace));
     std::fs::write(
         &policy,
         good.replace(
@@ -54,7 +87,7 @@ fn sighup_with_a_broken_policy_keeps_the_old_one() {
     )
     .unwrap();
     daemon.signal("HUP");
-    wait_until("the refusal", A_MINUTE, || {
+    wait_until("the refusal", LONG, || {
         get(&workspace.http(), "/readyz", None)
             .is_some_and(|(status, body)| status == 503 && body.starts_with("policies: "))
     });
@@ -74,12 +107,10 @@ fn sighup_with_a_broken_policy_keeps_the_old_one() {
     );
     // By the old policies the work goes on.
     let left = "SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
-    wait_until("the tickets to be done", A_MINUTE, || {
-        case.control(left) == "0"
-    });
+    wait_until("the tickets to be done", LONG, || case.control(left) == "0");
     std::fs::write(&policy, &good).unwrap();
     daemon.signal("HUP");
-    wait_until("the new policies", A_MINUTE, || is_ready(workspace));
+    wait_until("the new policies", LONG, || is_ready(workspace));
     assert_eq!(current(), "1");
     // A reload under way does not swallow what comes after it.
     daemon.signal("HUP");
@@ -88,7 +119,6 @@ fn sighup_with_a_broken_policy_keeps_the_old_one() {
     case.is_whole();
 }
 
-#[test]
 fn a_ledger_that_has_come_back_older_stops_the_daemon() {
     let (case, backup) = (small().copy(), small().copy());
     case.start().ends_well();
@@ -100,12 +130,12 @@ fn a_ledger_that_has_come_back_older_stops_the_daemon() {
         host.path().join("state/ledger-head"),
     )
     .unwrap();
-    let (status, log) = Running::start(&host, &["run"], "").end(A_MINUTE);
+    let (status, log) = Running::start(&host, &["run"], "").end(LONG);
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("E0622"), "{log}");
     // While it runs, too: and before a longer ledger can hide what was lost.
     let daemon = Running::start(case.workspace(), &["run"], "");
-    wait_until("the daemon to be ready", A_MINUTE, || {
+    wait_until("the daemon to be ready", LONG, || {
         is_ready(case.workspace())
     });
     case.server().execute(
@@ -114,12 +144,11 @@ fn a_ledger_that_has_come_back_older_stops_the_daemon() {
          DELETE FROM erasured.ledger WHERE seq > 3;
          ALTER TABLE erasured.ledger ENABLE ALWAYS TRIGGER append_only; COMMIT",
     );
-    let (status, log) = daemon.end(A_MINUTE);
+    let (status, log) = daemon.end(LONG);
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("E0622"), "{log}");
 }
 
-#[test]
 fn with_the_wrong_hash_key_tickets_fail_and_with_the_right_one_go_on() {
     let case = small().copy();
     // Some are in `verifying` then, some may be at work.
@@ -127,7 +156,7 @@ fn with_the_wrong_hash_key_tickets_fail_and_with_the_right_one_go_on() {
     let key = case.workspace().path().join("keys/hash.key");
     let right = std::fs::read(&key).unwrap();
     std::fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
-    let (status, log) = case.start().end(A_MINUTE);
+    let (status, log) = case.start().end(LONG);
     assert_eq!(status.code(), Some(1), "{log}");
     let failed = case.control(
         "SELECT count(*) FROM erasured.ticket WHERE state = 'failed' AND problem_code = 'E0507'",
@@ -177,7 +206,6 @@ async fn a_clock_set_back_or_forward_stops_the_work() {
 }
 
 /// What kills every daemon that takes it up is given up in the end.
-#[test]
 fn what_kills_its_daemons_waits_for_a_person() {
     let case = small().copy();
     let host =
@@ -186,7 +214,7 @@ fn what_kills_its_daemons_waits_for_a_person() {
         Running::start(&host, &["run", "--until-idle"], "after-begin=return").dies();
     }
     // Taken over for the second time.
-    let (status, log) = Running::start(&host, &["run", "--until-idle"], "").end(A_MINUTE);
+    let (status, log) = Running::start(&host, &["run", "--until-idle"], "").end(LONG);
     let failed = case.control(
         "SELECT count(*) FROM erasured.ticket WHERE state = 'failed' AND problem_code = 'E0501'",
     );
@@ -204,7 +232,6 @@ fn what_kills_its_daemons_waits_for_a_person() {
 
 /// A constraint that speaks up at COMMIT is an answer: the ticket that breaks it is found, and the
 /// others of its batch go on.
-#[test]
 fn a_refusal_at_commit_stops_one_ticket_alone() {
     let case = small().copy();
     let blocked = small().people[2];
@@ -217,7 +244,7 @@ fn a_refusal_at_commit_stops_one_ticket_alone() {
                FOR EACH ROW EXECUTE FUNCTION refuse()"
         ),
     );
-    let (status, log) = case.start().end(A_MINUTE);
+    let (status, log) = case.start().end(LONG);
     assert_eq!(status.code(), Some(1), "{log}");
     let failed = "SELECT string_agg(reference || ' ' || problem_code, ' ') FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
     assert_eq!(
@@ -238,7 +265,6 @@ fn a_refusal_at_commit_stops_one_ticket_alone() {
 
 /// One row that breaks the connection each time it is touched is found, and given up after so
 /// many attempts; the others of its batch go on.
-#[test]
 fn a_row_that_breaks_every_connection_stops_one_ticket_alone() {
     let case = small().copy();
     let poison = small().people[4];
@@ -251,7 +277,7 @@ fn a_row_that_breaks_every_connection_stops_one_ticket_alone() {
         ),
     );
     let host = case.another_host(&QUICK.replace("batch = 5", "batch = 5\nattempts = 3"));
-    let (status, log) = Running::start(&host, &["run", "--until-idle"], "").end(A_MINUTE);
+    let (status, log) = Running::start(&host, &["run", "--until-idle"], "").end(LONG);
     assert_eq!(status.code(), Some(1), "{log}");
     let failed = "SELECT string_agg(reference || ' ' || problem_code, ' ') FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
     assert_eq!(case.control(failed), format!("CRM-{poison} E0501"), "{log}");

@@ -7,7 +7,27 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-const A_MINUTE: Duration = Duration::from_secs(60);
+/// More than anything takes, on a busy machine too.
+const LONG: Duration = Duration::from_secs(120);
+
+#[test]
+fn leases_locks_and_neighbours() {
+    super::at_once(&[
+        ("of_two_daemons_one_is_killed", of_two_daemons_one_is_killed),
+        (
+            "a_lease_is_lost_while_working",
+            a_lease_is_lost_while_working,
+        ),
+        (
+            "a_lock_on_one_row_holds_up_nobody_else",
+            a_lock_on_one_row_holds_up_nobody_else,
+        ),
+        (
+            "a_desk_files_in_its_own_transaction",
+            a_desk_files_in_its_own_transaction,
+        ),
+    ]);
+}
 
 #[test]
 fn twenty_random_kills_in_a_run_of_500_tickets() {
@@ -17,7 +37,7 @@ fn twenty_random_kills_in_a_run_of_500_tickets() {
     let mut open = 0;
     for _ in 0..20 {
         let daemon = Running::start(&host, &["run"], "");
-        wait_until("the daemon to begin", A_MINUTE, || {
+        wait_until("the daemon to begin", LONG, || {
             daemon.log().contains("\"ready\"")
         });
         let chance: u64 = rand::random_range(0..400);
@@ -36,7 +56,6 @@ fn twenty_random_kills_in_a_run_of_500_tickets() {
     case.is_whole();
 }
 
-#[test]
 fn of_two_daemons_one_is_killed() {
     let case = small().copy();
     let slow = "before-commit=sleep(300)";
@@ -44,7 +63,7 @@ fn of_two_daemons_one_is_killed() {
     let killed = Running::start(&other, &["run"], slow);
     let left = Running::start(case.workspace(), &["run", "--until-idle"], slow);
     let both = "SELECT count(DISTINCT lease_holder) FROM erasured.ticket WHERE state = 'executing'";
-    wait_until("both to be at work", A_MINUTE, || case.control(both) == "2");
+    wait_until("both to be at work", LONG, || case.control(both) == "2");
     killed.kill();
     left.ends_well();
     case.is_whole();
@@ -52,18 +71,17 @@ fn of_two_daemons_one_is_killed() {
 
 /// The lease runs out while its holder sleeps before COMMIT: the other takes the tickets over,
 /// and finds out that they are done.
-#[test]
 fn a_lease_is_lost_while_working() {
     let case = small().copy();
     let other = case.another_host(QUICK);
     let slow = Running::start(&other, &["run"], "before-commit=1*sleep(8000)->off");
     let leased = "SELECT count(*) FROM erasured.ticket WHERE state = 'executing'";
-    wait_until("the slow one to be at work", A_MINUTE, || {
+    wait_until("the slow one to be at work", LONG, || {
         case.control(leased) != "0"
     });
     case.start().ends_well();
     case.is_whole();
-    wait_until("the slow one to notice", A_MINUTE, || {
+    wait_until("the slow one to notice", LONG, || {
         slow.log().contains("the lease was lost while working")
     });
     slow.signal("TERM");
@@ -71,7 +89,6 @@ fn a_lease_is_lost_while_working() {
     case.is_whole();
 }
 
-#[test]
 fn a_lock_on_one_row_holds_up_nobody_else() {
     let case = small().copy();
     let blocked = small().people[3];
@@ -88,10 +105,10 @@ fn a_lock_on_one_row_holds_up_nobody_else() {
     });
     let daemon = case.start();
     let closed = "SELECT string_agg(reference, ' ') FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
-    wait_until("the others to be done", A_MINUTE, || {
+    wait_until("the others to be done", LONG, || {
         case.control(closed) == format!("CRM-{blocked}")
     });
-    wait_until("the one to be put off", A_MINUTE, || {
+    wait_until("the one to be put off", LONG, || {
         case.control(&format!(
             "SELECT problem FROM erasured.ticket WHERE reference = 'CRM-{blocked}'"
         )) == "lock_timeout"
@@ -112,7 +129,7 @@ fn cpu(id: u32) -> f64 {
 
 /// For some seconds the daemon lives, says that it is not ready, and does next to nothing.
 fn waits_quietly(daemon: &mut Running, workspace: &Workspace, why: &str) {
-    wait_until("the daemon to say that it is not ready", A_MINUTE, || {
+    wait_until("the daemon to say that it is not ready", LONG, || {
         get(&workspace.http(), "/readyz", None)
             .is_some_and(|(status, body)| status == 503 && body.contains("control"))
     });
@@ -150,17 +167,15 @@ fn the_server_goes_away_and_comes_back() {
         waits_quietly(&mut daemon, &host, "no connection is to be had");
     });
     let at_work = "SELECT count(*) FROM erasured.applied_step";
-    wait_until("the work to begin", A_MINUTE, || {
+    wait_until("the work to begin", LONG, || {
         server.count(&case.shop, at_work) > 1
     });
     server.stop_immediate();
     waits_quietly(&mut daemon, &host, "the server has crashed");
     server.start_again();
     let left = "SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred')";
-    wait_until("the rest to be done", A_MINUTE, || {
-        case.control(left) == "0"
-    });
-    wait_until("the daemon to be ready again", A_MINUTE, || {
+    wait_until("the rest to be done", LONG, || case.control(left) == "0");
+    wait_until("the daemon to be ready again", LONG, || {
         get(&host.http(), "/readyz", None).is_some_and(|(status, _)| status == 200)
     });
     daemon.signal("TERM");
@@ -175,7 +190,7 @@ fn full(server: &Server, case: &Case<'_>, meanwhile: impl FnOnce()) {
     server.start_again();
     let held = runtime.block_on(async {
         let mut held = Vec::new();
-        let until = std::time::Instant::now() + A_MINUTE;
+        let until = std::time::Instant::now() + LONG;
         let url = server.url("postgres");
         while std::time::Instant::now() < until {
             match tokio_postgres::connect(&url, tokio_postgres::NoTls).await {
@@ -207,7 +222,6 @@ fn full(server: &Server, case: &Case<'_>, meanwhile: impl FnOnce()) {
 
 /// A ticket of a transaction that is rolled back never was; one that commits wakes the daemon,
 /// which would otherwise look again in an hour.
-#[test]
 fn a_desk_files_in_its_own_transaction() {
     let demo = load_demo(server(), 60);
     let mut workspace = Workspace::of_demo(server(), &demo);
@@ -215,7 +229,7 @@ fn a_desk_files_in_its_own_transaction() {
     prepare(server(), &workspace);
     let control = name_of(workspace.control_url());
     let daemon = Running::start(&workspace, &["run"], "");
-    wait_until("the daemon to be ready", A_MINUTE, || {
+    wait_until("the daemon to be ready", LONG, || {
         daemon.log().contains("ready")
     });
     let submit = "SELECT erasured.submit_ticket('CRM-1', 'customer', '{\"member_no\": \"TM-0000001\"}', 'account', 'telephone')";
@@ -225,7 +239,7 @@ fn a_desk_files_in_its_own_transaction() {
         0
     );
     file(server(), &control, &[1], "CRM");
-    wait_until("the certificate", A_MINUTE, || {
+    wait_until("the certificate", LONG, || {
         server().count(&control, "SELECT count(*) FROM erasured.certificate") == 1
     });
     // The same reference again is the same ticket, and erases nothing twice.
