@@ -64,7 +64,9 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
 /// A short text that changes whenever the definition of any table, column, constraint, trigger
 /// or rule changes, and costs one statement: as long as it stays the catalog need not be read.
 pub async fn stamp(client: &impl GenericClient) -> Result<String, Error> {
-    Ok(client.query_one(STAMP, &[]).await?.get(0))
+    // Before every batch: parsed once a session.
+    let statement = client.prepare_cached(STAMP).await?;
+    Ok(client.query_one(&statement, &[]).await?.get(0))
 }
 
 /// See [`stamp`]; row versions (`xmin`) change with every ALTER. ANALYZE and VACUUM write

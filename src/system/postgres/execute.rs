@@ -227,18 +227,21 @@ impl Execution<'_> {
             .ready(capture::seen(self, &captured), deferred)
             .await?;
         self.change(&tx, &mut captured, &mut counts).await?;
-        self.probe(&tx, &captured).await?;
-        self.record(&tx, &active, &counts).await?;
+        for sql in [RECORD, ABOUT] {
+            tx.prepare_cached(sql).await?;
+        }
+        // Sent without waiting for each other: unless both succeed there is no COMMIT.
+        tokio::try_join!(
+            biased;
+            self.probe(&tx, &captured),
+            self.record(&tx, &active, &counts),
+        )?;
         fail::fail_point!("before-commit", |how: Option<String>| {
             die_if_told(how);
             Err(NotErased::Hook("failpoint before-commit".into()))
         });
-        let about = tx
-            .query_one(
-                "/* erasured:step */ SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text, current_setting('server_version_num')::int4",
-                &[],
-            )
-            .await?;
+        let about = tx.prepare_cached(ABOUT).await?;
+        let about = tx.query_one(&about, &[]).await?;
         tx.commit().await.map_err(not_committed)?;
         fail::fail_point!("after-commit", |how: Option<String>| {
             die_if_told(how);
@@ -328,12 +331,16 @@ impl Execution<'_> {
 
     /// Positions of tickets whose step stands in the target's own table.
     async fn repeated(&self, tx: &Transaction<'_>) -> Result<Vec<usize>, NotErased> {
+        let statement = tx.prepare_cached(REPEATED).await?;
         let rows = tx
             .query(
-                "/* erasured:applied steps */ SELECT k.n FROM erasured.applied_step AS s \
-                 JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
-                 ON s.ticket_id = k.ticket AND s.generation = k.generation AND s.system = $4 ORDER BY k.n",
-                &[&self.tickets(), &self.generations(), &self.ordinals(), &self.plan.system],
+                &statement,
+                &[
+                    &self.tickets(),
+                    &self.generations(),
+                    &self.ordinals(),
+                    &self.plan.system,
+                ],
             )
             .await?;
         Ok(rows.iter().map(|row| position(row.get(0))).collect())
@@ -515,10 +522,16 @@ impl Execution<'_> {
             .iter()
             .map(|&i| serde_json::to_value(&counts[i]).expect("counts are always JSON"))
             .collect();
+        let statement = tx.prepare_cached(RECORD).await?;
         tx.execute(
-            "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, batch, counts) \
-             SELECT k.ticket, k.generation, $4, $5, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)",
-            &[&tickets, &generations, &counts, &self.plan.system, &self.batch],
+            &statement,
+            &[
+                &tickets,
+                &generations,
+                &counts,
+                &self.plan.system,
+                &self.batch,
+            ],
         )
         .await
         .map_err(overtaken)?;
@@ -673,6 +686,15 @@ impl Execution<'_> {
         (0..self.subjects.len()).map(ordinal).collect()
     }
 }
+
+const REPEATED: &str = "/* erasured:applied steps */ SELECT k.n FROM erasured.applied_step AS s \
+     JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
+     ON s.ticket_id = k.ticket AND s.generation = k.generation AND s.system = $4 ORDER BY k.n";
+
+const RECORD: &str = "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, batch, counts) \
+     SELECT k.ticket, k.generation, $4, $5, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)";
+
+const ABOUT: &str = "/* erasured:step */ SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text, current_setting('server_version_num')::int4";
 
 /// The database's own triggers find their tables by the `search_path` of the role; our text names
 /// everything in full, and `pg_catalog` stays first.
