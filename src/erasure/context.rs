@@ -174,7 +174,6 @@ impl System {
         {
             return Ok((stamp, catalog.clone()));
         }
-        self.pool.forget_statements();
         let catalog = Arc::new(catalog::read(&tx, &self.name).await.map_err(failed)?);
         *known = Some((stamp.clone(), catalog.clone()));
         Ok((stamp, catalog))

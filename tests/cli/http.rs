@@ -7,8 +7,25 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A daemon that is killed with the test.
-struct Daemon(Child);
+/// A process that is killed with the test.
+pub(crate) struct Daemon(Child);
+
+impl Daemon {
+    /// `erasured run`, ready.
+    pub(crate) fn start(desk: &Desk) -> Self {
+        let mut run = Command::new(crate::support::erasured().get_program());
+        run.arg("run")
+            .arg("--config")
+            .arg(desk.workspace.config())
+            .stderr(Stdio::null());
+        let daemon = Self(run.spawn().unwrap());
+        let http = desk.workspace.http();
+        wait_until("the daemon to be ready", Duration::from_secs(20), || {
+            get(&http, "/readyz", None).is_some_and(|(status, _)| status == 200)
+        });
+        daemon
+    }
+}
 
 impl Drop for Daemon {
     fn drop(&mut self) {
@@ -59,15 +76,7 @@ fn promtool_check(metrics: &str) {
 fn metrics_health_and_certificates() {
     let desk = Desk::open(120);
     let http = desk.workspace.http();
-    let mut run = Command::new(crate::support::erasured().get_program());
-    run.arg("run")
-        .arg("--config")
-        .arg(desk.workspace.config())
-        .stderr(Stdio::null());
-    let daemon = Daemon(run.spawn().unwrap());
-    wait_until("the daemon to be ready", Duration::from_secs(20), || {
-        get(&http, "/readyz", None).is_some_and(|(status, _)| status == 200)
-    });
+    let daemon = Daemon::start(&desk);
     assert_eq!(
         get(&http, "/healthz", None).unwrap(),
         (200, "alive\n".into())

@@ -53,12 +53,6 @@ impl Pool {
         self.inner.retain(|_, _| false);
     }
 
-    /// Lets go of what sessions have prepared: a definition has changed, and the server refuses a
-    /// prepared statement whose columns are others now.
-    pub fn forget_statements(&self) {
-        self.inner.manager().statement_caches.clear();
-    }
-
     /// The pool itself.
     pub fn inner(&self) -> &deadpool_postgres::Pool {
         &self.inner
