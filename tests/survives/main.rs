@@ -7,10 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod around;
 mod company;
 mod kills;
 mod lifecycle;
-mod troubles;
 mod truth;
 
 /// Runs scenarios at once, since most of what they do is to wait; says which failed.
