@@ -23,6 +23,12 @@ pub const STEP_SECONDS: &str = "erasured_step_duration_seconds";
 pub const OVERDUE: &str = "erasured_sla_overdue_tickets";
 /// Tickets not closed that have a due time.
 pub const DUE: &str = "erasured_sla_due_tickets";
+/// Tickets whose person could not be found: they have no due time yet, and need the desk.
+pub const UNFOUND: &str = "erasured_unfound_tickets";
+/// What the law keeps, waiting for its date.
+pub const DEFERRALS: &str = "erasured_deferrals";
+/// What the law kept and whose date has passed.
+pub const DEFERRALS_OVERDUE: &str = "erasured_deferrals_overdue";
 /// Seconds to the nearest due time.
 pub const NEAREST_DUE: &str = "erasured_sla_nearest_due_seconds";
 /// Tickets closed in time.
@@ -111,6 +117,21 @@ fn describe() {
     );
     describe_gauge!(OVERDUE, Unit::Count, "Open tickets past their due time.");
     describe_gauge!(DUE, Unit::Count, "Open tickets with a due time.");
+    describe_gauge!(
+        UNFOUND,
+        Unit::Count,
+        "Open tickets whose person could not be found, and so without a due time."
+    );
+    describe_gauge!(
+        DEFERRALS,
+        Unit::Count,
+        "Deferrals that wait for the date until which the law keeps rows."
+    );
+    describe_gauge!(
+        DEFERRALS_OVERDUE,
+        Unit::Count,
+        "Deferrals whose date has passed."
+    );
     describe_gauge!(
         NEAREST_DUE,
         Unit::Seconds,

@@ -2,8 +2,10 @@
 
 use super::failure::Failure;
 use crate::daemon::{self, Options, Progress};
+use crate::store::census::{Census, Closed};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,10 +31,7 @@ impl Run {
         let options = Options {
             until_idle: self.until_idle,
             progress: bar.clone().map(|bar| -> Progress {
-                Arc::new(move |closed, total| {
-                    bar.set_length(total);
-                    bar.set_position(closed);
-                })
+                Arc::new(move |open, closed| advance(&bar, open, closed))
             }),
             ..Options::default()
         };
@@ -44,8 +43,26 @@ impl Run {
     }
 }
 
+/// Rejected tickets are neither done nor to be done.
+fn advance(bar: &ProgressBar, open: &Census, closed: &Closed) {
+    let of = |counts: &BTreeMap<String, i64>, states: &[&str]| -> u64 {
+        let count = |state: &&str| counts.get(*state).copied().unwrap_or(0).unsigned_abs();
+        states.iter().map(count).sum()
+    };
+    let done = of(&closed.by_state, &["completed", "deferred"]);
+    let waiting: u64 = open.by_state.values().map(|n| n.unsigned_abs()).sum();
+    bar.set_length(done + waiting);
+    bar.set_position(done);
+    bar.set_message(format!(
+        "{} erasing, {} checking, {} failed",
+        of(&open.by_state, &["scheduled", "executing"]),
+        of(&open.by_state, &["verifying"]),
+        of(&open.by_state, &["failed"]),
+    ));
+}
+
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} tickets")
-        .expect("the template is a constant");
+    let style = "{elapsed_precise} {wide_bar} {pos}/{len} tickets ({msg})";
+    let style = ProgressStyle::with_template(style).expect("the template is a constant");
     ProgressBar::new(0).with_style(style)
 }

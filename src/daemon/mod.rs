@@ -17,6 +17,7 @@ use crate::erasure::context::{Clock, Context};
 use crate::ledger::Fault;
 use crate::start::{self, StartError};
 use crate::store::StoreError;
+use crate::store::census::{Census, Closed};
 use crate::{http, metrics};
 use chrono::Utc;
 use std::path::PathBuf;
@@ -81,8 +82,8 @@ impl DaemonError {
     }
 }
 
-/// Is told how many tickets are closed, of how many.
-pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+/// Is told what is open and what is closed.
+pub type Progress = Arc<dyn Fn(&Census, &Closed) + Send + Sync>;
 
 /// How the daemon is run.
 #[derive(Clone)]

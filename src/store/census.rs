@@ -8,16 +8,12 @@ use uuid::Uuid;
 /// The queue at a glance.
 #[derive(Clone, Debug, Default)]
 pub struct Census {
-    /// Tickets by state; states without any are missing.
+    /// Open tickets by state; states without any are missing.
     pub by_state: BTreeMap<String, i64>,
     /// Open tickets past their due date.
     pub overdue: i64,
     /// Seconds until the nearest due date of an open ticket; negative when past.
     pub nearest_due_seconds: Option<f64>,
-    /// Age in seconds of the oldest ticket waiting for the sweep.
-    pub oldest_waiting_for_sweep_seconds: Option<f64>,
-    /// Age in seconds of the oldest request still open.
-    pub oldest_open_seconds: Option<f64>,
     /// Tickets whose person could not be found.
     pub unresolvable: i64,
     /// Tickets that come back by themselves: under way, lent to a daemon that may be gone, or put
@@ -27,22 +23,29 @@ pub struct Census {
     pub open_due: i64,
     /// Tickets under a lease that has not run out.
     pub leased: i64,
-    /// Closed in time, of all closed and not rejected.
-    pub sla_met: i64,
-    /// Closed late.
-    pub sla_missed: i64,
     /// Deferrals waiting.
     pub deferrals: i64,
     /// Deferrals whose day has passed.
     pub deferrals_overdue: i64,
     /// Events not yet in the chain.
     pub outbox: i64,
+}
+
+/// What is behind us.
+#[derive(Clone, Debug, Default)]
+pub struct Closed {
+    /// Tickets by state; states without any are missing.
+    pub by_state: BTreeMap<String, i64>,
+    /// Closed in time, of all closed and not rejected.
+    pub sla_met: i64,
+    /// Closed late.
+    pub sla_missed: i64,
     /// When a ticket was last closed well.
     pub last_success: Option<DateTime<Utc>>,
 }
 
 impl Store {
-    /// Counts everything once; reads the whole table of tickets, so not more often than a scrape.
+    /// Counts what is open, by an index that holds nothing else.
     pub async fn census(&self) -> Result<Census> {
         run_tx!(self, "census", |tx| {
             let states = tx
@@ -50,43 +53,23 @@ impl Store {
                     "/* erasured:census */ SELECT state, count(*) AS n, \
                             count(*) FILTER (WHERE due_at < now()) AS late, \
                             (extract(epoch FROM min(due_at) - now()))::float8 AS due_in, \
-                            (extract(epoch FROM now() - min(requested_at)))::float8 AS oldest, \
-                            (extract(epoch FROM now() - min(verifying_since)))::float8 AS waiting, \
                             count(*) FILTER (WHERE subject_hash IS NULL AND problem_code IS NOT NULL) AS lost, \
                             count(*) FILTER (WHERE state = 'executing' OR state = 'scheduled' AND (attempt > 0 OR lease_token IS NOT NULL)) AS retrying, \
                             count(due_at) AS with_due, \
-                            count(*) FILTER (WHERE lease_until > now()) AS leased, \
-                            count(*) FILTER (WHERE sla_met) AS met, count(*) FILTER (WHERE NOT sla_met) AS missed, \
-                            max(finished_at) AS last \
-                       FROM erasured.ticket GROUP BY state",
+                            count(*) FILTER (WHERE lease_until > now()) AS leased \
+                       FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred', 'rejected') GROUP BY state",
                     &[],
                 )
                 .await?;
             let mut census = Census::default();
             for r in &states {
                 let state: String = r.get("state");
-                match state.as_str() {
-                    "completed" | "deferred" => {
-                        census.sla_met += r.get::<_, i64>("met");
-                        census.sla_missed += r.get::<_, i64>("missed");
-                        census.last_success = census.last_success.max(r.get("last"));
-                    }
-                    "rejected" => {}
-                    _ => {
-                        census.overdue += r.get::<_, i64>("late");
-                        census.unresolvable += r.get::<_, i64>("lost");
-                        census.leased += r.get::<_, i64>("leased");
-                        census.retrying += r.get::<_, i64>("retrying");
-                        census.open_due += r.get::<_, i64>("with_due");
-                        census.nearest_due_seconds =
-                            least(census.nearest_due_seconds, r.get("due_in"), f64::min);
-                        census.oldest_open_seconds =
-                            least(census.oldest_open_seconds, r.get("oldest"), f64::max);
-                        if state == "verifying" {
-                            census.oldest_waiting_for_sweep_seconds = r.get("waiting");
-                        }
-                    }
-                }
+                census.overdue += r.get::<_, i64>("late");
+                census.unresolvable += r.get::<_, i64>("lost");
+                census.leased += r.get::<_, i64>("leased");
+                census.retrying += r.get::<_, i64>("retrying");
+                census.open_due += r.get::<_, i64>("with_due");
+                census.nearest_due_seconds = least(census.nearest_due_seconds, r.get("due_in"));
                 census.by_state.insert(state, r.get("n"));
             }
             let rest = tx
@@ -102,6 +85,29 @@ impl Store {
                 (rest.get(0), rest.get(1), rest.get(2));
             census.retrying += rest.get::<_, i64>(3);
             Ok(census)
+        })
+    }
+
+    /// Counts what is closed: reads the whole table, which grows for years, so not often.
+    pub async fn closed(&self) -> Result<Closed> {
+        run_tx!(self, "closed", |tx| {
+            let states = tx
+                .query(
+                    "/* erasured:closed */ SELECT state, count(*) AS n, max(finished_at) FILTER (WHERE state <> 'rejected') AS last, \
+                            count(*) FILTER (WHERE sla_met AND state <> 'rejected') AS met, \
+                            count(*) FILTER (WHERE NOT sla_met AND state <> 'rejected') AS missed \
+                       FROM erasured.ticket WHERE state IN ('completed', 'deferred', 'rejected') GROUP BY state",
+                    &[],
+                )
+                .await?;
+            let mut closed = Closed::default();
+            for r in &states {
+                closed.sla_met += r.get::<_, i64>("met");
+                closed.sla_missed += r.get::<_, i64>("missed");
+                closed.last_success = closed.last_success.max(r.get("last"));
+                closed.by_state.insert(r.get("state"), r.get("n"));
+            }
+            Ok(closed)
         })
     }
 
@@ -129,9 +135,9 @@ impl Store {
     }
 }
 
-fn least(a: Option<f64>, b: Option<f64>, choose: fn(f64, f64) -> f64) -> Option<f64> {
+fn least(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     match (a, b) {
-        (Some(a), Some(b)) => Some(choose(a, b)),
+        (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
 }

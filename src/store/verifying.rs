@@ -131,7 +131,8 @@ impl Store {
         })
     }
 
-    /// Opens a sweep for all tickets of the kind that wait now, or takes over one whose holder is
+    /// Opens a sweep for the tickets of the kind that have waited longest (at most ten thousand: they
+    /// are held in memory, and as many cost little more than one), or takes over one whose holder is
     /// gone. `None` while another daemon is at it, or when nothing waits. One that was begun under
     /// another policy is given up: what it has read proves nothing about this one's columns.
     pub async fn open_sweep(
@@ -171,7 +172,8 @@ impl Store {
                            ON CONFLICT (subject) WHERE finished_at IS NULL DO NOTHING RETURNING id, lease_token, started_at), \
                          chosen AS ( \
                            INSERT INTO erasured.sweep_ticket (sweep_id, ticket_id) \
-                           SELECT o.id, t.id FROM opened o, erasured.ticket t WHERE t.state = 'verifying' AND t.subject = $1) \
+                           SELECT o.id, t.id FROM opened o, (SELECT id FROM erasured.ticket WHERE state = 'verifying' AND subject = $1 \
+                                                      ORDER BY verifying_since LIMIT 10000) t) \
                          SELECT id, lease_token, started_at FROM opened",
                         &[&subject, &holder, &seconds(for_), &policy_sha256],
                     )

@@ -312,8 +312,7 @@ async fn a_ticket_goes_all_the_way_and_leaves_nothing() {
             Err(StoreError::LeaseLost { .. })
         ));
     }
-    let census = store.census().await.unwrap();
-    assert_eq!(census.sla_met, 3);
+    assert_eq!(store.closed().await.unwrap().sla_met, 3);
     store.append_pending(1000).await.unwrap().unwrap();
 }
 
