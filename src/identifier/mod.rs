@@ -91,7 +91,8 @@ pub fn normalise(kind: &IdentifierKind, raw: &str) -> Result<Normalised, BadIden
         IdentifierKind::Plain => Zeroizing::new(trimmed.to_owned()),
         IdentifierKind::Email => Zeroizing::new(email(trimmed)?.to_owned()),
         IdentifierKind::Phone { region } => phone::e164(region, trimmed)?,
-        IdentifierKind::Name => Zeroizing::new(fold::squeeze(trimmed)),
+        // A mark that stood on a space stands on a letter when the space has gone.
+        IdentifierKind::Name => Zeroizing::new(fold::fold(&fold::squeeze(trimmed))),
     };
     // What is left must have something that a search can hold on to.
     if !value

@@ -106,6 +106,7 @@ fn names_lose_every_space() {
     assert_eq!(of(&name, "山田　太郎"), "山田太郎");
     assert_eq!(of(&name, " Taro  YAMADA "), "taroyamada");
     assert_eq!(of(&name, "ﾔﾏﾀﾞ ﾀﾛｳ"), "ヤマダタロウ");
+    assert_eq!(of(&name, "T¨"), "ẗ");
 }
 
 /// ASCII in its full-width forms.
