@@ -253,6 +253,8 @@ const TROUBLE: Series<'_> = &[
         r#"erasured_retries_total{instance="a",cause="drift"}"#,
         "0+1000x576",
     ),
+    (r#"erasured_unfound_tickets{instance="a"}"#, "2x576"),
+    (r#"erasured_deferrals_overdue{instance="a"}"#, "1x576"),
     (r#"erasured_policies_current{instance="a"}"#, "0x576"),
     (r#"erasured_system_up{instance="a",system="shop"}"#, "0x576"),
     (r#"erasured_ledger_pending_events{instance="a"}"#, "9x576"),
@@ -261,6 +263,8 @@ const TROUBLE: Series<'_> = &[
 ];
 /// And of one that is well and has work.
 const WELL: Series<'_> = &[
+    (r#"erasured_unfound_tickets{instance="a"}"#, "0x576"),
+    (r#"erasured_deferrals_overdue{instance="a"}"#, "0x576"),
     (r#"erasured_sla_overdue_tickets{instance="a"}"#, "0x576"),
     (
         r#"erasured_sla_nearest_due_seconds{instance="a"}"#,
@@ -301,7 +305,7 @@ fn alerts_fire_in_trouble_and_only_then() {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: ").map(str::to_owned))
         .collect();
-    assert_eq!(all.len(), 11);
+    assert_eq!(all.len(), 13);
     let soon: Vec<_> = WELL
         .iter()
         .map(|(name, values)| match name.contains("nearest_due") {

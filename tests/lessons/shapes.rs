@@ -141,6 +141,7 @@ async fn retained_rows_are_found_again_on_their_date() {
             "1,2,3,4,5"
         );
 
+        // Before its date nothing of it goes; the row's own date says when that is.
         let name = erasured::name::TableName::new("public", table);
         let lineage = lineage::of_retained(&planned.lineage, "s", &name).unwrap();
         let mut later = planned.clone();
@@ -149,6 +150,15 @@ async fn retained_rows_are_found_again_on_their_date() {
             keys: deferred.keys.clone(),
             ..subject(0)
         };
+        let early = target
+            .dry_run(&later, std::slice::from_ref(&due))
+            .await
+            .unwrap();
+        assert_eq!(
+            totals(&early).get(&(format!("public.{table}"), ChangeKind::Deleted)),
+            None
+        );
+        target.execute(&format!("UPDATE {table} SET day = '2001-01-01'"));
         let outcome = target
             .run(&later, &[due])
             .await

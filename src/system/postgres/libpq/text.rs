@@ -125,7 +125,8 @@ pub(super) fn connection_string(text: &str) -> Result<Options, ConnectError> {
         .or_else(|| text.strip_prefix("postgres://"))
     {
         Some(rest) => url(rest),
-        None if text.contains("://") => Err(bad(
+        // After an equals sign it may be part of a value.
+        None if text.split('=').next().is_some_and(|t| t.contains("://")) => Err(bad(
             "the URL's scheme is not one of PostgreSQL's",
             "begin it with postgresql://",
         )),
