@@ -32,8 +32,8 @@ pub(crate) fn measure(report: &mut Report) {
         "leasing: 100,000 tickets ready, against 100",
         "ms",
         &rounds,
-        (Must::BeAtMost, 1.5),
-        "a lease of 50 tickets, given back after each, without fsync, which would hide the difference; what differs is the depth of the indexes",
+        (Must::BeAtMost, 1.3),
+        "a lease of 50 tickets, given back after each, without fsync, which would hide the difference",
     ));
 }
 

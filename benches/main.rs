@@ -21,7 +21,8 @@ fn main() {
         .skip(1)
         .filter(|a| !a.starts_with('-'))
         .collect();
-    let parts: [(&str, fn(&mut Report)); 4] = [
+    type Part = (&'static str, fn(&mut Report));
+    let parts: [Part; 4] = [
         ("erase", erase::measure),
         ("sweep", sweep::measure),
         ("leasing", leasing::measure),

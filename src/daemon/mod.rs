@@ -1,6 +1,6 @@
 //! The long-running parts: start, loops, reload, drain, watchdog.
 //!
-//! Every loop has the same shape ([`rounds`]): do a round; if it found work do another at once,
+//! Every loop has the same shape (`rounds`): do a round; if it found work do another at once,
 //! else wait for a pulse (a notification, another loop's progress) or the poll interval. No loop
 //! knows another; the control database is all they share, so any number of daemons may run them.
 

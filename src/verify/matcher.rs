@@ -9,7 +9,7 @@
 //! - at the end of an ASCII word, the last eight characters, white space left out;
 //! - at any other character, the last four such characters.
 //!
-//! What the table knows is a candidate; [`super::confirm`] has the last word on it, so the pass
+//! What the table knows is a candidate; `super::confirm` has the last word on it, so the pass
 //! may propose too much but never too little.
 
 use super::FieldKind;
