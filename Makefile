@@ -14,7 +14,7 @@ demo:
 test:
 	@scripts/install.sh test
 	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
-	ERASURED_TEST_PGBIN=$$bin INSTA_UPDATE=no exec cargo test --locked --features failpoints
+	ERASURED_TEST_PGBIN=$$bin INSTA_UPDATE=no exec cargo test --locked --no-fail-fast --features failpoints
 
 # The table of figures, and target/bench.json; one part alone: make bench ONLY=sweep
 bench:
