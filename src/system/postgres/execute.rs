@@ -10,7 +10,7 @@ use crate::name::TableName;
 use crate::plan::{Change, ChangeKind, Counts, Parameter, Probe, Rows, Statement, SystemPlan};
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{Client, GenericClient, Transaction};
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::{BoxFuture, join, join_all, join3};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
@@ -231,11 +231,10 @@ impl Execution<'_> {
             tx.prepare_cached(sql).await?;
         }
         // Sent without waiting for each other: unless both succeed there is no COMMIT.
-        tokio::try_join!(
-            biased;
-            self.probe(&tx, &captured),
-            self.record(&tx, &active, &counts),
-        )?;
+        let probed = self.probe(&tx, &captured);
+        let (probed, recorded) = join(probed, self.record(&tx, &active, &counts)).await;
+        probed?;
+        recorded?;
         fail::fail_point!("before-commit", |how: Option<String>| {
             die_if_told(how);
             Err(NotErased::Hook("failpoint before-commit".into()))
@@ -399,10 +398,11 @@ impl Execution<'_> {
             // What comes after a move must know where the rows are now.
             let until_move = rest.iter().position(|c| c.moves);
             let (now, later) = rest.split_at(until_move.map_or(rest.len(), |at| at + 1));
-            let done = try_join_all(now.iter().map(|c| self.one_change(tx, captured, c)));
-            // In this order sent and in this order judged: after an error the server only repeats
-            // that the transaction is aborted.
-            let (_, done, _) = tokio::try_join!(biased; path(tx, THEIRS), done, path(tx, OURS))?;
+            let done = join_all(now.iter().map(|c| self.one_change(tx, captured, c)));
+            let (theirs, done, ours) = join3(path(tx, THEIRS), done, path(tx, OURS)).await;
+            theirs?;
+            let done = judged(done)?;
+            ours?;
             for (change, done) in now.iter().zip(done) {
                 for (ticket, rows) in done.by_ticket {
                     let kinds = counts[ticket]
@@ -443,7 +443,7 @@ impl Execution<'_> {
         if matched == 0 {
             return Ok(Done { by_ticket, moved });
         }
-        let first = try_join_all(
+        let first = join_all(
             change
                 .before
                 .iter()
@@ -457,7 +457,9 @@ impl Execution<'_> {
             moved.extend(found.iter().map(capture::places));
             Ok(found.len() as u64)
         };
-        let (_, affected) = tokio::try_join!(biased; first, affected)?;
+        let (first, affected) = join(first, affected).await;
+        judged(first)?;
+        let affected = affected?;
         if affected == matched.unsigned_abs() {
             return Ok(Done { by_ticket, moved });
         }
@@ -475,13 +477,15 @@ impl Execution<'_> {
             let all = "/* erasured:constraints */ SET CONSTRAINTS ALL IMMEDIATE";
             Ok(tx.batch_execute(all).await?)
         };
-        let probes = try_join_all(
+        let probes = join_all(
             self.plan
                 .probes
                 .iter()
                 .map(|probe| self.one_probe(tx, captured, probe)),
         );
-        tokio::try_join!(biased; now, probes)?;
+        let (now, probes): (Result<(), NotErased>, _) = join(now, probes).await;
+        now?;
+        judged(probes)?;
         Ok(())
     }
 
@@ -706,6 +710,23 @@ async fn path(tx: &Transaction<'_>, sql: &str) -> Result<(), NotErased> {
     Ok(tx.batch_execute(sql).await?)
 }
 
+/// The results of what was sent together. After the first error the server only repeats that the
+/// transaction is aborted, and which answer is looked at first is chance: so all are waited for,
+/// and the one that says why is given.
+fn judged<T>(results: Vec<Result<T, NotErased>>) -> Result<Vec<T>, NotErased> {
+    let (mut values, mut aborted) = (Vec::with_capacity(results.len()), None);
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(error @ NotErased::Database(_, Failure::Transient("aborted"))) => {
+                aborted.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    aborted.map_or(Ok(values), Err)
+}
+
 fn already_committed() -> NotErased {
     NotErased::Database(
         "another daemon committed this step meanwhile".into(),
@@ -750,4 +771,26 @@ fn ordinal(position: usize) -> i32 {
 
 pub(super) fn position(ordinal: i32) -> usize {
     usize::try_from(ordinal).expect("ordinals come from positions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whichever answer is looked at first: the error that says why is the one given.
+    #[test]
+    fn a_consequence_never_hides_its_cause() {
+        let of = |cause| NotErased::Database(format!("{cause:?}"), cause);
+        let aborted = || Err::<(), _>(of(Failure::Transient("aborted")));
+        let deadlock = || Err(of(Failure::Transient("deadlock")));
+        for results in [
+            vec![Ok(()), deadlock(), aborted()],
+            vec![aborted(), aborted(), deadlock()],
+        ] {
+            let error = judged(results).unwrap_err().to_string();
+            assert!(error.contains("deadlock"), "{error}");
+        }
+        assert!(judged(vec![Ok(()), aborted()]).is_err());
+        assert_eq!(judged(vec![Ok::<_, NotErased>(1), Ok(2)]).unwrap(), [1, 2]);
+    }
 }

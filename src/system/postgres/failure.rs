@@ -38,6 +38,8 @@ fn by_sqlstate(code: &str) -> Failure {
         "57P01" | "57P02" | "57P03" => "shutting_down",
         "25P03" | "57P05" => "idle_timeout",
         "53300" => "too_many_connections",
+        // The consequence of another error, which says why.
+        "25P02" => "aborted",
         // A primary that has become a standby: the next connection may find the new one.
         "25006" => "read_only",
         _ if code.starts_with("53") => "out_of_resources",
