@@ -2,12 +2,15 @@
 
 use super::context::{Context, Planned, Unplanned, lost};
 use super::crash_point;
-use super::identity::Identity;
+use super::identity::{Identity, Mistaken};
+use super::intake;
 use super::record::StepRecord;
+use crate::lineage::{Fate, Lineage, Parent};
 use crate::plan::{ChangeKind, SystemPlan};
 use crate::store::StoreError;
 use crate::store::executing::{NewDeferral, StoredPlan};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
+use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{
     BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject,
 };
@@ -130,7 +133,11 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
         }
         return Ok(run.ended);
     }
-    run.all_systems(&planned, work).await?;
+    let began = batch.plan_id.is_some();
+    let work = run.recognise(&planned, work, began).await?;
+    if !work.is_empty() {
+        run.all_systems(&planned, work).await?;
+    }
     Ok(run.ended)
 }
 
@@ -152,6 +159,58 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Before anything is planned: are these people still who the tickets say? Values may have
+    /// changed hands while a ticket waited. Returns those that are; the others fail.
+    async fn recognise(
+        &mut self,
+        planned: &Planned,
+        work: Vec<Work>,
+        began: bool,
+    ) -> Result<Vec<Work>, StoreError> {
+        let linked = linked(&planned.lineage);
+        let people: Vec<&Identity> = work.iter().map(|w| &w.identity).collect();
+        let found = match intake::who_has(self.context, &planned.policy, &linked, &people).await {
+            Ok(found) => found,
+            Err(unplanned) => {
+                self.not_planned(&work, &unplanned).await?;
+                return Ok(Vec::new());
+            }
+        };
+        let (mut known, mut changed) = (Vec::with_capacity(work.len()), Vec::new());
+        for (mut work, found) in work.into_iter().zip(found) {
+            let ticket = &work.ticket;
+            let begun = began || ticket.generation > 1 || ticket.taken_over;
+            match work.identity.recognise(&found, &linked, begun) {
+                Ok(shared) => {
+                    if shared != work.identity.shared {
+                        work.identity.shared = shared;
+                        let key = &self.context.hash_key;
+                        changed.push((
+                            ticket.id,
+                            work.identity.seal(key, ticket.id, rand::random()),
+                        ));
+                    }
+                    known.push(work);
+                }
+                Err(Mistaken::OtherIdentity(identifier)) => {
+                    let error = NotErased::OtherIdentity { identifier };
+                    self.fail(ticket, "E0506", &error.to_string()).await?;
+                }
+                Err(Mistaken::Shared(name)) => {
+                    let subject = &planned.plan.subject;
+                    let problem = format!(
+                        "another {subject} has the same {name}, and the policy links rows by it: whose they are cannot be told"
+                    );
+                    self.fail(ticket, "E0407", &problem).await?;
+                }
+            }
+        }
+        if !changed.is_empty() {
+            self.context.store.seal(self.token, &changed).await?;
+        }
+        Ok(known)
+    }
+
     async fn all_systems(
         &mut self,
         planned: &Planned,
@@ -312,6 +371,21 @@ impl Run<'_> {
             dry: false,
             hash: &hash,
         };
+        let mut root = self.root_of(planned, part).await?;
+        let _held = match &mut root {
+            None => None,
+            Some((root_part, client)) => {
+                let stamp = planned.stamps.get(&root_part.system);
+                let execution = Execution {
+                    plan: root_part,
+                    stamp: stamp.map_or("", String::as_str),
+                    ..execution
+                };
+                let (held, seen) = execution.hold_subjects(client).await?;
+                still_theirs(planned, group, &seen)?;
+                Some(held)
+            }
+        };
         let started = Instant::now();
         let mut keep = Keep {
             context: self.context,
@@ -324,6 +398,30 @@ impl Run<'_> {
         metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
             .record(started.elapsed().as_secs_f64());
         outcome
+    }
+
+    /// While another system is erased, the root's rows are held: until the end of that they are
+    /// who the ticket says. `None` where the part is the root's own, which holds them itself.
+    async fn root_of<'p>(
+        &self,
+        planned: &'p Planned,
+        part: &SystemPlan,
+    ) -> Result<Option<(&'p SystemPlan, deadpool_postgres::Client)>, NotErased> {
+        let root = &planned.policy.root.0.system;
+        let systems = &planned.plan.systems;
+        let Some(root) = systems
+            .iter()
+            .find(|s| s.system == *root && s.system != part.system)
+        else {
+            return Ok(None);
+        };
+        let lost =
+            |e: ConnectError| NotErased::Database(e.to_string(), Failure::Transient("unreachable"));
+        let system = self.context.systems.get(&root.system);
+        let system = system.ok_or_else(|| NotErased::Drift {
+            system: root.system.clone(),
+        })?;
+        Ok(Some((root, system.pool.get().await.map_err(lost)?)))
     }
 
     async fn not_planned(
@@ -402,6 +500,34 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// The identifiers by which rows are found that no key leads to.
+fn linked(lineage: &Lineage) -> BTreeSet<String> {
+    let edges = lineage
+        .systems
+        .iter()
+        .flat_map(|s| &s.tables)
+        .flat_map(|t| &t.edges);
+    edges
+        .filter(|e| !matches!(e.decision.fate, Fate::Exempt | Fate::Untouched))
+        .filter_map(|e| match &e.parent {
+            Parent::Identifier { name, .. } => Some(name.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Two tickets of one batch may mean one person: the row that one of them holds is both's.
+fn still_theirs(planned: &Planned, group: &[Work], seen: &[Seen]) -> Result<(), NotErased> {
+    for seen in seen {
+        let key = &group[seen.ticket].identity.key;
+        for work in group.iter().filter(|w| w.identity.key == *key) {
+            let met = work.identity.clone().meet(&planned.policy, &seen.values);
+            met.map_err(|identifier| NotErased::OtherIdentity { identifier })?;
+        }
+    }
+    Ok(())
 }
 
 /// With the root rows locked and nothing changed yet: is the subject still who the ticket says?

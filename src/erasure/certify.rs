@@ -17,7 +17,7 @@ use crate::store::executing::{StepRow, StoredPlan};
 use crate::store::tickets::DecisionRow;
 use crate::store::verifying::{Closing, WaitingTicket};
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Tickets closed in one transaction.
@@ -167,7 +167,11 @@ fn certificate(
             .collect(),
         policy: under(policy, known.plan),
         systems: systems(known.steps),
-        sweep: if swept { sweep.to_vec() } else { Vec::new() },
+        sweep: if swept {
+            searched(policy, known.opened, sweep)
+        } else {
+            Vec::new()
+        },
         identity: identity(policy, &ticket.scope, known.decisions.iter().copied()),
         deferrals: known.deferrals.iter().map(|d| put_off(d)).collect(),
         assurance: Assurance {
@@ -177,6 +181,25 @@ fn certificate(
         program: program(),
         ledger: LedgerPosition::from(known.head),
     }
+}
+
+/// What was read, in search of what this person could be searched for by: an address that is a
+/// whole family's, an empty column or a value too long was not among it.
+fn searched(
+    policy: &Policy,
+    opened: &Opened,
+    sweep: &[certificate::Sweep],
+) -> Vec<certificate::Sweep> {
+    let hunted = opened.identity.hunted(policy);
+    let names: BTreeSet<String> = hunted.into_iter().map(|h| h.name).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let of_person = |sweep: &certificate::Sweep| certificate::Sweep {
+        identifiers: names.iter().cloned().collect(),
+        ..sweep.clone()
+    };
+    sweep.iter().map(of_person).collect()
 }
 
 fn about(policy: &Policy, ticket: &WaitingTicket, now: DateTime<Utc>) -> certificate::Ticket {

@@ -7,7 +7,7 @@ use crate::identifier::{self, BadIdentifier, Normalised};
 use crate::keys::{HashKey, Unsealable};
 use crate::policy::{Identifier, IdentifierKind, Policy};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -20,6 +20,10 @@ pub struct Identity {
     pub values: BTreeMap<String, Vec<String>>,
     /// Identifier name to the value by which the ticket named the subject, normalised.
     pub named: BTreeMap<String, String>,
+    /// Identifiers whose value another subject has too (a family's address): what carries it need
+    /// not be this person's, so it is not searched for.
+    #[serde(default)]
+    pub shared: BTreeSet<String>,
 }
 
 impl Zeroize for Identity {
@@ -37,6 +41,15 @@ impl Drop for Identity {
 }
 
 impl ZeroizeOnDrop for Identity {}
+
+/// Why a ticket must not run although its person was found once; names the identifier.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Mistaken {
+    /// It is no longer this person's.
+    OtherIdentity(String),
+    /// Another subject has the same value, and rows are linked by nothing else.
+    Shared(String),
+}
 
 /// A value of an identifier that may be searched for.
 pub struct Hunted {
@@ -96,7 +109,7 @@ impl Identity {
     /// that is no e-mail or phone number at all is searched for as plain text.
     pub fn hunted(&self, policy: &Policy) -> Vec<Hunted> {
         self.each(policy)
-            .filter(|(_, identifier, _)| identifier.residual)
+            .filter(|(name, identifier, _)| identifier.residual && !self.shared.contains(*name))
             .filter_map(|(name, identifier, value)| {
                 let value = identifier::normalise(&identifier.kind, value)
                     .or_else(|_| identifier::normalise(&IdentifierKind::Plain, value))
@@ -107,6 +120,37 @@ impl Identity {
                 })
             })
             .collect()
+    }
+
+    /// Whether the world still calls the person what the ticket calls them. `found` has, by
+    /// identifier, the keys of all subjects that have one of the person's values today; `linked`
+    /// are the identifiers by which rows are found that no key leads to.
+    ///
+    /// # Errors
+    /// [`Mistaken`]: nothing may be erased by this ticket.
+    pub fn recognise(
+        &self,
+        found: &BTreeMap<String, BTreeSet<Vec<String>>>,
+        linked: &BTreeSet<String>,
+        begun: bool,
+    ) -> Result<BTreeSet<String>, Mistaken> {
+        let theirs = |name: &String| found.get(name).is_some_and(|keys| keys.contains(&self.key));
+        let others = |name: &String| {
+            let keys = found.get(name);
+            keys.is_some_and(|keys| keys.iter().any(|key| *key != self.key))
+        };
+        let here = found.keys().any(theirs);
+        for name in self.named.keys().filter(|_| !begun) {
+            // Gone altogether is no mistake: somebody else has erased them.
+            if !theirs(name) && (here || others(name)) {
+                return Err(Mistaken::OtherIdentity(name.clone()));
+            }
+        }
+        let shared: BTreeSet<String> = found.keys().filter(|n| others(n)).cloned().collect();
+        match shared.intersection(linked).next() {
+            Some(name) => Err(Mistaken::Shared(name.clone())),
+            None => Ok(shared),
+        }
     }
 
     /// Whether the root row still calls the subject what the ticket called it; the name of the
@@ -165,4 +209,75 @@ pub fn sql_forms(value: &Normalised) -> Vec<String> {
 /// [`BadIdentifier`], which never repeats the value.
 pub fn typed(identifier: &Identifier, raw: &str) -> Result<Normalised, BadIdentifier> {
     identifier::normalise(&identifier.kind, raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(pairs: &[(&str, &[&str])]) -> BTreeMap<String, BTreeSet<Vec<String>>> {
+        let keys = |keys: &[&str]| keys.iter().map(|k| vec![(*k).to_owned()]).collect();
+        pairs
+            .iter()
+            .map(|(n, k)| ((*n).to_owned(), keys(k)))
+            .collect()
+    }
+
+    /// Person 1, named by card and e-mail; rows elsewhere are linked by the card.
+    #[test]
+    fn who_is_meant_must_still_be_who_has_the_name() {
+        let person = Identity {
+            key: vec!["1".into()],
+            values: BTreeMap::new(),
+            named: ["card", "email"]
+                .map(|n| (n.to_owned(), "x".to_owned()))
+                .into(),
+            shared: BTreeSet::new(),
+        };
+        let linked = BTreeSet::from(["card".to_owned()]);
+        let recognise =
+            |pairs: &[(&str, &[&str])], begun| person.recognise(&found(pairs), &linked, begun);
+        let other = |name: &str| Err(Mistaken::OtherIdentity(name.into()));
+        let shared = |name: &str| Err(Mistaken::Shared(name.into()));
+
+        assert_eq!(
+            recognise(&[("card", &["1"]), ("email", &["1"])], false),
+            Ok(BTreeSet::new())
+        );
+        // A family's address is shared, and not searched for.
+        let family = BTreeSet::from(["email".to_owned()]);
+        assert_eq!(
+            recognise(&[("card", &["1"]), ("email", &["1", "2"])], false),
+            Ok(family)
+        );
+        // A shared card would lead to somebody else's rows.
+        assert_eq!(
+            recognise(&[("card", &["1", "2"]), ("email", &["1"])], false),
+            shared("card")
+        );
+        // The card was given to somebody else, with the person still there or not.
+        assert_eq!(
+            recognise(&[("card", &["2"]), ("email", &["1"])], false),
+            other("card")
+        );
+        assert_eq!(recognise(&[("card", &["2"])], false), other("card"));
+        assert_eq!(
+            recognise(&[("card", &[]), ("email", &["1"])], false),
+            other("card")
+        );
+        // Gone altogether, or erased by this very ticket.
+        assert_eq!(
+            recognise(&[("card", &[]), ("email", &[])], false),
+            Ok(BTreeSet::new())
+        );
+        assert_eq!(
+            recognise(&[("card", &[]), ("email", &[])], true),
+            Ok(BTreeSet::new())
+        );
+        // Who has the card by now is not to be erased by a ticket that goes on.
+        assert_eq!(
+            recognise(&[("card", &["2"]), ("email", &[])], true),
+            shared("card")
+        );
+    }
 }

@@ -306,6 +306,48 @@ async fn ask(
     Ok(rows)
 }
 
+/// Who has the values of these people today: for each of them, identifier to the keys found.
+/// Asked of those identifiers that matter: by which the ticket names the person, by which rows are
+/// linked, or which are searched for.
+///
+/// # Errors
+/// [`Unplanned`].
+pub(super) async fn who_has(
+    context: &Context,
+    policy: &Policy,
+    linked: &BTreeSet<String>,
+    people: &[&Identity],
+) -> Result<Vec<BTreeMap<String, BTreeSet<Vec<String>>>>, Unplanned> {
+    let mut questions: BTreeMap<&String, Vec<(usize, String)>> = BTreeMap::new();
+    for (at, person) in people.iter().enumerate() {
+        for (name, forms) in person.forms(policy) {
+            let Some((name, identifier)) = policy.identifiers.get_key_value(&name) else {
+                continue;
+            };
+            if identifier.residual || linked.contains(name) || person.named.contains_key(name) {
+                let asked = questions.entry(name).or_default();
+                asked.extend(forms.into_iter().map(|form| (at, form)));
+            }
+        }
+    }
+    let rows = ask(context, policy, &questions).await?;
+    let keys_of = |at: usize, name: &String| -> BTreeSet<Vec<String>> {
+        let found = rows.get(name).and_then(|rows| rows.get(&at));
+        found
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.clone())
+            .collect()
+    };
+    let of_person = |at: usize| -> BTreeMap<String, BTreeSet<Vec<String>>> {
+        questions
+            .keys()
+            .map(|name| ((*name).clone(), keys_of(at, name)))
+            .collect()
+    };
+    Ok((0..people.len()).map(of_person).collect())
+}
+
 /// All of a ticket's identifiers must lead to the same one row.
 fn one(
     policy: &Policy,
@@ -363,6 +405,7 @@ fn one(
                 .map(|(name, value)| (name, vec![value]))
                 .collect(),
             named,
+            shared: BTreeSet::new(),
         }),
     }
 }

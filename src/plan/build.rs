@@ -1,5 +1,6 @@
 //! From lineage to plan.
 
+use super::GONE_BEFORE;
 use super::sql::{self, ParentRows, Set};
 use super::{
     Capture, CapturedColumn, Change, ChangeKind, Part, Plan, Probe, Retained, RowKey, RowSet, Rows,
@@ -183,6 +184,34 @@ impl<'a> Builder<'a> {
                 });
             }
         }
+        self.capture_by_key_alone(reached, at);
+    }
+
+    /// Links lead on from a person whose own row is gone already: erased by the plan of before, when
+    /// what is left was found. Their key is known; more than the key is not.
+    fn capture_by_key_alone(&mut self, reached: &Reached, at: usize) {
+        let Some(entry) = edges(reached).find(|e| e.parent == Parent::Subject) else {
+            return;
+        };
+        let set = &mut self.plan.sets[at];
+        let RowKey::Columns(key) = &set.key else {
+            return;
+        };
+        if set.columns.len() > key.len() {
+            return;
+        }
+        set.captures.push(Capture {
+            label: GONE_BEFORE.into(),
+            parent: None,
+            statement: sql::capture_by_key_alone(&reached.table, &set.columns),
+            texts: Vec::new(),
+            lock: String::new(),
+            fate: Fate::Untouched,
+            rule: entry.decision.rule,
+            claim: entry.decision.rule,
+            retained: None,
+            repeats: false,
+        });
     }
 
     fn texts(

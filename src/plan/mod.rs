@@ -23,6 +23,9 @@ use std::collections::BTreeMap;
 /// What stands where [`crate::policy::Strategy::Redact`] took a text away.
 pub const REDACTED: &str = "[erased]";
 
+/// Label of the capture of a subject whose own row is gone: it claims no row, and leads on.
+pub const GONE_BEFORE: &str = "the subject, gone before";
+
 /// Everything that one scope of one policy does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

@@ -308,6 +308,33 @@ pub(super) fn capture(
     binds.statement("capture", table, &body)
 }
 
+/// The keys of subjects that have no row, as if they were captured.
+pub(super) fn capture_by_key_alone(table: &TableName, columns: &[CapturedColumn]) -> Statement {
+    let mut binds = Binds::default();
+    let tickets = binds.bind(Parameter::SubjectTickets);
+    let (mut arrays, mut names, mut read, mut same) = (vec![], vec![], vec![], vec![]);
+    for (at, column) in columns.iter().enumerate() {
+        arrays.push(format!("{}::text[]", binds.bind(Parameter::SubjectKey(at))));
+        names.push(format!("k{at}"));
+        read.push(format!("k.k{at}::{}", column.sql_type));
+        same.push(format!(
+            "t.{} {EQUALS} k.k{at}::{}",
+            identifier(&column.name),
+            column.sql_type
+        ));
+    }
+    let body = format!(
+        "SELECT k.n, {} FROM unnest({tickets}::int4[], {}) AS k(n, {}) \
+         WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {})",
+        read.join(", "),
+        arrays.join(", "),
+        names.join(", "),
+        table_name(table),
+        same.join(" AND ")
+    );
+    binds.statement("capture", table, &body)
+}
+
 /// Rows are locked in the order of their key, so that two batches never wait for each other.
 pub(super) fn lock_rows(key: &RowKey, untouched: bool) -> String {
     let by = match key {

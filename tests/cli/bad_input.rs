@@ -1,24 +1,7 @@
 //! Bad input: a clear error each time, the right exit code, and nothing lost.
 
-use crate::desk::{Desk, stderr, stdout};
+use crate::desk::{Desk, stderr, stdout, submit};
 use crate::support::{Server, Workspace, erasured};
-
-fn submit<'a>(reference: &'a str, identifier: &'a str) -> [&'a str; 12] {
-    [
-        "ticket",
-        "submit",
-        "--reference",
-        reference,
-        "--subject",
-        "customer",
-        "--scope",
-        "account",
-        "--ground",
-        "policy",
-        "--identifier",
-        identifier,
-    ]
-}
 
 /// What the desk is told when the ticket is looked at later.
 #[test]

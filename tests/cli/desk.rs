@@ -88,21 +88,15 @@ impl Desk {
 
     /// Files, verifies and approves an account erasure by member number.
     pub(crate) fn file(&self, reference: &str, identifier: &str) {
-        let submit = [
-            "ticket",
-            "submit",
-            "--reference",
-            reference,
-            "--subject",
-            "customer",
-            "--scope",
-            "account",
-            "--ground",
-            "policy",
-            "--identifier",
-            identifier,
-        ];
-        self.as_person("hana", submit).assert().success();
+        self.ask(reference, identifier);
+        self.approve(reference);
+    }
+
+    /// Files and verifies it.
+    pub(crate) fn ask(&self, reference: &str, identifier: &str) {
+        self.as_person("hana", submit(reference, identifier))
+            .assert()
+            .success();
         let verify = [
             "ticket",
             "verify",
@@ -113,6 +107,10 @@ impl Desk {
             "reasonably-high",
         ];
         self.as_person("hana", verify).assert().success();
+    }
+
+    /// Approves it.
+    pub(crate) fn approve(&self, reference: &str) {
         self.as_person("kenji", ["ticket", "approve", reference])
             .assert()
             .success();
@@ -125,6 +123,24 @@ impl Desk {
         );
         self.server.value(&self.control, &sql)
     }
+}
+
+/// How an account erasure is filed.
+pub(crate) fn submit<'a>(reference: &'a str, identifier: &'a str) -> [&'a str; 12] {
+    [
+        "ticket",
+        "submit",
+        "--reference",
+        reference,
+        "--subject",
+        "customer",
+        "--scope",
+        "account",
+        "--ground",
+        "policy",
+        "--identifier",
+        identifier,
+    ]
 }
 
 /// Standard output of a command that must succeed.

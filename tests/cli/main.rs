@@ -10,6 +10,7 @@ mod desk;
 mod drift;
 mod help;
 mod http;
+mod identity;
 mod proof;
 mod readme;
 mod roles;

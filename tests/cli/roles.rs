@@ -1,6 +1,6 @@
 //! Who may do what, enforced by the databases: every move that must be refused is tried.
 
-use crate::desk::{Desk, stderr, stdout};
+use crate::desk::{Desk, stderr, stdout, submit};
 use crate::support::{connect, told};
 
 /// The whole job under the least rights; then what those rights do not reach.
@@ -202,21 +202,7 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
 fn stderr_of_self_approval(desk: &Desk) -> String {
     desk.server
         .execute("postgres", "GRANT erasured_approver TO hana");
-    let submit = [
-        "ticket",
-        "submit",
-        "--reference",
-        "R-2",
-        "--subject",
-        "customer",
-        "--scope",
-        "account",
-        "--ground",
-        "policy",
-        "--identifier",
-        "member_no=TM-0000009",
-    ];
-    stdout(desk.as_person("hana", submit));
+    stdout(desk.as_person("hana", submit("R-2", "member_no=TM-0000009")));
     stdout(desk.as_person(
         "hana",
         [

@@ -167,6 +167,25 @@ pub(super) async fn all(
     Ok(())
 }
 
+/// Of all sets the subjects' own rows alone.
+pub(super) async fn subjects(
+    tx: &impl GenericClient,
+    execution: &Execution<'_>,
+    active: &[usize],
+    captured: &mut Captured,
+) -> Result<(), NotErased> {
+    captured.active = active.to_vec();
+    for (at, set) in execution.plan.sets.iter().enumerate() {
+        let own = set
+            .captures
+            .iter()
+            .filter(|c| c.label == crate::lineage::SUBJECT);
+        let own: Vec<&Capture> = own.collect();
+        one_round(tx, execution, captured, &mut HashMap::new(), at, &own, 0).await?;
+    }
+    Ok(())
+}
+
 /// Whether it changed what becomes of any row.
 async fn one_round(
     tx: &impl GenericClient,

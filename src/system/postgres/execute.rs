@@ -173,6 +173,7 @@ struct Done {
 }
 
 /// One system's part of a plan and how to run it.
+#[derive(Clone, Copy)]
 pub struct Execution<'a> {
     /// The plan.
     pub plan: &'a SystemPlan,
@@ -261,6 +262,24 @@ impl Execution<'_> {
             }
         }
         Ok(outcome)
+    }
+
+    /// Locks the root's rows and tells what they say, for as long as the transaction is kept: for
+    /// the time in which other systems are erased. It ends without having changed anything.
+    ///
+    /// # Errors
+    /// As [`Execution::run`].
+    pub async fn hold_subjects<'c>(
+        &self,
+        client: &'c mut Client,
+    ) -> Result<(Transaction<'c>, Vec<Seen>), NotErased> {
+        let tx = client.transaction().await?;
+        self.settings(&tx).await?;
+        let mut captured = Captured::new(self.plan);
+        let active: Vec<usize> = (0..self.subjects.len()).collect();
+        capture::subjects(&tx, self, &active, &mut captured).await?;
+        let seen = capture::seen(self, &captured);
+        Ok((tx, seen))
     }
 
     /// Counts what [`Execution::run`] would do, in one read-only snapshot, by the same statements.
