@@ -9,6 +9,7 @@ use crate::lineage;
 use crate::policy::{Policy, ScopeTables};
 use crate::start::{self, StartError};
 use crate::store;
+use crate::system::postgres::{failure, readable};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -133,6 +134,18 @@ async fn ready(
                 format!(
                     "run `erasured migrate --only {name}` as its owner, then sql/roles/target.sql"
                 ),
+            ));
+        }
+        let place = system.sweep_pool.as_ref().unwrap_or(&system.pool);
+        let forbidden = readable::forbidden(&*place.get().await?).await;
+        let forbidden = forbidden
+            .map_err(|e| Failure::unreachable(format!("{name}: {}", failure::describe(&e))))?;
+        if let Some(first) = forbidden.first() {
+            let n = forbidden.len();
+            found.push(Diagnostic::error(
+                "E0303",
+                format!("system {name}: the sweep may not read {n} table(s), such as {first}: tickets would wait in verifying"),
+                "GRANT pg_read_all_data TO erasured_daemon, as a superuser",
             ));
         }
     }

@@ -280,7 +280,11 @@ fn print(detail: &TicketDetail) {
         field("approved", format!("{} ({by})", table::time(t.approved_at)));
     }
     if let (Some(code), Some(problem)) = (&t.problem_code, &t.problem) {
-        field("problem", format!("{code}: {problem}"));
+        // A diagnostic begins with its code already.
+        let said = problem
+            .strip_prefix(&format!("{code}: "))
+            .unwrap_or(problem);
+        field("problem", format!("{code}: {said}"));
     }
     for step in &detail.steps {
         let state = step.committed_at.map_or_else(

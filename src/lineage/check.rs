@@ -330,7 +330,7 @@ impl Check<'_> {
                 (
                     "E0206",
                     format!("{place} is NOT NULL"),
-                    "choose a constant, redact or hash, or drop the NOT NULL",
+                    "choose a constant (for a text also redact or hash), or drop the NOT NULL",
                 )
             }),
             Strategy::Redact | Strategy::Hash if column.category != 'S' => Some((

@@ -72,12 +72,15 @@ pub async fn check_version(client: &Client) -> Result<()> {
 
 /// What keeps this login from recording its steps in a target, if anything does.
 pub async fn target_problem(client: &Client) -> Result<Option<String>> {
+    // From the catalog: a name in a schema that may not be used is an error, not an answer.
     let row = client
         .query_one(
-            "/* erasured:check_version */ SELECT to_regclass('erasured.applied_step') IS NOT NULL, \
-             coalesce(pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('erasured'), 'USAGE') \
-               AND pg_catalog.has_table_privilege(pg_catalog.to_regclass('erasured.applied_step'), 'SELECT') \
-               AND pg_catalog.has_table_privilege(pg_catalog.to_regclass('erasured.applied_step'), 'INSERT'), false)",
+            "/* erasured:check_version */ SELECT count(*) > 0, \
+             coalesce(bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+               AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
+               AND pg_catalog.has_table_privilege(c.oid, 'INSERT')), false) \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = 'erasured' AND c.relname = 'applied_step'",
             &[],
         )
         .await?;

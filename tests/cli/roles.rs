@@ -198,6 +198,47 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
     }
 }
 
+/// Rights that are missing are found by check, before a ticket meets them, and with their place.
+#[test]
+fn missing_rights_are_found_by_check() {
+    let desk = Desk::open(120);
+    let check = || {
+        let output = desk.erasured(["check"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    desk.server
+        .execute("postgres", "REVOKE pg_read_all_data FROM erasured_daemon");
+    desk.server.execute(
+        &desk.demo.shop,
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO erasured_daemon",
+    );
+    desk.server.execute(
+        &desk.demo.loyalty,
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO erasured_daemon",
+    );
+    desk.server.execute(
+        &desk.demo.shop,
+        "CREATE SCHEMA hr; CREATE TABLE hr.secret (t text)",
+    );
+    let said = check();
+    assert!(
+        said.contains("E0303") && said.contains("hr.secret"),
+        "{said}"
+    );
+    desk.server
+        .execute("postgres", "GRANT pg_read_all_data TO erasured_daemon");
+    desk.server.execute(
+        &desk.demo.shop,
+        "REVOKE INSERT ON erasured.applied_step FROM erasured_daemon",
+    );
+    let said = check();
+    assert!(said.contains("E0302") && said.contains("shop"), "{said}");
+    desk.server.execute(&desk.demo.loyalty, "REVOKE USAGE ON SCHEMA erasured FROM erasured_daemon; REVOKE pg_read_all_data FROM erasured_daemon");
+    let said = check();
+    assert!(said.contains("E0302") && said.contains("loyalty"), "{said}");
+}
+
 /// The one who verified approves: refused, whoever they are. Acting for others needs trust.
 fn stderr_of_self_approval(desk: &Desk) -> String {
     desk.server

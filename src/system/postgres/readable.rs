@@ -150,6 +150,24 @@ async fn catalog(client: &Client) -> Result<Readable, tokio_postgres::Error> {
     })
 }
 
+/// Tables that this login may not read, and so cannot vouch for: a sweep would stop at the first.
+///
+/// # Errors
+///
+/// The server's.
+pub async fn forbidden(client: &Client) -> Result<Vec<TableName>, tokio_postgres::Error> {
+    let sql = format!(
+        "SELECT r.schema, r.name FROM ({RELATIONS}) AS r (oid, schema, name, kind) \
+          WHERE r.kind IN ('r', 'm') AND NOT (pg_catalog.has_schema_privilege(r.schema, 'USAGE') \
+            AND pg_catalog.has_table_privilege(r.oid, 'SELECT'))"
+    );
+    let rows = client.query(&sql, &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
+        .collect())
+}
+
 struct Type {
     name: String,
     built_in: bool,
