@@ -92,9 +92,9 @@ impl Plan {
             (None, [only]) => policies.get(*only),
             (None, _) => None,
         };
-        chosen
-            .cloned()
-            .ok_or_else(|| Failure::usage(format!("--kind is one of: {}", kinds.join(", "))))
+        chosen.cloned().ok_or_else(|| {
+            Failure::usage(format!("say which: --kind {}", kinds.join(" or --kind ")))
+        })
     }
 
     fn scope(&self, policy: &Policy) -> Result<String, Failure> {
@@ -112,8 +112,8 @@ impl Plan {
             _ => {
                 let known: Vec<&str> = policy.scopes.keys().map(String::as_str).collect();
                 Err(Failure::usage(format!(
-                    "--scope is one of: {}",
-                    known.join(", ")
+                    "say which: --scope {}",
+                    known.join(" or --scope ")
                 )))
             }
         }

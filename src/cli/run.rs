@@ -20,7 +20,7 @@ Examples:
 SIGHUP reads the policies again; a set that is wrong is refused and the old one stays.
 /metrics, /healthz and /readyz are on [http] listen of the configuration.")]
 pub(super) struct Run {
-    /// End when nothing is left to do; exit code 1 if a ticket failed.
+    /// End when nothing is left to do; exit code 1 if a ticket failed meanwhile.
     #[arg(long)]
     until_idle: bool,
 }

@@ -312,6 +312,7 @@ async fn drain(tasks: &mut JoinSet<Result<(), DaemonError>>, shared: &Arc<Shared
         tasks.abort_all();
     }
     last_words(&shared.context).await;
+    tracing::info!("stopped");
 }
 
 /// What the loops recorded last goes into the ledger too.

@@ -303,6 +303,48 @@ impl Check<'_> {
                     "leave it, or delete the row; anonymize the columns that say who it is",
                 );
             }
+            self.refers(rule, catalog, name, strategy, span);
+        }
+    }
+
+    /// A column that refers to another table takes nothing but NULL and values that stand there.
+    fn refers(
+        &mut self,
+        rule: &TableRule,
+        catalog: &Catalog,
+        column: &String,
+        strategy: &Strategy,
+        span: &Span,
+    ) {
+        let Some(key) = catalog
+            .foreign_keys
+            .iter()
+            .find(|k| k.child.0 == rule.table.table && k.child.1.contains(column))
+        else {
+            return;
+        };
+        let place = format!("{}.{column}", rule.table);
+        let parent = &key.parent.0;
+        match strategy {
+            Strategy::Null => {}
+            Strategy::Constant(_) => self.warn(
+                "E0228",
+                span,
+                format!(
+                    "{place} refers to {parent} by {}: the constant must stand there",
+                    key.name
+                ),
+                "make sure that it does, or choose null",
+            ),
+            Strategy::Redact | Strategy::Hash | Strategy::Truncate(_) => self.error(
+                "E0228",
+                span,
+                format!(
+                    "{place} refers to {parent} by {}: the new value would not stand there",
+                    key.name
+                ),
+                "choose null, or a constant that stands there",
+            ),
         }
     }
 
@@ -825,7 +867,11 @@ impl Check<'_> {
             "E0209",
             &rule.span.clone(),
             format!("{}.{} {what}, but hangs by {} on {}, whose rows go: the database {does}", system.system, reached.table, key.name, above.table),
-            format!("add {columns} = \"null\" to set, keep the rows of {} (anonymize them), or delete both", above.table),
+            if matches!(rule.action, Action::Exempt { .. }) {
+                format!("anonymize it with set = {{ {} = \"null\" }}, keep the rows of {}, or delete both", key.child.1[0], above.table)
+            } else {
+                format!("add {columns} = \"null\" to set, keep the rows of {} (anonymize them), or delete both", above.table)
+            },
         );
     }
 }
