@@ -269,6 +269,13 @@ async fn contradictions_are_refused_by_check() {
             "s.public.note.body",
         ),
         (
+            "CREATE TABLE shade (code text PRIMARY KEY);
+             CREATE TABLE note (id int PRIMARY KEY, customer_id int REFERENCES customer, shade text REFERENCES shade);",
+            "[[table]]\nname = \"s.public.note\"\naction = \"anonymize\"\nset = { customer_id = \"null\", shade = \"redact\" }\n".to_owned(),
+            "E0228",
+            "s.public.note.shade",
+        ),
+        (
             "CREATE TABLE note (id int PRIMARY KEY, half int, customer_id int GENERATED ALWAYS AS (half * 2) STORED REFERENCES customer);",
             "[[table]]\nname = \"s.public.note\"\naction = \"detach\"\n".to_owned(),
             "E0224",
