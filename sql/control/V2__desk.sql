@@ -138,7 +138,8 @@ BEGIN
                   AND d.level = rank AND d.by_name = who) THEN
         RETURN t.state;
     END IF;
-    IF t.state NOT IN ('received', 'verified') THEN
+    -- E0513: the policy has come to ask for more since; that can be made good before a retry.
+    IF t.state NOT IN ('received', 'verified') AND NOT (t.state = 'failed' AND t.problem_code = 'E0513') THEN
         RAISE EXCEPTION 'a ticket in state % is not verified', t.state USING ERRCODE = 'ER002',
             HINT = 'Identity is verified before approval.';
     END IF;
@@ -151,7 +152,7 @@ BEGIN
         VALUES ('verified_again', t.id, jsonb_build_object('by', who, 'method', method, 'level', level));
     END IF;
     PERFORM pg_notify('erasured_ticket', t.id::text);
-    RETURN 'verified';
+    RETURN CASE t.state WHEN 'received' THEN 'verified' ELSE t.state END;
 END $$;
 COMMENT ON FUNCTION erasured.verify_ticket IS 'Records how far and by which method the caller''s identity was verified. The method, never what was seen.';
 
@@ -168,7 +169,7 @@ BEGIN
     IF t.state IN ('approved', 'scheduled', 'executing', 'verifying', 'completed', 'deferred') THEN
         RETURN t.state;
     END IF;
-    IF t.state <> 'verified' THEN
+    IF t.state <> 'verified' AND NOT (t.state = 'failed' AND t.problem_code = 'E0513') THEN
         RAISE EXCEPTION 'a ticket in state % cannot be approved', t.state USING ERRCODE = 'ER002',
             HINT = CASE t.state WHEN 'received' THEN 'Verify the identity first: erasured.verify_ticket.' ELSE '' END;
     END IF;
@@ -183,12 +184,18 @@ BEGIN
             USING ERRCODE = 'ER007', HINT = 'Verify again by a stronger method: erasured.verify_ticket.';
     END IF;
     IF asked.four_eyes AND EXISTS (
-        SELECT FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'verify' AND d.by_name = who) THEN
+        SELECT FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'verify'
+           AND erasured.folded(d.by_name) = erasured.folded(who)) THEN
         RAISE EXCEPTION 'whoever verified the identity cannot approve the ticket too'
             USING ERRCODE = 'ER008', HINT = 'The policy asks for four eyes: another person approves.';
     END IF;
     INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role)
     VALUES (t.id, 'approve', who, erasured.actor_role('erasured_approver'));
+    IF t.state = 'failed' THEN
+        INSERT INTO erasured.event (kind, ticket_id, body)
+        VALUES ('approved_again', t.id, jsonb_build_object('by', who));
+        RETURN t.state;
+    END IF;
     UPDATE erasured.ticket x
        SET state = 'approved', not_before = greatest(x.not_before, now() + asked.cooling_off),
            next_attempt_at = greatest(x.not_before, now() + asked.cooling_off)
@@ -293,7 +300,7 @@ BEGIN
         -- A new generation: planned anew under the policy as it is now, with steps of its own.
         UPDATE erasured.ticket x
            SET state = 'scheduled', generation = x.generation + 1, plan_id = NULL, attempt = 0,
-               next_attempt_at = NULL, problem_code = NULL, problem = NULL
+               next_attempt_at = CASE WHEN x.not_before > now() THEN x.not_before END, problem_code = NULL, problem = NULL
          WHERE x.id = t.id;
         UPDATE erasured.finding f SET resolved_at = now() WHERE f.ticket_id = t.id AND f.resolved_at IS NULL;
     ELSIF t.state IN ('received', 'verified', 'approved') AND t.subject_hash IS NULL AND t.problem_code IS NOT NULL THEN

@@ -56,6 +56,8 @@ GRANT SELECT (id, subject_hash)        ON erasured.ticket            TO erasured
 GRANT SELECT ON erasured.decision      TO erasured_auditor;
 GRANT SELECT ON erasured.ledger        TO erasured_auditor;
 
+GRANT EXECUTE ON FUNCTION erasured.folded(text), erasured.unfit(uuid[]) TO erasured_daemon;
+
 -- The daemon: reads all, moves tickets on, appends proof. It cannot file, verify, approve or
 -- reject (no right on those functions nor on erasured.decision), cannot change what a ticket
 -- asks for, and cannot change or remove history.
