@@ -97,7 +97,12 @@ BEGIN
 
     IF new_id IS NULL THEN
         SELECT * INTO STRICT before FROM erasured.ticket t WHERE t.reference = submit_ticket.reference;
-        -- Once the ticket is closed its values are gone, and only the names can be compared.
+        -- Its values are gone: nobody can tell whether this is the same person.
+        IF before.state IN ('completed', 'deferred', 'rejected') THEN
+            RAISE EXCEPTION 'the reference is already used by a ticket that is closed'
+                USING ERRCODE = 'ER003',
+                      HINT = format('It is ticket %s, %s. Use a new reference for a new request.', before.id, before.state);
+        END IF;
         SELECT before.subject = submit_ticket.subject AND before.scope = submit_ticket.scope
            AND before.ground = submit_ticket.ground
            AND NOT EXISTS (
@@ -117,7 +122,7 @@ BEGIN
     PERFORM pg_notify('erasured_ticket', new_id::text);
     RETURN new_id;
 END $$;
-COMMENT ON FUNCTION erasured.submit_ticket IS 'Files a request and returns its ticket; the same reference with the same content is the same ticket.';
+COMMENT ON FUNCTION erasured.submit_ticket IS 'Files a request and returns its ticket; the same reference with the same content is the same ticket, as long as it is open.';
 
 CREATE FUNCTION erasured.verify_ticket(ticket uuid, method text, level text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp

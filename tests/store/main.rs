@@ -445,6 +445,29 @@ async fn the_same_reference_is_the_same_ticket() {
     assert_eq!(store.list(&ListFilter::default()).await.unwrap().len(), 6);
 }
 
+/// Its values are gone, so a second request under it could be for anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_of_a_closed_ticket_is_not_used_again() {
+    let db = Database::new().await;
+    let store = db.store("owner");
+    let ids = ready(&store, 2).await;
+    store.reject(ids[1], "withdrawn", None).await.unwrap();
+    execute(&store, |_| vec![]).await;
+    store.close(&[closing(ids[0])]).await.unwrap();
+    for (reference, id, state) in [("R0", ids[0], "completed"), ("R1", ids[1], "rejected")] {
+        for value in [CANARY, "somebody-else@example.jp"] {
+            let refused = submit(&store, reference, value).await.unwrap_err();
+            let said = refused.to_string();
+            assert!(
+                said.contains(&id.to_string()) && said.contains(state),
+                "{said}"
+            );
+            assert!(!said.contains(value), "{said}");
+            assert_eq!(code::<()>(Err(refused)), "ER003");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn invariant_9_nobody_erases_alone() {
     let db = Database::new().await;
