@@ -88,6 +88,15 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION 'identifier % must be a text of 1 to 1,000 characters', wrong USING ERRCODE = 'ER005';
     END IF;
+    -- The reference stays when the values go. Shorter ones would be met by chance.
+    SELECT e.key INTO wrong FROM jsonb_each_text(submit_ticket.identifiers) e
+     WHERE length(erasured.folded(e.value)) >= 5
+       AND position(erasured.folded(e.value) IN erasured.folded(submit_ticket.reference)) > 0
+     ORDER BY 1 LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'the reference contains the identifier %', wrong USING ERRCODE = 'ER006',
+            HINT = 'A reference is kept for ever: it must not name the person.';
+    END IF;
 
     INSERT INTO erasured.ticket (reference, subject, scope, ground, language, requested_at)
     VALUES (submit_ticket.reference, submit_ticket.subject, submit_ticket.scope, submit_ticket.ground,

@@ -398,8 +398,20 @@ async fn the_same_reference_is_the_same_ticket() {
         Err(StoreError::Nul(_))
     ));
     for odd in ["'; DROP TABLE x; --", "\u{202e}rtl", "😀", "\"q\""] {
-        submit(&store, odd, odd).await.unwrap();
+        submit(&store, odd, &format!("{odd}@")).await.unwrap();
     }
+    // It would stay when the values go.
+    for (reference, value) in [
+        (format!("call of {CANARY}!"), CANARY.to_owned()),
+        (CANARY.to_uppercase(), format!(" {CANARY} ")),
+        ("crm-\u{ff14}\u{ff11}\u{ff17}30".into(), "41730".into()),
+    ] {
+        let refused = submit(&store, &reference, &value).await.unwrap_err();
+        let said = refused.to_string();
+        assert!(said.contains("email") && !said.contains(&value), "{said}");
+        assert_eq!(code::<()>(Err(refused)), "ER006", "{reference}");
+    }
+    submit(&store, "CRM-1234", "1234").await.unwrap();
     // No error repeats the value, in any rendering.
     let error = submit(&store, "R", "secret-value").await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("secret-value"));
@@ -442,7 +454,7 @@ async fn the_same_reference_is_the_same_ticket() {
             .count(),
         1
     );
-    assert_eq!(store.list(&ListFilter::default()).await.unwrap().len(), 6);
+    assert_eq!(store.list(&ListFilter::default()).await.unwrap().len(), 7);
 }
 
 /// Its values are gone, so a second request under it could be for anybody.
