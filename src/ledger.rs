@@ -268,6 +268,24 @@ impl Entry {
     }
 }
 
+/// The certificate that an entry records, if it records one: its id, and the SHA-256 of its JWS in
+/// lower-case hex, empty if the entry names none.
+pub fn certified(text: &str) -> Option<(Uuid, String)> {
+    #[derive(Deserialize)]
+    struct Recorded {
+        kind: String,
+        body: Body,
+    }
+    #[derive(Deserialize)]
+    struct Body {
+        certificate: Uuid,
+        #[serde(default)]
+        sha256: String,
+    }
+    let entry: Recorded = serde_json::from_str(text).ok()?;
+    (entry.kind == "certificate").then_some((entry.body.certificate, entry.body.sha256))
+}
+
 /// A row of the ledger as it was read back, not yet believed.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {

@@ -303,13 +303,52 @@ AS $$
 $$;
 COMMENT ON FUNCTION erasured.actor_role IS 'The group role the login acts in, or "owner" for one that needs none.';
 
+-- One person under several spellings is one person: case, width, spaces around. No SET, and
+-- everything named with its schema, so that it is inlined.
+CREATE FUNCTION erasured.folded(name text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$ SELECT pg_catalog.btrim(pg_catalog.lower(
+        CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'UTF8'::pg_catalog.name
+             THEN pg_catalog.normalize(name, 'NFKC') ELSE name END)) $$;
+COMMENT ON FUNCTION erasured.folded IS 'A person''s name for comparing, not for showing.';
+
 -- ---------------------------------------------------------------- rules that hold for everybody
+
+-- What was enough on the day of the approval may not be on the day of the erasure. Asked by the
+-- daemon for a batch, so that one ticket does not stop the others, and by guard_move for each.
+CREATE FUNCTION erasured.unfit(tickets uuid[]) RETURNS TABLE (id uuid, code text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT x.id, x.code
+      FROM (SELECT t.id, CASE
+                WHEN s.scope IS NULL THEN 'ER004'
+                WHEN t.not_before > clock_timestamp() THEN 'ER002'
+                WHEN coalesce((SELECT max(d.level) FROM erasured.decision d
+                                WHERE d.ticket_id = t.id AND d.kind = 'verify'), -1) < s.at_least THEN 'ER007'
+                WHEN s.four_eyes AND NOT EXISTS (
+                    SELECT FROM erasured.decision a
+                     WHERE a.ticket_id = t.id AND a.kind = 'approve' AND NOT EXISTS (
+                        SELECT FROM erasured.decision v
+                         WHERE v.ticket_id = t.id AND v.kind = 'verify'
+                           AND erasured.folded(v.by_name) = erasured.folded(a.by_name))) THEN 'ER008'
+                END AS code
+              FROM erasured.ticket t
+              LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope
+             WHERE t.id = ANY (tickets)) AS x
+     WHERE x.code IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION erasured.unfit IS 'Which of these tickets may not run under the policies in force, and why, as SQLSTATE.';
 
 -- Only these moves exist, whoever makes them, and the two that need a person need that person's
 -- decision on record: the daemon may change states but cannot write decisions.
 CREATE FUNCTION erasured.guard_move() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
+DECLARE
+    short text;
 BEGIN
     IF NOT (CASE OLD.state
         WHEN 'received'  THEN NEW.state IN ('verified', 'rejected', 'on_hold')
@@ -335,6 +374,13 @@ BEGIN
         RAISE EXCEPTION 'nobody''s decision stands behind the move to %', NEW.state
             USING ERRCODE = 'ER002', HINT = 'Use erasured.verify_ticket and erasured.approve_ticket.';
     END IF;
+    IF NEW.state = 'executing' THEN
+        SELECT u.code INTO short FROM erasured.unfit(ARRAY[NEW.id]) u;
+        IF FOUND THEN
+            RAISE EXCEPTION 'ticket % may not run under the policy in force', NEW.id
+                USING ERRCODE = short, HINT = 'Its verification, approval or cooling-off time falls short: see erasured.ticket_status.';
+        END IF;
+    END IF;
     IF NEW.state = 'verifying' AND NOT coalesce(
         (SELECT bool_and(s.state = 'done') FROM erasured.step s
           WHERE s.ticket_id = NEW.id AND s.generation = NEW.generation), false)
@@ -353,6 +399,17 @@ BEGIN
 END $$;
 CREATE TRIGGER guard_move BEFORE UPDATE ON erasured.ticket
     FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION erasured.guard_move();
+
+-- The cooling-off time is not cut short, whoever would.
+CREATE FUNCTION erasured.guard_wait() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'the cooling-off time of ticket % is not cut short', NEW.id USING ERRCODE = 'ER002';
+END $$;
+CREATE TRIGGER guard_wait BEFORE UPDATE OF not_before ON erasured.ticket
+    FOR EACH ROW WHEN (OLD.not_before IS NOT NULL AND (NEW.not_before IS NULL OR NEW.not_before < OLD.not_before))
+    EXECUTE FUNCTION erasured.guard_wait();
 
 -- Every change of state is one event, in the same transaction, without anybody thinking of it.
 CREATE FUNCTION erasured.record_move() RETURNS trigger

@@ -88,6 +88,15 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION 'identifier % must be a text of 1 to 1,000 characters', wrong USING ERRCODE = 'ER005';
     END IF;
+    -- The reference stays when the values go. Shorter ones would be met by chance.
+    SELECT e.key INTO wrong FROM jsonb_each_text(submit_ticket.identifiers) e
+     WHERE length(erasured.folded(e.value)) >= 5
+       AND position(erasured.folded(e.value) IN erasured.folded(submit_ticket.reference)) > 0
+     ORDER BY 1 LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'the reference contains the identifier %', wrong USING ERRCODE = 'ER006',
+            HINT = 'A reference is kept for ever: it must not name the person.';
+    END IF;
 
     INSERT INTO erasured.ticket (reference, subject, scope, ground, language, requested_at)
     VALUES (submit_ticket.reference, submit_ticket.subject, submit_ticket.scope, submit_ticket.ground,
@@ -97,7 +106,12 @@ BEGIN
 
     IF new_id IS NULL THEN
         SELECT * INTO STRICT before FROM erasured.ticket t WHERE t.reference = submit_ticket.reference;
-        -- Once the ticket is closed its values are gone, and only the names can be compared.
+        -- Its values are gone: nobody can tell whether this is the same person.
+        IF before.state IN ('completed', 'deferred', 'rejected') THEN
+            RAISE EXCEPTION 'the reference is already used by a ticket that is closed'
+                USING ERRCODE = 'ER003',
+                      HINT = format('It is ticket %s, %s. Use a new reference for a new request.', before.id, before.state);
+        END IF;
         SELECT before.subject = submit_ticket.subject AND before.scope = submit_ticket.scope
            AND before.ground = submit_ticket.ground
            AND NOT EXISTS (
@@ -117,7 +131,7 @@ BEGIN
     PERFORM pg_notify('erasured_ticket', new_id::text);
     RETURN new_id;
 END $$;
-COMMENT ON FUNCTION erasured.submit_ticket IS 'Files a request and returns its ticket; the same reference with the same content is the same ticket.';
+COMMENT ON FUNCTION erasured.submit_ticket IS 'Files a request and returns its ticket; the same reference with the same content is the same ticket, as long as it is open.';
 
 CREATE FUNCTION erasured.verify_ticket(ticket uuid, method text, level text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -138,7 +152,8 @@ BEGIN
                   AND d.level = rank AND d.by_name = who) THEN
         RETURN t.state;
     END IF;
-    IF t.state NOT IN ('received', 'verified') THEN
+    -- E0513: the policy has come to ask for more since; that can be made good before a retry.
+    IF t.state NOT IN ('received', 'verified') AND NOT (t.state = 'failed' AND t.problem_code = 'E0513') THEN
         RAISE EXCEPTION 'a ticket in state % is not verified', t.state USING ERRCODE = 'ER002',
             HINT = 'Identity is verified before approval.';
     END IF;
@@ -151,7 +166,7 @@ BEGIN
         VALUES ('verified_again', t.id, jsonb_build_object('by', who, 'method', method, 'level', level));
     END IF;
     PERFORM pg_notify('erasured_ticket', t.id::text);
-    RETURN 'verified';
+    RETURN CASE t.state WHEN 'received' THEN 'verified' ELSE t.state END;
 END $$;
 COMMENT ON FUNCTION erasured.verify_ticket IS 'Records how far and by which method the caller''s identity was verified. The method, never what was seen.';
 
@@ -168,7 +183,7 @@ BEGIN
     IF t.state IN ('approved', 'scheduled', 'executing', 'verifying', 'completed', 'deferred') THEN
         RETURN t.state;
     END IF;
-    IF t.state <> 'verified' THEN
+    IF t.state <> 'verified' AND NOT (t.state = 'failed' AND t.problem_code = 'E0513') THEN
         RAISE EXCEPTION 'a ticket in state % cannot be approved', t.state USING ERRCODE = 'ER002',
             HINT = CASE t.state WHEN 'received' THEN 'Verify the identity first: erasured.verify_ticket.' ELSE '' END;
     END IF;
@@ -183,12 +198,18 @@ BEGIN
             USING ERRCODE = 'ER007', HINT = 'Verify again by a stronger method: erasured.verify_ticket.';
     END IF;
     IF asked.four_eyes AND EXISTS (
-        SELECT FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'verify' AND d.by_name = who) THEN
+        SELECT FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'verify'
+           AND erasured.folded(d.by_name) = erasured.folded(who)) THEN
         RAISE EXCEPTION 'whoever verified the identity cannot approve the ticket too'
             USING ERRCODE = 'ER008', HINT = 'The policy asks for four eyes: another person approves.';
     END IF;
     INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role)
     VALUES (t.id, 'approve', who, erasured.actor_role('erasured_approver'));
+    IF t.state = 'failed' THEN
+        INSERT INTO erasured.event (kind, ticket_id, body)
+        VALUES ('approved_again', t.id, jsonb_build_object('by', who));
+        RETURN t.state;
+    END IF;
     UPDATE erasured.ticket x
        SET state = 'approved', not_before = greatest(x.not_before, now() + asked.cooling_off),
            next_attempt_at = greatest(x.not_before, now() + asked.cooling_off)
@@ -293,7 +314,7 @@ BEGIN
         -- A new generation: planned anew under the policy as it is now, with steps of its own.
         UPDATE erasured.ticket x
            SET state = 'scheduled', generation = x.generation + 1, plan_id = NULL, attempt = 0,
-               next_attempt_at = NULL, problem_code = NULL, problem = NULL
+               next_attempt_at = CASE WHEN x.not_before > now() THEN x.not_before END, problem_code = NULL, problem = NULL
          WHERE x.id = t.id;
         UPDATE erasured.finding f SET resolved_at = now() WHERE f.ticket_id = t.id AND f.resolved_at IS NULL;
     ELSIF t.state IN ('received', 'verified', 'approved') AND t.subject_hash IS NULL AND t.problem_code IS NOT NULL THEN

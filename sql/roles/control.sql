@@ -54,7 +54,10 @@ GRANT SELECT ON erasured.certificate   TO erasured_desk, erasured_approver, eras
 GRANT SELECT (ticket_id, name, hash)   ON erasured.ticket_identifier TO erasured_desk, erasured_auditor;
 GRANT SELECT (id, subject_hash)        ON erasured.ticket            TO erasured_desk, erasured_auditor;
 GRANT SELECT ON erasured.decision      TO erasured_auditor;
-GRANT SELECT ON erasured.ledger        TO erasured_auditor;
+GRANT SELECT ON erasured.ledger, erasured.event -- the event: an entry of the ledger to be
+                                       TO erasured_auditor;
+
+GRANT EXECUTE ON FUNCTION erasured.folded(text), erasured.unfit(uuid[]) TO erasured_daemon;
 
 -- The daemon: reads all, moves tickets on, appends proof. It cannot file, verify, approve or
 -- reject (no right on those functions nor on erasured.decision), cannot change what a ticket

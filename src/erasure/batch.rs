@@ -224,10 +224,18 @@ impl Run<'_> {
             .iter()
             .map(|s| s.system.clone())
             .collect();
-        self.context
+        let unfit = self
+            .context
             .store
             .begin(self.token, &ids, &stored(planned), &systems)
             .await?;
+        for short in unfit {
+            if let Some(at) = work.iter().position(|w| w.ticket.id == short.ticket) {
+                let work = work.remove(at);
+                self.fail(&work.ticket, short.code, short.problem).await?;
+            }
+        }
+        let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("after-begin");
         let fresh = work
             .iter()

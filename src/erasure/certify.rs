@@ -355,18 +355,24 @@ pub(super) fn identity<'a>(
     scope: &str,
     decisions: impl DoubleEndedIterator<Item = &'a DecisionRow> + Clone,
 ) -> certificate::Identity {
-    let last = |kind: &str| decisions.clone().rev().find(|d| d.kind == kind);
-    let verified = last("verify");
+    // The farthest, and of those the latest: a callback after the passport takes nothing back.
+    let reached = |d: &DecisionRow| d.level.as_deref().map_or(Level::None, level);
+    let verified = decisions
+        .clone()
+        .filter(|d| d.kind == "verify")
+        .max_by_key(|d| reached(d));
+    let approvals = || decisions.clone().rev().filter(|d| d.kind == "approve");
+    let second = approvals().find(|d| d.by_another);
     let scope = policy.scopes.get(scope);
     certificate::Identity {
         method: verified.and_then(|d| d.method.clone()).unwrap_or_default(),
-        level: verified
-            .and_then(|d| d.level.as_deref())
-            .map_or(Level::None, level),
+        level: verified.map_or(Level::None, reached),
         required_level: scope.map_or(Level::None, |s| s.at_least),
         verified_by_role: verified.map_or_else(String::new, |d| d.by_role.clone()),
-        approved_by_role: last("approve").map(|d| d.by_role.clone()),
-        four_eyes: scope.is_some_and(|s| s.four_eyes),
+        approved_by_role: second
+            .or_else(|| approvals().next())
+            .map(|d| d.by_role.clone()),
+        four_eyes: scope.is_some_and(|s| s.four_eyes) && second.is_some(),
     }
 }
 

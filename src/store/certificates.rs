@@ -27,6 +27,22 @@ pub struct CertificateRow {
     pub jws: String,
 }
 
+/// What the outbox and the ledger are asked about a certificate.
+#[derive(Clone, Debug)]
+pub struct Digest {
+    /// Its id.
+    pub id: Uuid,
+    /// SHA-256 of its JWS, lower-case hex.
+    pub sha256: String,
+    /// Its event is still in the outbox, not yet in the ledger.
+    pub pending: bool,
+}
+
+const DIGEST: &str = "SELECT c.id, c.sha256, EXISTS ( \
+       SELECT FROM erasured.event e WHERE e.kind = 'certificate' \
+          AND e.body->>'certificate' = c.id::text AND e.body->>'sha256' = c.sha256) AS pending \
+  FROM (SELECT id, encode(sha256(convert_to(jws, 'UTF8')), 'hex') AS sha256 FROM erasured.certificate";
+
 // The status view, because an auditor may read that and not the table of tickets.
 const SELECT: &str = "SELECT c.id, c.ticket_id, t.reference, c.kind, c.issued_at, c.kid, c.subject_hash, c.jws \
                         FROM erasured.certificate c JOIN erasured.ticket_status t ON t.id = c.ticket_id";
@@ -55,6 +71,25 @@ impl Store {
         })
     }
 
+    /// Those of these certificates that there are.
+    pub async fn digests_of(&self, ids: &[Uuid]) -> Result<Vec<Digest>> {
+        run_tx!(self, "digests_of", |tx| {
+            let sql = format!("/* erasured:digests_of */ {DIGEST} WHERE id = ANY ($1)) AS c");
+            Ok(tx.query(&sql, &[&ids]).await?.iter().map(digest).collect())
+        })
+    }
+
+    /// Certificates behind this id, in the order of ids; an empty answer is the end.
+    pub async fn digests_after(&self, id: Uuid, limit: u32) -> Result<Vec<Digest>> {
+        run_tx!(self, "digests_after", |tx| {
+            let sql = format!(
+                "/* erasured:digests_after */ {DIGEST} WHERE id > $1 ORDER BY id LIMIT $2) AS c ORDER BY c.id"
+            );
+            let rows = tx.query(&sql, &[&id, &i64::from(limit)]).await?;
+            Ok(rows.iter().map(digest).collect())
+        })
+    }
+
     /// Was this person erased, and when? By the keyed hash of the root key or of an identifier;
     /// oldest first.
     pub async fn find_by_hash(&self, hash: &str) -> Result<Vec<CertificateRow>> {
@@ -66,6 +101,14 @@ impl Store {
             );
             Ok(tx.query(&sql, &[&hash]).await?.iter().map(row).collect())
         })
+    }
+}
+
+fn digest(r: &Row) -> Digest {
+    Digest {
+        id: r.get(0),
+        sha256: r.get(1),
+        pending: r.get(2),
     }
 }
 

@@ -66,19 +66,37 @@ pub struct NewDeferral {
     pub sealed: Vec<u8>,
 }
 
+/// A ticket that may not run under the policy in force, for a person to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// As in `docs/operations.md`.
+    pub code: &'static str,
+    /// Why.
+    pub problem: &'static str,
+}
+
 impl Store {
     /// Before the first write on any target: stores the plan, plans a step on each system (in the
     /// order given) for each ticket, and moves the tickets to `executing`. Doing it again for
-    /// tickets that have begun changes nothing.
+    /// tickets that have begun changes nothing. Returns those left out, because what stands behind
+    /// them is not enough any more.
     pub async fn begin(
         &self,
         token: Uuid,
         tickets: &[Uuid],
         plan: &StoredPlan,
         systems: &[String],
-    ) -> Result<()> {
+    ) -> Result<Vec<Unfit>> {
         run_tx!(self, "begin", |tx| {
             hold(tx, token, tickets).await?;
+            let unfit = unfit(tx, tickets).await?;
+            let tickets: Vec<Uuid> = tickets
+                .iter()
+                .copied()
+                .filter(|id| unfit.iter().all(|u| u.ticket != *id))
+                .collect();
             tx.execute(
                 "/* erasured:begin */ INSERT INTO erasured.plan (id, policy_file, policy_sha256, subject, scope, body) \
                  VALUES ($1, $2, $3, $4, $5, $6::text::json) ON CONFLICT (id) DO NOTHING",
@@ -100,7 +118,7 @@ impl Store {
                 &[&tickets, &plan.id],
             )
             .await?;
-            Ok(())
+            Ok(unfit)
         })
     }
 
@@ -266,6 +284,37 @@ impl Store {
             Ok(())
         })
     }
+}
+
+/// The database's guard would refuse the whole batch for one of these.
+async fn unfit(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<Vec<Unfit>> {
+    let rows = tx
+        .query(
+            "/* erasured:begin */ SELECT u.id, u.code FROM erasured.unfit(ARRAY( \
+               SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND state = 'scheduled')) u",
+            &[&tickets],
+        )
+        .await?;
+    let unfit = rows.iter().map(|r| {
+        let (code, problem) = match r.get(1) {
+            "ER002" => ("E0513", "its cooling-off time has not passed"),
+            "ER004" => ("E0409", "no policy in force offers its scope"),
+            "ER008" => (
+                "E0513",
+                "the policy in force asks for four eyes, and nobody but who verified has approved",
+            ),
+            _ => (
+                "E0513",
+                "identity is no longer verified far enough for the policy in force",
+            ),
+        };
+        Unfit {
+            ticket: r.get(0),
+            code,
+            problem,
+        }
+    });
+    Ok(unfit.collect())
 }
 
 pub(super) async fn steps_of(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<Vec<StepRow>> {

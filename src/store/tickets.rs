@@ -163,6 +163,8 @@ pub struct DecisionRow {
     pub level: Option<String>,
     /// In what capacity.
     pub by_role: String,
+    /// By somebody who verified nothing of this ticket's.
+    pub by_another: bool,
     /// When.
     pub at: DateTime<Utc>,
 }
@@ -339,8 +341,10 @@ impl Store {
             let rows = tx
                 .query(
                     "/* erasured:decisions */ SELECT ticket_id, kind, method, \
-                       (ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'])[level + 1] AS level, by_role, at \
-                       FROM erasured.decision WHERE ticket_id = ANY ($1) ORDER BY id",
+                       (ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'])[level + 1] AS level, by_role, at, \
+                       NOT EXISTS (SELECT FROM erasured.decision v WHERE v.ticket_id = d.ticket_id AND v.kind = 'verify' \
+                          AND erasured.folded(v.by_name) = erasured.folded(d.by_name)) AS by_another \
+                       FROM erasured.decision d WHERE ticket_id = ANY ($1) ORDER BY id",
                     &[&tickets],
                 )
                 .await?;
@@ -352,6 +356,7 @@ impl Store {
                     method: r.get("method"),
                     level: r.get("level"),
                     by_role: r.get("by_role"),
+                    by_another: r.get("by_another"),
                     at: r.get("at"),
                 })
                 .collect())

@@ -132,3 +132,59 @@ fn a_ledger_that_somebody_touched_is_found_out() {
     // Without the head from the command line the state directory's tells as much.
     assert!(stderr(desk.erasured(["ledger", "verify"]), 1).contains("E0622"));
 }
+
+#[test]
+fn a_certificate_that_the_ledger_does_not_know_is_found_out_and_so_is_one_that_is_gone() {
+    let desk = erased();
+    let said = stdout(desk.as_person("auditor", ["ledger", "verify"]));
+    assert!(said.contains("its 1 certificates are there"), "{said}");
+    let tampered = |sql: &str, why: &str, whole_again: &str| {
+        let touch = |sql: &str| {
+            let sql = format!(
+                "BEGIN; ALTER TABLE erasured.certificate DISABLE TRIGGER ALL; {sql}; ALTER TABLE erasured.certificate ENABLE ALWAYS TRIGGER append_only; COMMIT"
+            );
+            desk.server.execute(desk.control(), &sql);
+        };
+        touch(sql);
+        let output = desk
+            .as_person("auditor", ["ledger", "verify"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{sql}");
+        assert!(said.contains("E0623") && said.contains(why), "{said}");
+        touch(whole_again);
+        stdout(desk.as_person("auditor", ["ledger", "verify"]));
+    };
+    tampered(
+        "UPDATE erasured.certificate SET jws = jws || 'x'",
+        "is not as entry",
+        "UPDATE erasured.certificate SET jws = left(jws, -1)",
+    );
+    tampered(
+        "CREATE TABLE aside AS TABLE erasured.certificate; DELETE FROM erasured.certificate",
+        "is gone",
+        "INSERT INTO erasured.certificate TABLE aside",
+    );
+    let forged = "INSERT INTO erasured.certificate (id, ticket_id, kind, deferral_id, kid, subject_hash, jws) \
+                  SELECT gen_random_uuid(), ticket_id, 'supplement', \
+                         (SELECT id FROM erasured.deferral LIMIT 1), kid, subject_hash, 'forged' \
+                    FROM erasured.certificate";
+    let away = "DELETE FROM erasured.certificate WHERE jws = 'forged'";
+    tampered(forged, "never recorded", away);
+    // One whose event is in the outbox is only early.
+    desk.server.execute(
+        desk.control(),
+        &format!(
+            "{forged}; INSERT INTO erasured.event (kind, ticket_id, body) \
+             SELECT 'certificate', ticket_id, jsonb_build_object('certificate', id, \
+                    'sha256', encode(sha256(convert_to(jws, 'UTF8')), 'hex')) \
+               FROM erasured.certificate WHERE jws = 'forged'"
+        ),
+    );
+    let said = stdout(desk.as_person("auditor", ["ledger", "verify"]));
+    assert!(
+        said.contains("but for 1 whose entry is still to come"),
+        "{said}"
+    );
+}

@@ -239,6 +239,77 @@ fn missing_rights_are_found_by_check() {
     assert!(said.contains("E0302") && said.contains("loyalty"), "{said}");
 }
 
+/// Approved under a policy that asked for little; the policy then asks for more, and the ticket
+/// runs only when more stands behind it. The certificate says what does.
+#[test]
+fn what_was_approved_is_asked_again_when_it_runs() {
+    let desk = Desk::open(120);
+    let file = desk.workspace.path().join("policies/customer.toml");
+    let strict = std::fs::read_to_string(&file).unwrap();
+    let lax = strict.replace(
+        "at_least = \"reasonably-high\", four_eyes = true",
+        "at_least = \"basic\", four_eyes = false",
+    );
+    assert_ne!(strict, lax);
+    std::fs::write(&file, lax).unwrap();
+    desk.run_until_idle().assert().success();
+    desk.server
+        .execute("postgres", "GRANT erasured_approver TO hana");
+    let verify = |method: &str, level: &str| {
+        let arguments = [
+            "ticket", "verify", "R-1", "--method", method, "--level", level,
+        ];
+        stdout(desk.as_person("hana", arguments));
+    };
+    stdout(desk.as_person(
+        "hana",
+        [
+            "ticket",
+            "submit",
+            "--reference",
+            "R-1",
+            "--subject",
+            "customer",
+            "--scope",
+            "account",
+            "--ground",
+            "policy",
+            "--identifier",
+            "member_no=TM-0000005",
+        ],
+    ));
+    verify("login", "basic");
+    stdout(desk.as_person("hana", ["ticket", "approve", "R-1"]));
+    std::fs::write(&file, strict).unwrap();
+
+    let fails = || {
+        desk.run_until_idle().assert().code(1);
+        assert_eq!(desk.ticket("R-1", "state"), "failed");
+        assert_eq!(desk.ticket("R-1", "problem_code"), "E0513");
+        assert_eq!(
+            desk.server.value(
+                &desk.demo.shop,
+                "SELECT count(*)::text FROM erasured.applied_step"
+            ),
+            "0"
+        );
+    };
+    fails();
+    verify("in_person", "high");
+    verify("callback", "basic");
+    stdout(desk.as_person("hana", ["ticket", "retry", "R-1"]));
+    fails();
+    stdout(desk.as_person("kenji", ["ticket", "approve", "R-1"]));
+    stdout(desk.as_person("kenji", ["ticket", "retry", "R-1"]));
+    desk.run_until_idle().assert().success();
+    let shown = stdout(desk.erasured(["certificate", "show", "R-1", "--format", "json"]));
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let identity = &shown["identity"];
+    assert_eq!(identity["level"], "high", "{identity}");
+    assert_eq!(identity["method"], "in_person");
+    assert_eq!(identity["four_eyes"], true);
+}
+
 /// The one who verified approves: refused, whoever they are. Acting for others needs trust.
 fn stderr_of_self_approval(desk: &Desk) -> String {
     desk.server

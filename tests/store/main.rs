@@ -352,6 +352,7 @@ async fn only_the_drawn_moves_exist() {
             admin
                 .batch_execute(&format!(
                     "INSERT INTO erasured.plan VALUES ('{e}', 'f', 'p', 's', 'c', '{{}}'); \
+                     INSERT INTO erasured.scope VALUES ('s', 'c', 'p', '{{n}}', 1, false, '0', 'l'); \
                      INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, held_from, finished_at) \
                      VALUES ('x', 's', 'c', 'g', now(), now(), '{from}', '{e}', 'approved', now()); \
                      INSERT INTO erasured.decision (ticket_id, kind, method, level, by_name, by_role) \
@@ -397,8 +398,20 @@ async fn the_same_reference_is_the_same_ticket() {
         Err(StoreError::Nul(_))
     ));
     for odd in ["'; DROP TABLE x; --", "\u{202e}rtl", "😀", "\"q\""] {
-        submit(&store, odd, odd).await.unwrap();
+        submit(&store, odd, &format!("{odd}@")).await.unwrap();
     }
+    // It would stay when the values go.
+    for (reference, value) in [
+        (format!("call of {CANARY}!"), CANARY.to_owned()),
+        (CANARY.to_uppercase(), format!(" {CANARY} ")),
+        ("crm-\u{ff14}\u{ff11}\u{ff17}30".into(), "41730".into()),
+    ] {
+        let refused = submit(&store, &reference, &value).await.unwrap_err();
+        let said = refused.to_string();
+        assert!(said.contains("email") && !said.contains(&value), "{said}");
+        assert_eq!(code::<()>(Err(refused)), "ER006", "{reference}");
+    }
+    submit(&store, "CRM-1234", "1234").await.unwrap();
     // No error repeats the value, in any rendering.
     let error = submit(&store, "R", "secret-value").await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("secret-value"));
@@ -441,7 +454,30 @@ async fn the_same_reference_is_the_same_ticket() {
             .count(),
         1
     );
-    assert_eq!(store.list(&ListFilter::default()).await.unwrap().len(), 6);
+    assert_eq!(store.list(&ListFilter::default()).await.unwrap().len(), 7);
+}
+
+/// Its values are gone, so a second request under it could be for anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_of_a_closed_ticket_is_not_used_again() {
+    let db = Database::new().await;
+    let store = db.store("owner");
+    let ids = ready(&store, 2).await;
+    store.reject(ids[1], "withdrawn", None).await.unwrap();
+    execute(&store, |_| vec![]).await;
+    store.close(&[closing(ids[0])]).await.unwrap();
+    for (reference, id, state) in [("R0", ids[0], "completed"), ("R1", ids[1], "rejected")] {
+        for value in [CANARY, "somebody-else@example.jp"] {
+            let refused = submit(&store, reference, value).await.unwrap_err();
+            let said = refused.to_string();
+            assert!(
+                said.contains(&id.to_string()) && said.contains(state),
+                "{said}"
+            );
+            assert!(!said.contains(value), "{said}");
+            assert_eq!(code::<()>(Err(refused)), "ER003");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -483,6 +519,13 @@ async fn invariant_9_nobody_erases_alone() {
         .await
         .unwrap();
     assert_eq!(code(crm.approve(id, Some("hana")).await), "ER008");
+    for spelling in ["Hana", " HANA ", "\u{ff48}\u{ff21}\u{ff4e}\u{ff41}\u{3000}"] {
+        assert_eq!(
+            code(crm.approve(id, Some(spelling)).await),
+            "ER008",
+            "{spelling} is hana"
+        );
+    }
     assert_eq!(crm.approve(id, Some("kenji")).await.unwrap(), "approved");
     assert_eq!(
         crm.reject(id, "appi-unverified", Some("kenji"))
@@ -496,6 +539,120 @@ async fn invariant_9_nobody_erases_alone() {
         "codes, not prose"
     );
     assert_eq!(code(crm.approve(id, None).await), "ER002");
+}
+
+/// What was enough at the approval is not enough any more: asked again when the ticket runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_9_holds_on_the_day_of_the_erasure() {
+    let db = Database::new().await;
+    let owner = db.store("owner");
+    let offered = [offer("account", false, Level::Basic)];
+    owner.publish_scopes(&offered).await.unwrap();
+    let alone = db.store(&db.login("alone", "erasured_desk, erasured_approver").await);
+    let boss = db.store(&db.login("boss", "erasured_approver").await);
+    let login = db.login("daemon", "erasured_daemon").await;
+    let (store, daemon) = (db.store(&login), db.client(&login).await);
+    let (weak, strong) = (
+        submit(&alone, "R1", CANARY).await.unwrap(),
+        submit(&alone, "R2", CANARY).await.unwrap(),
+    );
+    alone.verify(weak, "login", "basic", None).await.unwrap();
+    alone.approve(weak, None).await.unwrap();
+    alone
+        .verify(strong, "in_person", "high", None)
+        .await
+        .unwrap();
+    boss.approve(strong, None).await.unwrap();
+    let both = [resolved(weak), resolved(strong)];
+    store.resolve(&both).await.unwrap();
+    owner
+        .publish_scopes(&[offer("account", true, Level::High)])
+        .await
+        .unwrap();
+
+    let systems = ["shop".to_owned()];
+    let begin = async |why: &str| {
+        let batch = lease(&store, 500).await;
+        let ids: Vec<Uuid> = batch.tickets.iter().map(|t| t.id).collect();
+        let unfit = store.begin(batch.token, &ids, &plan(), &systems).await;
+        for short in unfit.unwrap() {
+            assert_eq!((short.ticket, short.code), (weak, "E0513"));
+            assert!(short.problem.contains(why), "{}", short.problem);
+            // Not by writing the state either.
+            let sql = "UPDATE erasured.ticket SET state = 'executing' WHERE id = $1";
+            let refused = daemon.execute(sql, &[&weak]).await.unwrap_err();
+            assert!(matches!(refused.code().unwrap().code(), "ER007" | "ER008"));
+            store
+                .failed(batch.token, weak, short.code, short.problem)
+                .await
+                .unwrap();
+        }
+        owner.show(&weak.to_string()).await.unwrap().ticket.state
+    };
+    assert_eq!(begin("far enough").await, "failed");
+    let strong = owner.show(&strong.to_string()).await.unwrap();
+    assert_eq!(strong.ticket.state, "executing", "the others go on");
+    assert_eq!(strong.steps.len(), 1);
+    assert!(
+        owner
+            .show(&weak.to_string())
+            .await
+            .unwrap()
+            .steps
+            .is_empty()
+    );
+    // It can be made good, one thing after the other.
+    alone.verify(weak, "in_person", "high", None).await.unwrap();
+    alone.retry(weak, None).await.unwrap();
+    assert_eq!(begin("four eyes").await, "failed");
+    assert_eq!(code(alone.approve(weak, None).await), "ER008");
+    boss.approve(weak, None).await.unwrap();
+    boss.retry(weak, None).await.unwrap();
+    assert_eq!(begin("nothing").await, "executing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_cuts_the_cooling_off_short() {
+    let db = Database::new().await;
+    let owner = db.store("owner");
+    let mut offered = offer("account", false, Level::Basic);
+    offered.cooling_off = Days::days(3);
+    owner.publish_scopes(&[offered]).await.unwrap();
+    let id = submit(&owner, "R", CANARY).await.unwrap();
+    owner.verify(id, "callback", "high", None).await.unwrap();
+    owner.approve(id, None).await.unwrap();
+    owner.resolve(&[resolved(id)]).await.unwrap();
+    let login = db.login("daemon", "erasured_daemon").await;
+    assert!(
+        db.store(&login)
+            .lease("one", 9, MINUTE)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let daemon = db.client(&login).await;
+    daemon
+        .batch_execute("UPDATE erasured.ticket SET state = 'scheduled', next_attempt_at = NULL")
+        .await
+        .unwrap();
+    for sooner in [
+        "state = 'executing'",
+        "state = 'executing', not_before = NULL",
+        "not_before = NULL",
+        "not_before = now()",
+    ] {
+        let sql = format!("UPDATE erasured.ticket SET {sooner}");
+        let refused = daemon.batch_execute(&sql).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "ER002", "{sooner}");
+    }
+    daemon
+        .batch_execute("UPDATE erasured.ticket SET state = 'failed', problem_code = 'E0501'")
+        .await
+        .unwrap();
+    owner.retry(id, None).await.unwrap();
+    let waits = "SELECT next_attempt_at = not_before FROM erasured.ticket";
+    let waits: bool = daemon.query_one(waits, &[]).await.unwrap().get(0);
+    assert!(waits, "a retry waits as well");
 }
 
 #[tokio::test(flavor = "multi_thread")]
