@@ -61,7 +61,12 @@ GRANT EXECUTE ON FUNCTION erasured.folded(text), erasured.unfit(uuid[]) TO erasu
 
 -- The daemon: reads all, moves tickets on, appends proof. It cannot file, verify, approve or
 -- reject (no right on those functions nor on erasured.decision), cannot change what a ticket
--- asks for, and cannot change or remove history.
+-- asks for, run it before its cooling-off time, or change or remove what is in the ledger.
+-- It must be trusted all the same: moving an event into the ledger is deleting it from the
+-- outbox, so who holds this login can drop an event before it gets there, or write one of their
+-- own; and it publishes what the policies ask for (erasured.scope). A certificate without its
+-- event, or an event without its certificate, is found by erasured ledger verify; a genuine
+-- certificate takes the signing key as well.
 GRANT SELECT ON ALL TABLES IN SCHEMA erasured TO erasured_daemon;
 GRANT INSERT, UPDATE, DELETE ON erasured.scope TO erasured_daemon;
 GRANT UPDATE (due_at, not_before, state, problem_code, problem, attempt, next_attempt_at,

@@ -681,6 +681,10 @@ async fn each_role_may_do_its_part_and_no_more() {
         ("rewrite", "UPDATE erasured.ledger SET entry = ''".into(), ""),
         ("drop", "DELETE FROM erasured.certificate".into(), ""),
         ("retarget", "UPDATE erasured.ticket SET subject = 'other'".into(), ""),
+        ("outbox", "SELECT * FROM erasured.event".into(), "daemon auditor"),
+        ("empty the outbox", "DELETE FROM erasured.event WHERE false".into(), "daemon"),
+        ("append", "INSERT INTO erasured.ledger SELECT * FROM erasured.ledger WHERE false".into(), "daemon"),
+        ("ask for less", "UPDATE erasured.scope SET at_least = 0 WHERE false".into(), "daemon"),
         ("truncate", "TRUNCATE erasured.event".into(), ""),
     ];
     for role in ["daemon", "desk", "approver", "auditor"] {
