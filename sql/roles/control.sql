@@ -87,3 +87,13 @@ GRANT INSERT, UPDATE (row_key, resolved_at)   ON erasured.finding TO erasured_da
 GRANT INSERT, DELETE                          ON erasured.event TO erasured_daemon;
 GRANT INSERT                                  ON erasured.ledger, erasured.certificate TO erasured_daemon;
 GRANT INSERT, UPDATE, DELETE                  ON erasured.daemon TO erasured_daemon;
+
+-- Identifiers travel as parameters of statements, and a server that logs statements (log_statement,
+-- log_min_duration_statement, auto_explain) writes parameters into its log, where no erasure finds
+-- them. Settings of a group do not reach its members, so for each login; as superuser:
+-- ALTER ROLE erasured_prod SET log_parameter_max_length = 0;
+-- ALTER ROLE erasured_prod SET log_parameter_max_length_on_error = 0;
+-- A person who writes values into the text of a statement, in psql, needs more:
+-- ALTER ROLE hana SET log_statement = 'none';
+-- ALTER ROLE hana SET log_min_duration_statement = -1;
+-- ALTER ROLE hana SET log_min_error_statement = 'panic';
