@@ -61,7 +61,12 @@ GRANT EXECUTE ON FUNCTION erasured.folded(text), erasured.unfit(uuid[]) TO erasu
 
 -- The daemon: reads all, moves tickets on, appends proof. It cannot file, verify, approve or
 -- reject (no right on those functions nor on erasured.decision), cannot change what a ticket
--- asks for, and cannot change or remove history.
+-- asks for, run it before its cooling-off time, or change or remove what is in the ledger.
+-- It must be trusted all the same: moving an event into the ledger is deleting it from the
+-- outbox, so who holds this login can drop an event before it gets there, or write one of their
+-- own; and it publishes what the policies ask for (erasured.scope). A certificate without its
+-- event, or an event without its certificate, is found by erasured ledger verify; a genuine
+-- certificate takes the signing key as well.
 GRANT SELECT ON ALL TABLES IN SCHEMA erasured TO erasured_daemon;
 GRANT INSERT, UPDATE, DELETE ON erasured.scope TO erasured_daemon;
 GRANT UPDATE (due_at, not_before, state, problem_code, problem, attempt, next_attempt_at,
@@ -82,3 +87,13 @@ GRANT INSERT, UPDATE (row_key, resolved_at)   ON erasured.finding TO erasured_da
 GRANT INSERT, DELETE                          ON erasured.event TO erasured_daemon;
 GRANT INSERT                                  ON erasured.ledger, erasured.certificate TO erasured_daemon;
 GRANT INSERT, UPDATE, DELETE                  ON erasured.daemon TO erasured_daemon;
+
+-- Identifiers travel as parameters of statements, and a server that logs statements (log_statement,
+-- log_min_duration_statement, auto_explain) writes parameters into its log, where no erasure finds
+-- them. Settings of a group do not reach its members, so for each login; as superuser:
+-- ALTER ROLE erasured_prod SET log_parameter_max_length = 0;
+-- ALTER ROLE erasured_prod SET log_parameter_max_length_on_error = 0;
+-- A person who writes values into the text of a statement, in psql, needs more:
+-- ALTER ROLE hana SET log_statement = 'none';
+-- ALTER ROLE hana SET log_min_duration_statement = -1;
+-- ALTER ROLE hana SET log_min_error_statement = 'panic';

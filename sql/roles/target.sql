@@ -1,7 +1,10 @@
 -- Rights in a database that erasured erases from. A template: nothing here is run by erasured.
 -- Read it, replace the tables by those that your policies name (`erasured check` lists what is
--- missing), and run it as the owner of the tables, after `erasured migrate`:
+-- missing), and run it after `erasured migrate`:
 --   psql -d shop -f target.sql
+-- CREATE ROLE and GRANT pg_read_all_data take a superuser (from PostgreSQL 16 on CREATEROLE with
+-- ADMIN OPTION will do), ALTER ROLE under 5 and 6 always; the rights on tables take their owner. A
+-- superuser can run all of it.
 
 -- 1. The group, once for each server. Leave the line out where it exists.
 CREATE ROLE erasured_daemon NOLOGIN;
@@ -26,7 +29,8 @@ GRANT SELECT, INSERT ON erasured.applied_step TO erasured_daemon;
 -- GRANT SELECT, DELETE, UPDATE (id)               ON public.invoice  TO erasured_daemon;
 
 -- 4. The sweep reads every table, registered or not, in every schema: what it may not read it
---    cannot vouch for, and the certificate says so. This predefined role is exactly that right.
+--    cannot vouch for, so it stops there, and the ticket waits in `verifying` without a
+--    certificate until it may. This predefined role is exactly that right.
 GRANT pg_read_all_data TO erasured_daemon;
 --    Without it, table by table (and each new table again):
 -- GRANT SELECT ON ALL TABLES IN SCHEMA public TO erasured_daemon;
@@ -36,3 +40,9 @@ GRANT pg_read_all_data TO erasured_daemon;
 -- CREATE POLICY erasured_sees_all ON public.customer TO erasured_daemon USING (true);
 --    or let its login bypass them:
 -- ALTER ROLE erasured_prod BYPASSRLS;
+
+-- 6. Keys and identifiers travel as parameters of statements, and a server that logs statements
+--    (log_statement, log_min_duration_statement, auto_explain) writes parameters into its log, where
+--    no erasure finds them. Settings of a group do not reach its members, so for the login:
+-- ALTER ROLE erasured_prod SET log_parameter_max_length = 0;
+-- ALTER ROLE erasured_prod SET log_parameter_max_length_on_error = 0;

@@ -681,6 +681,10 @@ async fn each_role_may_do_its_part_and_no_more() {
         ("rewrite", "UPDATE erasured.ledger SET entry = ''".into(), ""),
         ("drop", "DELETE FROM erasured.certificate".into(), ""),
         ("retarget", "UPDATE erasured.ticket SET subject = 'other'".into(), ""),
+        ("outbox", "SELECT * FROM erasured.event".into(), "daemon auditor"),
+        ("empty the outbox", "DELETE FROM erasured.event WHERE false".into(), "daemon"),
+        ("append", "INSERT INTO erasured.ledger SELECT * FROM erasured.ledger WHERE false".into(), "daemon"),
+        ("ask for less", "UPDATE erasured.scope SET at_least = 0 WHERE false".into(), "daemon"),
         ("truncate", "TRUNCATE erasured.event".into(), ""),
     ];
     for role in ["daemon", "desk", "approver", "auditor"] {
@@ -955,4 +959,79 @@ async fn a_hostile_search_path_changes_nothing() {
     .await
     .unwrap();
     eve.batch_execute("SELECT erasured.submit_ticket('E', 'customer', '{\"email\":\"x\"}', 'account', 'policy', pg_catalog.now())").await.unwrap();
+}
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The functions of docs/operations.md are those that there are, and its examples run.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_desk_by_sql_is_as_documented() {
+    let db = Database::new().await;
+    let (store, admin) = (db.store("owner"), db.client("owner").await);
+    store
+        .publish_scopes(&[offer("account", false, Level::Basic)])
+        .await
+        .unwrap();
+    let document = file("docs/operations.md");
+    let functions = "SELECT format('`erasured.%s(%s)`', p.proname, pg_get_function_arguments(p.oid)) FROM pg_proc p \
+                      WHERE pronamespace = 'erasured'::regnamespace \
+                        AND (has_function_privilege('erasured_desk', oid, 'EXECUTE') \
+                          OR has_function_privilege('erasured_approver', oid, 'EXECUTE')) AND proname LIKE '%ticket'";
+    let functions = admin.query(functions, &[]).await.unwrap();
+    assert_eq!(functions.len(), 7);
+    for function in functions.iter().map(|r| r.get::<_, String>(0)) {
+        assert!(
+            document.contains(&function),
+            "{function} is not in the document"
+        );
+    }
+    let (_, examples) = document.split_once("```sql desk\n").unwrap();
+    let (examples, _) = examples.split_once("```").unwrap();
+    let (mut id, mut ran) = (String::new(), 0);
+    for example in examples.lines() {
+        if example.contains("retry_ticket") {
+            let stuck = "UPDATE erasured.ticket SET problem_code = 'E0403'";
+            admin.batch_execute(stuck).await.unwrap();
+        }
+        let example = example.replace("0198c1f0-5a7e-7c3d-9b1e-3f2a6c4d8e90", &id);
+        let rows = admin.query(&example, &[]).await;
+        assert_eq!(rows.expect(&example).len(), 1, "{example}");
+        if id.is_empty() {
+            id = store.ticket("CRM-1042").await.unwrap().id.to_string();
+        }
+        ran += 1;
+    }
+    assert_eq!(ran, 8);
+    assert_eq!(store.ticket(&id).await.unwrap().state, "rejected");
+}
+
+/// What sql/roles offers in comments works when it is taken up.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_that_keep_values_out_of_the_servers_log_can_be_set() {
+    let db = Database::new().await;
+    let admin = db.client("owner").await;
+    for (path, expected) in [("sql/roles/control.sql", 5), ("sql/roles/target.sql", 2)] {
+        let text = file(path);
+        let offered: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("-- "))
+            .filter(|line| line.starts_with("ALTER ROLE") && line.contains(" SET "))
+            .collect();
+        assert_eq!(offered.len(), expected, "{path}");
+        admin
+            .batch_execute("BEGIN; CREATE ROLE erasured_prod; CREATE ROLE hana")
+            .await
+            .unwrap();
+        admin.batch_execute(&offered.join("\n")).await.unwrap();
+        let set =
+            "SELECT array_to_string(rolconfig, ' ') FROM pg_roles WHERE rolname = 'erasured_prod'";
+        let set: String = admin.query_one(set, &[]).await.unwrap().get(0);
+        assert_eq!(
+            set,
+            "log_parameter_max_length=0 log_parameter_max_length_on_error=0"
+        );
+        admin.batch_execute("ROLLBACK").await.unwrap();
+    }
 }
