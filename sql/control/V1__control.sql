@@ -315,7 +315,7 @@ COMMENT ON FUNCTION erasured.folded IS 'A person''s name for comparing, not for 
 -- ---------------------------------------------------------------- rules that hold for everybody
 
 -- What was enough on the day of the approval may not be on the day of the erasure. Asked by the
--- daemon for a batch, so that one ticket does not stop the others, and by guard_move for each.
+-- daemon for a batch, so that one ticket does not stop the others, and by guard_run for all.
 CREATE FUNCTION erasured.unfit(tickets uuid[]) RETURNS TABLE (id uuid, code text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
@@ -347,8 +347,6 @@ COMMENT ON FUNCTION erasured.unfit IS 'Which of these tickets may not run under 
 CREATE FUNCTION erasured.guard_move() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
-DECLARE
-    short text;
 BEGIN
     IF NOT (CASE OLD.state
         WHEN 'received'  THEN NEW.state IN ('verified', 'rejected', 'on_hold')
@@ -374,13 +372,6 @@ BEGIN
         RAISE EXCEPTION 'nobody''s decision stands behind the move to %', NEW.state
             USING ERRCODE = 'ER002', HINT = 'Use erasured.verify_ticket and erasured.approve_ticket.';
     END IF;
-    IF NEW.state = 'executing' THEN
-        SELECT u.code INTO short FROM erasured.unfit(ARRAY[NEW.id]) u;
-        IF FOUND THEN
-            RAISE EXCEPTION 'ticket % may not run under the policy in force', NEW.id
-                USING ERRCODE = short, HINT = 'Its verification, approval or cooling-off time falls short: see erasured.ticket_status.';
-        END IF;
-    END IF;
     IF NEW.state = 'verifying' AND NOT coalesce(
         (SELECT bool_and(s.state = 'done') FROM erasured.step s
           WHERE s.ticket_id = NEW.id AND s.generation = NEW.generation), false)
@@ -399,6 +390,30 @@ BEGIN
 END $$;
 CREATE TRIGGER guard_move BEFORE UPDATE ON erasured.ticket
     FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION erasured.guard_move();
+
+-- Once for each statement: a batch moves hundreds of tickets.
+CREATE FUNCTION erasured.guard_run() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+DECLARE
+    begun uuid[] := ARRAY(SELECT n.id FROM moved_to n JOIN moved_from o ON o.id = n.id
+                           WHERE n.state = 'executing' AND o.state <> 'executing');
+    short record;
+BEGIN
+    IF begun = '{}' THEN
+        RETURN NULL;
+    END IF;
+    SELECT u.id, u.code INTO short FROM erasured.unfit(begun) u LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'ticket % may not run under the policy in force', short.id
+            USING ERRCODE = short.code,
+                  HINT = 'Its verification, approval or cooling-off time falls short: see erasured.ticket_status.';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER guard_run AFTER UPDATE ON erasured.ticket
+    REFERENCING OLD TABLE AS moved_from NEW TABLE AS moved_to
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.guard_run();
 
 -- The cooling-off time is not cut short, whoever would.
 CREATE FUNCTION erasured.guard_wait() RETURNS trigger

@@ -242,8 +242,10 @@ fn a_desk_files_in_its_own_transaction() {
     wait_until("the certificate", LONG, || {
         server().count(&control, "SELECT count(*) FROM erasured.certificate") == 1
     });
-    // The same reference again is the same ticket, and erases nothing twice.
-    server().execute(&control, &format!("BEGIN; {submit}; COMMIT"));
+    // The same reference again erases nothing twice: the ticket is closed, and nobody can tell
+    // any more whom it named.
+    let again = server().try_execute(&control, submit).unwrap_err();
+    assert_eq!(again.code().map(|c| c.code()), Some("ER003"));
     assert_eq!(
         server().count(&control, "SELECT count(*) FROM erasured.ticket"),
         1
