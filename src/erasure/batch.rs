@@ -3,10 +3,11 @@
 use super::context::{Context, Planned, Unplanned, lost};
 use super::crash_point;
 use super::identity::Identity;
+use super::recall;
 use super::record::StepRecord;
 use crate::plan::{ChangeKind, SystemPlan};
 use crate::store::StoreError;
-use crate::store::executing::{NewDeferral, StoredPlan};
+use crate::store::executing::{NewDeferral, StepRow, StoredPlan};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
 use crate::system::postgres::execute::{
     BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject,
@@ -120,6 +121,12 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
         .as_ref()
         .is_some_and(|began| *began != planned.id)
     {
+        // What has committed and is not written down yet: nobody else will come back for it.
+        let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
+        let planned = recall::planned(context, &ids, |_| true).await?;
+        if let Err(error) = recall::steps(context, run.token, &planned).await? {
+            tracing::warn!(%error, "what earlier steps did is not known yet; a retry asks again");
+        }
         for work in &work {
             run.fail(
                 &work.ticket,
@@ -152,11 +159,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn all_systems(
-        &mut self,
-        planned: &Planned,
-        mut work: Vec<Work>,
-    ) -> Result<(), StoreError> {
+    async fn all_systems(&mut self, planned: &Planned, work: Vec<Work>) -> Result<(), StoreError> {
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("before-begin");
         let systems: Vec<String> = planned
@@ -170,6 +173,7 @@ impl Run<'_> {
             .begin(self.token, &ids, &stored(planned), &systems)
             .await?;
         crash_point("after-begin");
+        let mut work = self.recall(work).await?;
         let fresh = work
             .iter()
             .all(|w| !w.ticket.taken_over && w.ticket.attempt == 0);
@@ -190,6 +194,8 @@ impl Run<'_> {
             work = finished;
             work.extend(self.one_system(planned, part, pending).await?);
         }
+        // Once more: a daemon that had lost its lease may have committed meanwhile.
+        let work = self.recall(work).await?;
         if work.is_empty() {
             return Ok(());
         }
@@ -199,6 +205,35 @@ impl Run<'_> {
         crash_point("after-verifying");
         self.ended.to_verify += ids.len();
         Ok(())
+    }
+
+    /// Writes down what steps of earlier generations did whose result is not known. Returns the
+    /// tickets of which now all is known; the others are put off.
+    async fn recall(&mut self, work: Vec<Work>) -> Result<Vec<Work>, StoreError> {
+        let again = work.iter().filter(|w| w.ticket.generation > 1);
+        let current: BTreeMap<Uuid, i32> =
+            again.map(|w| (w.ticket.id, w.ticket.generation)).collect();
+        if current.is_empty() {
+            return Ok(work);
+        }
+        let ids: Vec<Uuid> = current.keys().copied().collect();
+        let earlier = |s: &StepRow| s.generation < current[&s.ticket];
+        let planned = recall::planned(self.context, &ids, earlier).await?;
+        let Err(error) = recall::steps(self.context, self.token, &planned).await? else {
+            return Ok(work);
+        };
+        let (held, work): (Vec<Work>, Vec<Work>) = work
+            .into_iter()
+            .partition(|w| planned.iter().any(|s| s.ticket == w.ticket.id));
+        match setback(error) {
+            Setback::Later(cause, problem) => self.later(&held, cause, &problem).await?,
+            Setback::Stuck(code, problem) => {
+                for work in &held {
+                    self.fail(&work.ticket, code, &problem).await?;
+                }
+            }
+        }
+        Ok(work)
     }
 
     /// Runs one system for all, then for halves of those that failed, until each bad ticket
@@ -263,7 +298,8 @@ impl Run<'_> {
             .map(|(work, counts)| {
                 let record = StepRecord::new(part, counts.clone(), outcome.server_version);
                 let record = serde_json::to_value(record).expect("a record is always JSON");
-                (work.ticket.id, record, outcome.committed_at)
+                let ticket = &work.ticket;
+                (ticket.id, ticket.generation, record, outcome.committed_at)
             })
             .collect();
         self.context

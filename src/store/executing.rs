@@ -141,28 +141,33 @@ impl Store {
         })
     }
 
-    /// The step of these tickets on this system has committed: counts, and when by the target.
+    /// Steps of these tickets and generations on this system have committed: counts, and when by
+    /// the target.
     pub async fn step_done(
         &self,
         token: Uuid,
         system: &str,
-        done: &[(Uuid, Value, DateTime<Utc>)],
+        done: &[(Uuid, i32, Value, DateTime<Utc>)],
     ) -> Result<()> {
-        let ids: Vec<Uuid> = done.iter().map(|d| d.0).collect();
-        let counts: Vec<&Value> = done.iter().map(|d| &d.1).collect();
-        let at: Vec<DateTime<Utc>> = done.iter().map(|d| d.2).collect();
+        let generations: Vec<i32> = done.iter().map(|d| d.1).collect();
+        let counts: Vec<&Value> = done.iter().map(|d| &d.2).collect();
+        let at: Vec<DateTime<Utc>> = done.iter().map(|d| d.3).collect();
+        let of: Vec<Uuid> = done.iter().map(|d| d.0).collect();
+        let mut ids = of.clone();
+        ids.sort_unstable();
+        ids.dedup();
         run_tx!(self, "step_done", |tx| {
             hold(tx, token, &ids).await?;
             tx.execute(
                 "/* erasured:step_done */ WITH finished AS ( \
                    UPDATE erasured.step s SET state = 'done', counts = n.counts, committed_at = n.at \
-                     FROM unnest($1::uuid[], $2::jsonb[], $3::timestamptz[]) AS n (id, counts, at), erasured.ticket t \
-                    WHERE t.id = n.id AND s.ticket_id = n.id AND s.generation = t.generation AND s.system = $4 \
+                     FROM unnest($1::uuid[], $2::jsonb[], $3::timestamptz[], $5::int4[]) AS n (id, counts, at, generation) \
+                    WHERE s.ticket_id = n.id AND s.generation = n.generation AND s.system = $4 \
                       AND s.state = 'planned' RETURNING s.ticket_id, s.system, s.generation, s.counts) \
                  INSERT INTO erasured.event (kind, ticket_id, body) \
                  SELECT 'step_done', ticket_id, jsonb_build_object('system', system, 'generation', generation, 'counts', counts) \
                    FROM finished ORDER BY ticket_id",
-                &[&ids, &counts, &at, &system],
+                &[&of, &counts, &at, &system, &generations],
             )
             .await?;
             Ok(())

@@ -119,7 +119,14 @@ async fn execute(store: &Store, deferrals: impl Fn(Uuid) -> Vec<NewDeferral>) ->
     for system in &systems {
         let done: Vec<_> = ids
             .iter()
-            .map(|&id| (id, json!({"public.customer": {"deleted": 1}}), Utc::now()))
+            .map(|&id| {
+                (
+                    id,
+                    1,
+                    json!({"public.customer": {"deleted": 1}}),
+                    Utc::now(),
+                )
+            })
             .collect();
         store.step_done(batch.token, system, &done).await.unwrap();
     }
@@ -601,7 +608,7 @@ async fn a_lease_is_one_daemons_until_it_runs_out() {
             .all(|t| t.taken_over && t.generation == 1 && t.attempt == 1)
     );
 
-    let done = [(ids[0], json!({}), Utc::now())];
+    let done = [(ids[0], 1, json!({}), Utc::now())];
     assert!(matches!(
         store.step_done(a.token, "shop", &done).await,
         Err(StoreError::LeaseLost { .. })
