@@ -5,6 +5,7 @@ use super::crash_point;
 use super::identity::Identity;
 use super::recall;
 use super::record::StepRecord;
+use crate::name::TableName;
 use crate::plan::{ChangeKind, SystemPlan};
 use crate::store::StoreError;
 use crate::store::executing::{NewDeferral, StepRow, StoredPlan};
@@ -324,6 +325,7 @@ impl Run<'_> {
             .ok_or_else(|| NotErased::Drift {
                 system: part.system.clone(),
             })?;
+        let known = self.put_off_before(part, group).await?;
         let mut client =
             system.pool.get().await.map_err(|e| {
                 NotErased::Database(e.to_string(), Failure::Transient("unreachable"))
@@ -355,11 +357,35 @@ impl Run<'_> {
             planned,
             part,
             group,
+            known,
         };
         let outcome = execution.run(&mut client, &mut keep).await;
         metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
             .record(started.elapsed().as_secs_f64());
         outcome
+    }
+
+    /// What committed steps of earlier generations have put off on this system.
+    async fn put_off_before(&self, part: &SystemPlan, group: &[Work]) -> Result<PutOff, NotErased> {
+        let again = group.iter().filter(|w| w.ticket.generation > 1);
+        let ids: Vec<Uuid> = again.map(|w| w.ticket.id).collect();
+        let mut known = PutOff::new();
+        if ids.is_empty() {
+            return Ok(known);
+        }
+        let before = self.context.store.put_off_before(&ids, &part.system);
+        let before = before.await.map_err(|e| NotErased::Hook(e.to_string()))?;
+        for (ticket, schema, table, sealed) in before {
+            let unreadable =
+                || NotErased::Hook("the sealed keys of a deferral do not open".to_owned());
+            let opened = self.context.hash_key.open(ticket.as_bytes(), &sealed);
+            let opened = opened.map_err(|_| unreadable())?;
+            let keys: Vec<Vec<String>> =
+                serde_json::from_slice(opened.expose()).map_err(|_| unreadable())?;
+            let table = TableName::new(&schema, &table);
+            known.extend(keys.into_iter().map(|key| (ticket, table.clone(), key)));
+        }
+        Ok(known)
     }
 
     async fn not_planned(
@@ -448,7 +474,11 @@ struct Keep<'a> {
     planned: &'a Planned,
     part: &'a SystemPlan,
     group: &'a mut [Work],
+    known: PutOff,
 }
+
+/// Rows that an earlier step has put off: ticket, table, key.
+type PutOff = BTreeSet<(Uuid, TableName, Vec<String>)>;
 
 impl BeforeChange for Keep<'_> {
     fn ready(
@@ -457,6 +487,13 @@ impl BeforeChange for Keep<'_> {
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(self.write(seen, deferred))
+    }
+
+    fn put_off(&self, ticket: usize, table: &TableName, key: &[String]) -> bool {
+        !self.known.is_empty()
+            && self
+                .known
+                .contains(&(self.group[ticket].ticket.id, table.clone(), key.to_vec()))
     }
 }
 

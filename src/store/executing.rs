@@ -180,8 +180,8 @@ impl Store {
     }
 
     /// Before a step commits: the keys of what it keeps, sealed, so that no crash can lose them.
-    /// They come into force only when the ticket is closed; staging again replaces what the same
-    /// generation staged for the same system.
+    /// They come into force only when the ticket is closed, and only if the step has committed;
+    /// staging again replaces what the same generation staged for the same system.
     pub async fn stage_deferrals(
         &self,
         token: Uuid,
@@ -219,11 +219,43 @@ impl Store {
         })
     }
 
+    /// Keys that steps of the tickets' earlier generations have put off on a system, sealed: ticket,
+    /// schema, table, bytes. Only of steps known to have committed.
+    pub async fn put_off_before(
+        &self,
+        tickets: &[Uuid],
+        system: &str,
+    ) -> Result<Vec<(Uuid, String, String, Vec<u8>)>> {
+        run_tx!(self, "put_off_before", |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:put_off_before */ SELECT d.ticket_id, d.schema_name, d.table_name, d.sealed \
+                       FROM erasured.deferral d JOIN erasured.ticket t ON t.id = d.ticket_id AND d.generation < t.generation \
+                       JOIN erasured.step s ON s.ticket_id = d.ticket_id AND s.generation = d.generation AND s.system = d.system \
+                      WHERE d.ticket_id = ANY ($1) AND d.system = $2 AND d.state = 'waiting' AND s.state = 'done'",
+                    &[&tickets, &system],
+                )
+                .await?;
+            Ok(rows
+                .iter()
+                .map(|r| (r.get(0), r.get(1), r.get(2), r.get(3)))
+                .collect())
+        })
+    }
+
     /// All steps are done: the tickets wait for the sweep, and the lease on them ends. Refused
-    /// while a planned step has no result.
+    /// while a planned step has no result. What a step staged that never committed is dropped.
     pub async fn to_verifying(&self, token: Uuid, tickets: &[Uuid]) -> Result<()> {
         run_tx!(self, "to_verifying", |tx| {
             hold(tx, token, tickets).await?;
+            tx.execute(
+                "/* erasured:to_verifying */ DELETE FROM erasured.deferral d \
+                  WHERE d.ticket_id = ANY ($1) AND d.state = 'waiting' AND NOT EXISTS ( \
+                        SELECT FROM erasured.step s WHERE s.ticket_id = d.ticket_id AND s.generation = d.generation \
+                           AND s.system = d.system AND s.state = 'done')",
+                &[&tickets],
+            )
+            .await?;
             tx.execute(
                 "/* erasured:to_verifying */ UPDATE erasured.ticket SET state = 'verifying', verifying_since = now(), \
                         attempt = 0, lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = ANY ($1)",

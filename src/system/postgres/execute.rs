@@ -154,6 +154,12 @@ pub trait BeforeChange: Send {
         seen: Vec<Seen>,
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>>;
+
+    /// Whether an earlier step of this ticket has put this row off already: then it is not put off
+    /// again, nor counted among the kept.
+    fn put_off(&self, _ticket: usize, _table: &TableName, _key: &[String]) -> bool {
+        false
+    }
 }
 
 /// Nothing is to be written down.
@@ -222,7 +228,7 @@ impl Execution<'_> {
             return Err(already_committed());
         }
         let mut counts = vec![Counts::default(); self.subjects.len()];
-        let deferred = capture::kept(self, &captured, &mut counts);
+        let deferred = capture::kept(self, &captured, &mut counts, before_change);
         before_change
             .ready(capture::seen(self, &captured), deferred)
             .await?;
@@ -280,7 +286,7 @@ impl Execution<'_> {
         capture::all(&tx, self, &active, &mut captured).await?;
         let mut counts = vec![Counts::default(); self.subjects.len()];
         capture::would_change(self, &captured, &mut counts);
-        capture::kept(self, &captured, &mut counts);
+        capture::kept(self, &captured, &mut counts, &Nothing);
         for change in &self.plan.changes {
             let Some(count) = &change.count else { continue };
             for row in self.query(&tx, &captured, count, "").await? {
