@@ -6,7 +6,7 @@ use super::identity::Identity;
 use super::recall;
 use super::record::StepRecord;
 use crate::name::TableName;
-use crate::plan::{ChangeKind, SystemPlan};
+use crate::plan::{ChangeKind, Plan, SystemPlan};
 use crate::store::StoreError;
 use crate::store::executing::{NewDeferral, StepRow, StoredPlan};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
@@ -117,10 +117,8 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
             return Ok(run.ended);
         }
     };
-    if batch
-        .plan_id
-        .as_ref()
-        .is_some_and(|began| *began != planned.id)
+    if let Some(began) = &batch.plan_id
+        && !still_the_same(context, began, &planned).await?
     {
         // What has committed and is not written down yet: nobody else will come back for it.
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
@@ -140,6 +138,21 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
     }
     run.all_systems(&planned, work).await?;
     Ok(run.ended)
+}
+
+/// Whether what the tickets began under is still what would be done: another comment in the
+/// policy's file makes another plan, but no other deed.
+async fn still_the_same(
+    context: &Context,
+    began: &str,
+    planned: &Planned,
+) -> Result<bool, StoreError> {
+    if began == planned.id {
+        return Ok(true);
+    }
+    let stored = context.store.plan(began).await?;
+    let stored = stored.and_then(|s| serde_json::from_str::<Plan>(&s.body).ok());
+    Ok(stored.is_some_and(|plan| plan.does_the_same_as(&planned.plan)))
 }
 
 fn open_all(context: &Context, tickets: Vec<LeasedTicket>) -> (Vec<Work>, Vec<LeasedTicket>) {

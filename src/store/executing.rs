@@ -69,7 +69,7 @@ pub struct NewDeferral {
 impl Store {
     /// Before the first write on any target: stores the plan, plans a step on each system (in the
     /// order given) for each ticket, and moves the tickets to `executing`. Doing it again for
-    /// tickets that have begun changes nothing.
+    /// tickets that have begun changes nothing: they keep the plan under which they began.
     pub async fn begin(
         &self,
         token: Uuid,
@@ -94,7 +94,7 @@ impl Store {
             )
             .await?;
             tx.execute(
-                "/* erasured:begin */ UPDATE erasured.ticket SET state = 'executing', plan_id = $2, \
+                "/* erasured:begin */ UPDATE erasured.ticket SET state = 'executing', plan_id = coalesce(plan_id, $2), \
                         started_at = coalesce(started_at, now()), problem_code = NULL, problem = NULL \
                   WHERE id = ANY ($1) AND state = 'scheduled'",
                 &[&tickets, &plan.id],
