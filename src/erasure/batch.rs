@@ -4,11 +4,13 @@ use super::context::{Context, Planned, Unplanned, lost};
 use super::crash_point;
 use super::identity::{Identity, Mistaken};
 use super::intake;
+use super::recall;
 use super::record::StepRecord;
 use crate::lineage::{Fate, Lineage, Parent};
-use crate::plan::{ChangeKind, SystemPlan};
+use crate::name::TableName;
+use crate::plan::{ChangeKind, Plan, SystemPlan};
 use crate::store::StoreError;
-use crate::store::executing::{NewDeferral, StoredPlan};
+use crate::store::executing::{NewDeferral, StepRow, StoredPlan};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
 use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{
@@ -118,11 +120,15 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
             return Ok(run.ended);
         }
     };
-    if batch
-        .plan_id
-        .as_ref()
-        .is_some_and(|began| *began != planned.id)
+    if let Some(began) = &batch.plan_id
+        && !still_the_same(context, began, &planned).await?
     {
+        // What has committed and is not written down yet: nobody else will come back for it.
+        let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
+        let planned = recall::planned(context, &ids, |_| true).await?;
+        if let Err(error) = recall::steps(context, run.token, &planned).await? {
+            tracing::warn!(%error, "what earlier steps did is not known yet; a retry asks again");
+        }
         for work in &work {
             run.fail(
                 &work.ticket,
@@ -139,6 +145,21 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
         run.all_systems(&planned, work).await?;
     }
     Ok(run.ended)
+}
+
+/// Whether what the tickets began under is still what would be done: another comment in the
+/// policy's file makes another plan, but no other deed.
+async fn still_the_same(
+    context: &Context,
+    began: &str,
+    planned: &Planned,
+) -> Result<bool, StoreError> {
+    if began == planned.id {
+        return Ok(true);
+    }
+    let stored = context.store.plan(began).await?;
+    let stored = stored.and_then(|s| serde_json::from_str::<Plan>(&s.body).ok());
+    Ok(stored.is_some_and(|plan| plan.does_the_same_as(&planned.plan)))
 }
 
 fn open_all(context: &Context, tickets: Vec<LeasedTicket>) -> (Vec<Work>, Vec<LeasedTicket>) {
@@ -237,6 +258,7 @@ impl Run<'_> {
         }
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("after-begin");
+        let mut work = self.recall(work).await?;
         let fresh = work
             .iter()
             .all(|w| !w.ticket.taken_over && w.ticket.attempt == 0);
@@ -257,6 +279,8 @@ impl Run<'_> {
             work = finished;
             work.extend(self.one_system(planned, part, pending).await?);
         }
+        // Once more: a daemon that had lost its lease may have committed meanwhile.
+        let work = self.recall(work).await?;
         if work.is_empty() {
             return Ok(());
         }
@@ -266,6 +290,35 @@ impl Run<'_> {
         crash_point("after-verifying");
         self.ended.to_verify += ids.len();
         Ok(())
+    }
+
+    /// Writes down what steps of earlier generations did whose result is not known. Returns the
+    /// tickets of which now all is known; the others are put off.
+    async fn recall(&mut self, work: Vec<Work>) -> Result<Vec<Work>, StoreError> {
+        let again = work.iter().filter(|w| w.ticket.generation > 1);
+        let current: BTreeMap<Uuid, i32> =
+            again.map(|w| (w.ticket.id, w.ticket.generation)).collect();
+        if current.is_empty() {
+            return Ok(work);
+        }
+        let ids: Vec<Uuid> = current.keys().copied().collect();
+        let earlier = |s: &StepRow| s.generation < current[&s.ticket];
+        let planned = recall::planned(self.context, &ids, earlier).await?;
+        let Err(error) = recall::steps(self.context, self.token, &planned).await? else {
+            return Ok(work);
+        };
+        let (held, work): (Vec<Work>, Vec<Work>) = work
+            .into_iter()
+            .partition(|w| planned.iter().any(|s| s.ticket == w.ticket.id));
+        match setback(error) {
+            Setback::Later(cause, problem) => self.later(&held, cause, &problem).await?,
+            Setback::Stuck(code, problem) => {
+                for work in &held {
+                    self.fail(&work.ticket, code, &problem).await?;
+                }
+            }
+        }
+        Ok(work)
     }
 
     /// Runs one system for all, then for halves of those that failed, until each bad ticket
@@ -330,7 +383,8 @@ impl Run<'_> {
             .map(|(work, counts)| {
                 let record = StepRecord::new(part, counts.clone(), outcome.server_version);
                 let record = serde_json::to_value(record).expect("a record is always JSON");
-                (work.ticket.id, record, outcome.committed_at)
+                let ticket = &work.ticket;
+                (ticket.id, ticket.generation, record, outcome.committed_at)
             })
             .collect();
         self.context
@@ -355,6 +409,7 @@ impl Run<'_> {
             .ok_or_else(|| NotErased::Drift {
                 system: part.system.clone(),
             })?;
+        let known = self.put_off_before(part, group).await?;
         let mut client =
             system.pool.get().await.map_err(|e| {
                 NotErased::Database(e.to_string(), Failure::Transient("unreachable"))
@@ -401,6 +456,7 @@ impl Run<'_> {
             planned,
             part,
             group,
+            known,
         };
         let outcome = execution.run(&mut client, &mut keep).await;
         metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
@@ -430,6 +486,29 @@ impl Run<'_> {
             system: root.system.clone(),
         })?;
         Ok(Some((root, system.pool.get().await.map_err(lost)?)))
+    }
+
+    /// What committed steps of earlier generations have put off on this system.
+    async fn put_off_before(&self, part: &SystemPlan, group: &[Work]) -> Result<PutOff, NotErased> {
+        let again = group.iter().filter(|w| w.ticket.generation > 1);
+        let ids: Vec<Uuid> = again.map(|w| w.ticket.id).collect();
+        let mut known = PutOff::new();
+        if ids.is_empty() {
+            return Ok(known);
+        }
+        let before = self.context.store.put_off_before(&ids, &part.system);
+        let before = before.await.map_err(|e| NotErased::Hook(e.to_string()))?;
+        for (ticket, schema, table, sealed) in before {
+            let unreadable =
+                || NotErased::Hook("the sealed keys of a deferral do not open".to_owned());
+            let opened = self.context.hash_key.open(ticket.as_bytes(), &sealed);
+            let opened = opened.map_err(|_| unreadable())?;
+            let keys: Vec<Vec<String>> =
+                serde_json::from_slice(opened.expose()).map_err(|_| unreadable())?;
+            let table = TableName::new(&schema, &table);
+            known.extend(keys.into_iter().map(|key| (ticket, table.clone(), key)));
+        }
+        Ok(known)
     }
 
     async fn not_planned(
@@ -546,7 +625,11 @@ struct Keep<'a> {
     planned: &'a Planned,
     part: &'a SystemPlan,
     group: &'a mut [Work],
+    known: PutOff,
 }
+
+/// Rows that an earlier step has put off: ticket, table, key.
+type PutOff = BTreeSet<(Uuid, TableName, Vec<String>)>;
 
 impl BeforeChange for Keep<'_> {
     fn ready(
@@ -555,6 +638,13 @@ impl BeforeChange for Keep<'_> {
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(self.write(seen, deferred))
+    }
+
+    fn put_off(&self, ticket: usize, table: &TableName, key: &[String]) -> bool {
+        !self.known.is_empty()
+            && self
+                .known
+                .contains(&(self.group[ticket].ticket.id, table.clone(), key.to_vec()))
     }
 }
 

@@ -103,30 +103,36 @@ async fn sign(
             .push(deferral);
     }
     let none = Vec::new();
-    Ok(tickets
-        .iter()
-        .map(|opened| {
-            let id = opened.ticket.id;
-            let known = Known {
-                opened,
-                steps: of_ticket.get(&id).map_or(&[], Vec::as_slice),
-                decisions: decided.get(&id).map_or(&[], Vec::as_slice),
-                deferrals: deferred.get(&id).unwrap_or(&none),
-                plan: plans.get(&opened.ticket.plan_id),
-                head: Head {
-                    seq: head.seq,
-                    hash: Hash::new(head.hash),
-                },
-            };
-            let certificate = certificate(context, policy, &known, sweep);
-            Closing {
-                ticket: id,
-                certificate: certificate.id,
-                kid: context.signing_key.id().as_str().to_owned(),
-                jws: certificate::sign(&certificate, &context.signing_key),
+    let mut closings = Vec::with_capacity(tickets.len());
+    for opened in tickets {
+        let id = opened.ticket.id;
+        let known = Known {
+            opened,
+            steps: of_ticket.get(&id).map_or(&[], Vec::as_slice),
+            decisions: decided.get(&id).map_or(&[], Vec::as_slice),
+            deferrals: deferred.get(&id).unwrap_or(&none),
+            plan: plans.get(&opened.ticket.plan_id),
+            head: Head {
+                seq: head.seq,
+                hash: Hash::new(head.hash),
+            },
+        };
+        // A certificate that leaves out a system would be false: the ticket stays open.
+        let certificate = match certificate(context, policy, &known, sweep) {
+            Ok(certificate) => certificate,
+            Err(Unreadable { system }) => {
+                tracing::error!(ticket = %id, reference = opened.ticket.reference, system, "what was done cannot be read back, so nothing is signed");
+                continue;
             }
-        })
-        .collect())
+        };
+        closings.push(Closing {
+            ticket: id,
+            certificate: certificate.id,
+            kid: context.signing_key.id().as_str().to_owned(),
+            jws: certificate::sign(&certificate, &context.signing_key),
+        });
+    }
+    Ok(closings)
 }
 
 /// What the store remembers of one ticket.
@@ -144,11 +150,11 @@ fn certificate(
     policy: &Policy,
     known: &Known<'_>,
     sweep: &[certificate::Sweep],
-) -> Certificate {
+) -> Result<Certificate, Unreadable> {
     let now = context.now();
     let ticket = &known.opened.ticket;
     let swept = super::sweep::is_swept(policy, &ticket.scope);
-    Certificate {
+    Ok(Certificate {
         format: FORMAT,
         id: Uuid::now_v7(),
         issued_at: now,
@@ -166,7 +172,7 @@ fn certificate(
             })
             .collect(),
         policy: under(policy, known.plan),
-        systems: systems(known.steps),
+        systems: systems(known.steps)?,
         sweep: if swept {
             searched(policy, known.opened, sweep)
         } else {
@@ -180,7 +186,7 @@ fn certificate(
         },
         program: program(),
         ledger: LedgerPosition::from(known.head),
-    }
+    })
 }
 
 /// What was read, in search of what this person could be searched for by: an address that is a
@@ -241,21 +247,29 @@ pub(super) fn under(policy: &Policy, plan: Option<&StoredPlan>) -> certificate::
     }
 }
 
+/// The record of a step on this system is none that this program knows.
+#[derive(Debug)]
+struct Unreadable {
+    system: String,
+}
+
 /// Steps of all generations, those of one system added up under its latest commit.
-fn systems(steps: &[&StepRow]) -> Vec<certificate::System> {
+fn systems(steps: &[&StepRow]) -> Result<Vec<certificate::System>, Unreadable> {
     let mut by_system: BTreeMap<&str, Vec<(StepRecord, DateTime<Utc>)>> = BTreeMap::new();
     for step in steps {
         let (Some(counts), Some(at)) = (&step.counts, step.committed_at) else {
             continue;
         };
-        if let Ok(record) = serde_json::from_value::<StepRecord>(counts.clone()) {
-            by_system
-                .entry(&step.system)
-                .or_default()
-                .push((record, at));
-        }
+        let record =
+            serde_json::from_value::<StepRecord>(counts.clone()).map_err(|_| Unreadable {
+                system: step.system.clone(),
+            })?;
+        by_system
+            .entry(&step.system)
+            .or_default()
+            .push((record, at));
     }
-    by_system
+    Ok(by_system
         .into_iter()
         .map(|(system, mut records)| {
             records.sort_by_key(|(_, at)| *at);
@@ -265,7 +279,7 @@ fn systems(steps: &[&StepRow]) -> Vec<certificate::System> {
                 .expect("a system is listed because it has a record");
             of_system(system, &last, at, &all)
         })
-        .collect()
+        .collect())
 }
 
 pub(super) fn of_system(
@@ -394,5 +408,37 @@ pub(super) fn program() -> Program {
     Program {
         name: env!("CARGO_PKG_NAME").into(),
         version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A system whose record cannot be read is never just left out.
+    #[test]
+    fn an_unreadable_record_is_no_certificate() {
+        let step = |system: &str, counts| StepRow {
+            ticket: Uuid::nil(),
+            generation: 1,
+            system: system.into(),
+            ordinal: 0,
+            plan_id: String::new(),
+            done: true,
+            counts: Some(counts),
+            committed_at: Some(DateTime::UNIX_EPOCH),
+        };
+        let readable = serde_json::to_value(StepRecord {
+            counts: Counts::default(),
+            server_version: 150_000,
+            catalog_fingerprint: String::new(),
+            probed_by_query: 0,
+            probed_by_foreign_key: 0,
+            exempt: BTreeMap::new(),
+        });
+        let good = step("shop", readable.unwrap());
+        let bad = step("loyalty", serde_json::json!({"of": "another version"}));
+        assert_eq!(systems(&[&good]).unwrap().len(), 1);
+        assert_eq!(systems(&[&good, &bad]).unwrap_err().system, "loyalty");
     }
 }

@@ -13,6 +13,7 @@ pub mod deferral;
 pub mod foresee;
 pub mod identity;
 pub mod intake;
+mod recall;
 pub mod record;
 pub mod sweep;
 

@@ -279,6 +279,12 @@ impl Plan {
         let text = serde_json::to_vec(self).expect("a plan is always JSON");
         format!("{:x}", Sha256::digest(text))
     }
+
+    /// Whether both do the same, statement by statement, whatever the words of their policies are.
+    pub fn does_the_same_as(&self, other: &Self) -> bool {
+        (&self.subject, &self.scope, &self.systems)
+            == (&other.subject, &other.scope, &other.systems)
+    }
 }
 
 /// An identifier as a subject is found by it.

@@ -80,8 +80,8 @@ pub struct Unfit {
 impl Store {
     /// Before the first write on any target: stores the plan, plans a step on each system (in the
     /// order given) for each ticket, and moves the tickets to `executing`. Doing it again for
-    /// tickets that have begun changes nothing. Returns those left out, because what stands behind
-    /// them is not enough any more.
+    /// tickets that have begun changes nothing: they keep the plan under which they began. Returns
+    /// those left out, because what stands behind them is not enough any more.
     pub async fn begin(
         &self,
         token: Uuid,
@@ -112,7 +112,7 @@ impl Store {
             )
             .await?;
             tx.execute(
-                "/* erasured:begin */ UPDATE erasured.ticket SET state = 'executing', plan_id = $2, \
+                "/* erasured:begin */ UPDATE erasured.ticket SET state = 'executing', plan_id = coalesce(plan_id, $2), \
                         started_at = coalesce(started_at, now()), problem_code = NULL, problem = NULL \
                   WHERE id = ANY ($1) AND state = 'scheduled'",
                 &[&tickets, &plan.id],
@@ -159,28 +159,33 @@ impl Store {
         })
     }
 
-    /// The step of these tickets on this system has committed: counts, and when by the target.
+    /// Steps of these tickets and generations on this system have committed: counts, and when by
+    /// the target.
     pub async fn step_done(
         &self,
         token: Uuid,
         system: &str,
-        done: &[(Uuid, Value, DateTime<Utc>)],
+        done: &[(Uuid, i32, Value, DateTime<Utc>)],
     ) -> Result<()> {
-        let ids: Vec<Uuid> = done.iter().map(|d| d.0).collect();
-        let counts: Vec<&Value> = done.iter().map(|d| &d.1).collect();
-        let at: Vec<DateTime<Utc>> = done.iter().map(|d| d.2).collect();
+        let generations: Vec<i32> = done.iter().map(|d| d.1).collect();
+        let counts: Vec<&Value> = done.iter().map(|d| &d.2).collect();
+        let at: Vec<DateTime<Utc>> = done.iter().map(|d| d.3).collect();
+        let of: Vec<Uuid> = done.iter().map(|d| d.0).collect();
+        let mut ids = of.clone();
+        ids.sort_unstable();
+        ids.dedup();
         run_tx!(self, "step_done", |tx| {
             hold(tx, token, &ids).await?;
             tx.execute(
                 "/* erasured:step_done */ WITH finished AS ( \
                    UPDATE erasured.step s SET state = 'done', counts = n.counts, committed_at = n.at \
-                     FROM unnest($1::uuid[], $2::jsonb[], $3::timestamptz[]) AS n (id, counts, at), erasured.ticket t \
-                    WHERE t.id = n.id AND s.ticket_id = n.id AND s.generation = t.generation AND s.system = $4 \
+                     FROM unnest($1::uuid[], $2::jsonb[], $3::timestamptz[], $5::int4[]) AS n (id, counts, at, generation) \
+                    WHERE s.ticket_id = n.id AND s.generation = n.generation AND s.system = $4 \
                       AND s.state = 'planned' RETURNING s.ticket_id, s.system, s.generation, s.counts) \
                  INSERT INTO erasured.event (kind, ticket_id, body) \
                  SELECT 'step_done', ticket_id, jsonb_build_object('system', system, 'generation', generation, 'counts', counts) \
                    FROM finished ORDER BY ticket_id",
-                &[&ids, &counts, &at, &system],
+                &[&of, &counts, &at, &system, &generations],
             )
             .await?;
             Ok(())
@@ -193,8 +198,8 @@ impl Store {
     }
 
     /// Before a step commits: the keys of what it keeps, sealed, so that no crash can lose them.
-    /// They come into force only when the ticket is closed; staging again replaces what the same
-    /// generation staged for the same system.
+    /// They come into force only when the ticket is closed, and only if the step has committed;
+    /// staging again replaces what the same generation staged for the same system.
     pub async fn stage_deferrals(
         &self,
         token: Uuid,
@@ -232,11 +237,43 @@ impl Store {
         })
     }
 
+    /// Keys that steps of the tickets' earlier generations have put off on a system, sealed: ticket,
+    /// schema, table, bytes. Only of steps known to have committed.
+    pub async fn put_off_before(
+        &self,
+        tickets: &[Uuid],
+        system: &str,
+    ) -> Result<Vec<(Uuid, String, String, Vec<u8>)>> {
+        run_tx!(self, "put_off_before", |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:put_off_before */ SELECT d.ticket_id, d.schema_name, d.table_name, d.sealed \
+                       FROM erasured.deferral d JOIN erasured.ticket t ON t.id = d.ticket_id AND d.generation < t.generation \
+                       JOIN erasured.step s ON s.ticket_id = d.ticket_id AND s.generation = d.generation AND s.system = d.system \
+                      WHERE d.ticket_id = ANY ($1) AND d.system = $2 AND d.state = 'waiting' AND s.state = 'done'",
+                    &[&tickets, &system],
+                )
+                .await?;
+            Ok(rows
+                .iter()
+                .map(|r| (r.get(0), r.get(1), r.get(2), r.get(3)))
+                .collect())
+        })
+    }
+
     /// All steps are done: the tickets wait for the sweep, and the lease on them ends. Refused
-    /// while a planned step has no result.
+    /// while a planned step has no result. What a step staged that never committed is dropped.
     pub async fn to_verifying(&self, token: Uuid, tickets: &[Uuid]) -> Result<()> {
         run_tx!(self, "to_verifying", |tx| {
             hold(tx, token, tickets).await?;
+            tx.execute(
+                "/* erasured:to_verifying */ DELETE FROM erasured.deferral d \
+                  WHERE d.ticket_id = ANY ($1) AND d.state = 'waiting' AND NOT EXISTS ( \
+                        SELECT FROM erasured.step s WHERE s.ticket_id = d.ticket_id AND s.generation = d.generation \
+                           AND s.system = d.system AND s.state = 'done')",
+                &[&tickets],
+            )
+            .await?;
             tx.execute(
                 "/* erasured:to_verifying */ UPDATE erasured.ticket SET state = 'verifying', verifying_since = now(), \
                         attempt = 0, lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = ANY ($1)",

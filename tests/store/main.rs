@@ -117,9 +117,13 @@ async fn execute(store: &Store, deferrals: impl Fn(Uuid) -> Vec<NewDeferral>) ->
         .await
         .unwrap();
     for system in &systems {
-        let done: Vec<_> = ids
+        let done: Vec<_> = batch
+            .tickets
             .iter()
-            .map(|&id| (id, json!({"public.customer": {"deleted": 1}}), Utc::now()))
+            .map(|t| {
+                let counts = json!({"public.customer": {"deleted": 1}});
+                (t.id, t.generation, counts, Utc::now())
+            })
             .collect();
         store.step_done(batch.token, system, &done).await.unwrap();
     }
@@ -762,7 +766,7 @@ async fn a_lease_is_one_daemons_until_it_runs_out() {
             .all(|t| t.taken_over && t.generation == 1 && t.attempt == 1)
     );
 
-    let done = [(ids[0], json!({}), Utc::now())];
+    let done = [(ids[0], 1, json!({}), Utc::now())];
     assert!(matches!(
         store.step_done(a.token, "shop", &done).await,
         Err(StoreError::LeaseLost { .. })
@@ -1034,4 +1038,68 @@ async fn the_settings_that_keep_values_out_of_the_servers_log_can_be_set() {
         );
         admin.batch_execute("ROLLBACK").await.unwrap();
     }
+}
+
+/// What an attempt put off that never committed is nothing; what a committed one put off stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_committed_is_put_off() {
+    let db = Database::new().await;
+    let store = db.store("owner");
+    let id = ready(&store, 1).await[0];
+    let systems = ["shop".to_owned(), "loyalty".to_owned()];
+    for system in &systems {
+        let batch = lease(&store, 1).await;
+        let token = batch.token;
+        store.begin(token, &[id], &plan(), &systems).await.unwrap();
+        for system in &systems {
+            let put_off = NewDeferral {
+                ticket: id,
+                system: system.clone(),
+                schema: "public".into(),
+                table: "invoice".into(),
+                due_at: Utc::now() + Days::days(1),
+                basis: "jp-ctax-7".into(),
+                rows: 2,
+                sealed: vec![9],
+            };
+            store
+                .stage_deferrals(token, system, &[id], &[put_off])
+                .await
+                .unwrap();
+        }
+        // In the first generation shop commits, in the second nothing does.
+        if system == "shop" {
+            let done = [(id, 1, json!({}), Utc::now())];
+            store.step_done(token, system, &done).await.unwrap();
+        }
+        store.failed(token, id, "E0508", "no").await.unwrap();
+        store.retry(id, None).await.unwrap();
+    }
+    let batch = lease(&store, 1).await;
+    store
+        .begin(batch.token, &[id], &plan(), &systems)
+        .await
+        .unwrap();
+    let before = store.put_off_before(&[id], "shop").await.unwrap();
+    assert_eq!(
+        before,
+        [(id, "public".into(), "invoice".into(), vec![9])],
+        "of the first generation"
+    );
+    // What the second did is found out only now.
+    let loyalty = [(id, 2, json!({}), Utc::now())];
+    store
+        .step_done(batch.token, "loyalty", &loyalty)
+        .await
+        .unwrap();
+    for system in &systems {
+        let done = [(id, 3, json!({}), Utc::now())];
+        store.step_done(batch.token, system, &done).await.unwrap();
+    }
+    assert_eq!(store.deferrals(&[id]).await.unwrap().len(), 4);
+    store.to_verifying(batch.token, &[id]).await.unwrap();
+    let left = store.deferrals(&[id]).await.unwrap();
+    let mut left: Vec<&str> = left.iter().map(|d| d.system.as_str()).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["loyalty", "shop"]);
 }

@@ -11,6 +11,7 @@ mod around;
 mod company;
 mod kills;
 mod lifecycle;
+mod steps;
 mod truth;
 
 /// Runs scenarios at once, since most of what they do is to wait; says which failed.

@@ -1,6 +1,6 @@
 //! The rows that a batch concerns, found and locked before anything changes.
 
-use super::execute::{Deferred, Execution, NotErased, Seen, position};
+use super::execute::{BeforeChange, Deferred, Execution, NotErased, Seen, position};
 use super::value::Raw;
 use crate::lineage::Fate;
 use crate::plan::{Capture, ChangeKind, Counts, KeptRows, Part, Rows, SystemPlan};
@@ -369,12 +369,25 @@ pub(super) fn kept(
     execution: &Execution<'_>,
     captured: &Captured,
     counts: &mut [Counts],
+    before: &dyn BeforeChange,
 ) -> Vec<Deferred> {
     let mut deferred: Vec<Deferred> = Vec::new();
+    // By ticket: whether it keeps a dated row of which no earlier step knows. Rows without a date
+    // hang off dated ones and have no keys, so they count with these or not at all.
+    let mut news: BTreeMap<usize, bool> = BTreeMap::new();
     for (set, rows) in execution.plan.sets.iter().zip(&captured.sets) {
         let mut groups: BTreeMap<Group<'_>, Vec<&CapturedRow>> = BTreeMap::new();
         for row in rows.iter().filter(|r| r.kept) {
             if let Some(retention) = &row.retained {
+                if retention.until.is_some() {
+                    let new = !before.put_off(row.ticket, &set.table, &retention.key);
+                    *news.entry(row.ticket).or_default() |= new;
+                    if !new {
+                        continue;
+                    }
+                } else if news.get(&row.ticket) == Some(&false) {
+                    continue;
+                }
                 groups
                     .entry((row.ticket, retention.until, &retention.because))
                     .or_default()

@@ -154,6 +154,12 @@ pub trait BeforeChange: Send {
         seen: Vec<Seen>,
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>>;
+
+    /// Whether an earlier step of this ticket has put this row off already: then it is not put off
+    /// again, nor counted among the kept.
+    fn put_off(&self, _ticket: usize, _table: &TableName, _key: &[String]) -> bool {
+        false
+    }
 }
 
 /// Nothing is to be written down.
@@ -223,7 +229,7 @@ impl Execution<'_> {
             return Err(already_committed());
         }
         let mut counts = vec![Counts::default(); self.subjects.len()];
-        let deferred = capture::kept(self, &captured, &mut counts);
+        let deferred = capture::kept(self, &captured, &mut counts, before_change);
         before_change
             .ready(capture::seen(self, &captured), deferred)
             .await?;
@@ -299,7 +305,7 @@ impl Execution<'_> {
         capture::all(&tx, self, &active, &mut captured).await?;
         let mut counts = vec![Counts::default(); self.subjects.len()];
         capture::would_change(self, &captured, &mut counts);
-        capture::kept(self, &captured, &mut counts);
+        capture::kept(self, &captured, &mut counts, &Nothing);
         for change in &self.plan.changes {
             let Some(count) = &change.count else { continue };
             for row in self.query(&tx, &captured, count, "").await? {
@@ -387,12 +393,7 @@ impl Execution<'_> {
             repeated,
         };
         for row in rows {
-            let counts: serde_json::Value = row.get(1);
-            outcome.counts[position(row.get(0))] = serde_json::from_value(counts).map_err(|e| {
-                NotErased::Hook(format!(
-                    "erasured.applied_step holds counts of another version: {e}"
-                ))
-            })?;
+            outcome.counts[position(row.get(0))] = counts(row.get(1))?;
             (outcome.committed_at, outcome.wal, outcome.server_version) =
                 (row.get(2), row.get(3), row.get(4));
         }
@@ -709,6 +710,60 @@ impl Execution<'_> {
         (0..self.subjects.len()).map(ordinal).collect()
     }
 }
+
+/// A step that the target's own row says has committed.
+pub struct Applied {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// Which plan of the ticket's.
+    pub generation: i32,
+    /// What was done.
+    pub counts: Counts,
+    /// When, by the target's clock.
+    pub committed_at: DateTime<Utc>,
+    /// `server_version_num`.
+    pub server_version: i32,
+}
+
+/// Which of these steps (ticket and generation) have committed on a system, whatever the plan was.
+///
+/// # Errors
+/// [`NotErased`].
+pub async fn applied(
+    client: &Client,
+    system: &str,
+    steps: &[(Uuid, i32)],
+) -> Result<Vec<Applied>, NotErased> {
+    let (tickets, generations): (Vec<Uuid>, Vec<i32>) = steps.iter().copied().unzip();
+    let rows = client
+        .query(APPLIED, &[&tickets, &generations, &system])
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Applied {
+                ticket: row.get(0),
+                generation: row.get(1),
+                counts: counts(row.get(2))?,
+                committed_at: row.get(3),
+                server_version: row.get(4),
+            })
+        })
+        .collect()
+}
+
+fn counts(stored: serde_json::Value) -> Result<Counts, NotErased> {
+    serde_json::from_value(stored).map_err(|e| {
+        NotErased::Hook(format!(
+            "erasured.applied_step holds counts of another version: {e}"
+        ))
+    })
+}
+
+const APPLIED: &str = "/* erasured:applied steps */ SELECT s.ticket_id, s.generation, s.counts, s.committed_at, \
+     pg_catalog.current_setting('server_version_num')::pg_catalog.int4 FROM erasured.applied_step AS s \
+     JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.uuid[]), pg_catalog.unnest($2::pg_catalog.int4[])) AS k(ticket, generation) \
+     ON s.ticket_id OPERATOR(pg_catalog.=) k.ticket AND s.generation OPERATOR(pg_catalog.=) k.generation \
+     WHERE s.system OPERATOR(pg_catalog.=) $3::pg_catalog.text";
 
 const REPEATED: &str = "/* erasured:applied steps */ SELECT k.n FROM erasured.applied_step AS s \
      JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
