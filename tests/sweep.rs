@@ -225,6 +225,33 @@ async fn found_in_every_kind_of_column_and_nowhere_else() {
     assert!(rest.tables.iter().all(|t| t.table > after) && !rest.tables.is_empty());
 }
 
+/// What is not known to hold no text is read, in whatever schema and category its type is.
+#[tokio::test(flavor = "multi_thread")]
+async fn types_that_nobody_knows_are_read_as_text() {
+    let server = Server::start();
+    let client = server.connect("postgres").await;
+    client
+        .batch_execute(
+            "CREATE EXTENSION citext SCHEMA pg_catalog;
+             CREATE TYPE tag;
+             CREATE FUNCTION tag_in(cstring) RETURNS tag AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
+             CREATE FUNCTION tag_out(tag) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
+             CREATE TYPE tag (INPUT = tag_in, OUTPUT = tag_out, LIKE = text, CATEGORY = 'N');
+             CREATE TABLE odd (id int PRIMARY KEY, c citext, r refcursor, t tag, ta tag[], ra refcursor[], i inet);
+             INSERT INTO odd (id, c) VALUES (1, 'Taro.yamada@example.jp');
+             INSERT INTO odd (id, r) VALUES (2, 'taro.yamada@example.jp');
+             INSERT INTO odd (id, t) VALUES (3, 'taro.yamada@example.jp');
+             INSERT INTO odd (id, ta) VALUES (4, ARRAY['taro.yamada@example.jp'::tag]);
+             INSERT INTO odd (id, ra) VALUES (5, ARRAY['taro.yamada@example.jp'::refcursor]);",
+        )
+        .await
+        .unwrap();
+    let report = run(&client, None, None, |_| ()).await.unwrap();
+    let wanted = [(1, "c"), (2, "r"), (3, "t"), (4, "ta"), (5, "ra")]
+        .map(|(id, column)| format!("1 public.odd.{column} [id={id}] 1"));
+    assert_eq!(places(&report.findings), wanted.into());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_in_many_pieces_misses_no_row_that_moves() {
     let server = Server::start();

@@ -192,10 +192,12 @@ COMMENT ON COLUMN erasured.sweep.policy_sha256 IS 'What was sought, and which co
 CREATE UNIQUE INDEX sweep_open ON erasured.sweep (subject) WHERE finished_at IS NULL;
 
 CREATE TABLE erasured.sweep_ticket (
-    sweep_id  uuid NOT NULL REFERENCES erasured.sweep (id),
-    ticket_id uuid NOT NULL REFERENCES erasured.ticket (id),
+    sweep_id   uuid    NOT NULL REFERENCES erasured.sweep (id),
+    ticket_id  uuid    NOT NULL REFERENCES erasured.ticket (id),
+    generation integer NOT NULL,
     PRIMARY KEY (sweep_id, ticket_id)
 );
+COMMENT ON COLUMN erasured.sweep_ticket.generation IS 'A ticket that fell out and was retried writes again: what was read before proves nothing about it.';
 CREATE INDEX sweep_ticket_ticket ON erasured.sweep_ticket (ticket_id);
 
 CREATE TABLE erasured.sweep_progress (

@@ -23,13 +23,14 @@ use uuid::Uuid;
 /// Tickets closed in one transaction.
 const AT_ONCE: usize = 500;
 
-/// Signs and closes clean tickets; how many were closed by this call.
+/// Signs and closes clean tickets of the sweep held by `token`; how many were closed by this call.
 ///
 /// # Errors
 /// [`StoreError`]; tickets not closed are swept and signed again.
 pub(super) async fn close(
     context: &Context,
     policy: &Policy,
+    token: Uuid,
     tickets: &[Opened],
     sweep: &[certificate::Sweep],
 ) -> Result<usize, StoreError> {
@@ -37,7 +38,7 @@ pub(super) async fn close(
     for some in tickets.chunks(AT_ONCE) {
         let closings = sign(context, policy, some, sweep).await?;
         crash_point("after-sign");
-        for (id, state) in context.store.close(&closings).await? {
+        for (id, state) in context.store.close(token, &closings).await? {
             closed += 1;
             let ticket = some.iter().find(|t| t.ticket.id == id);
             done(context, policy, ticket.map(|t| &t.ticket), &state);

@@ -146,7 +146,7 @@ async fn all_systems(
         .into_iter()
         .filter(|t| !failed.contains(&t.ticket.id))
         .collect();
-    let closed = certify::close(context, policy, &clean, &reads).await?;
+    let closed = certify::close(context, policy, open.token, &clean, &reads).await?;
     context.store.finish_sweep(open.token).await?;
     Ok(Swept {
         tickets: waiting,

@@ -1,7 +1,8 @@
 //! Tickets that wait for the sweep, the sweep's own progress, and the closing of tickets.
 //!
 //! A sweep belongs to one daemon at a time, by a lease of its own, and to a set of tickets fixed
-//! when it opens: a table read before a ticket's last write proves nothing about that ticket.
+//! when it opens, each in its generation of then: a table read before a ticket's last write proves
+//! nothing about that ticket, and one that failed and was retried has written since.
 
 use super::{Result, Store, StoreError, Tx, run_tx, seconds};
 use chrono::{DateTime, Utc};
@@ -171,8 +172,8 @@ impl Store {
                             WHERE EXISTS (SELECT FROM erasured.ticket WHERE state = 'verifying' AND subject = $1) \
                            ON CONFLICT (subject) WHERE finished_at IS NULL DO NOTHING RETURNING id, lease_token, started_at), \
                          chosen AS ( \
-                           INSERT INTO erasured.sweep_ticket (sweep_id, ticket_id) \
-                           SELECT o.id, t.id FROM opened o, (SELECT id FROM erasured.ticket WHERE state = 'verifying' AND subject = $1 \
+                           INSERT INTO erasured.sweep_ticket (sweep_id, ticket_id, generation) \
+                           SELECT o.id, t.id, t.generation FROM opened o, (SELECT id, generation FROM erasured.ticket WHERE state = 'verifying' AND subject = $1 \
                                                       ORDER BY verifying_since LIMIT 10000) t) \
                          SELECT id, lease_token, started_at FROM opened",
                         &[&subject, &holder, &seconds(for_), &policy_sha256],
@@ -184,7 +185,7 @@ impl Store {
             let id: Uuid = sweep.get(0);
             let tickets = tx
                 .query(
-                    "/* erasured:open_sweep */ SELECT t.* FROM erasured.sweep_ticket s JOIN erasured.ticket t ON t.id = s.ticket_id \
+                    "/* erasured:open_sweep */ SELECT t.* FROM erasured.sweep_ticket s JOIN erasured.ticket t ON t.id = s.ticket_id AND t.generation = s.generation \
                       WHERE s.sweep_id = $1 AND t.state = 'verifying' ORDER BY t.verifying_since, t.id",
                     &[&id],
                 )
@@ -247,7 +248,8 @@ impl Store {
                  SELECT t.id, $1, t.generation, $2, $3, $4, n.column_name, n.identifier, n.row_key, n.rows \
                    FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::int8[]) \
                         AS n (id, column_name, identifier, row_key, rows) \
-                   JOIN erasured.ticket t ON t.id = n.id AND t.state = 'verifying'",
+                   JOIN erasured.sweep_ticket s ON s.ticket_id = n.id AND s.sweep_id = $1 \
+                   JOIN erasured.ticket t ON t.id = n.id AND t.generation = s.generation AND t.state = 'verifying'",
                 &[&sweep, &table.system, &table.schema, &table.table, &tickets, &columns, &identifiers, &keys, &rows],
             )
             .await?;
@@ -263,7 +265,8 @@ impl Store {
             let rows = tx
                 .query(
                     "/* erasured:fail_found */ WITH bad AS MATERIALIZED ( \
-                       SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s ON s.ticket_id = t.id AND s.sweep_id = $1 \
+                       SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \
+                               ON s.ticket_id = t.id AND s.generation = t.generation AND s.sweep_id = $1 \
                         WHERE t.state = 'verifying' AND EXISTS (SELECT FROM erasured.finding f \
                               WHERE f.ticket_id = t.id AND f.resolved_at IS NULL) ORDER BY t.id FOR UPDATE OF t) \
                      UPDATE erasured.ticket t SET state = 'failed', problem_code = $2, problem = $3 \
@@ -284,12 +287,14 @@ impl Store {
         problem: &str,
     ) -> Result<()> {
         run_tx!(self, "fail_waiting", |tx| {
-            hold_sweep(tx, token).await?;
+            let sweep = hold_sweep(tx, token).await?;
             tx.execute(
                 "/* erasured:fail_waiting */ WITH bad AS MATERIALIZED ( \
-                   SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND state = 'verifying' ORDER BY id FOR UPDATE) \
+                   SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \
+                          ON s.ticket_id = t.id AND s.generation = t.generation AND s.sweep_id = $4 \
+                    WHERE t.id = ANY ($1) AND t.state = 'verifying' ORDER BY t.id FOR UPDATE OF t) \
                  UPDATE erasured.ticket t SET state = 'failed', problem_code = $2, problem = $3 FROM bad WHERE t.id = bad.id",
-                &[&tickets, &code, &problem],
+                &[&tickets, &code, &problem, &sweep],
             )
             .await?;
             Ok(())
@@ -310,19 +315,22 @@ impl Store {
     }
 
     /// Closes tickets by their certificates, all or none: certificate in, identifiers out, sealed
-    /// bytes out. Tickets that are no longer `verifying` are passed over; returns those closed
-    /// with the state each ended in. A ticket with deferrals that wait ends `deferred`.
-    pub async fn close(&self, closings: &[Closing]) -> Result<Vec<(Uuid, String)>> {
+    /// bytes out. Tickets that are no longer `verifying`, or that this sweep is not for in their
+    /// generation of now, are passed over; returns those closed with the state each ended in. A
+    /// ticket with deferrals that wait ends `deferred`.
+    pub async fn close(&self, token: Uuid, closings: &[Closing]) -> Result<Vec<(Uuid, String)>> {
         let tickets: Vec<Uuid> = closings.iter().map(|c| c.ticket).collect();
         let ids: Vec<Uuid> = closings.iter().map(|c| c.certificate).collect();
         let kids: Vec<&str> = closings.iter().map(|c| c.kid.as_str()).collect();
         let texts: Vec<&str> = closings.iter().map(|c| c.jws.as_str()).collect();
         run_tx!(self, "close", |tx| {
+            let sweep = hold_sweep(tx, token).await?;
             let open: Vec<Uuid> = tx
                 .query(
-                    "/* erasured:close */ SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND state = 'verifying' \
-                      ORDER BY id FOR UPDATE",
-                    &[&tickets],
+                    "/* erasured:close */ SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \
+                            ON s.ticket_id = t.id AND s.generation = t.generation AND s.sweep_id = $2 \
+                      WHERE t.id = ANY ($1) AND t.state = 'verifying' ORDER BY t.id FOR UPDATE OF t",
+                    &[&tickets, &sweep],
                 )
                 .await?
                 .iter()

@@ -216,7 +216,7 @@ async fn a_ticket_goes_all_the_way_and_leaves_nothing() {
         .await
         .unwrap();
     assert_eq!(
-        code(store.close(&[closing(ids[0])]).await),
+        code(store.close(sweep.token, &[closing(ids[0])]).await),
         "ER002",
         "a finding stops the certificate"
     );
@@ -228,11 +228,13 @@ async fn a_ticket_goes_all_the_way_and_leaves_nothing() {
         [ids[0]]
     );
     let closed = store
-        .close(&ids.iter().map(|&id| closing(id)).collect::<Vec<_>>())
+        .close(
+            sweep.token,
+            &ids.iter().map(|&id| closing(id)).collect::<Vec<_>>(),
+        )
         .await
         .unwrap();
     assert_eq!(closed.len(), 2, "the failed one is passed over");
-    store.finish_sweep(sweep.token).await.unwrap();
 
     let shown = owner.show(&ids[0].to_string()).await.unwrap();
     assert_eq!(
@@ -245,11 +247,50 @@ async fn a_ticket_goes_all_the_way_and_leaves_nothing() {
     assert_eq!(owner.retry(ids[0], None).await.unwrap(), "scheduled");
     execute(&store, |_| vec![]).await;
     assert_eq!(store.waiting("customer").await.unwrap()[0].generation, 2);
-    store.close(&[closing(ids[0])]).await.unwrap();
-    assert!(
-        store.close(&[closing(ids[0])]).await.unwrap().is_empty(),
-        "once"
-    );
+    // The sweep that failed it read before it was written again: to that sweep it is nobody.
+    let late = Finding {
+        ticket: ids[0],
+        column: "text".into(),
+        identifier: "email".into(),
+        row_key: None,
+        rows: 1,
+    };
+    store
+        .table_swept(sweep.token, &table, &[late])
+        .await
+        .unwrap();
+    store
+        .fail_waiting(sweep.token, &[ids[0]], "E0507", "unreadable")
+        .await
+        .unwrap();
+    let none = store
+        .fail_found(sweep.token, "E0510", "left")
+        .await
+        .unwrap();
+    assert!(none.is_empty());
+    let closed = store.close(sweep.token, &[closing(ids[0])]).await.unwrap();
+    assert!(closed.is_empty(), "another generation");
+    store.leave_sweep(sweep.token).await.unwrap();
+    let again = store
+        .open_sweep("customer", "policy", "two", MINUTE)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((again.id, again.tickets.len()), (sweep.id, 0));
+    let gone = store.close(sweep.token, &[closing(ids[0])]).await;
+    assert!(matches!(gone, Err(StoreError::LeaseLost { .. })));
+    store.finish_sweep(again.token).await.unwrap();
+    let sweep = store
+        .open_sweep("customer", "policy", "two", MINUTE)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(sweep.tickets.len(), 1, "a sweep of its own");
+    let closed = store.close(sweep.token, &[closing(ids[0])]).await.unwrap();
+    assert_eq!(closed.len(), 1);
+    let once = store.close(sweep.token, &[closing(ids[0])]).await.unwrap();
+    assert!(once.is_empty(), "once");
+    store.finish_sweep(sweep.token).await.unwrap();
 
     assert_eq!(
         owner

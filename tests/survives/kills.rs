@@ -194,3 +194,33 @@ fn a_sweep_goes_on_under_the_policy_that_began_it() {
         case.is_whole();
     }
 }
+
+/// A ticket that failed and was retried has written since the sweep that failed it read: that
+/// sweep, taken over with all tables read, says nothing about it.
+#[test]
+fn a_sweep_proves_nothing_about_a_later_generation() {
+    let case = small().copy();
+    let host = case.another_host(&QUICK.replace("batch = 5", "batch = 50\nworkers = 1"));
+    let run = |failpoints| Running::start(&host, &["run", "--until-idle"], failpoints);
+    let who = small().people[3];
+    case.server().execute(
+        &case.shop,
+        &format!("CREATE TABLE stray AS SELECT email AS t FROM customer WHERE id = {who}"),
+    );
+    run("after-sign=return").dies();
+    let failed = "SELECT string_agg(reference || ' ' || problem_code || ' ' || generation, ' ') FROM erasured.ticket WHERE state = 'failed'";
+    assert_eq!(case.control(failed), format!("CRM-{who} E0510 1"));
+    let retry = "SELECT erasured.retry_ticket(id) FROM erasured.ticket WHERE state = 'failed'";
+    case.server().execute(&case.control, retry);
+    let (status, log) = run("").end(Duration::from_secs(120));
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert_eq!(
+        case.control(failed),
+        format!("CRM-{who} E0510 2"),
+        "it is still there: {log}"
+    );
+    case.server().execute(&case.shop, "DROP TABLE stray");
+    case.server().execute(&case.control, retry);
+    run("").ends_well();
+    case.is_whole();
+}

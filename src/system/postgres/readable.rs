@@ -77,7 +77,7 @@ const ATTRIBUTES: &str = "/* erasured:sweep attributes */
      ORDER BY a.attrelid, a.attnum";
 
 const TYPES: &str = "/* erasured:sweep types */
-    SELECT t.oid, t.typname::text, n.nspname = 'pg_catalog', t.typtype, t.typcategory,
+    SELECT t.oid, t.typname::text, n.nspname = 'pg_catalog', t.typtype,
            CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END, t.typbasetype, t.typrelid,
            coalesce(r.rngsubtype, m.rngsubtype, 0)
       FROM pg_catalog.pg_type t
@@ -88,7 +88,7 @@ const TYPES: &str = "/* erasured:sweep types */
 /// Reads from the catalog what a sweep would read.
 ///
 /// All schemas but the system's and `erasured`; tables, leaf partitions and materialized views;
-/// every type that can hold a text, through domains, arrays and composite types. Numbers, dates,
+/// every type that is not known to hold no text, through domains, arrays and composite types. Numbers, dates,
 /// enums and the like are left out.
 ///
 /// # Errors
@@ -172,7 +172,6 @@ struct Type {
     name: String,
     built_in: bool,
     class: u8,
-    category: u8,
     element: Oid,
     base: Oid,
     relation: Oid,
@@ -198,11 +197,10 @@ async fn types(client: &Client) -> Result<Types, tokio_postgres::Error> {
             name: row.get(1),
             built_in: row.get(2),
             class: row.get::<_, i8>(3) as u8,
-            category: row.get::<_, i8>(4) as u8,
-            element: row.get(5),
-            base: row.get(6),
-            relation: row.get(7),
-            range_of: row.get(8),
+            element: row.get(4),
+            base: row.get(5),
+            relation: row.get(6),
+            range_of: row.get(7),
         };
         types.insert(row.get(0), one);
     }
@@ -280,17 +278,71 @@ impl Types {
 
 fn base(of: &Type) -> Reading {
     match (of.name.as_str(), of.built_in) {
-        ("text" | "varchar" | "bpchar" | "name", true) | ("citext", false) => {
+        // An extension may have been installed into pg_catalog, too.
+        ("text" | "varchar" | "bpchar" | "name", true) | ("citext", _) => {
             Reading::Image(FieldKind::Text)
         }
         ("json", true) => Reading::Image(FieldKind::Json),
         ("jsonb", true) => Reading::Image(FieldKind::Jsonb),
         ("xml", true) => Reading::Image(FieldKind::Xml),
         ("bytea", true) => Reading::Image(FieldKind::Bytes),
-        ("hstore", false) => Reading::Image(FieldKind::Hstore),
-        ("tsvector" | "tsquery" | "jsonpath", true) => Reading::AsText,
-        // Of an extension: strings, and whatever it says nothing about.
-        (_, false) if matches!(of.category, b'S' | b'U') => Reading::AsText,
-        _ => Reading::HoldsNoText,
+        ("hstore", _) => Reading::Image(FieldKind::Hstore),
+        (name, true) if NO_TEXT.contains(&name) => Reading::HoldsNoText,
+        // An extension's, or a new server's: what is not known is read.
+        _ => Reading::AsText,
     }
 }
+
+/// The server's own types that are known to hold no text. Whatever is missing here is read.
+const NO_TEXT: &[&str] = &[
+    "bool",
+    "char",
+    "int2",
+    "int4",
+    "int8",
+    "float4",
+    "float8",
+    "numeric",
+    "money",
+    "oid",
+    "tid",
+    "xid",
+    "xid8",
+    "cid",
+    "date",
+    "time",
+    "timetz",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "point",
+    "lseg",
+    "path",
+    "box",
+    "polygon",
+    "line",
+    "circle",
+    "uuid",
+    "inet",
+    "cidr",
+    "macaddr",
+    "macaddr8",
+    "bit",
+    "varbit",
+    "pg_lsn",
+    "pg_snapshot",
+    "txid_snapshot",
+    "aclitem",
+    "regproc",
+    "regprocedure",
+    "regoper",
+    "regoperator",
+    "regclass",
+    "regtype",
+    "regrole",
+    "regnamespace",
+    "regconfig",
+    "regdictionary",
+    "regcollation",
+    "regdatabase",
+];
