@@ -57,15 +57,16 @@ pub fn is_phone_separator(c: char) -> bool {
 }
 
 /// A letter or digit of a script that puts spaces between words: next to such a character an
-/// identifier goes on. Chinese, Japanese and Korean text runs on without spaces, so there a
-/// neighbour says nothing.
+/// identifier goes on. Chinese, Japanese, Korean, Thai, Lao, Tibetan, Burmese and Khmer text runs on
+/// without spaces, so there a neighbour says nothing.
 pub fn continues_word(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric();
     }
     c.is_alphanumeric()
         && !matches!(c as u32,
-            0x1100..=0x11ff | 0x2e80..=0xa4cf | 0xa960..=0xa97f | 0xac00..=0xd7ff
+            0x0e00..=0x109f | 0x1780..=0x17ff | 0x19e0..=0x19ff | 0xa9e0..=0xa9ff | 0xaa60..=0xaa7f
+            | 0x1100..=0x11ff | 0x2e80..=0xa4cf | 0xa960..=0xa97f | 0xac00..=0xd7ff
             | 0xf900..=0xfaff | 0xff00..=0xffef | 0x1aff0..=0x1b16f | 0x20000..=0x3ffff)
 }
 

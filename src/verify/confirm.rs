@@ -9,7 +9,9 @@ pub(super) fn says(kind: &IdentifierKind, value: &str, text: &str) -> bool {
     match kind {
         IdentifierKind::Name => name(value, text),
         IdentifierKind::Email => occurrences(value, text).any(|(before, after)| {
-            !before.chars().next_back().is_some_and(is_local) && !domain_goes_on(after)
+            // `x-taro@…` is another address, `-taro@…` the text's own hyphen.
+            let before = before.trim_end_matches(['.', '_', '%', '+', '-']);
+            !before.chars().next_back().is_some_and(continues_word) && !domain_goes_on(after)
         }),
         _ => occurrences(value, text).any(|(before, after)| {
             stands_alone(value, before.chars().next_back(), after.chars().next())
@@ -27,18 +29,13 @@ fn occurrences<'t>(value: &str, text: &'t str) -> impl Iterator<Item = (&'t str,
     })
 }
 
-fn is_local(c: char) -> bool {
-    matches!(c, '.' | '_' | '%' | '+' | '-') || continues_word(c)
-}
-
 fn domain_goes_on(after: &str) -> bool {
-    let mut next = after.chars();
-    match next.next() {
-        Some('-') => true,
-        Some('.') => next.next().is_some_and(continues_word),
-        Some(c) => continues_word(c),
-        None => false,
-    }
+    let rest = after.trim_start_matches('-');
+    let rest = rest
+        .strip_prefix('.')
+        .unwrap_or(rest)
+        .trim_start_matches('-');
+    rest.chars().next().is_some_and(continues_word)
 }
 
 /// A neighbour that goes on with the word makes it another value; but where the value's own edge

@@ -227,12 +227,16 @@ fn anchors_of(needle: &Needle) -> Vec<Anchor> {
         IdentifierKind::Email => {
             let bytes = value.as_bytes();
             let at = bytes.iter().position(|&b| b == b'@').unwrap_or(0);
-            match pass::address(bytes, at) {
-                Some((from, to, hash)) if from == 0 && to == bytes.len() => {
-                    vec![Anchor::Address(hash)]
+            let mut whole = Vec::new();
+            pass::addresses(bytes, at, |from, to, hash| {
+                if from == 0 && to == bytes.len() {
+                    whole.push(Anchor::Address(hash));
                 }
-                _ => vec![tail(value)],
+            });
+            if whole.is_empty() {
+                whole.push(tail(value));
             }
+            whole
         }
         _ => vec![tail(value)],
     }

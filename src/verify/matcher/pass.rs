@@ -122,9 +122,9 @@ impl Matcher {
                 Ascii::At => {
                     word = word << 8 | u64::from(byte);
                     groups.end();
-                    if let Some((_, _, hash)) = address(text, at) {
+                    addresses(text, at, |_, _, hash| {
                         self.propose(Anchor::Address(hash), candidates);
-                    }
+                    });
                 }
                 Ascii::Other if byte < 0x80 => {
                     word = word << 8 | u64::from(byte);
@@ -240,35 +240,47 @@ const SIDES: [u8; 256] = {
     table
 };
 
-/// The longest address around the `@` at `at`: where it begins and ends, and its hash without
-/// regard to case. `None` if one side is missing.
-pub(super) fn address(text: &[u8], at: usize) -> Option<(usize, usize, u64)> {
-    let mut from = at;
-    while from > 0 && SIDES[usize::from(text[from - 1])] & LOCAL != 0 {
-        from -= 1;
+/// The address around the `@` at `at`, given as where it begins and ends and its hash without regard
+/// to case; and once more without the full stops, hyphens and the like that it begins with, which may
+/// be the text's (`-taro@…`, but in `x-taro@…` another address).
+pub(super) fn addresses(text: &[u8], at: usize, mut found: impl FnMut(usize, usize, u64)) {
+    let to = domain_end(text, at + 1);
+    if to == at + 1 {
+        return;
     }
-    let mut to = at + 1;
+    // The domain first, then outwards from the `@`: so one walk has all the hashes.
+    let mut hash = text[at + 1..to].iter().fold(0xcbf2_9ce4_8422_2325, hash_on);
+    let local = |from: usize| SIDES[usize::from(text[from])];
+    let mut begin = at;
+    while begin > 0 && local(begin - 1) & LOCAL != 0 {
+        begin -= 1;
+    }
+    let letter = (begin..at).find(|&from| local(from) & DOMAIN != 0);
+    for from in (begin..at).rev() {
+        hash = hash_on(hash, &text[from]);
+        if from == begin || Some(from) == letter {
+            found(from, to, hash);
+        }
+    }
+}
+
+fn hash_on(hash: u64, byte: &u8) -> u64 {
+    (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+/// Full stops and hyphens belong to the domain only if it goes on behind them.
+fn domain_end(text: &[u8], from: usize) -> usize {
+    let (mut to, mut end) = (from, from);
     while let Some(&byte) = text.get(to) {
-        let goes_on = match byte {
-            b'-' => true,
-            // A full stop that ends a sentence does not belong to the domain.
-            b'.' => text
-                .get(to + 1)
-                .is_some_and(|&next| SIDES[usize::from(next)] & DOMAIN != 0),
-            byte => SIDES[usize::from(byte)] & DOMAIN != 0,
-        };
-        if !goes_on {
+        let letter = SIDES[usize::from(byte)] & DOMAIN != 0;
+        let joins = byte == b'-' || byte == b'.' && text.get(to.wrapping_sub(1)) != Some(&b'.');
+        if !letter && !joins {
             break;
         }
         to += 1;
+        if letter {
+            end = to;
+        }
     }
-    if from == at || to == at + 1 {
-        return None;
-    }
-    let hash = text[from..to]
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-    Some((from, to, hash))
+    end
 }
