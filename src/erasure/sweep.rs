@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
+/// How often the tables of a system are listed before it is given up to catch up with them.
+const LISTINGS: usize = 5;
+
 /// How a sweep ended, in tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -240,7 +243,7 @@ async fn one_system(
     // transaction, and what a session has read passes through its buffers.
     let client = deadpool_postgres::Client::take(pool.get().await?);
     let Readable {
-        targets,
+        mut targets,
         not_covered,
     } = readable::readable(&client, timeouts(context))
         .await
@@ -262,24 +265,39 @@ async fn one_system(
             .map(|(table, reason)| uncovered(table, reason))
             .collect(),
     };
-    for target in &targets {
-        let already = open.swept.iter().find(|s| {
-            s.system == system.name
-                && s.schema == target.table.schema
-                && s.table == target.table.table
-        });
-        let table = match already {
-            Some(swept) => Some(swept.clone()),
-            None => {
-                one_table(
-                    context, system, &client, target, &exempt, open, hunt, tickets, &mut read,
-                )
-                .await?
-            }
-        };
-        note(&mut read, target, table.as_ref(), &exempt);
+    // Tables are read by name, and may be made, renamed or exchanged meanwhile: the list is made
+    // anew until it holds nothing that was not read under that name.
+    let mut known: BTreeSet<(TableName, u32)> = BTreeSet::new();
+    for listing in 0..LISTINGS {
+        let fresh = targets.iter().filter(|t| known.insert(t.identity()));
+        let fresh: Vec<&Target> = fresh.collect();
+        if fresh.is_empty() {
+            return Ok(read);
+        }
+        for target in fresh {
+            // What was read before a resume is in the first list.
+            let already = open.swept.iter().find(|s| {
+                listing == 0
+                    && s.system == system.name
+                    && s.schema == target.table.schema
+                    && s.table == target.table.table
+            });
+            let table = match already {
+                Some(swept) => Some(swept.clone()),
+                None => {
+                    one_table(
+                        context, system, &client, target, &exempt, open, hunt, tickets, &mut read,
+                    )
+                    .await?
+                }
+            };
+            note(&mut read, target, table.as_ref(), &exempt);
+        }
+        let again = readable::readable(&client, timeouts(context));
+        targets = again.await.map_err(failed)?.targets;
     }
-    Ok(read)
+    let problem = "tables are made or renamed faster than they are read; the sweep begins anew";
+    Err(SweepFailed::Reading(system.name.clone(), problem.into()))
 }
 
 pub(super) fn timeouts(context: &Context) -> Timeouts {

@@ -149,3 +149,34 @@ fn a_link_leads_on_from_a_person_who_is_gone() {
         "9"
     );
 }
+
+/// A table is renamed and another put in its place while an earlier one is read: both are read.
+#[test]
+fn a_table_exchanged_during_the_sweep_is_read_too() {
+    let mut desk = Desk::open(120);
+    shop(
+        &desk,
+        "CREATE SCHEMA aaa; CREATE TABLE aaa.big AS SELECT n, repeat('x', 500) AS t FROM generate_series(1, 8000) n;
+         CREATE TABLE zzz_note (id int, body text);
+         INSERT INTO zzz_note SELECT id, email FROM customer WHERE id = 5",
+    );
+    // Some four seconds for the big one.
+    desk.workspace
+        .configure("[limits]\nsweep_bytes_per_second = 1000000");
+    desk.file("I-6", "member_no=TM-0000005");
+    let mut run = std::process::Command::new(crate::support::erasured().get_program());
+    run.args(["run", "--until-idle", "--config"])
+        .arg(desk.workspace.config())
+        .stderr(std::process::Stdio::null());
+    let mut daemon = run.spawn().unwrap();
+    let reading = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sweep aaa.big%' AND state <> 'idle'";
+    crate::support::wait_until("the sweep", std::time::Duration::from_secs(60), || {
+        desk.server.count("postgres", reading) > 0
+    });
+    shop(
+        &desk,
+        "ALTER TABLE zzz_note RENAME TO zzz_note_2026; CREATE TABLE zzz_note (id int, body text)",
+    );
+    assert_eq!(daemon.wait().unwrap().code(), Some(1));
+    assert_eq!(desk.ticket("I-6", "problem_code"), "E0510");
+}

@@ -25,6 +25,13 @@ pub struct Target {
     pub(super) oid: Oid,
 }
 
+impl Target {
+    /// The name, and which table bore it when this was listed.
+    pub fn identity(&self) -> (TableName, u32) {
+        (self.table.clone(), self.oid)
+    }
+}
+
 /// A column worth reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
