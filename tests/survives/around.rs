@@ -56,14 +56,20 @@ fn twenty_random_kills_in_a_run_of_500_tickets() {
     case.is_whole();
 }
 
+/// The one sleeps with its two batches until it is killed, so that some tickets are left for the
+/// other however slowly that one starts.
 fn of_two_daemons_one_is_killed() {
     let case = small().copy();
-    let slow = "before-commit=sleep(300)";
     let other = case.another_host(QUICK);
-    let killed = Running::start(&other, &["run"], slow);
-    let left = Running::start(case.workspace(), &["run", "--until-idle"], slow);
-    let both = "SELECT count(DISTINCT lease_holder) FROM erasured.ticket WHERE state = 'executing'";
-    wait_until("both to be at work", LONG, || case.control(both) == "2");
+    let killed = Running::start(&other, &["run"], "before-commit=sleep(600000)");
+    let at_work =
+        "SELECT count(DISTINCT lease_holder) FROM erasured.ticket WHERE state = 'executing'";
+    wait_until("the one to be at work", LONG, || {
+        case.control(at_work) == "1"
+    });
+    let sleepy = "before-commit=1*sleep(2000)->sleep(300)";
+    let left = Running::start(case.workspace(), &["run", "--until-idle"], sleepy);
+    wait_until("both to be at work", LONG, || case.control(at_work) == "2");
     killed.kill();
     left.ends_well();
     case.is_whole();
