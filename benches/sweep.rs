@@ -85,7 +85,6 @@ async fn ours(client: &Client, targets: &[sweep::Target], matcher: &Matcher) -> 
         exempt: &|_, _| None,
         matcher,
         pace: None,
-        resume_after: None,
         timeouts: LIMITS,
         clock: &chrono::Utc::now,
     };

@@ -96,7 +96,6 @@ fn clock() -> DateTime<Utc> {
 async fn run(
     client: &Client,
     pace: Option<u64>,
-    resume_after: Option<&TableName>,
     progress: impl FnMut(Progress<'_>),
 ) -> Result<sweep::SweepReport, SweepError> {
     let readable = sweep::readable(client, LIMITS).await.unwrap();
@@ -109,13 +108,30 @@ async fn run(
         exempt: &exempt,
         matcher: &matcher(),
         pace: pace.and_then(NonZeroU64::new),
-        resume_after,
         timeouts: LIMITS,
         clock: &clock,
     };
     let mut report = sweep::sweep(client, &order, progress).await?;
     report.not_covered.extend(readable.not_covered);
     Ok(report)
+}
+
+/// These tables, and no others, at this pace.
+async fn read(
+    client: &Client,
+    targets: &[sweep::Target],
+    pace: Option<u64>,
+    timeouts: Timeouts,
+) -> sweep::SweepReport {
+    let order = sweep::Sweep {
+        targets,
+        exempt: &|_, column| (column == "pad").then(String::new),
+        matcher: &matcher(),
+        pace: pace.and_then(NonZeroU64::new),
+        timeouts,
+        clock: &clock,
+    };
+    sweep::sweep(client, &order, |_| ()).await.unwrap()
 }
 
 fn places(findings: &[Finding]) -> BTreeSet<String> {
@@ -148,7 +164,7 @@ async fn found_in_every_kind_of_column_and_nowhere_else() {
     client.batch_execute(&sql).await.unwrap();
 
     let mut seen = Vec::new();
-    let report = run(&client, None, None, |p| {
+    let report = run(&client, None, |p| {
         if let Progress::Table(read, _) = p {
             seen.push(read.table.clone());
         }
@@ -217,12 +233,9 @@ async fn found_in_every_kind_of_column_and_nowhere_else() {
     );
     assert!(!kinds.columns.contains(&"e".to_owned()) && !kinds.columns.contains(&"v".to_owned()));
 
-    // Slowly (and so in many pieces) it finds the same; resumed, what comes after.
-    let slow = run(&client, Some(4_000_000), None, |_| ()).await.unwrap();
+    // Slowly, and so in many pieces, it finds the same.
+    let slow = run(&client, Some(4_000_000), |_| ()).await.unwrap();
     assert_eq!(places(&slow.findings), wanted);
-    let after = TableName::new("public", "names");
-    let rest = run(&client, None, Some(&after), |_| ()).await.unwrap();
-    assert!(rest.tables.iter().all(|t| t.table > after) && !rest.tables.is_empty());
 }
 
 /// What is not known to hold no text is read, in whatever schema and category its type is.
@@ -246,7 +259,7 @@ async fn types_that_nobody_knows_are_read_as_text() {
         )
         .await
         .unwrap();
-    let report = run(&client, None, None, |_| ()).await.unwrap();
+    let report = run(&client, None, |_| ()).await.unwrap();
     let wanted = [(1, "c"), (2, "r"), (3, "t"), (4, "ta"), (5, "ra")]
         .map(|(id, column)| format!("1 public.odd.{column} [id={id}] 1"));
     assert_eq!(places(&report.findings), wanted.into());
@@ -279,7 +292,7 @@ async fn a_table_in_many_pieces_misses_no_row_that_moves() {
         block
     });
     let mut ended = Vec::new();
-    let report = run(&client, Some(1_000_000 * 8), None, |p| {
+    let report = run(&client, Some(1_000_000 * 8), |p| {
         if let Progress::Bytes(_, bytes) = p {
             ended.push(bytes);
         }
@@ -294,6 +307,108 @@ async fn a_table_in_many_pieces_misses_no_row_that_moves() {
     );
 }
 
+/// Who empties a table, or rewrites it, puts its rows where no older snapshot sees them: the
+/// sweep that waited for him must not have taken its snapshot before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_rewritten_while_the_sweep_waits_is_read_as_it_is_then() {
+    let server = Server::start();
+    let client = server.connect("postgres").await;
+    client
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, mail text)")
+        .await
+        .unwrap();
+    let other = server.connect("postgres").await;
+    let readable = sweep::readable(&client, LIMITS).await.unwrap();
+    other
+        .batch_execute("BEGIN; TRUNCATE t; INSERT INTO t VALUES (1, 'taro.yamada@example.jp')")
+        .await
+        .unwrap();
+    let waiting = tokio::spawn(async move {
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)";
+        while !other.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        other.batch_execute("COMMIT").await.unwrap();
+    });
+    let timeouts = Timeouts {
+        lock: Duration::from_secs(60),
+        ..LIMITS
+    };
+    let report = read(&client, &readable.targets, None, timeouts).await;
+    waiting.await.unwrap();
+    assert_eq!(
+        places(&report.findings),
+        ["1 public.t.mail [id=1] 1".to_owned()].into()
+    );
+}
+
+/// A name that has come to stand for another table is not read as if it were the one listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_exchanged_after_the_listing_are_not_vouched_for() {
+    let server = Server::start();
+    let client = server.connect("postgres").await;
+    client
+        .batch_execute(
+            "CREATE TABLE a (t text); CREATE TABLE b (t text); CREATE SCHEMA s; CREATE TABLE s.c (t text);
+             CREATE TABLE d (t text)",
+        )
+        .await
+        .unwrap();
+    let readable = sweep::readable(&client, LIMITS).await.unwrap();
+    client
+        .batch_execute(
+            "ALTER TABLE a RENAME TO c; ALTER TABLE b RENAME TO a; DROP SCHEMA s CASCADE",
+        )
+        .await
+        .unwrap();
+    let report = read(&client, &readable.targets, None, LIMITS).await;
+    let names = |table: &TableName| table.to_string();
+    let read: Vec<String> = report.tables.iter().map(|t| names(&t.table)).collect();
+    assert_eq!(read, ["public.d"]);
+    let unread: Vec<String> = report.not_covered.iter().map(|(t, _)| names(t)).collect();
+    assert_eq!(unread, ["public.a", "public.b", "s.c"]);
+}
+
+/// The second look at a big table is one snapshot, so that no row moves during it, but many
+/// statements; and who waits to alter the table does not wait for its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_look_is_one_snapshot_and_gives_way() {
+    let server = Server::start();
+    let client = server.connect("postgres").await;
+    // 21 MB of pages, of which the pad is not read: the first look is soon over.
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, mail text, pad text);
+             INSERT INTO t SELECT n, 'x', repeat('x', 500) FROM generate_series(1, 40000) n",
+        )
+        .await
+        .unwrap();
+    let readable = sweep::readable(&client, LIMITS).await.unwrap();
+    let sweeping = tokio::spawn(async move {
+        read(&client, &readable.targets, Some(400_000), LIMITS).await;
+    });
+    let other = server.connect("postgres").await;
+    let second = "SELECT xact_start::text, query FROM pg_stat_activity \
+                   WHERE query LIKE '%COPY%age(xmin)%' AND pid <> pg_backend_pid()";
+    let (mut transactions, mut statements) = (BTreeSet::new(), BTreeSet::new());
+    while statements.len() < 3 {
+        for row in other.query(second, &[]).await.unwrap() {
+            transactions.insert(row.get::<_, String>(0));
+            statements.insert(row.get::<_, String>(1));
+        }
+        assert!(!sweeping.is_finished(), "{statements:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(transactions.len(), 1, "{statements:?}");
+    // Of some fifty seconds few have passed.
+    other
+        .batch_execute("SET lock_timeout = '20s'; ALTER TABLE t ADD COLUMN more int")
+        .await
+        .unwrap();
+    assert!(!sweeping.is_finished(), "it was the sweep that gave way");
+    sweeping.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_may_not_be_seen_is_an_error() {
     let server = Server::start();
@@ -305,7 +420,7 @@ async fn a_row_that_may_not_be_seen_is_an_error() {
          CREATE ROLE reader LOGIN; GRANT SELECT ON a, hidden TO reader;",
     ).await.unwrap();
     let reader = support::connect(&server.url_as("postgres", "reader")).await;
-    let error = run(&reader, None, None, |_| ()).await.unwrap_err();
+    let error = run(&reader, None, |_| ()).await.unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("public.hidden") && text.contains("row-level security"),
@@ -319,10 +434,7 @@ async fn a_row_that_may_not_be_seen_is_an_error() {
         .await
         .unwrap();
     let reader = support::connect(&server.url_as("postgres", "reader")).await;
-    let error = run(&reader, None, None, |_| ())
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = run(&reader, None, |_| ()).await.unwrap_err().to_string();
     assert!(
         error.contains("public.hidden") && error.contains("42501"),
         "{error}"
@@ -342,7 +454,6 @@ async fn a_row_that_may_not_be_seen_is_an_error() {
         exempt: &|_, _| None,
         matcher: &matcher(),
         pace: None,
-        resume_after: None,
         timeouts: LIMITS,
         clock: &clock,
     };

@@ -205,13 +205,15 @@ CREATE TABLE erasured.sweep_progress (
     system      text        NOT NULL,
     schema_name text        NOT NULL,
     table_name  text        NOT NULL,
+    table_oid   oid         NOT NULL,
     started_at  timestamptz NOT NULL,
     finished_at timestamptz NOT NULL,
     rows        bigint      NOT NULL,
     bytes       bigint      NOT NULL,
-    PRIMARY KEY (sweep_id, system, schema_name, table_name)
+    PRIMARY KEY (sweep_id, system, schema_name, table_name, table_oid)
 );
 COMMENT ON TABLE erasured.sweep_progress IS 'Tables a sweep has read to the end: where a sweep that was cut off goes on.';
+COMMENT ON COLUMN erasured.sweep_progress.table_oid IS 'In its system: another table that has taken the name meanwhile is not the one that was read.';
 
 CREATE TABLE erasured.finding (
     id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

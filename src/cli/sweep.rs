@@ -160,7 +160,6 @@ async fn one_system(
         exempt: &|_, _| None,
         matcher,
         pace: config.limits.sweep_bytes_per_second,
-        resume_after: None,
         timeouts,
         clock: &Utc::now,
     };

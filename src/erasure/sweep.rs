@@ -268,20 +268,17 @@ async fn one_system(
     // Tables are read by name, and may be made, renamed or exchanged meanwhile: the list is made
     // anew until it holds nothing that was not read under that name.
     let mut known: BTreeSet<(TableName, u32)> = BTreeSet::new();
-    for listing in 0..LISTINGS {
+    for _ in 0..LISTINGS {
         let fresh = targets.iter().filter(|t| known.insert(t.identity()));
         let fresh: Vec<&Target> = fresh.collect();
         if fresh.is_empty() {
             return Ok(read);
         }
         for target in fresh {
-            // What was read before a resume is in the first list.
-            let already = open.swept.iter().find(|s| {
-                listing == 0
-                    && s.system == system.name
-                    && s.schema == target.table.schema
-                    && s.table == target.table.table
-            });
+            let already = open
+                .swept
+                .iter()
+                .find(|s| s.system == system.name && s.identity() == target.identity());
             let table = match already {
                 Some(swept) => Some(swept.clone()),
                 None => {
@@ -376,7 +373,6 @@ async fn one_table(
         exempt,
         matcher: &hunt.matcher,
         pace: limits.sweep_bytes_per_second,
-        resume_after: None,
         timeouts: timeouts(context),
         clock: &move || clock(),
     };
@@ -398,6 +394,7 @@ async fn one_table(
         system: system.name.clone(),
         schema: target.table.schema.clone(),
         table: target.table.table.clone(),
+        oid: target.identity().1,
         started_at: table.started_at,
         finished_at: table.finished_at,
         rows: i64::try_from(table.rows).unwrap_or(i64::MAX),

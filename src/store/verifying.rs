@@ -5,6 +5,7 @@
 //! nothing about that ticket, and one that failed and was retried has written since.
 
 use super::{Result, Store, StoreError, Tx, run_tx, seconds};
+use crate::name::TableName;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -65,6 +66,8 @@ pub struct SweptTable {
     pub schema: String,
     /// The table.
     pub table: String,
+    /// Which table bore that name.
+    pub oid: u32,
     /// When its snapshot was taken.
     pub started_at: DateTime<Utc>,
     /// When it was read.
@@ -73,6 +76,16 @@ pub struct SweptTable {
     pub rows: i64,
     /// Bytes read.
     pub bytes: i64,
+}
+
+impl SweptTable {
+    /// The name, and which table bore it when it was read.
+    pub fn identity(&self) -> (TableName, u32) {
+        (
+            TableName::new(self.schema.as_str(), self.table.as_str()),
+            self.oid,
+        )
+    }
 }
 
 /// Something of the person that is left: where, and how much, never what.
@@ -229,9 +242,9 @@ impl Store {
             let sweep = hold_sweep(tx, token).await?;
             tx.execute(
                 "/* erasured:table_swept */ INSERT INTO erasured.sweep_progress \
-                   (sweep_id, system, schema_name, table_name, started_at, finished_at, rows, bytes) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-                &[&sweep, &table.system, &table.schema, &table.table, &table.started_at, &table.finished_at, &table.rows, &table.bytes],
+                   (sweep_id, system, schema_name, table_name, table_oid, started_at, finished_at, rows, bytes) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+                &[&sweep, &table.system, &table.schema, &table.table, &table.oid, &table.started_at, &table.finished_at, &table.rows, &table.bytes],
             )
             .await?;
             if findings.is_empty() {
@@ -412,6 +425,7 @@ async fn swept(tx: &Tx<'_>, sweep: Uuid) -> Result<Vec<SweptTable>> {
             system: r.get("system"),
             schema: r.get("schema_name"),
             table: r.get("table_name"),
+            oid: r.get("table_oid"),
             started_at: r.get("started_at"),
             finished_at: r.get("finished_at"),
             rows: r.get("rows"),

@@ -304,7 +304,6 @@ impl Target {
             exempt: &|_, _| None,
             matcher: &Matcher::new(vec![Needle::new(&email, 1)]),
             pace: None,
-            resume_after: None,
             timeouts,
             clock: &now,
         };

@@ -199,6 +199,7 @@ async fn a_ticket_goes_all_the_way_and_leaves_nothing() {
         system: "shop".into(),
         schema: "public".into(),
         table: "note".into(),
+        oid: 16_384,
         started_at: Utc::now(),
         finished_at: Utc::now(),
         rows: 10,

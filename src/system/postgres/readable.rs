@@ -23,6 +23,8 @@ pub struct Target {
     /// The planner's estimate; 0 if it has none.
     pub rows: u64,
     pub(super) oid: Oid,
+    /// LOCK TABLE takes it.
+    pub(super) lockable: bool,
 }
 
 impl Target {
@@ -143,6 +145,7 @@ async fn catalog(client: &Client) -> Result<Readable, tokio_postgres::Error> {
                 pages: u32::try_from(row.get::<_, i64>(6)).unwrap_or(u32::MAX),
                 rows: row.get::<_, i64>(7).max(0).unsigned_abs(),
                 oid,
+                lockable: row.get::<_, i8>(3) == b'r' as i8,
             });
         }
     }

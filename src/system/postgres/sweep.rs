@@ -2,8 +2,8 @@
 //!
 //! Each table is read in pieces of its heap, each piece in a short transaction of its own, so
 //! that no old snapshot holds back vacuum. What moves between the pieces is caught: row versions
-//! younger than the first piece's snapshot are read once more at the end, and a table that was
-//! rewritten meanwhile is read again.
+//! younger than the first piece's snapshot are looked for once more at the end, in one snapshot
+//! for the whole table, and a table that was rewritten meanwhile is read again.
 
 use super::quote;
 use super::tuples::Tuples;
@@ -25,8 +25,10 @@ pub const KEYS: usize = 20;
 const PIECE: u64 = 256 << 20;
 /// With a limit on bytes per second, a transaction lasts about so long.
 const PIECE_SECONDS: u64 = 10;
-/// How often a table that is rewritten while it is read is begun anew.
-const REWRITES: usize = 3;
+/// A limit on bytes per second may not stretch the one long snapshot of a table beyond this.
+const LONGEST_SNAPSHOT: Duration = Duration::from_secs(30 * 60);
+/// How often a table that is altered while it is read is begun anew.
+const ATTEMPTS: usize = 3;
 
 /// What a sweep is asked to do.
 pub struct Sweep<'a> {
@@ -38,8 +40,6 @@ pub struct Sweep<'a> {
     pub matcher: &'a Matcher,
     /// Bytes a second at most.
     pub pace: Option<NonZeroU64>,
-    /// Tables up to this one were read before.
-    pub resume_after: Option<&'a TableName>,
     /// Bounds on each statement.
     pub timeouts: Timeouts,
     /// What time it is.
@@ -143,9 +143,28 @@ pub enum SweepError {
     /// What arrived is no binary COPY.
     #[error("reading {0}: the server's answer was cut short or is not in COPY's binary format")]
     Malformed(TableName),
-    /// Somebody rewrites the table again and again.
-    #[error("reading {0}: the table was rewritten each time while it was read")]
-    Rewritten(TableName),
+    /// The name stands for another table than the one that was listed.
+    #[error("reading {0}: dropped or renamed since it was listed")]
+    Exchanged(TableName),
+    /// Somebody alters the table again and again.
+    #[error(
+        "reading {0}: the table was rewritten, or locked to be altered, each time while it was read"
+    )]
+    Altered(TableName),
+}
+
+impl SweepError {
+    /// Under this name nothing is left to be read of what was listed.
+    fn means_gone(&self) -> bool {
+        match self {
+            Self::Exchanged(_) => true,
+            Self::Database { source, .. } => matches!(
+                source.code(),
+                Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME)
+            ),
+            Self::Malformed(_) | Self::Altered(_) => false,
+        }
+    }
 }
 
 /// What the server said, as far as it can hold nothing of a row.
@@ -169,9 +188,6 @@ pub async fn sweep(
     let mut pace = Pace::new(sweep.pace);
     let mut scratch = Scratch::default();
     for target in sweep.targets {
-        if sweep.resume_after.is_some_and(|done| target.table <= *done) {
-            continue;
-        }
         let mut reader = TableReader::new(client, sweep, target);
         match reader.read(&mut pace, &mut scratch, &mut progress).await {
             Ok((read, findings)) => {
@@ -179,17 +195,12 @@ pub async fn sweep(
                 report.tables.push(read);
                 report.findings.extend(findings);
             }
-            Err(SweepError::Database { table, source })
-                if source.code() == Some(&SqlState::UNDEFINED_TABLE) =>
-            {
-                // Nothing is left of it to be read. The transaction has failed: end it.
+            Err(error) if error.means_gone() => {
+                // The transaction is open, and has failed unless it was the name that differed.
                 let ended = client.batch_execute("ROLLBACK").await;
-                ended.map_err(|source| SweepError::Database {
-                    table: table.clone(),
-                    source,
-                })?;
-                let reason = "dropped while the sweep ran".to_owned();
-                report.not_covered.push((table, reason));
+                ended.map_err(|e| reader.error(e))?;
+                let reason = "dropped or renamed while the sweep ran".to_owned();
+                report.not_covered.push((target.table.clone(), reason));
             }
             Err(error) => return Err(error),
         }
@@ -263,8 +274,8 @@ impl<'a> TableReader<'a> {
         let mut attempts = 0;
         while !self.columns.is_empty() && !self.once(pace, scratch, progress).await? {
             attempts += 1;
-            if attempts == REWRITES {
-                return Err(SweepError::Rewritten(self.target.table.clone()));
+            if attempts == ATTEMPTS {
+                return Err(SweepError::Altered(self.target.table.clone()));
             }
             self.hits.clear();
             self.rows = 0;
@@ -291,34 +302,61 @@ impl<'a> TableReader<'a> {
         Ok((read, findings))
     }
 
-    /// All pieces once; whether the table stayed where it was.
+    /// All pieces once; whether the table stayed what it was all the while.
     async fn once(
         &mut self,
         pace: &mut Pace,
         scratch: &mut Scratch,
         progress: &mut impl FnMut(Progress<'_>),
     ) -> Result<bool, SweepError> {
-        let before = self.state().await?;
-        let step = self.pages_a_piece();
-        let mut from = 0u32;
-        let last = before.pages.max(1);
-        while from < last {
-            let to = from.saturating_add(step);
-            let filter = match (from, to < last) {
-                (0, false) => String::new(),
-                (_, true) => format!(" WHERE ctid >= '({from},0)' AND ctid < '({to},0)'"),
-                (_, false) => format!(" WHERE ctid >= '({from},0)'"),
-            };
-            self.piece(&filter, pace, scratch, progress).await?;
-            from = to;
+        let before = self.begin().await?;
+        let pieces = pieces(before.pages, self.pages_a_piece());
+        for (at, piece) in pieces.iter().enumerate() {
+            if at > 0 && self.begin().await?.file != before.file {
+                self.commit().await?;
+                return Ok(false);
+            }
+            self.copy(piece, pace, scratch, progress).await?;
+            self.keys(scratch).await?;
+            self.commit().await?;
         }
-        if step >= last {
+        if pieces.len() == 1 {
             return Ok(true);
         }
-        // Versions written since the first piece may lie in a piece read before.
-        let filter = format!(" WHERE age(xmin) <= age('{}'::xid)", before.oldest_running);
-        self.piece(&filter, pace, scratch, progress).await?;
-        Ok(self.state().await?.file == before.file)
+        self.young(&before, scratch, progress).await
+    }
+
+    /// Row versions written since the first piece: they may lie in a piece read before. They
+    /// are sought in one snapshot, in which nothing moves, by short statements; this gives way
+    /// (and says so with `false`) to who waits to alter the table.
+    async fn young(
+        &mut self,
+        before: &State,
+        scratch: &mut Scratch,
+        progress: &mut impl FnMut(Progress<'_>),
+    ) -> Result<bool, SweepError> {
+        let now = self.begin().await?;
+        let mut stayed = now.file == before.file;
+        // What is read here is pages, of which hardly a row is sent.
+        let mut pace = Pace::new(self.pace_of(now.pages));
+        let pages = pace.pages_in_half_a_second();
+        let age = format!("age(xmin) <= age('{}'::xid)", before.oldest_running);
+        for piece in pieces(now.pages, pages) {
+            if !stayed {
+                break;
+            }
+            let filter = match piece.as_str() {
+                "" => format!(" WHERE {age}"),
+                place => format!("{place} AND {age}"),
+            };
+            self.copy(&filter, &mut Pace::new(None), scratch, progress)
+                .await?;
+            self.keys(scratch).await?;
+            stayed = !self.is_awaited().await?;
+            pace.passed(u64::from(pages.min(now.pages)) * PAGE).await;
+        }
+        self.commit().await?;
+        Ok(stayed)
     }
 
     fn pages_a_piece(&self) -> u32 {
@@ -331,53 +369,57 @@ impl<'a> TableReader<'a> {
         u32::try_from(step.max(1)).unwrap_or(u32::MAX)
     }
 
-    async fn state(&self) -> Result<State, SweepError> {
-        let sql = format!(
-            "{} SELECT pg_catalog.pg_relation_filenode(c.oid),
-                (pg_catalog.pg_relation_size(c.oid)
-                   / pg_catalog.current_setting('block_size')::pg_catalog.int8),
-                (pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text
-                   ::pg_catalog.int8 % 4294967296)::pg_catalog.text
-              FROM pg_catalog.pg_class c WHERE c.oid = $1",
-            self.comment
-        );
-        // Sizes are asked for under a lock, so this waits like any reading does.
-        self.begin().await?;
-        let row = self.client.query_opt(&sql, &[&self.target.oid]).await;
-        self.commit().await?;
-        // A table that has gone says so itself when it is read.
-        Ok(row
-            .map_err(|e| self.error(e))?
-            .map_or_else(State::default, |row| State {
-                file: row.get(0),
-                pages: row
-                    .get::<_, Option<i64>>(1)
-                    .and_then(|p| u32::try_from(p).ok())
-                    .unwrap_or(0),
-                oldest_running: row.get(2),
-            }))
+    /// The limit on bytes per second, raised as far as [`LONGEST_SNAPSHOT`] demands.
+    fn pace_of(&self, pages: u32) -> Option<NonZeroU64> {
+        let least = u64::from(pages) * PAGE / LONGEST_SNAPSHOT.as_secs();
+        self.sweep
+            .pace
+            .map(|pace| pace.max(NonZeroU64::new(least).unwrap_or(NonZeroU64::MIN)))
     }
 
-    /// One transaction.
-    async fn piece(
-        &mut self,
-        filter: &str,
-        pace: &mut Pace,
-        scratch: &mut Scratch,
-        progress: &mut impl FnMut(Progress<'_>),
-    ) -> Result<(), SweepError> {
-        self.begin().await?;
-        self.copy(filter, pace, scratch, progress).await?;
-        self.keys(scratch).await?;
-        self.commit().await
-    }
-
-    async fn begin(&self) -> Result<(), SweepError> {
-        let begin = format!("{} {}", self.comment, self.sweep.timeouts.begin());
+    /// Begins a transaction. The lock comes before the snapshot: whoever empties or rewrites
+    /// the table has ended by then, and until COMMIT the name stands for what is read.
+    async fn begin(&self) -> Result<State, SweepError> {
+        let mut begin = format!("{} {}", self.comment, self.sweep.timeouts.begin());
+        // LOCK knows no materialized views; a new content of theirs is seen by old snapshots.
+        if self.target.lockable {
+            begin += &format!("; LOCK TABLE ONLY {} IN ACCESS SHARE MODE", self.name);
+        }
         self.client
             .batch_execute(&begin)
             .await
-            .map_err(|e| self.error(e))
+            .map_err(|e| self.error(e))?;
+        let sql = format!(
+            "{} SELECT c.oid, pg_catalog.pg_relation_filenode(c.oid),
+                pg_catalog.pg_relation_size(c.oid)
+                  / pg_catalog.current_setting('block_size')::pg_catalog.int8,
+                (pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text
+                   ::pg_catalog.int8 % 4294967296)::pg_catalog.text
+              FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)",
+            self.comment
+        );
+        let row = self.client.query_opt(&sql, &[&self.name]).await;
+        row.map_err(|e| self.error(e))?
+            .filter(|row| row.get::<_, u32>(0) == self.target.oid)
+            .map(|row| State {
+                file: row.get(1),
+                pages: u32::try_from(row.get::<_, i64>(2)).unwrap_or(u32::MAX),
+                oldest_running: row.get(3),
+            })
+            .ok_or_else(|| SweepError::Exchanged(self.target.table.clone()))
+    }
+
+    /// Whether somebody waits for the table, and so everybody behind him.
+    async fn is_awaited(&self) -> Result<bool, SweepError> {
+        let sql = format!(
+            "{} SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'relation' \
+               AND relation = $1 AND NOT granted \
+               AND database = (SELECT oid FROM pg_catalog.pg_database \
+                                WHERE datname = pg_catalog.current_database()))",
+            self.comment
+        );
+        let row = self.client.query_one(&sql, &[&self.target.oid]).await;
+        Ok(row.map_err(|e| self.error(e))?.get(0))
     }
 
     async fn commit(&self) -> Result<(), SweepError> {
@@ -514,11 +556,24 @@ impl<'a> TableReader<'a> {
 }
 
 /// Where a table's rows lie, and which transactions may still write some.
-#[derive(Default)]
 struct State {
     file: Option<u32>,
     pages: u32,
     oldest_running: String,
+}
+
+/// A heap of so many pages as conditions, each on `step` of them: the first holds what is there,
+/// the last whatever is added. None for all at once, which is quicker.
+fn pieces(pages: u32, step: u32) -> Vec<String> {
+    let from = |at: u32| format!(" WHERE ctid >= '({at},0)'");
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while pages.saturating_sub(at) > step {
+        pieces.push(format!("{} AND ctid < '({},0)'", from(at), at + step));
+        at += step;
+    }
+    pieces.push(if at == 0 { String::new() } else { from(at) });
+    pieces
 }
 
 /// A ctid's image.
@@ -528,6 +583,9 @@ fn place(image: &[u8]) -> Option<Place> {
     };
     Some((u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f])))
 }
+
+/// Bytes in a page, near enough for a pace whatever the server was built with.
+const PAGE: u64 = 8192;
 
 /// Sleeps so that no more than so many bytes a second pass, a tenth of a second's worth ahead
 /// at most.
@@ -543,6 +601,12 @@ impl Pace {
             rate,
             due: tokio::time::Instant::now(),
         }
+    }
+
+    /// So much at a time, so that the pauses between are short: one piece where there is no limit.
+    fn pages_in_half_a_second(&self) -> u32 {
+        let bytes = self.rate.map_or(PIECE, |rate| (rate.get() / 2).min(PIECE));
+        u32::try_from(bytes / PAGE).unwrap_or(u32::MAX).max(1)
     }
 
     async fn passed(&mut self, bytes: u64) {
