@@ -1,0 +1,275 @@
+//! Each way from table to table: whether what hangs there can go, stay or be let loose by it.
+
+use super::super::{Edge, Fate, Join, Parent, Reached, SystemLineage};
+use super::{Check, table_of};
+use crate::catalog::{ForeignKey, OnDelete};
+use crate::policy::{Action, Span, Strategy};
+
+/// Tables below this many rows are searched quickly without an index.
+const SMALL: f32 = 10_000.0;
+
+impl Check<'_> {
+    pub(super) fn edge(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge) {
+        let rule = &self.policy.tables[edge.decision.rule];
+        let span = rule.span.clone();
+        if edge.decision.fate == Fate::RetainWithParent {
+            self.with_parent(system, reached, edge, &span);
+        }
+        if edge.decision.fate == Fate::Detach {
+            self.detach(system, reached, edge, &span);
+        }
+        self.join_types(system, reached, edge, &span);
+        self.index(system, reached, edge, &span);
+        self.survives_its_parent(system, reached, edge);
+    }
+
+    /// What stays with its parent needs one parent that stays or goes by law, and no date of its
+    /// own: of two ends the nearer would come first.
+    fn with_parent(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
+        let name = format!("{}.{}", system.system, reached.table);
+        let above = match &edge.parent {
+            Parent::Table(parent) => table_of(system, parent),
+            _ => None,
+        };
+        let fates: Vec<Fate> = above.map_or_else(Vec::new, |a| fates(a).collect());
+        let keeps = |f: &Fate| matches!(f, Fate::Retain | Fate::RetainWithParent);
+        if !fates.iter().any(keeps) || !fates.iter().all(|f| keeps(f) || *f == Fate::Delete) {
+            self.error(
+                "E0227",
+                span,
+                format!("{name} is retained without an end, and {} does not lead from a table whose rows are all retained, or go", edge.label),
+                "give it until = { column = …, plus = … }, or another action",
+            );
+        }
+        let ends = self::fates(reached).filter(|f| keeps(f)).count();
+        if ends > 1 {
+            self.error(
+                "E0227",
+                span,
+                format!("{name} is retained with the parent of {}, and by another key besides: of two ends the nearer would take the rows", edge.label),
+                "give all its rules until = { column = …, plus = … }, or let only one key retain it",
+            );
+        }
+    }
+
+    fn detach(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
+        let Join::Columns { child, .. } = &edge.join else {
+            self.error(
+                "E0205",
+                span,
+                format!(
+                    "{} is reached by {}, which is no column that could be emptied",
+                    reached.table, edge.label
+                ),
+                "use anonymize with set",
+            );
+            return;
+        };
+        for column in child.iter().filter_map(|c| reached.facts.column(c)) {
+            if !column.not_null {
+                self.may_set(&reached.table, column, span);
+            }
+        }
+        let open = child
+            .iter()
+            .any(|c| reached.facts.column(c).is_some_and(|c| !c.not_null));
+        if !open {
+            self.error(
+                "E0206",
+                span,
+                format!(
+                    "{}: every column of {} is NOT NULL, so the link cannot be emptied",
+                    reached.table, edge.label
+                ),
+                "drop a NOT NULL, or choose delete or anonymize",
+            );
+        }
+        let catalog = &self.catalogs[&system.system];
+        let fixed: Vec<&str> = child
+            .iter()
+            .filter(|c| {
+                let generated = reached.facts.column(c).is_some_and(|c| c.generated);
+                let referred = catalog
+                    .referring_to(&reached.table)
+                    .any(|k| k.parent.1.contains(c));
+                generated || referred
+            })
+            .map(String::as_str)
+            .collect();
+        if !fixed.is_empty() {
+            self.error(
+                "E0224",
+                span,
+                format!(
+                    "{}: {} cannot be emptied: the database generates it, or other rows may refer to it",
+                    reached.table,
+                    fixed.join(", ")
+                ),
+                "choose delete, or anonymize other columns",
+            );
+        }
+    }
+
+    fn join_types(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
+        let (Join::Columns { child, parent, .. }, Parent::Table(above), None) =
+            (&edge.join, &edge.parent, &edge.foreign_key)
+        else {
+            return;
+        };
+        let Some(above) = table_of(system, above) else {
+            return;
+        };
+        if child.len() != parent.len() {
+            self.error(
+                "E0217",
+                span,
+                format!(
+                    "{}: the link has {} column(s) and its target {}",
+                    reached.table,
+                    child.len(),
+                    parent.len()
+                ),
+                "name the same number, in the same order",
+            );
+            return;
+        }
+        for (c, p) in child.iter().zip(parent) {
+            let (Some(c), Some(p)) = (reached.facts.column(c), above.facts.column(p)) else {
+                continue;
+            };
+            if c.base != p.base && c.category != p.category && c.category != 'S' {
+                self.error(
+                    "E0217",
+                    span,
+                    format!(
+                        "{}.{} is {} and {}.{} is {}: they cannot be compared",
+                        reached.table, c.name, c.sql_type, above.table, p.name, p.sql_type
+                    ),
+                    "link columns of the same type, or a text column",
+                );
+            }
+        }
+    }
+
+    fn index(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
+        let Join::Columns { child, .. } = &edge.join else {
+            return;
+        };
+        if edge.parent == Parent::Subject
+            || reached.facts.size.0 < SMALL
+            || reached.facts.indexed(child, &edge.when)
+        {
+            return;
+        }
+        self.warn(
+            "E0221",
+            span,
+            format!("no index leads with {} of {}.{} (about {:.0} rows): each batch reads the whole table", child.join(", "), system.system, reached.table, reached.facts.size.0),
+            format!("CREATE INDEX CONCURRENTLY ON {} ({})", reached.table, child.join(", ")),
+        );
+    }
+
+    /// A row that another rule keeps may hang by this key as well on a row that goes.
+    fn kept_by_another_key(
+        &mut self,
+        system: &SystemLineage,
+        reached: &Reached,
+        edge: &Edge,
+        key: &ForeignKey,
+    ) {
+        let of_edge = &self.policy.tables[edge.decision.rule].action;
+        if edge.decision.fate == Fate::Anonymize && empties(of_edge, &key.child.1) {
+            return;
+        }
+        let keeper = reached.edges.iter().find(|other| {
+            matches!(other.decision.fate, Fate::Retain | Fate::RetainWithParent)
+                && other.decision.rule != edge.decision.rule
+                && !empties(
+                    &self.policy.tables[other.decision.rule].action,
+                    &key.child.1,
+                )
+        });
+        let Some(keeper) = keeper else { return };
+        let columns = key.child.1.join(", ");
+        self.error(
+            "E0209",
+            &self.policy.tables[keeper.decision.rule].span.clone(),
+            format!(
+                "{}.{} is retained by {}, but a row so kept may hang by {} on a row that goes",
+                system.system, reached.table, keeper.label, key.name
+            ),
+            format!(
+                "add {columns} = \"null\" to the set of the rule that retains, or retain by {} too",
+                key.name
+            ),
+        );
+    }
+
+    /// A row that stays must not hang by an enforced key on a row that goes.
+    fn survives_its_parent(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge) {
+        let (Some(key), Parent::Table(above)) = (&edge.foreign_key, &edge.parent) else {
+            return;
+        };
+        let Some(above) = table_of(system, above) else {
+            return;
+        };
+        let parent_goes = above.edges.iter().any(|e| e.decision.fate.may_delete());
+        let together = matches!(edge.decision.fate, Fate::RetainWithParent)
+            && above
+                .edges
+                .iter()
+                .all(|e| matches!(e.decision.fate, Fate::Retain | Fate::RetainWithParent));
+        if parent_goes && edge.decision.fate != Fate::Detach {
+            self.kept_by_another_key(system, reached, edge, key);
+        }
+        let rule = &self.policy.tables[edge.decision.rule];
+        if !parent_goes || matches!(edge.decision.fate, Fate::Delete | Fate::Detach) || together {
+            return;
+        }
+        let in_scope = !matches!(edge.decision.fate, Fate::Untouched);
+        if in_scope && empties(&rule.action, &key.child.1) {
+            return;
+        }
+        let does = match key.on_delete {
+            OnDelete::Cascade => "would take the row along (ON DELETE CASCADE)",
+            OnDelete::SetNull | OnDelete::SetDefault => {
+                "would change the row behind the plan's back"
+            }
+            OnDelete::NoAction | OnDelete::Restrict => "would refuse",
+        };
+        let what = match edge.decision.fate {
+            Fate::Untouched => "is outside this scope",
+            Fate::Exempt => "is exempt",
+            Fate::Anonymize => "is anonymized",
+            _ => "is retained",
+        };
+        let columns = key.child.1.join(", ");
+        self.error(
+            "E0209",
+            &rule.span.clone(),
+            format!("{}.{} {what}, but hangs by {} on {}, whose rows go: the database {does}", system.system, reached.table, key.name, above.table),
+            if matches!(rule.action, Action::Exempt { .. }) {
+                format!("anonymize it with set = {{ {} = \"null\" }}, keep the rows of {}, or delete both", key.child.1[0], above.table)
+            } else {
+                format!("add {columns} = \"null\" to set, keep the rows of {} (anonymize them), or delete both", above.table)
+            },
+        );
+    }
+}
+
+/// Whether a rule sets a column of a link to NULL.
+fn empties(action: &Action, link: &[String]) -> bool {
+    let set = match action {
+        Action::Anonymize { set } => set,
+        Action::Retain(retain) => &retain.set,
+        _ => return false,
+    };
+    link.iter()
+        .any(|c| matches!(set.get(c), Some((Strategy::Null, _))))
+}
+
+/// What becomes of rows of a table, way by way, without those by which they are left alone.
+fn fates(reached: &Reached) -> impl Iterator<Item = Fate> {
+    let fates = reached.edges.iter().map(|e| e.decision.fate);
+    fates.filter(|f| *f != Fate::Exempt)
+}

@@ -1,0 +1,166 @@
+//! What the server would do, or refuse, by itself: rights, row security, rules, triggers.
+
+use super::super::{Fate, Reached, SystemLineage};
+use super::Check;
+use crate::catalog::TableKind;
+use crate::policy::Span;
+use std::collections::BTreeSet;
+
+impl Check<'_> {
+    /// A table as the executor will meet it: rights, row security, triggers, rules.
+    pub(super) fn table(&mut self, system: &SystemLineage, reached: &Reached) {
+        let fates: Vec<Fate> = reached.edges.iter().map(|e| e.decision.fate).collect();
+        if fates.iter().all(|f| *f == Fate::Exempt) {
+            return;
+        }
+        let name = format!("{}.{}", system.system, reached.table);
+        let span = self.policy.tables[reached.edges[0].decision.rule]
+            .span
+            .clone();
+        self.two_values(&name, reached);
+        let access = reached.facts.access;
+        let deletes = fates.iter().any(|f| f.may_delete());
+        let updates = fates.iter().any(|f| {
+            matches!(
+                f,
+                Fate::Anonymize | Fate::Detach | Fate::Retain | Fate::RetainWithParent
+            )
+        });
+        if access.rows_hidden {
+            self.error(
+                "E0213",
+                &span,
+                format!("row-level security on {name} hides rows from the daemon's role, so it could not know what is left"),
+                "ALTER ROLE … BYPASSRLS for the daemon, or make it the owner without FORCE ROW LEVEL SECURITY",
+            );
+        }
+        let lacks = [
+            (!access.select, "SELECT"),
+            (!access.update, "UPDATE"),
+            (deletes && !access.delete, "DELETE"),
+        ];
+        let lacks: Vec<_> = lacks
+            .iter()
+            .filter(|(lacks, _)| *lacks)
+            .map(|(_, right)| *right)
+            .collect();
+        if !lacks.is_empty() {
+            self.error(
+                "E0214",
+                &span,
+                format!("the daemon's role lacks {} on {name} (rows are locked with FOR UPDATE, which needs UPDATE)", lacks.join(", ")),
+                format!("GRANT {} ON {} TO erasured_daemon", lacks.join(", "), reached.table),
+            );
+        }
+        if deletes && access.delete_unpublishable || updates && access.update_unpublishable {
+            self.error(
+                "E0215",
+                &span,
+                format!("{name} is published without a replica identity: the server refuses to change its rows"),
+                format!("ALTER TABLE {} REPLICA IDENTITY FULL, or give it a primary key", reached.table),
+            );
+        }
+        match reached.facts.kind {
+            TableKind::Ordinary | TableKind::Partitioned if !reached.facts.rewrites => {}
+            TableKind::Ordinary | TableKind::Partitioned => self.error(
+                "E0216",
+                &span,
+                format!("{name} has rewrite rules for UPDATE or DELETE: what would run is not what the plan says"),
+                "replace the rules by triggers, or decide the table as exempt",
+            ),
+            kind => self.error(
+                "E0216",
+                &span,
+                format!("{name} is a {kind:?}, not a table: rows cannot be erased through it here"),
+                "decide the tables behind it, or exempt it with a reason",
+            ),
+        }
+        if deletes || updates {
+            self.triggers(system, reached, &span, deletes, updates);
+        }
+    }
+
+    fn triggers(
+        &mut self,
+        system: &SystemLineage,
+        reached: &Reached,
+        span: &Span,
+        deletes: bool,
+        updates: bool,
+    ) {
+        let kept: BTreeSet<&str> = system
+            .tables
+            .iter()
+            .filter(|t| {
+                t.edges.iter().any(|e| {
+                    matches!(
+                        e.decision.fate,
+                        Fate::Retain | Fate::RetainWithParent | Fate::Exempt
+                    )
+                })
+            })
+            .map(|t| t.table.table.as_str())
+            .collect();
+        for trigger in &reached.facts.triggers {
+            if !(trigger.on_delete && deletes || trigger.on_update && updates) {
+                continue;
+            }
+            let Some(taken) = written_to(&trigger.body)
+                .into_iter()
+                .find(|t| kept.contains(t.as_str()))
+            else {
+                continue;
+            };
+            self.error(
+                "E0211",
+                span,
+                format!(
+                    "trigger {} on {}.{} ({}) changes {taken}, whose rows this policy keeps",
+                    trigger.name, system.system, reached.table, trigger.function
+                ),
+                "change the trigger, or decide that table differently",
+            );
+        }
+    }
+}
+
+/// Bare names of the tables that a trigger function deletes from, updates or truncates, read
+/// from its source: a heuristic that errs on the side of naming too many.
+fn written_to(body: &str) -> BTreeSet<String> {
+    let words: Vec<String> = body
+        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+        .filter(|w| !w.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let mut written = BTreeSet::new();
+    for (at, word) in words.iter().enumerate() {
+        let rest = &words[at + 1..];
+        let verb = match word.as_str() {
+            "delete" => rest.first().is_some_and(|w| w == "from"),
+            "update" | "truncate" => true,
+            _ => false,
+        };
+        if verb {
+            // FROM, TABLE, ONLY, a schema, then the name: all of them are candidates.
+            written.extend(rest.iter().take(4).cloned());
+        }
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::written_to;
+
+    #[test]
+    fn finds_what_a_trigger_writes_to() {
+        let body =
+            "BEGIN DELETE FROM ONLY billing.\"invoice\" WHERE id = OLD.id; update t set x = 1; END";
+        let found = written_to(body);
+        assert!(
+            found.contains("invoice") && found.contains("t"),
+            "{found:?}"
+        );
+        assert!(!written_to("INSERT INTO audit SELECT old.*").contains("audit"));
+    }
+}
