@@ -3,11 +3,17 @@
 //! Capture under lock, change, probe, and only then the row that says it happened, and COMMIT.
 //! Whatever is not as the plan says ends in a rollback with the table's name.
 
+mod applied;
+mod bind;
+
+pub use applied::{Applied, applied};
+
 use super::capture::{self, Captured};
 use super::failure::{self, Failure};
-use super::value::{Raw, RawArray};
+use super::value::Raw;
 use crate::name::TableName;
-use crate::plan::{Change, ChangeKind, Counts, Parameter, Probe, Rows, Statement, SystemPlan};
+use crate::plan::{Change, ChangeKind, Counts, Probe, Statement, SystemPlan};
+use applied::{RECORD, counts};
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{Client, GenericClient, Transaction};
 use futures_util::future::{BoxFuture, join, join_all, join3};
@@ -353,23 +359,6 @@ impl Execution<'_> {
         })
     }
 
-    /// Positions of tickets whose step stands in the target's own table.
-    async fn repeated(&self, tx: &Transaction<'_>) -> Result<Vec<usize>, NotErased> {
-        let statement = tx.prepare_cached(REPEATED).await?;
-        let rows = tx
-            .query(
-                &statement,
-                &[
-                    &self.tickets(),
-                    &self.generations(),
-                    &self.ordinals(),
-                    &self.plan.system,
-                ],
-            )
-            .await?;
-        Ok(rows.iter().map(|row| position(row.get(0))).collect())
-    }
-
     /// The outcome of steps committed earlier, read from the target's own rows.
     async fn recall(
         &self,
@@ -530,38 +519,6 @@ impl Execution<'_> {
         })
     }
 
-    /// The row that makes it exactly once.
-    async fn record(
-        &self,
-        tx: &Transaction<'_>,
-        active: &[usize],
-        counts: &[Counts],
-    ) -> Result<(), NotErased> {
-        let tickets: Vec<Uuid> = active.iter().map(|&i| self.subjects[i].ticket).collect();
-        let generations: Vec<i32> = active
-            .iter()
-            .map(|&i| self.subjects[i].generation)
-            .collect();
-        let counts: Vec<serde_json::Value> = active
-            .iter()
-            .map(|&i| serde_json::to_value(&counts[i]).expect("counts are always JSON"))
-            .collect();
-        let statement = tx.prepare_cached(RECORD).await?;
-        tx.execute(
-            &statement,
-            &[
-                &tickets,
-                &generations,
-                &counts,
-                &self.plan.system,
-                &self.batch,
-            ],
-        )
-        .await
-        .map_err(overtaken)?;
-        Ok(())
-    }
-
     /// Runs a statement of the plan with its parameters bound; `suffix` is its lock clause.
     pub(super) async fn query(
         &self,
@@ -601,176 +558,7 @@ impl Execution<'_> {
         let prepared = client.prepare_cached(&self.text(statement, "")).await?;
         Ok(client.execute(&prepared, &parameters).await?)
     }
-
-    /// Sessions are reused and keep what they prepared; the stamp in the text makes them prepare
-    /// anew once definitions, and with them the types of results, have changed.
-    fn text(&self, statement: &Statement, suffix: &str) -> String {
-        let stamp = self.stamp.get(..8).unwrap_or_default();
-        format!("{}{suffix} /* catalog {stamp} */", statement.sql)
-    }
-
-    fn bind<'c>(
-        &'c self,
-        captured: &'c Captured,
-        statement: &Statement,
-        since: usize,
-    ) -> Vec<Box<dyn ToSql + Sync + Send + 'c>> {
-        statement
-            .parameters
-            .iter()
-            .map(|parameter| self.value(captured, parameter, since))
-            .collect()
-    }
-
-    fn value<'c>(
-        &'c self,
-        captured: &'c Captured,
-        parameter: &Parameter,
-        since: usize,
-    ) -> Box<dyn ToSql + Sync + Send + 'c> {
-        match parameter {
-            Parameter::SubjectTickets => Box::new(
-                self.entries(captured)
-                    .map(|(i, _)| ordinal(i))
-                    .collect::<Vec<i32>>(),
-            ),
-            Parameter::SubjectKey(part) => Box::new(
-                self.entries(captured)
-                    .map(|(_, key)| key.get(*part).map(String::as_str))
-                    .collect::<Vec<_>>(),
-            ),
-            Parameter::IdentifierTickets(name) => Box::new(
-                self.forms(captured, name)
-                    .map(|(i, _)| ordinal(i))
-                    .collect::<Vec<i32>>(),
-            ),
-            Parameter::IdentifierValues(name) => Box::new(
-                self.forms(captured, name)
-                    .map(|(_, form)| form)
-                    .collect::<Vec<&str>>(),
-            ),
-            Parameter::Tickets(rows) => Box::new(
-                captured
-                    .rows_since(*rows, since)
-                    .map(|r| ordinal(r.ticket))
-                    .collect::<Vec<i32>>(),
-            ),
-            Parameter::Column(rows, at) => Box::new(RawArray(
-                captured
-                    .rows_since(*rows, since)
-                    .map(|r| &r.values[*at])
-                    .collect(),
-            )),
-            Parameter::Hashes(rows, at) => Box::new(self.hashes(captured, *rows, *at)),
-            Parameter::Text(text) => Box::new(text.clone()),
-        }
-    }
-
-    fn entries<'c>(
-        &'c self,
-        captured: &'c Captured,
-    ) -> impl Iterator<Item = (usize, &'c Vec<String>)> {
-        captured
-            .active
-            .iter()
-            .flat_map(|&i| self.subjects[i].keys.iter().map(move |key| (i, key)))
-    }
-
-    fn forms<'c>(
-        &'c self,
-        captured: &'c Captured,
-        name: &str,
-    ) -> impl Iterator<Item = (usize, &'c str)> {
-        let name = name.to_owned();
-        captured.active.iter().flat_map(move |&i| {
-            let forms = self.subjects[i].identifiers.get(&name);
-            forms
-                .into_iter()
-                .flatten()
-                .map(move |form| (i, form.as_str()))
-        })
-    }
-
-    fn hashes(&self, captured: &Captured, rows: Rows, at: usize) -> Vec<Option<String>> {
-        captured
-            .rows(rows)
-            .map(|row| row.values[at].text().map(|text| (self.hash)(text)))
-            .collect()
-    }
-
-    fn tickets(&self) -> Vec<Uuid> {
-        self.subjects.iter().map(|s| s.ticket).collect()
-    }
-
-    fn generations(&self) -> Vec<i32> {
-        self.subjects.iter().map(|s| s.generation).collect()
-    }
-
-    fn ordinals(&self) -> Vec<i32> {
-        (0..self.subjects.len()).map(ordinal).collect()
-    }
 }
-
-/// A step that the target's own row says has committed.
-pub struct Applied {
-    /// The ticket.
-    pub ticket: Uuid,
-    /// Which plan of the ticket's.
-    pub generation: i32,
-    /// What was done.
-    pub counts: Counts,
-    /// When, by the target's clock.
-    pub committed_at: DateTime<Utc>,
-    /// `server_version_num`.
-    pub server_version: i32,
-}
-
-/// Which of these steps (ticket and generation) have committed on a system, whatever the plan was.
-///
-/// # Errors
-/// [`NotErased`].
-pub async fn applied(
-    client: &Client,
-    system: &str,
-    steps: &[(Uuid, i32)],
-) -> Result<Vec<Applied>, NotErased> {
-    let (tickets, generations): (Vec<Uuid>, Vec<i32>) = steps.iter().copied().unzip();
-    let rows = client
-        .query(APPLIED, &[&tickets, &generations, &system])
-        .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Applied {
-                ticket: row.get(0),
-                generation: row.get(1),
-                counts: counts(row.get(2))?,
-                committed_at: row.get(3),
-                server_version: row.get(4),
-            })
-        })
-        .collect()
-}
-
-fn counts(stored: serde_json::Value) -> Result<Counts, NotErased> {
-    serde_json::from_value(stored).map_err(|e| {
-        NotErased::Hook(format!(
-            "erasured.applied_step holds counts of another version: {e}"
-        ))
-    })
-}
-
-const APPLIED: &str = "/* erasured:applied steps */ SELECT s.ticket_id, s.generation, s.counts, s.committed_at, \
-     pg_catalog.current_setting('server_version_num')::pg_catalog.int4 FROM erasured.applied_step AS s \
-     JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.uuid[]), pg_catalog.unnest($2::pg_catalog.int4[])) AS k(ticket, generation) \
-     ON s.ticket_id OPERATOR(pg_catalog.=) k.ticket AND s.generation OPERATOR(pg_catalog.=) k.generation \
-     WHERE s.system OPERATOR(pg_catalog.=) $3::pg_catalog.text";
-
-const REPEATED: &str = "/* erasured:applied steps */ SELECT k.n FROM erasured.applied_step AS s \
-     JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
-     ON s.ticket_id = k.ticket AND s.generation = k.generation AND s.system = $4 ORDER BY k.n";
-
-const RECORD: &str = "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, batch, counts) \
-     SELECT k.ticket, k.generation, $4, $5, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)";
 
 const ABOUT: &str = "/* erasured:step */ SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text, current_setting('server_version_num')::int4";
 

@@ -1,0 +1,266 @@
+//! Which rows are read and locked before the first change, and which of their columns.
+
+use super::super::sql::ParentRows;
+use super::super::{
+    Capture, CapturedColumn, GONE_BEFORE, Part, Retained, RowKey, RowSet, Rows, sql,
+};
+use super::{Builder, edges};
+use crate::catalog::TableKind;
+use crate::lineage::{Edge, Fate, Join, Parent, Reached};
+use crate::name::TableName;
+use crate::policy::{Action, Strategy};
+use std::collections::BTreeSet;
+
+impl<'a> Builder<'a> {
+    /// A leaf whose rows all go, reached one way, without a trigger that could keep a row, is
+    /// found again by its parents' keys; all others are captured.
+    pub(super) fn must_be_captured(
+        &self,
+        reached: &Reached,
+        needed: &BTreeSet<&TableName>,
+    ) -> bool {
+        let mut ways = edges(reached);
+        let (Some(only), None) = (ways.next(), ways.next()) else {
+            return true;
+        };
+        let leads = self.system.tables.iter().any(|child| {
+            needed.contains(&child.table)
+                && edges(child).any(|e| e.parent == Parent::Table(reached.table.clone()))
+        });
+        let vetoed = reached
+            .facts
+            .triggers
+            .iter()
+            .any(|t| t.on_delete && t.may_veto);
+        only.decision.fate != Fate::Delete || leads || vetoed || only.parent == Parent::Subject
+    }
+
+    pub(super) fn add_set(&mut self, reached: &'a Reached, needed: &BTreeSet<&TableName>) {
+        let key = row_key(reached);
+        let columns = self.columns(reached, &key, needed);
+        self.captured.insert(&reached.table, self.plan.sets.len());
+        self.plan.sets.push(RowSet {
+            table: reached.table.clone(),
+            key_width: key_width(&key),
+            key,
+            columns,
+            captures: Vec::new(),
+        });
+    }
+
+    pub(super) fn capture(&mut self, reached: &'a Reached) {
+        let Some(&at) = self.captured.get(&reached.table) else {
+            return;
+        };
+        let RowSet {
+            key,
+            columns,
+            key_width,
+            ..
+        } = self.plan.sets[at].clone();
+        for edge in edges(reached) {
+            for (part, fate) in self.ways(edge) {
+                let retained = self.retained(edge);
+                let parent_columns = self.parent_columns(edge);
+                let parent = self.parent_rows(edge, part, &parent_columns);
+                let texts = self.texts(reached, edge, retained.as_ref(), &columns[..key_width]);
+                let statement = sql::capture(
+                    &reached.table,
+                    &reached.facts,
+                    edge,
+                    &columns,
+                    &texts,
+                    retained.as_ref(),
+                    parent.as_ref(),
+                    self.system.utf8,
+                );
+                let parent_set = parent.map(|p| p.rows.set);
+                let claim = self.claim(reached, edge);
+                self.plan.sets[at].captures.push(Capture {
+                    label: edge.label.clone(),
+                    parent: parent_set,
+                    statement,
+                    texts,
+                    lock: sql::lock_rows(&key, fate == Fate::Untouched),
+                    fate,
+                    rule: edge.decision.rule,
+                    claim,
+                    retained,
+                    repeats: parent_set == Some(at),
+                });
+            }
+        }
+        self.capture_by_key_alone(reached, at);
+    }
+
+    /// Links lead on from a person whose own row is gone already: erased by the plan of before, when
+    /// what is left was found. Their key is known; more than the key is not.
+    fn capture_by_key_alone(&mut self, reached: &Reached, at: usize) {
+        let Some(entry) = edges(reached).find(|e| e.parent == Parent::Subject) else {
+            return;
+        };
+        let set = &mut self.plan.sets[at];
+        let RowKey::Columns(key) = &set.key else {
+            return;
+        };
+        if set.columns.len() > key.len() {
+            return;
+        }
+        set.captures.push(Capture {
+            label: GONE_BEFORE.into(),
+            parent: None,
+            statement: sql::capture_by_key_alone(&reached.table, &set.columns),
+            texts: Vec::new(),
+            lock: String::new(),
+            fate: Fate::Untouched,
+            rule: entry.decision.rule,
+            claim: entry.decision.rule,
+            retained: None,
+            repeats: false,
+        });
+    }
+
+    fn texts(
+        &self,
+        reached: &Reached,
+        edge: &Edge,
+        retained: Option<&Retained>,
+        key: &[CapturedColumn],
+    ) -> Vec<String> {
+        // On its date a retained table is where the ticket enters: the person is long gone then.
+        let root = &self.policy.root.0;
+        let mut texts = Vec::new();
+        if edge.parent == Parent::Subject
+            && root.system == self.system.system
+            && root.table == reached.table
+        {
+            texts.extend(self.policy.identifiers.values().map(|i| i.column.clone()));
+        }
+        if retained.is_some_and(|r| r.until.is_some()) {
+            texts.extend(key.iter().map(|c| c.name.clone()));
+        }
+        texts
+    }
+
+    /// Rows kept with their parent are captured twice: those of parents that stay, which stay,
+    /// and those of parents whose time is over, which go.
+    pub(super) fn ways(&self, edge: &Edge) -> Vec<(Part, Fate)> {
+        match edge.decision.fate {
+            Fate::RetainWithParent => vec![
+                (Part::Kept, Fate::RetainWithParent),
+                (Part::Gone, Fate::Delete),
+            ],
+            fate => vec![(Part::Followed, fate)],
+        }
+    }
+
+    fn retained(&self, edge: &Edge) -> Option<Retained> {
+        let Action::Retain(retain) = &self.policy.tables[edge.decision.rule].action else {
+            return None;
+        };
+        matches!(edge.decision.fate, Fate::Retain | Fate::RetainWithParent).then(|| Retained {
+            because: retain.because.clone(),
+            until: retain.until.as_ref().map(|u| (u.column.clone(), u.plus)),
+        })
+    }
+
+    /// Key, then what children refer to, then what is hashed; the root's identifiers come along.
+    fn columns(
+        &self,
+        reached: &Reached,
+        key: &RowKey,
+        needed: &BTreeSet<&TableName>,
+    ) -> Vec<CapturedColumn> {
+        let mut names: Vec<String> = match key {
+            RowKey::Columns(columns) => columns.clone(),
+            RowKey::Place => vec!["ctid".into()],
+            RowKey::PartitionAndPlace => vec!["tableoid".into(), "ctid".into()],
+        };
+        let mut add = |name: &String| {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        };
+        for child in self
+            .system
+            .tables
+            .iter()
+            .filter(|t| needed.contains(&t.table))
+        {
+            for edge in edges(child).filter(|e| e.parent == Parent::Table(reached.table.clone())) {
+                match &edge.join {
+                    Join::Columns { parent, .. } => parent.iter().for_each(&mut add),
+                    Join::Json { parent, .. } => add(parent),
+                    Join::Identifier { .. } => {}
+                }
+            }
+        }
+        for edge in edges(reached) {
+            for (column, (strategy, _)) in self.set(edge).into_iter().flatten() {
+                if *strategy == Strategy::Hash {
+                    add(column);
+                }
+            }
+        }
+        names
+            .into_iter()
+            .map(|name| CapturedColumn {
+                sql_type: match name.as_str() {
+                    "ctid" => "tid".into(),
+                    "tableoid" => "oid".into(),
+                    _ => reached
+                        .facts
+                        .column(&name)
+                        .map_or_else(|| "text".into(), |c| c.sql_type.clone()),
+                },
+                name,
+            })
+            .collect()
+    }
+
+    pub(super) fn parent_columns(&self, edge: &Edge) -> Vec<CapturedColumn> {
+        match &edge.parent {
+            Parent::Table(parent) => self
+                .captured
+                .get(parent)
+                .map_or_else(Vec::new, |set| self.plan.sets[*set].columns.clone()),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn parent_rows<'c>(
+        &self,
+        edge: &Edge,
+        part: Part,
+        columns: &'c [CapturedColumn],
+    ) -> Option<ParentRows<'c>> {
+        let Parent::Table(parent) = &edge.parent else {
+            return None;
+        };
+        let set = *self.captured.get(parent)?;
+        Some(ParentRows {
+            rows: Rows { set, part },
+            columns,
+        })
+    }
+}
+
+fn row_key(reached: &Reached) -> RowKey {
+    // A key holds in each child table by itself, not across them.
+    if reached.facts.has_heirs {
+        return RowKey::PartitionAndPlace;
+    }
+    match (reached.facts.row_key(), reached.facts.kind) {
+        ([], TableKind::Partitioned) => RowKey::PartitionAndPlace,
+        ([], _) => RowKey::Place,
+        (columns, _) => RowKey::Columns(columns.to_vec()),
+    }
+}
+
+fn key_width(key: &RowKey) -> usize {
+    match key {
+        RowKey::Columns(columns) => columns.len(),
+        RowKey::Place => 1,
+        RowKey::PartitionAndPlace => 2,
+    }
+}

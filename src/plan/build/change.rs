@@ -1,0 +1,204 @@
+//! What is done to the rows, children first.
+
+use super::super::sql::{ParentRows, Set};
+use super::super::{Change, ChangeKind, Part, Probe, RowKey, Rows, sql};
+use super::{Builder, cascades, edges, labels};
+use crate::lineage::{Edge, Fate, Join, Parent, Reached};
+use crate::name::TableName;
+use crate::policy::Strategy;
+use std::collections::BTreeMap;
+
+impl<'a> Builder<'a> {
+    pub(super) fn change(&mut self, reached: &'a Reached) {
+        let Some(&set) = self.captured.get(&reached.table) else {
+            if let Some(edge) = edges(reached).next() {
+                let columns = self.parent_columns(edge);
+                let parent = self.parent_rows(edge, Part::Followed, &columns);
+                let (statement, count) = sql::delete_by_edge(
+                    &reached.table,
+                    &reached.facts,
+                    edge,
+                    parent.as_ref(),
+                    self.system.utf8,
+                );
+                self.held.insert(&reached.table, None);
+                self.plan.changes.push(Change {
+                    table: reached.table.clone(),
+                    kind: ChangeKind::Deleted,
+                    label: edge.label.clone(),
+                    statement,
+                    rows: None,
+                    count: Some(count),
+                    before: Vec::new(),
+                    moves: false,
+                });
+            }
+            return;
+        };
+        let mut rules: BTreeMap<usize, &Edge> = BTreeMap::new();
+        for edge in edges(reached).filter(|e| e.decision.fate != Fate::Detach) {
+            rules.entry(edge.decision.rule).or_insert(edge);
+        }
+        for edge in rules.into_values() {
+            self.change_by_rule(reached, set, edge);
+        }
+        if edges(reached).any(|e| e.decision.fate.may_delete()) {
+            self.held.insert(&reached.table, None);
+            let row_set = &self.plan.sets[set];
+            let rows = Rows {
+                set,
+                part: Part::Gone,
+            };
+            let statement =
+                sql::delete_by_key(&reached.table, &row_set.key, &row_set.columns, rows);
+            let before = self.before_the_cascade(reached, rows);
+            self.plan.changes.push(Change {
+                table: reached.table.clone(),
+                kind: ChangeKind::Deleted,
+                label: labels(reached),
+                statement,
+                rows: Some(rows),
+                count: None,
+                before,
+                moves: false,
+            });
+        }
+    }
+
+    /// ON DELETE CASCADE, SET NULL and SET DEFAULT do quietly what the plan missed, and leave
+    /// nothing by which a later probe could tell: so before `rows` go, nothing may refer to them.
+    fn before_the_cascade(&self, reached: &Reached, rows: Rows) -> Vec<Probe> {
+        let columns = &self.plan.sets[rows.set].columns;
+        let parent = ParentRows { rows, columns };
+        let mut probes = Vec::new();
+        for child in &self.system.tables {
+            for edge in edges(child).filter(|e| cascades(e, reached)) {
+                let Join::Columns { parent: read, .. } = &edge.join else {
+                    continue;
+                };
+                if read.iter().any(|r| columns.iter().all(|c| c.name != *r)) {
+                    continue;
+                }
+                let own = (child.table == reached.table)
+                    .then(|| (&self.plan.sets[rows.set].key, columns.as_slice(), rows));
+                probes.push(Probe {
+                    table: child.table.clone(),
+                    label: format!(
+                        "rows that the plan missed would go, or change, by {}",
+                        edge.label
+                    ),
+                    statement: sql::strangers_by_edge(
+                        &child.table,
+                        &child.facts,
+                        edge,
+                        Some(&parent),
+                        own,
+                        self.system.utf8,
+                    ),
+                    expect: None,
+                });
+            }
+        }
+        probes
+    }
+
+    /// Links are cut before anything is deleted: what they lead to may come later in the order
+    /// than the rows that hold them. There even rows that go must let go first.
+    pub(super) fn detach(&mut self, reached: &'a Reached) {
+        let Some(&set) = self.captured.get(&reached.table) else {
+            return;
+        };
+        for edge in edges(reached).filter(|e| e.decision.fate == Fate::Detach) {
+            self.change_by_rule(reached, set, edge);
+        }
+    }
+
+    /// A rule without `via` may detach by several keys: each row loses the link by which it was
+    /// found, not those that lead to somebody else.
+    pub(super) fn claim(&self, reached: &Reached, edge: &Edge) -> usize {
+        if edge.decision.fate != Fate::Detach {
+            return edge.decision.rule;
+        }
+        let place = reached.edges.iter().position(|e| std::ptr::eq(e, edge));
+        self.policy.tables.len() + place.unwrap_or_default()
+    }
+
+    /// Whether an edge closes a ring: it leads from a table that comes later in the order.
+    fn closes_a_ring(&self, reached: &Reached, edge: &Edge) -> bool {
+        let place = |name: &TableName| self.system.tables.iter().position(|t| t.table == *name);
+        matches!(&edge.parent, Parent::Table(parent) if place(parent) > place(&reached.table))
+    }
+
+    fn change_by_rule(&mut self, reached: &'a Reached, set: usize, edge: &Edge) {
+        let kind = match edge.decision.fate {
+            Fate::Anonymize => ChangeKind::Anonymized,
+            Fate::Detach => ChangeKind::Detached,
+            Fate::Retain | Fate::RetainWithParent => ChangeKind::Cleaned,
+            Fate::Delete | Fate::Exempt | Fate::Untouched => return,
+        };
+        let detached;
+        let values = match self.set(edge) {
+            Some(values) => values,
+            None => {
+                detached = self.detach_columns(reached, edge);
+                &detached
+            }
+        };
+        let Some(column) = values.keys().next() else {
+            return;
+        };
+        let held = self.held.entry(&reached.table);
+        held.or_insert_with(|| Some(column.clone()));
+        let row_set = &self.plan.sets[set];
+        let claim = self.claim(reached, edge);
+        let stay = !self.closes_a_ring(reached, edge);
+        let part = if stay {
+            Part::ChangedBy(claim)
+        } else {
+            Part::LinkedBy(claim)
+        };
+        let rows = Rows { set, part };
+        let (statement, probe) = sql::update_by_key(
+            &reached.table,
+            &reached.facts,
+            &row_set.key,
+            &row_set.columns,
+            rows,
+            values,
+            stay,
+        );
+        let columns: Vec<&str> = values.keys().map(String::as_str).collect();
+        self.plan.changes.push(Change {
+            table: reached.table.clone(),
+            kind,
+            label: columns.join(", "),
+            statement,
+            rows: Some(rows),
+            count: None,
+            before: Vec::new(),
+            moves: !matches!(row_set.key, RowKey::Columns(_)),
+        });
+        self.plan.probes.push(Probe {
+            table: reached.table.clone(),
+            label: format!(
+                "rows still hold the old {}, or are gone",
+                columns.join(", ")
+            ),
+            statement: probe,
+            expect: stay.then_some(rows),
+        });
+    }
+
+    /// The columns of the link that may be empty, set to NULL.
+    fn detach_columns(&self, reached: &Reached, edge: &Edge) -> Set {
+        let Join::Columns { child, .. } = &edge.join else {
+            return Set::new();
+        };
+        let span = self.policy.tables[edge.decision.rule].span.clone();
+        child
+            .iter()
+            .filter(|c| reached.facts.column(c).is_some_and(|c| !c.not_null))
+            .map(|c| (c.clone(), (Strategy::Null, span.clone())))
+            .collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! The target's own word on what has been committed in it.
+
+use super::{Execution, NotErased, overtaken, position};
+use crate::plan::Counts;
+use chrono::{DateTime, Utc};
+use deadpool_postgres::{Client, Transaction};
+use uuid::Uuid;
+
+impl Execution<'_> {
+    /// Positions of tickets whose step stands in the target's own table.
+    pub(super) async fn repeated(&self, tx: &Transaction<'_>) -> Result<Vec<usize>, NotErased> {
+        let statement = tx.prepare_cached(REPEATED).await?;
+        let rows = tx
+            .query(
+                &statement,
+                &[
+                    &self.tickets(),
+                    &self.generations(),
+                    &self.ordinals(),
+                    &self.plan.system,
+                ],
+            )
+            .await?;
+        Ok(rows.iter().map(|row| position(row.get(0))).collect())
+    }
+
+    /// The row that makes it exactly once.
+    pub(super) async fn record(
+        &self,
+        tx: &Transaction<'_>,
+        active: &[usize],
+        counts: &[Counts],
+    ) -> Result<(), NotErased> {
+        let tickets: Vec<Uuid> = active.iter().map(|&i| self.subjects[i].ticket).collect();
+        let generations: Vec<i32> = active
+            .iter()
+            .map(|&i| self.subjects[i].generation)
+            .collect();
+        let counts: Vec<serde_json::Value> = active
+            .iter()
+            .map(|&i| serde_json::to_value(&counts[i]).expect("counts are always JSON"))
+            .collect();
+        let statement = tx.prepare_cached(RECORD).await?;
+        tx.execute(
+            &statement,
+            &[
+                &tickets,
+                &generations,
+                &counts,
+                &self.plan.system,
+                &self.batch,
+            ],
+        )
+        .await
+        .map_err(overtaken)?;
+        Ok(())
+    }
+}
+
+/// A step that the target's own row says has committed.
+pub struct Applied {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// Which plan of the ticket's.
+    pub generation: i32,
+    /// What was done.
+    pub counts: Counts,
+    /// When, by the target's clock.
+    pub committed_at: DateTime<Utc>,
+    /// `server_version_num`.
+    pub server_version: i32,
+}
+
+/// Which of these steps (ticket and generation) have committed on a system, whatever the plan was.
+///
+/// # Errors
+/// [`NotErased`].
+pub async fn applied(
+    client: &Client,
+    system: &str,
+    steps: &[(Uuid, i32)],
+) -> Result<Vec<Applied>, NotErased> {
+    let (tickets, generations): (Vec<Uuid>, Vec<i32>) = steps.iter().copied().unzip();
+    let rows = client
+        .query(APPLIED, &[&tickets, &generations, &system])
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Applied {
+                ticket: row.get(0),
+                generation: row.get(1),
+                counts: counts(row.get(2))?,
+                committed_at: row.get(3),
+                server_version: row.get(4),
+            })
+        })
+        .collect()
+}
+
+pub(super) fn counts(stored: serde_json::Value) -> Result<Counts, NotErased> {
+    serde_json::from_value(stored).map_err(|e| {
+        NotErased::Hook(format!(
+            "erasured.applied_step holds counts of another version: {e}"
+        ))
+    })
+}
+
+const APPLIED: &str = "/* erasured:applied steps */ SELECT s.ticket_id, s.generation, s.counts, s.committed_at, \
+     pg_catalog.current_setting('server_version_num')::pg_catalog.int4 FROM erasured.applied_step AS s \
+     JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.uuid[]), pg_catalog.unnest($2::pg_catalog.int4[])) AS k(ticket, generation) \
+     ON s.ticket_id OPERATOR(pg_catalog.=) k.ticket AND s.generation OPERATOR(pg_catalog.=) k.generation \
+     WHERE s.system OPERATOR(pg_catalog.=) $3::pg_catalog.text";
+
+const REPEATED: &str = "/* erasured:applied steps */ SELECT k.n FROM erasured.applied_step AS s \
+     JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
+     ON s.ticket_id = k.ticket AND s.generation = k.generation AND s.system = $4 ORDER BY k.n";
+
+pub(super) const RECORD: &str = "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, batch, counts) \
+     SELECT k.ticket, k.generation, $4, $5, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)";

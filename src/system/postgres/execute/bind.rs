@@ -1,0 +1,118 @@
+//! The values behind a statement's parameters.
+
+use super::super::capture::Captured;
+use super::super::value::RawArray;
+use super::{Execution, ordinal};
+use crate::plan::{Parameter, Rows, Statement};
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+impl Execution<'_> {
+    /// Sessions are reused and keep what they prepared; the stamp in the text makes them prepare
+    /// anew once definitions, and with them the types of results, have changed.
+    pub(super) fn text(&self, statement: &Statement, suffix: &str) -> String {
+        let stamp = self.stamp.get(..8).unwrap_or_default();
+        format!("{}{suffix} /* catalog {stamp} */", statement.sql)
+    }
+
+    pub(super) fn bind<'c>(
+        &'c self,
+        captured: &'c Captured,
+        statement: &Statement,
+        since: usize,
+    ) -> Vec<Box<dyn ToSql + Sync + Send + 'c>> {
+        statement
+            .parameters
+            .iter()
+            .map(|parameter| self.value(captured, parameter, since))
+            .collect()
+    }
+
+    fn value<'c>(
+        &'c self,
+        captured: &'c Captured,
+        parameter: &Parameter,
+        since: usize,
+    ) -> Box<dyn ToSql + Sync + Send + 'c> {
+        match parameter {
+            Parameter::SubjectTickets => Box::new(
+                self.entries(captured)
+                    .map(|(i, _)| ordinal(i))
+                    .collect::<Vec<i32>>(),
+            ),
+            Parameter::SubjectKey(part) => Box::new(
+                self.entries(captured)
+                    .map(|(_, key)| key.get(*part).map(String::as_str))
+                    .collect::<Vec<_>>(),
+            ),
+            Parameter::IdentifierTickets(name) => Box::new(
+                self.forms(captured, name)
+                    .map(|(i, _)| ordinal(i))
+                    .collect::<Vec<i32>>(),
+            ),
+            Parameter::IdentifierValues(name) => Box::new(
+                self.forms(captured, name)
+                    .map(|(_, form)| form)
+                    .collect::<Vec<&str>>(),
+            ),
+            Parameter::Tickets(rows) => Box::new(
+                captured
+                    .rows_since(*rows, since)
+                    .map(|r| ordinal(r.ticket))
+                    .collect::<Vec<i32>>(),
+            ),
+            Parameter::Column(rows, at) => Box::new(RawArray(
+                captured
+                    .rows_since(*rows, since)
+                    .map(|r| &r.values[*at])
+                    .collect(),
+            )),
+            Parameter::Hashes(rows, at) => Box::new(self.hashes(captured, *rows, *at)),
+            Parameter::Text(text) => Box::new(text.clone()),
+        }
+    }
+
+    fn entries<'c>(
+        &'c self,
+        captured: &'c Captured,
+    ) -> impl Iterator<Item = (usize, &'c Vec<String>)> {
+        captured
+            .active
+            .iter()
+            .flat_map(|&i| self.subjects[i].keys.iter().map(move |key| (i, key)))
+    }
+
+    fn forms<'c>(
+        &'c self,
+        captured: &'c Captured,
+        name: &str,
+    ) -> impl Iterator<Item = (usize, &'c str)> {
+        let name = name.to_owned();
+        captured.active.iter().flat_map(move |&i| {
+            let forms = self.subjects[i].identifiers.get(&name);
+            forms
+                .into_iter()
+                .flatten()
+                .map(move |form| (i, form.as_str()))
+        })
+    }
+
+    fn hashes(&self, captured: &Captured, rows: Rows, at: usize) -> Vec<Option<String>> {
+        captured
+            .rows(rows)
+            .map(|row| row.values[at].text().map(|text| (self.hash)(text)))
+            .collect()
+    }
+
+    pub(super) fn tickets(&self) -> Vec<Uuid> {
+        self.subjects.iter().map(|s| s.ticket).collect()
+    }
+
+    pub(super) fn generations(&self) -> Vec<i32> {
+        self.subjects.iter().map(|s| s.generation).collect()
+    }
+
+    pub(super) fn ordinals(&self) -> Vec<i32> {
+        (0..self.subjects.len()).map(ordinal).collect()
+    }
+}
