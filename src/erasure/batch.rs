@@ -17,6 +17,7 @@ use crate::system::postgres::execute::{
     BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject,
 };
 use crate::system::postgres::failure::Failure;
+use deadpool_postgres::Transaction;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -435,7 +436,7 @@ impl Run<'_> {
             hash: &hash,
         };
         let mut root = self.root_of(planned, part).await?;
-        let _held = match &mut root {
+        let held = match &mut root {
             None => None,
             Some((root_part, client)) => {
                 let stamp = planned.stamps.get(&root_part.system);
@@ -457,6 +458,7 @@ impl Run<'_> {
             part,
             group,
             known,
+            held: held.as_ref(),
         };
         let outcome = execution.run(&mut client, &mut keep).await;
         metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
@@ -626,6 +628,8 @@ struct Keep<'a> {
     part: &'a SystemPlan,
     group: &'a mut [Work],
     known: PutOff,
+    /// Where the root's rows are held while another system is erased.
+    held: Option<&'a Transaction<'a>>,
 }
 
 /// Rows that an earlier step has put off: ticket, table, key.
@@ -638,6 +642,16 @@ impl BeforeChange for Keep<'_> {
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(self.write(seen, deferred))
+    }
+
+    /// That session says nothing meanwhile: the server may have ended it, and with it the locks.
+    fn still_held(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(async {
+            match self.held {
+                Some(tx) => Ok(tx.batch_execute("/* erasured:still held */ SELECT").await?),
+                None => Ok(()),
+            }
+        })
     }
 
     fn put_off(&self, ticket: usize, table: &TableName, key: &[String]) -> bool {

@@ -23,6 +23,10 @@ fn leases_locks_and_neighbours() {
             a_lock_on_one_row_holds_up_nobody_else,
         ),
         (
+            "who_is_no_longer_held_is_not_erased_elsewhere",
+            who_is_no_longer_held_is_not_erased_elsewhere,
+        ),
+        (
             "a_desk_files_in_its_own_transaction",
             a_desk_files_in_its_own_transaction,
         ),
@@ -121,6 +125,30 @@ fn a_lock_on_one_row_holds_up_nobody_else() {
     });
     runtime.block_on(session.batch_execute("COMMIT")).unwrap();
     daemon.ends_well();
+    case.is_whole();
+}
+
+/// While loyalty is erased a session in shop, where the root is, holds who the people are. It is
+/// ended before loyalty's COMMIT: that must not come.
+fn who_is_no_longer_held_is_not_erased_elsewhere() {
+    let case = small().copy();
+    let host = case.another_host(&QUICK.replace("batch = 5", "batch = 1\nworkers = 1"));
+    let slow = "before-commit=1*sleep(4000)->off";
+    let daemon = Running::start(&host, &["run", "--until-idle"], slow);
+    let ended = format!(
+        "SELECT coalesce(bool_or(pg_terminate_backend(pid)), false) FROM pg_stat_activity \
+          WHERE datname = '{}' AND state = 'idle in transaction' AND application_name = 'erasured/worker' \
+            AND state_change < clock_timestamp() - interval '1 second'",
+        case.shop
+    );
+    wait_until("the holding session to be ended", LONG, || {
+        case.server().value("postgres", &ended) == "t"
+    });
+    let log = daemon.ends_well();
+    assert!(
+        log.contains("\"put off\"") && log.contains("\"cause\":\"connection\""),
+        "{log}"
+    );
     case.is_whole();
 }
 

@@ -151,7 +151,8 @@ pub struct Seen {
     pub values: BTreeMap<String, String>,
 }
 
-/// What must be written down elsewhere between the capture and the first change.
+/// What goes on elsewhere: written down between the capture and the first change, held until
+/// COMMIT.
 pub trait BeforeChange: Send {
     /// Is given what the locked root rows say and the rows to come back for; may stop the batch.
     /// What it writes must bear being written twice.
@@ -160,6 +161,11 @@ pub trait BeforeChange: Send {
         seen: Vec<Seen>,
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>>;
+
+    /// The last word before COMMIT: whether what was held elsewhere for this is held still.
+    fn still_held(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Whether an earlier step of this ticket has put this row off already: then it is not put off
     /// again, nor counted among the kept.
@@ -254,6 +260,7 @@ impl Execution<'_> {
         });
         let about = tx.prepare_cached(ABOUT).await?;
         let about = tx.query_one(&about, &[]).await?;
+        before_change.still_held().await?;
         tx.commit().await.map_err(not_committed)?;
         fail::fail_point!("after-commit", |how: Option<String>| {
             die_if_told(how);
