@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::crash_point;
 use super::record::StepRecord;
-use super::sweep::Opened;
+use super::sweep::{Opened, fail_waiting};
 use crate::certificate::{
     self, Assurance, AssuranceLevel, Certificate, Deferral, FORMAT, IdentifierHash, Kept,
     LedgerPosition, Probes, Program, Table,
@@ -22,8 +22,10 @@ use uuid::Uuid;
 
 /// Tickets closed in one transaction.
 const AT_ONCE: usize = 500;
+const UNREADABLE: &str = "the record of what was done in a system cannot be read by this version, so no certificate can say it; see the log for the system";
 
-/// Signs and closes clean tickets of the sweep held by `token`; how many were closed by this call.
+/// Signs and closes clean tickets of the sweep held by `token`; how many were closed by this call,
+/// and how many failed because what was done to them cannot be read back.
 ///
 /// # Errors
 /// [`StoreError`]; tickets not closed are swept and signed again.
@@ -33,10 +35,12 @@ pub(super) async fn close(
     token: Uuid,
     tickets: &[Opened],
     sweep: &[certificate::Sweep],
-) -> Result<usize, StoreError> {
-    let mut closed = 0;
+) -> Result<(usize, usize), StoreError> {
+    let (mut closed, mut failed) = (0, 0);
     for some in tickets.chunks(AT_ONCE) {
-        let closings = sign(context, policy, some, sweep).await?;
+        let (closings, unreadable) = sign(context, policy, some, sweep).await?;
+        fail_waiting(context, token, &unreadable, "E0514", UNREADABLE).await?;
+        failed += unreadable.len();
         crash_point("after-sign");
         for (id, state) in context.store.close(token, &closings).await? {
             closed += 1;
@@ -45,7 +49,7 @@ pub(super) async fn close(
         }
         crash_point("after-close");
     }
-    Ok(closed)
+    Ok((closed, failed))
 }
 
 fn done(context: &Context, policy: &Policy, ticket: Option<&WaitingTicket>, state: &str) {
@@ -66,7 +70,7 @@ async fn sign(
     policy: &Policy,
     tickets: &[Opened],
     sweep: &[certificate::Sweep],
-) -> Result<Vec<Closing>, StoreError> {
+) -> Result<(Vec<Closing>, Vec<Uuid>), StoreError> {
     let ids: Vec<Uuid> = tickets.iter().map(|t| t.ticket.id).collect();
     let store = &context.store;
     let (steps, decisions, deferrals, head) = tokio::try_join!(
@@ -104,7 +108,7 @@ async fn sign(
             .push(deferral);
     }
     let none = Vec::new();
-    let mut closings = Vec::with_capacity(tickets.len());
+    let (mut closings, mut unreadable) = (Vec::with_capacity(tickets.len()), Vec::new());
     for opened in tickets {
         let id = opened.ticket.id;
         let known = Known {
@@ -118,11 +122,12 @@ async fn sign(
                 hash: Hash::new(head.hash),
             },
         };
-        // A certificate that leaves out a system would be false: the ticket stays open.
+        // A certificate that leaves out a system would be false.
         let certificate = match certificate(context, policy, &known, sweep) {
             Ok(certificate) => certificate,
             Err(Unreadable { system }) => {
                 tracing::error!(ticket = %id, reference = opened.ticket.reference, system, "what was done cannot be read back, so nothing is signed");
+                unreadable.push(id);
                 continue;
             }
         };
@@ -133,7 +138,7 @@ async fn sign(
             jws: certificate::sign(&certificate, &context.signing_key),
         });
     }
-    Ok(closings)
+    Ok((closings, unreadable))
 }
 
 /// What the store remembers of one ticket.

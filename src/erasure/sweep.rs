@@ -22,6 +22,8 @@ use uuid::Uuid;
 
 /// How often the tables of a system are listed before it is given up to catch up with them.
 const LISTINGS: usize = 5;
+const SEALED: &str =
+    "the ticket's sealed identity does not open with this hash key; was the key replaced?";
 
 /// How a sweep ended, in tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,7 +129,7 @@ async fn all_systems(
 ) -> Result<Swept, SweepFailed> {
     let waiting = open.tickets.len();
     let (tickets, unreadable) = open_tickets(context, std::mem::take(&mut open.tickets));
-    fail_unreadable(context, open.token, &unreadable).await?;
+    fail_waiting(context, open.token, &unreadable, "E0507", SEALED).await?;
     let hunt = Hunt::new(policy, &tickets);
     let mut reads = Vec::new();
     for system in context.systems.values() {
@@ -149,12 +151,12 @@ async fn all_systems(
         .into_iter()
         .filter(|t| !failed.contains(&t.ticket.id))
         .collect();
-    let closed = certify::close(context, policy, open.token, &clean, &reads).await?;
+    let (closed, unsigned) = certify::close(context, policy, open.token, &clean, &reads).await?;
     context.store.finish_sweep(open.token).await?;
     Ok(Swept {
         tickets: waiting,
         closed,
-        found: failed.len() + unreadable.len(),
+        found: failed.len() + unreadable.len() + unsigned,
     })
 }
 
@@ -170,24 +172,24 @@ fn open_tickets(context: &Context, tickets: Vec<WaitingTicket>) -> (Vec<Opened>,
     (opened, unreadable)
 }
 
-/// Nobody can say that they are clean: a person must put the key right.
-async fn fail_unreadable(
+/// Nobody can say that they are clean, or what was done: a person must put it right.
+pub(super) async fn fail_waiting(
     context: &Context,
     token: Uuid,
     tickets: &[Uuid],
+    code: &'static str,
+    problem: &'static str,
 ) -> Result<(), StoreError> {
     if tickets.is_empty() {
         return Ok(());
     }
-    let problem =
-        "the ticket's sealed identity does not open with this hash key; was the key replaced?";
     context
         .store
-        .fail_waiting(token, tickets, "E0507", problem)
+        .fail_waiting(token, tickets, code, problem)
         .await?;
     for id in tickets {
-        tracing::error!(ticket = %id, code = "E0507", problem, "a ticket failed and waits for a person");
-        metrics::counter!(crate::metrics::FAILURES, "code" => "E0507").increment(1);
+        tracing::error!(ticket = %id, code, problem, "a ticket failed and waits for a person");
+        metrics::counter!(crate::metrics::FAILURES, "code" => code).increment(1);
     }
     Ok(())
 }

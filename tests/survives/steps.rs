@@ -33,6 +33,10 @@ fn attempts_that_failed_and_those_that_did_not() {
             a_commit_not_written_down_is_recalled_by_the_next_generation,
         ),
         (
+            "a_record_of_another_version_fails_its_ticket",
+            a_record_of_another_version_fails_its_ticket,
+        ),
+        (
             "a_comment_in_the_policy_changes_no_plan",
             a_comment_in_the_policy_changes_no_plan,
         ),
@@ -260,4 +264,26 @@ fn a_comment_in_the_policy_changes_no_plan() {
     case.is_whole();
     let anew = "SELECT count(*) FROM erasured.ticket WHERE generation > 1";
     assert_eq!(case.control(anew), "0");
+}
+
+fn a_record_of_another_version_fails_its_ticket() {
+    let case = small().copy();
+    let host = whole_batch(&case);
+    Running::start(&host, &["run", "--until-idle"], "after-verifying=return").dies();
+    let n = small().people[2];
+    let set = |counts: &str| {
+        let sql = format!(
+            "UPDATE erasured.step s SET counts = {counts} FROM erasured.ticket t \
+              WHERE t.id = s.ticket_id AND t.reference = 'CRM-{n}' AND s.system = 'shop'"
+        );
+        case.server().execute(&case.control, &sql);
+    };
+    set("jsonb_build_object('later', counts)");
+    let (status, log) = run(&host).end(LONG);
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert_eq!(failed(&case), format!("CRM-{n} E0514"), "{log}");
+    set("counts -> 'later'");
+    retry(&case);
+    run(&host).ends_well();
+    case.is_whole();
 }
