@@ -39,9 +39,7 @@ pub fn trace(
             continue;
         };
         let tracer = Tracer::new(policy, scope_rule, catalog);
-        if let Some(traced) = tracer.run(&mut found) {
-            systems.push(traced);
-        }
+        systems.push(tracer.run(&mut found));
     }
     // The root's system comes last: what could re-create the rest goes only when the rest is gone.
     systems.sort_by_key(|s| s.system == policy.root.0.system);
@@ -115,7 +113,7 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    fn run(mut self, found: &mut Vec<Diagnostic>) -> Option<SystemLineage> {
+    fn run(mut self, found: &mut Vec<Diagnostic>) -> SystemLineage {
         let mut queue = self.entries(found);
         let mut seen: BTreeSet<TableName> = queue.iter().cloned().collect();
         while let Some(parent) = queue.pop() {
@@ -126,14 +124,8 @@ impl<'a> Tracer<'a> {
             }
         }
         self.two_keys_one_rule(found);
-        let order = match order::parents_first(&self.tables) {
-            Ok(order) => order,
-            Err(cycle) => {
-                found.push(self.cycle(&cycle));
-                return None;
-            }
-        };
-        Some(self.finish(order))
+        let groups = order::parents_first(&self.tables);
+        self.finish(groups)
     }
 
     /// Where the subject enters this system: its root row, or links by identifier.
@@ -414,33 +406,29 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    fn cycle(&self, tables: &[TableName]) -> Diagnostic {
-        let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-        Diagnostic::error(
-            "E0212",
-            format!("{}: these tables refer to each other in a ring: {}", self.catalog.system, names.join(" → ")),
-            "decide one of the keys in the ring with action = \"detach\" or \"exempt\" and via; rings that must be followed are not supported yet",
-        )
-        .at(&self.policy.source, self.policy.root.1.clone())
-    }
-
-    fn finish(mut self, order: Vec<usize>) -> SystemLineage {
-        let mut tables = Vec::new();
-        for at in order {
-            let edges = std::mem::take(&mut self.tables[at].1);
-            let table = self.tables[at].0.clone();
-            let facts = self.table(&table).clone();
-            tables.push(Reached {
-                table,
-                facts,
-                edges,
-            });
+    fn finish(mut self, groups: Vec<Vec<usize>>) -> SystemLineage {
+        let (mut tables, mut rings) = (Vec::new(), Vec::new());
+        for group in groups {
+            if group.len() > 1 {
+                rings.push(group.iter().map(|&at| self.tables[at].0.clone()).collect());
+            }
+            for at in group {
+                let edges = std::mem::take(&mut self.tables[at].1);
+                let table = self.tables[at].0.clone();
+                let facts = self.table(&table).clone();
+                tables.push(Reached {
+                    table,
+                    facts,
+                    edges,
+                });
+            }
         }
         let fingerprint = fingerprint(&tables, self.catalog);
         SystemLineage {
             system: self.catalog.system.clone(),
             utf8: self.catalog.utf8,
             tables,
+            rings,
             fingerprint,
         }
     }
@@ -467,6 +455,7 @@ fn fingerprint(tables: &[Reached], catalog: &Catalog) -> String {
 /// go. `None` if the table is not reached in that system any more.
 pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option<Lineage> {
     let whole = lineage.systems.iter().find(|s| s.system == system)?;
+    let led_to = led_to(whole, table);
     let mut tables: Vec<Reached> = Vec::new();
     for reached in &whole.tables {
         let mut part = reached.clone();
@@ -494,9 +483,8 @@ pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option
                 },
             }];
         } else {
-            part.edges.retain(
-                |e| matches!(&e.parent, Parent::Table(p) if tables.iter().any(|t| t.table == *p)),
-            );
+            part.edges
+                .retain(|e| matches!(&e.parent, Parent::Table(parent) if led_to.contains(parent)));
         }
         if !part.edges.is_empty() {
             tables.push(part);
@@ -510,6 +498,26 @@ pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option
         }],
         ..lineage.clone()
     })
+}
+
+/// The table and all to which it leads, over whatever is the subject's own.
+fn led_to<'a>(system: &'a SystemLineage, table: &'a TableName) -> BTreeSet<&'a TableName> {
+    let mut led_to = BTreeSet::from([table]);
+    loop {
+        let known = led_to.len();
+        for reached in &system.tables {
+            let mut edges = reached
+                .edges
+                .iter()
+                .filter(|e| e.decision.fate.is_followed());
+            if edges.any(|e| matches!(&e.parent, Parent::Table(p) if led_to.contains(p))) {
+                led_to.insert(&reached.table);
+            }
+        }
+        if led_to.len() == known {
+            return led_to;
+        }
+    }
 }
 
 /// Everything wrong with any scope of a policy, each thing once, and the lineages that stand.

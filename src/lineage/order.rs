@@ -1,41 +1,57 @@
-//! Parents before children, or the ring that makes it impossible.
+//! Parents before children; tables that refer to each other in a ring stand together.
 
 use super::{Edge, Fate, Parent};
 use crate::name::TableName;
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::DiGraph;
 use std::collections::BTreeMap;
 
-/// Indexes of `tables` with every parent before its children; a table that refers to itself is
-/// no obstacle, nor is a key whose rows are left alone. A key whose rows only lose the link leads
-/// no further: it is kept in order too where it can be, and where it closes a ring it is not.
-///
-/// # Errors
-/// The tables of one ring, in its order.
-pub(super) fn parents_first(
-    tables: &[(TableName, Vec<Edge>)],
-) -> Result<Vec<usize>, Vec<TableName>> {
+/// Indexes of `tables` in groups: every parent before its children, but tables that refer to each
+/// other, over any number of others, in one group. A table that refers to itself is no obstacle,
+/// nor is a key whose rows are left alone. A key whose rows only lose the link leads no further:
+/// it is kept in order too where it can be, and where it closes a ring it is not.
+pub(super) fn parents_first(tables: &[(TableName, Vec<Edge>)]) -> Vec<Vec<usize>> {
     let must = parents(tables, Fate::is_followed);
     let should = parents(tables, |fate| fate == Fate::Detach);
+    let mut groups = rings(&must);
     let mut placed = vec![false; tables.len()];
-    let mut order = Vec::with_capacity(tables.len());
-    loop {
-        let after = |t: usize, of: &[Vec<usize>]| of[t].iter().all(|&p| placed[p]);
-        let may: Vec<usize> = (0..tables.len())
-            .filter(|&t| !placed[t] && after(t, &must))
-            .collect();
-        let best = may.iter().copied().find(|&t| after(t, &should));
-        let Some(next) = best.or(may.first().copied()) else {
-            break;
+    let mut order = Vec::with_capacity(groups.len());
+    while !groups.is_empty() {
+        let after = |group: &[usize], of: &[Vec<usize>]| {
+            let mut above = group.iter().flat_map(|&t| &of[t]);
+            above.all(|p| placed[*p] || group.contains(p))
         };
-        placed[next] = true;
-        order.push(next);
+        let may = |group: &&Vec<usize>| after(group, &must);
+        let best = groups.iter().position(|g| may(&g) && after(g, &should));
+        let next = best
+            .or_else(|| groups.iter().position(|g| may(&g)))
+            .expect("between rings there is no ring");
+        let group = groups.remove(next);
+        group.iter().for_each(|&t| placed[t] = true);
+        order.push(group);
     }
-    if order.len() == tables.len() {
-        return Ok(order);
+    order
+}
+
+/// The strongly connected parts, each in the order of its indexes and all by their first.
+fn rings(parents: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut graph: DiGraph<(), ()> = DiGraph::new();
+    let nodes: Vec<_> = parents.iter().map(|_| graph.add_node(())).collect();
+    for (child, parents) in parents.iter().enumerate() {
+        for &parent in parents {
+            graph.add_edge(nodes[child], nodes[parent], ());
+        }
     }
-    Err(ring(&must, &placed)
+    let mut rings: Vec<Vec<usize>> = tarjan_scc(&graph)
         .into_iter()
-        .map(|t| tables[t].0.clone())
-        .collect())
+        .map(|ring| {
+            let mut ring: Vec<usize> = ring.into_iter().map(|n| n.index()).collect();
+            ring.sort_unstable();
+            ring
+        })
+        .collect();
+    rings.sort_unstable();
+    rings
 }
 
 /// For each table the others to which it refers by edges of such a fate.
@@ -59,20 +75,4 @@ fn parents(tables: &[(TableName, Vec<Edge>)], counts: impl Fn(Fate) -> bool) -> 
         parents
     };
     tables.iter().map(|(name, edges)| of(name, edges)).collect()
-}
-
-/// Walks from an unplaced table to unplaced parents until one comes round again.
-fn ring(parents: &[Vec<usize>], placed: &[bool]) -> Vec<usize> {
-    let mut path: Vec<usize> = Vec::new();
-    let mut at = placed.iter().position(|p| !p).unwrap_or(0);
-    loop {
-        if let Some(start) = path.iter().position(|&t| t == at) {
-            return path.split_off(start);
-        }
-        path.push(at);
-        match parents[at].iter().find(|&&p| !placed[p]) {
-            Some(&next) => at = next,
-            None => return path,
-        }
-    }
 }

@@ -34,10 +34,21 @@ pub struct SystemLineage {
     pub system: String,
     /// Whether the database is encoded in UTF-8.
     pub utf8: bool,
-    /// Parents before children.
+    /// Parents before children; those of a ring one after the other.
     pub tables: Vec<Reached>,
+    /// Tables that refer to each other, so that none of them is before the others.
+    pub rings: Vec<Vec<TableName>>,
     /// Hash of all the definitions that this lineage rests on.
     pub fingerprint: String,
+}
+
+impl SystemLineage {
+    /// Whether each of two tables refers to the other, over any number of others; a table does not
+    /// stand in a ring with itself alone.
+    pub fn are_in_a_ring(&self, a: &TableName, b: &TableName) -> bool {
+        let mut rings = self.rings.iter();
+        rings.any(|ring| ring.contains(a) && ring.contains(b))
+    }
 }
 
 /// A table that the subject reaches.

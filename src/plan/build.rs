@@ -54,6 +54,7 @@ impl<'a> Builder<'a> {
                 catalog_fingerprint: system.fingerprint.clone(),
                 hold_definitions: String::new(),
                 sets: Vec::new(),
+                rings: Vec::new(),
                 changes: Vec::new(),
                 probes: Vec::new(),
                 exempt: BTreeMap::new(),
@@ -75,15 +76,20 @@ impl<'a> Builder<'a> {
                 self.add_set(reached, &needed);
             }
         }
+        self.rings();
         for reached in &tables {
             self.capture(reached);
         }
         for reached in &tables {
             self.detach(reached);
         }
-        for reached in tables.iter().rev() {
-            self.change(reached);
-            self.probe(reached);
+        for group in tables
+            .chunk_by(|a, b| system.are_in_a_ring(&a.table, &b.table))
+            .rev()
+        {
+            group.iter().rev().for_each(|reached| self.change(reached));
+            self.delete(group);
+            group.iter().for_each(|reached| self.probe(reached));
         }
         let held = self
             .held
@@ -96,18 +102,34 @@ impl<'a> Builder<'a> {
 
     /// Tables whose rows change, and those on the way to them.
     fn needed(&self) -> BTreeSet<&'a TableName> {
-        let mut needed = BTreeSet::new();
-        for reached in self.system.tables.iter().rev() {
-            let acts = edges(reached).any(|e| e.decision.fate != Fate::Untouched);
-            let leads = self.system.tables.iter().any(|child| {
-                needed.contains(&child.table)
-                    && edges(child).any(|e| e.parent == Parent::Table(reached.table.clone()))
-            });
-            if acts || leads {
-                needed.insert(&reached.table);
+        let acts = |t: &&Reached| edges(t).any(|e| e.decision.fate != Fate::Untouched);
+        let mut ways: Vec<&Reached> = self.system.tables.iter().filter(acts).collect();
+        let mut needed: BTreeSet<&TableName> = ways.iter().map(|t| &t.table).collect();
+        while let Some(reached) = ways.pop() {
+            for edge in edges(reached) {
+                let Parent::Table(parent) = &edge.parent else {
+                    continue;
+                };
+                let above = self.system.tables.iter().find(|t| t.table == *parent);
+                if let Some(above) = above
+                    && needed.insert(&above.table)
+                {
+                    ways.push(above);
+                }
             }
         }
         needed
+    }
+
+    /// The rings as far as their tables are captured, which all on the way are.
+    fn rings(&mut self) {
+        for ring in &self.system.rings {
+            let sets = ring.iter().filter_map(|t| self.captured.get(t).copied());
+            let sets: Vec<usize> = sets.collect();
+            if sets.len() > 1 {
+                self.plan.rings.push(sets);
+            }
+        }
     }
 
     fn set(&self, edge: &Edge) -> Option<&'a Set> {

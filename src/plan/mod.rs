@@ -52,6 +52,9 @@ pub struct SystemPlan {
     pub hold_definitions: String,
     /// The rows concerned, captured under lock before the first change; parents first.
     pub sets: Vec<RowSet>,
+    /// Sets of tables that refer to each other: their captures by each other are repeated until no
+    /// row is found, and what goes of them goes by one statement.
+    pub rings: Vec<Vec<usize>>,
     /// The changes, children first.
     pub changes: Vec<Change>,
     /// What must hold before COMMIT.
@@ -122,7 +125,8 @@ pub struct Capture {
     pub claim: usize,
     /// For [`Fate::Retain`]: the basis and the column and period that give the end.
     pub retained: Option<Retained>,
-    /// The table refers to itself by this: repeat with the rows newly found until none is.
+    /// The table refers by this to itself, or to another of its ring: repeat with the rows newly
+    /// found until none is.
     pub repeats: bool,
 }
 
@@ -207,6 +211,9 @@ pub struct Change {
     pub statement: Statement,
     /// The captured rows it changes; `None`: found again by their parents' keys.
     pub rows: Option<Rows>,
+    /// The other tables of a ring, whose rows the same statement deletes. It then returns one
+    /// row: how many of each table, this one's first.
+    pub ring: Vec<(TableName, Rows)>,
     /// For rows not captured: counts them without changing them (the dry run).
     pub count: Option<Statement>,
     /// What must hold before it runs: no row may still refer, by a key through which the database
@@ -265,7 +272,30 @@ pub struct KeptRows {
     pub rows: i64,
 }
 
+impl Change {
+    /// The captured rows of each table that it changes.
+    pub fn captured(&self) -> impl Iterator<Item = (&TableName, Rows)> {
+        let first = self.rows.map(|rows| (&self.table, rows));
+        first
+            .into_iter()
+            .chain(self.ring.iter().map(|(table, rows)| (table, *rows)))
+    }
+}
+
 impl SystemPlan {
+    /// The sets in order, those of a ring together.
+    pub fn groups(&self) -> Vec<Vec<usize>> {
+        let mut groups = Vec::new();
+        for set in 0..self.sets.len() {
+            match self.rings.iter().find(|ring| ring.contains(&set)) {
+                None => groups.push(vec![set]),
+                Some(ring) if ring[0] == set => groups.push(ring.clone()),
+                Some(_) => {}
+            }
+        }
+        groups
+    }
+
     /// Every probe, those before a change among them.
     pub fn all_probes(&self) -> impl Iterator<Item = &Probe> {
         let before = self.changes.iter().flat_map(|c| &c.before);

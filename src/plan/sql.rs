@@ -9,6 +9,7 @@ use crate::name::TableName;
 use crate::policy::{IdentifierKind, Span, Strategy, TruncateTo};
 use crate::system::postgres::quote::{comment, identifier, literal};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 /// Changes run under a `search_path` that the database's own triggers understand, so nothing in
 /// our text may depend on it.
@@ -31,12 +32,9 @@ impl Binds {
         format!("${}", at + 1)
     }
 
-    fn statement(self, name: &str, table: &TableName, body: &str) -> Statement {
+    fn statement(self, name: &str, of: impl Display, body: &str) -> Statement {
         Statement {
-            sql: format!(
-                "/* erasured:{name} {} */ {body}",
-                comment(&table.to_string())
-            ),
+            sql: format!("/* erasured:{name} {} */ {body}", comment(&of.to_string())),
             parameters: self.0,
         }
     }
@@ -417,35 +415,46 @@ fn by_key(
     }
 }
 
-/// Deletes captured rows by their keys.
-pub(super) fn delete_by_key(
-    table: &TableName,
-    key: &RowKey,
-    columns: &[CapturedColumn],
-    rows: Rows,
-) -> Statement {
+/// What one table loses: itself, how its rows are told apart, which they are.
+pub(super) type Deletes<'a> = (&'a TableName, &'a RowKey, &'a [CapturedColumn], Rows);
+
+/// Deletes captured rows by their keys. Of several tables by one statement, after which the keys
+/// between them are checked; that returns how many of each.
+pub(super) fn delete_by_key(tables: &[Deletes<'_>]) -> Statement {
     let mut binds = Binds::default();
-    let body = match (key, columns) {
+    let mut bodies: Vec<String> = tables
+        .iter()
+        .map(|table| delete_body(&mut binds, table))
+        .collect();
+    let names: Vec<String> = tables.iter().map(|t| t.0.to_string()).collect();
+    if bodies.len() == 1 {
+        return binds.statement("delete", &names[0], &bodies.remove(0));
+    }
+    let (mut gone, mut counts) = (Vec::new(), Vec::new());
+    for (at, body) in bodies.iter().enumerate() {
+        gone.push(format!("d{at} AS ({body} RETURNING 1)"));
+        counts.push(format!("(SELECT pg_catalog.count(*) FROM d{at})"));
+    }
+    let body = format!("WITH {} SELECT {}", gone.join(", "), counts.join(", "));
+    binds.statement("delete", names.join(", "), &body)
+}
+
+fn delete_body(binds: &mut Binds, (table, key, columns, rows): &Deletes<'_>) -> String {
+    let table = table_name(table);
+    match (key, columns) {
         (RowKey::Columns(names), [column, ..]) if names.len() == 1 => {
-            let keys = binds.bind(Parameter::Column(rows, 0));
-            format!(
-                "DELETE FROM {} AS t WHERE t.{} {EQUALS} ANY ({keys}::{}[])",
-                table_name(table),
-                identifier(&column.name),
-                column.sql_type
-            )
+            let keys = binds.bind(Parameter::Column(*rows, 0));
+            let (name, of) = (identifier(&column.name), &column.sql_type);
+            format!("DELETE FROM {table} AS t WHERE t.{name} {EQUALS} ANY ({keys}::{of}[])")
         }
         _ => {
-            let tie = by_key(&mut binds, key, columns, rows, &[]);
+            let tie = by_key(binds, key, columns, *rows, &[]);
             format!(
-                "DELETE FROM {} AS t USING {} WHERE {}",
-                table_name(table),
-                tie.from,
-                tie.on
+                "DELETE FROM {table} AS t USING {} WHERE {}",
+                tie.from, tie.on
             )
         }
-    };
-    binds.statement("delete", table, &body)
+    }
 }
 
 /// What a rule sets: column to strategy.

@@ -32,6 +32,8 @@ CREATE TABLE line (id int PRIMARY KEY, invoice_id int NOT NULL REFERENCES invoic
 CREATE TABLE event (id int PRIMARY KEY, who int, what text);
 CREATE TABLE detail (event_id int, body text);
 CREATE TABLE visit (who int, note text);
+CREATE TABLE ward (id int PRIMARY KEY, customer_id int REFERENCES customer, head int NOT NULL);
+CREATE TABLE nurse (id int PRIMARY KEY, ward int NOT NULL REFERENCES ward ON DELETE CASCADE);
 
 INSERT INTO customer VALUES (1, 'one@example.jp', NULL), (2, 'two@example.jp', 1), (3, 'three@example.jp', 2);
 INSERT INTO account VALUES (1, 1, 1), (2, 1, 1), (1, 2, 2), (2, 2, 3);
@@ -45,6 +47,11 @@ INSERT INTO invoice VALUES (1, 1, '2025-01-01', 'here'), (2, 1, '2001-01-01', 't
 INSERT INTO line SELECT n, (n + 1) / 2, 'line ' || n FROM generate_series(1, 8) n;
 INSERT INTO event SELECT n, n % 3 + 1, 'event ' || n FROM generate_series(1, 9) n;
 INSERT INTO detail SELECT n, 'detail ' || n FROM generate_series(1, 9) n;
+INSERT INTO ward SELECT n, n, n FROM generate_series(1, 3) n;
+INSERT INTO ward VALUES (4, NULL, 4);
+INSERT INTO nurse SELECT n, (n + 2) % 3 + 1 FROM generate_series(1, 7) n;
+INSERT INTO nurse VALUES (8, 4);
+ALTER TABLE ward ADD CONSTRAINT ward_head FOREIGN KEY (head) REFERENCES nurse;
 INSERT INTO visit SELECT n % 3 + 1, 'visit ' || n FROM generate_series(1, 9) n;
 ";
 
@@ -108,6 +115,12 @@ action = "delete"
 [[table]]
 name = "s.public.detail"
 link = { columns = ["event_id"], to = "s.public.event" }
+action = "delete"
+[[table]]
+name = "s.public.ward"
+action = "delete"
+[[table]]
+name = "s.public.nurse"
 action = "delete"
 [[table]]
 name = "s.public.visit"

@@ -75,6 +75,8 @@ impl<'a> Builder<'a> {
                     self.system.utf8,
                 );
                 let parent_set = parent.map(|p| p.rows.set);
+                let repeats = matches!(&edge.parent, Parent::Table(p)
+                    if *p == reached.table || self.system.are_in_a_ring(p, &reached.table));
                 let claim = self.claim(reached, edge);
                 self.plan.sets[at].captures.push(Capture {
                     label: edge.label.clone(),
@@ -86,7 +88,7 @@ impl<'a> Builder<'a> {
                     rule: edge.decision.rule,
                     claim,
                     retained,
-                    repeats: parent_set == Some(at),
+                    repeats,
                 });
             }
         }

@@ -6,7 +6,7 @@ use super::{Builder, cascades, edges, labels};
 use crate::lineage::{Edge, Fate, Join, Parent, Reached};
 use crate::name::TableName;
 use crate::policy::Strategy;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl<'a> Builder<'a> {
     pub(super) fn change(&mut self, reached: &'a Reached) {
@@ -28,6 +28,7 @@ impl<'a> Builder<'a> {
                     label: edge.label.clone(),
                     statement,
                     rows: None,
+                    ring: Vec::new(),
                     count: Some(count),
                     before: Vec::new(),
                     moves: false,
@@ -42,27 +43,50 @@ impl<'a> Builder<'a> {
         for edge in rules.into_values() {
             self.change_by_rule(reached, set, edge);
         }
-        if edges(reached).any(|e| e.decision.fate.may_delete()) {
-            self.held.insert(&reached.table, None);
-            let row_set = &self.plan.sets[set];
-            let rows = Rows {
-                set,
-                part: Part::Gone,
+    }
+
+    /// What goes of the captured rows of one table; of a ring by one statement, since each of its
+    /// keys may forbid to delete one table before the others, and all are checked at the end of a
+    /// statement.
+    pub(super) fn delete(&mut self, group: &[&'a Reached]) {
+        let goes = |t: &&&Reached| edges(t).any(|e| e.decision.fate.may_delete());
+        let mut parts = Vec::new();
+        for reached in group.iter().filter(goes) {
+            let Some(&set) = self.captured.get(&reached.table) else {
+                continue;
             };
-            let statement =
-                sql::delete_by_key(&reached.table, &row_set.key, &row_set.columns, rows);
-            let before = self.before_the_cascade(reached, rows);
-            self.plan.changes.push(Change {
-                table: reached.table.clone(),
-                kind: ChangeKind::Deleted,
-                label: labels(reached),
-                statement,
-                rows: Some(rows),
-                count: None,
-                before,
-                moves: false,
-            });
+            self.held.insert(&reached.table, None);
+            let part = Part::Gone;
+            parts.push((*reached, Rows { set, part }));
         }
+        let Some(((first, rows), others)) = parts.split_first() else {
+            return;
+        };
+        let deletes: Vec<_> = parts
+            .iter()
+            .map(|(reached, rows)| {
+                let set = &self.plan.sets[rows.set];
+                (&reached.table, &set.key, set.columns.as_slice(), *rows)
+            })
+            .collect();
+        let statement = sql::delete_by_key(&deletes);
+        let labels: BTreeSet<String> = parts.iter().map(|(reached, _)| labels(reached)).collect();
+        let before = parts.iter();
+        let before = before.flat_map(|(reached, rows)| self.before_the_cascade(reached, *rows));
+        self.plan.changes.push(Change {
+            table: first.table.clone(),
+            kind: ChangeKind::Deleted,
+            label: labels.into_iter().collect::<Vec<_>>().join(", "),
+            statement,
+            rows: Some(*rows),
+            ring: others
+                .iter()
+                .map(|(reached, rows)| (reached.table.clone(), *rows))
+                .collect(),
+            count: None,
+            before: before.collect(),
+            moves: false,
+        });
     }
 
     /// ON DELETE CASCADE, SET NULL and SET DEFAULT do quietly what the plan missed, and leave
@@ -79,8 +103,15 @@ impl<'a> Builder<'a> {
                 if read.iter().any(|r| columns.iter().all(|c| c.name != *r)) {
                     continue;
                 }
-                let own = (child.table == reached.table)
-                    .then(|| (&self.plan.sets[rows.set].key, columns.as_slice(), rows));
+                // What refers to them and goes by the same statement is no stranger.
+                let with = child.table == reached.table
+                    || self.system.are_in_a_ring(&child.table, &reached.table);
+                let own = with.then(|| self.captured.get(&child.table)).flatten();
+                let own = own.map(|&set| {
+                    let row_set = &self.plan.sets[set];
+                    let part = Part::Gone;
+                    (&row_set.key, row_set.columns.as_slice(), Rows { set, part })
+                });
                 probes.push(Probe {
                     table: child.table.clone(),
                     label: format!(
@@ -174,6 +205,7 @@ impl<'a> Builder<'a> {
             label: columns.join(", "),
             statement,
             rows: Some(rows),
+            ring: Vec::new(),
             count: None,
             before: Vec::new(),
             moves: !matches!(row_set.key, RowKey::Columns(_)),

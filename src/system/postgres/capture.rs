@@ -132,9 +132,10 @@ impl CapturedRow {
     }
 }
 
-/// Fills every set, parents first. Where a table refers to itself, its captures by that are
-/// repeated with the rows that changed in the round before until none does: a row found late, or
-/// found again by a way that makes it the subject's own, brings its own children.
+/// Fills every set, parents first. Where a table refers to itself, or tables to each other, the
+/// captures by that are repeated with the rows that changed in the round before until none does: a
+/// row found late, or found again by a way that makes it the subject's own, brings its own
+/// children.
 pub(super) async fn all(
     tx: &impl GenericClient,
     execution: &Execution<'_>,
@@ -144,15 +145,28 @@ pub(super) async fn all(
     captured.active = active.to_vec();
     let sets = &execution.plan.sets;
     let mut known: Vec<HashMap<Vec<Raw>, usize>> = sets.iter().map(|_| HashMap::new()).collect();
-    for (at, set) in sets.iter().enumerate() {
-        let followed = set.captures.iter().filter(|c| c.fate.is_followed());
-        let (selfish, others): (Vec<&Capture>, Vec<&Capture>) = followed.partition(|c| c.repeats);
-        let known = &mut known[at];
+    for group in execution.plan.groups() {
+        let followed = |at: usize, repeats: bool| -> Vec<&Capture> {
+            let of_set = sets[at].captures.iter();
+            of_set
+                .filter(|c| c.fate.is_followed() && c.repeats == repeats)
+                .collect()
+        };
         let mut round = 0;
-        let mut changed = one_round(tx, execution, captured, known, at, &others, round).await?;
-        while changed && !selfish.is_empty() {
+        let mut changed = false;
+        for &at in &group {
+            let captures = followed(at, false);
+            let known = &mut known[at];
+            changed |= one_round(tx, execution, captured, known, at, &captures, round).await?;
+        }
+        while changed {
             round += 1;
-            changed = one_round(tx, execution, captured, known, at, &selfish, round).await?;
+            changed = false;
+            for &at in &group {
+                let captures = followed(at, true);
+                let known = &mut known[at];
+                changed |= one_round(tx, execution, captured, known, at, &captures, round).await?;
+            }
         }
     }
     // Rows that only lose a link lead nowhere, so what they hang on may come later in the order.
@@ -203,7 +217,7 @@ async fn one_round(
         } else {
             capture.lock.as_str()
         };
-        // Of the sets above all rows are meant, of this one those of the round before.
+        // Of the sets above all rows are meant, of this ring's those since the round before.
         let since = round.saturating_sub(1);
         let found = execution
             .query_since(tx, captured, &capture.statement, lock, since)
@@ -422,13 +436,12 @@ pub(super) fn kept(
 /// How the captured rows would be changed, for a dry run: by table and kind.
 pub(super) fn would_change(execution: &Execution<'_>, captured: &Captured, counts: &mut [Counts]) {
     for change in &execution.plan.changes {
-        let Some(rows) = change.rows else { continue };
-        for (ticket, n) in captured.count(rows) {
-            let kinds: &mut BTreeMap<ChangeKind, i64> = counts[ticket]
-                .changed
-                .entry(change.table.to_string())
-                .or_default();
-            *kinds.entry(change.kind).or_default() += n;
+        for (table, rows) in change.captured() {
+            for (ticket, n) in captured.count(rows) {
+                let kinds: &mut BTreeMap<ChangeKind, i64> =
+                    counts[ticket].changed.entry(table.to_string()).or_default();
+                *kinds.entry(change.kind).or_default() += n;
+            }
         }
     }
 }

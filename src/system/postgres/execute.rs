@@ -185,7 +185,8 @@ impl BeforeChange for Nothing {
 
 /// What one change did.
 struct Done {
-    by_ticket: BTreeMap<usize, i64>,
+    /// For each table that it changed: ticket to rows.
+    by_table: Vec<(TableName, BTreeMap<usize, i64>)>,
     /// Old place and new place.
     moved: Vec<(Vec<Raw>, Vec<Raw>)>,
 }
@@ -420,12 +421,11 @@ impl Execution<'_> {
             let done = judged(done)?;
             ours?;
             for (change, done) in now.iter().zip(done) {
-                for (ticket, rows) in done.by_ticket {
-                    let kinds = counts[ticket]
-                        .changed
-                        .entry(change.table.to_string())
-                        .or_default();
-                    *kinds.entry(change.kind).or_default() += rows;
+                for (table, by_ticket) in done.by_table {
+                    for (ticket, rows) in by_ticket {
+                        let kinds = counts[ticket].changed.entry(table.to_string()).or_default();
+                        *kinds.entry(change.kind).or_default() += rows;
+                    }
                 }
                 if let Some(rows) = change.rows {
                     captured.moved(rows.set, done.moved);
@@ -443,21 +443,22 @@ impl Execution<'_> {
         captured: &Captured,
         change: &Change,
     ) -> Result<Done, NotErased> {
-        let Some(rows) = change.rows else {
+        if change.rows.is_none() {
             let found = self.query(tx, captured, &change.statement, "").await?;
+            let by_ticket = found.iter().map(|row| (position(row.get(0)), row.get(1)));
             return Ok(Done {
-                by_ticket: found
-                    .iter()
-                    .map(|row| (position(row.get(0)), row.get(1)))
-                    .collect(),
+                by_table: vec![(change.table.clone(), by_ticket.collect())],
                 moved: Vec::new(),
             });
-        };
-        let by_ticket = captured.count(rows);
-        let matched: i64 = by_ticket.values().sum();
+        }
+        let by_table: Vec<_> = change
+            .captured()
+            .map(|(table, rows)| (table.clone(), captured.count(rows)))
+            .collect();
+        let matched: Vec<i64> = by_table.iter().map(|(_, n)| n.values().sum()).collect();
         let mut moved = Vec::new();
-        if matched == 0 {
-            return Ok(Done { by_ticket, moved });
+        if matched.iter().all(|n| *n == 0) {
+            return Ok(Done { by_table, moved });
         }
         let first = join_all(
             change
@@ -465,26 +466,46 @@ impl Execution<'_> {
                 .iter()
                 .map(|probe| self.one_probe(tx, captured, probe)),
         );
-        let affected = async {
-            if !change.moves {
-                return self.execute(tx, captured, &change.statement).await;
-            }
-            let found = self.query(tx, captured, &change.statement, "").await?;
-            moved.extend(found.iter().map(capture::places));
-            Ok(found.len() as u64)
-        };
+        let affected = self.affected(tx, captured, change, &mut moved);
         let (first, affected) = join(first, affected).await;
         judged(first)?;
         let affected = affected?;
-        if affected == matched.unsigned_abs() {
-            return Ok(Done { by_ticket, moved });
+        for (at, (table, _)) in by_table.iter().enumerate() {
+            let (matched, affected) = (matched[at], affected.get(at).copied().unwrap_or(0));
+            if matched != affected {
+                return Err(NotErased::Mismatch {
+                    table: table.clone(),
+                    kind: change.kind,
+                    matched: matched.unsigned_abs(),
+                    affected: affected.unsigned_abs(),
+                });
+            }
         }
-        Err(NotErased::Mismatch {
-            table: change.table.clone(),
-            kind: change.kind,
-            matched: matched.unsigned_abs(),
-            affected,
-        })
+        Ok(Done { by_table, moved })
+    }
+
+    /// How many rows of each table it changed, and where those are now that it moved.
+    async fn affected(
+        &self,
+        tx: &Transaction<'_>,
+        captured: &Captured,
+        change: &Change,
+        moved: &mut Vec<(Vec<Raw>, Vec<Raw>)>,
+    ) -> Result<Vec<i64>, NotErased> {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        if change.ring.is_empty() && !change.moves {
+            let affected = self.execute(tx, captured, &change.statement).await?;
+            return Ok(vec![number(affected)]);
+        }
+        let found = self.query(tx, captured, &change.statement, "").await?;
+        if change.moves {
+            moved.extend(found.iter().map(capture::places));
+            return Ok(vec![number(found.len() as u64)]);
+        }
+        let counts = found
+            .first()
+            .map(|row| (0..row.len()).map(|at| row.get(at)));
+        Ok(counts.into_iter().flatten().collect())
     }
 
     async fn probe(&self, tx: &Transaction<'_>, captured: &Captured) -> Result<(), NotErased> {
