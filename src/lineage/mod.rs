@@ -156,6 +156,7 @@ impl<'a> Tracer<'a> {
                     },
                     when: link.when.clone().into_iter().collect(),
                     foreign_key: None,
+                    shared: false,
                     decision: self.decision(rule),
                 };
                 queue.extend(self.add(&table.table.table, edge));
@@ -175,6 +176,7 @@ impl<'a> Tracer<'a> {
             },
             when: Vec::new(),
             foreign_key: None,
+            shared: false,
             decision: self.decision(rule),
         }
     }
@@ -198,7 +200,11 @@ impl<'a> Tracer<'a> {
             }
         }
         for (rule, table) in self.rules_here() {
-            if let Some(edge) = self.soft_edge(rule, table, parent) {
+            let edge = match &table.action {
+                Action::Shared { through, .. } => self.shared_edge(rule, table, through, parent),
+                _ => self.soft_edge(rule, table, parent),
+            };
+            if let Some(edge) = edge {
                 next.extend(self.add(&table.table.table, edge));
             }
         }
@@ -216,6 +222,7 @@ impl<'a> Tracer<'a> {
             },
             when: Vec::new(),
             foreign_key: Some(key.clone()),
+            shared: false,
             decision: self.decision(rule),
         }
     }
@@ -257,6 +264,43 @@ impl<'a> Tracer<'a> {
             join,
             when: link.when.clone().into_iter().collect(),
             foreign_key: None,
+            shared: false,
+            decision: self.decision(rule),
+        })
+    }
+
+    /// From its owners to what is shared: against the direction of the key by which they refer to
+    /// it, or by the rule's own link.
+    fn shared_edge(
+        &self,
+        rule: usize,
+        table: &TableRule,
+        through: &QualifiedTable,
+        parent: &TableName,
+    ) -> Option<Edge> {
+        if through.system != self.catalog.system || through.table != *parent {
+            return None;
+        }
+        if table.link.is_some() {
+            let edge = self.soft_edge(rule, table, parent)?;
+            return Some(Edge {
+                shared: true,
+                ..edge
+            });
+        }
+        let mut keys = self.catalog.referring_to(&table.table.table);
+        let key = keys.find(|k| k.child.0 == *parent)?;
+        Some(Edge {
+            label: format!("shared through {}", key.name),
+            parent: Parent::Table(parent.clone()),
+            join: Join::Columns {
+                child: key.parent.1.clone(),
+                parent: key.child.1.clone(),
+                equality: key.equality.clone(),
+            },
+            when: Vec::new(),
+            foreign_key: None,
+            shared: true,
             decision: self.decision(rule),
         })
     }
@@ -297,7 +341,10 @@ impl<'a> Tracer<'a> {
         if is_root || key.child.0 == key.parent.0 {
             return None;
         }
-        self.default_rule(&key.child.0)
+        // What else refers by the table itself (`created_by`) says nothing of its owners.
+        let shared =
+            |rule: &usize| matches!(self.policy.tables[*rule].action, Action::Shared { .. });
+        self.default_rule(&key.child.0).filter(|rule| !shared(rule))
     }
 
     fn default_rule(&self, table: &TableName) -> Option<usize> {
@@ -316,7 +363,7 @@ impl<'a> Tracer<'a> {
             Action::Exempt { .. } => Fate::Exempt,
             Action::Detach => Fate::Detach,
             _ if !in_scope => Fate::Untouched,
-            Action::Delete => Fate::Delete,
+            Action::Delete | Action::Shared { .. } => Fate::Delete,
             Action::Anonymize { .. } => Fate::Anonymize,
             Action::Retain(retain) if retain.until.is_some() => Fate::Retain,
             Action::Retain(_) => Fate::RetainWithParent,
@@ -476,6 +523,7 @@ pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option
                 },
                 when: Vec::new(),
                 foreign_key: None,
+                shared: false,
                 // Not Delete: the row's own date is read again under its lock.
                 decision: Decision {
                     rule,

@@ -75,6 +75,8 @@ pub struct Edge {
     pub when: Vec<(String, String)>,
     /// The foreign key, if it is one.
     pub foreign_key: Option<ForeignKey>,
+    /// The parent's rows are owners: a row is reached only if none of its owners stays.
+    pub shared: bool,
     /// What the policy says of rows reached so.
     pub decision: Decision,
 }

@@ -123,6 +123,8 @@ pub struct Capture {
     pub rule: usize,
     /// What changes the rows, see [`Part::ChangedBy`]: the rule; but each link is cut by itself.
     pub claim: usize,
+    /// Locks the rows and claims none: what is asked of them next is asked while they hold still.
+    pub only_locks: bool,
     /// For [`Fate::Retain`]: the basis and the column and period that give the end.
     pub retained: Option<Retained>,
     /// The table refers by this to itself, or to another of its ring: repeat with the rows newly
@@ -187,6 +189,8 @@ pub enum Part {
     Followed,
     /// Those that go.
     Gone,
+    /// The same, but of a capture that is repeated all of them, not only those newly found.
+    Leaving,
     /// Those that the law keeps.
     Kept,
     /// Those that stay, for whatever reason.

@@ -185,6 +185,7 @@ impl Tree<'_> {
         }
         match &self.policy.tables[edge.decision.rule].action {
             Action::Delete | Action::Detach => String::new(),
+            Action::Shared { .. } => "with its last owner".into(),
             Action::Anonymize { set } => settings(set),
             Action::Retain(retain) => {
                 let cleaned = if retain.set.is_empty() {
@@ -270,6 +271,7 @@ fn meaning(system: &SystemPlan, parameter: &Parameter) -> String {
             Part::Followed => "the subject's",
             Part::Gone => "to go,",
             Part::Kept => "kept,",
+            Part::Leaving => "to go, all found so far,",
             Part::Staying => "staying,",
             Part::ChangedBy(_) => "to change,",
             Part::LinkedBy(_) => "to detach,",

@@ -147,15 +147,7 @@ fn parent_keys(
                 .zip(equality)
                 .enumerate()
                 .map(|(i, ((c, p), equal))| {
-                    let (child_type, parent_type) = (base(facts, c), captured_type(parent, p));
-                    let cast = if equal.contains("pg_catalog")
-                        && child_type != parent_type
-                        && category(facts, c) == 'S'
-                    {
-                        "::text"
-                    } else {
-                        ""
-                    };
+                    let cast = cast(facts, parent, c, p, equal);
                     format!("k.k{i}{cast} {equal} t.{}", identifier(c))
                 })
                 .collect();
@@ -279,10 +271,14 @@ pub(super) fn capture(
     texts: &[String],
     retained: Option<&Retained>,
     parent: Option<&ParentRows<'_>>,
+    leaving: Option<&Known<'_>>,
     utf8: bool,
 ) -> Statement {
     let mut binds = Binds::default();
     let tie = tie(&mut binds, edge, facts, parent, utf8);
+    let alone = leaving.map_or_else(String::new, |leaving| {
+        no_owner_left(&mut binds, edge, facts, parent, Some(leaving))
+    });
     let mut read: Vec<String> = columns
         .iter()
         .map(|c| format!("t.{}", identifier(&c.name)))
@@ -297,13 +293,75 @@ pub(super) fn capture(
     }
     read.extend(texts.iter().map(|c| format!("t.{}::text", identifier(c))));
     let body = format!(
-        "SELECT k.n, {} FROM {} JOIN {} AS t ON {}",
+        "SELECT k.n, {} FROM {} JOIN {} AS t ON {}{alone}",
         read.join(", "),
         tie.from,
         table_name(table),
         tie.on
     );
     binds.statement("capture", table, &body)
+}
+
+/// Captured rows of a table: how they are told apart, what of them is captured, which they are.
+pub(super) type Known<'a> = (&'a RowKey, &'a [CapturedColumn], Rows);
+
+/// Nobody but these owners has the row `t`.
+fn no_owner_left(
+    binds: &mut Binds,
+    edge: &Edge,
+    facts: &Table,
+    owners: Option<&ParentRows<'_>>,
+    leaving: Option<&Known<'_>>,
+) -> String {
+    let (
+        Join::Columns {
+            child,
+            parent,
+            equality,
+        },
+        Parent::Table(table),
+        Some(owners),
+    ) = (&edge.join, &edge.parent, owners)
+    else {
+        return String::new();
+    };
+    let mut owns: Vec<String> = child
+        .iter()
+        .zip(parent)
+        .zip(equality)
+        .map(|((c, p), equal)| {
+            let cast = cast(facts, owners, c, p, equal);
+            format!("o.{}{cast} {equal} t.{}", identifier(p), identifier(c))
+        })
+        .collect();
+    if let Some((key, columns, rows)) = leaving {
+        let leave = by_key_as(binds, ["o", "g"], key, columns, *rows, &[]);
+        owns.push(format!(
+            "NOT EXISTS (SELECT FROM {} WHERE {})",
+            leave.from, leave.on
+        ));
+    }
+    format!(
+        " AND NOT EXISTS (SELECT FROM {} AS o WHERE {})",
+        table_name(table),
+        owns.join(" AND ")
+    )
+}
+
+/// A link may compare what is no text with a text.
+fn cast(
+    facts: &Table,
+    parent: &ParentRows<'_>,
+    child_column: &str,
+    parent_column: &str,
+    equal: &str,
+) -> &'static str {
+    let differ = base(facts, child_column) != captured_type(parent, parent_column);
+    if equal.contains("pg_catalog") && differ && category(facts, child_column) == 'S' {
+        "::text"
+    } else {
+        ""
+    }
 }
 
 /// The keys of subjects that have no row, as if they were captured.
@@ -385,6 +443,18 @@ fn by_key(
     rows: Rows,
     extra: &[String],
 ) -> Tie {
+    by_key_as(binds, ["t", "k"], key, columns, rows, extra)
+}
+
+/// The same with other names for the table and for the keys.
+fn by_key_as(
+    binds: &mut Binds,
+    [t, k]: [&str; 2],
+    key: &RowKey,
+    columns: &[CapturedColumn],
+    rows: Rows,
+    extra: &[String],
+) -> Tie {
     let width = match key {
         RowKey::Columns(columns) => columns.len(),
         RowKey::Place => 1,
@@ -397,7 +467,10 @@ fn by_key(
         let bound = binds.bind(Parameter::Column(rows, at));
         arrays.push(format!("{bound}::{}[]", column.sql_type));
         names.push(format!("k{at}"));
-        on.push(format!("t.{} {EQUALS} k.k{at}", identifier(&column.name)));
+        on.push(format!(
+            "{t}.{} {EQUALS} {k}.k{at}",
+            identifier(&column.name)
+        ));
     }
     for (i, array) in extra.iter().enumerate() {
         arrays.push(array.clone());
@@ -407,7 +480,7 @@ fn by_key(
     let schema = if arrays.len() == 1 { "pg_catalog." } else { "" };
     Tie {
         from: format!(
-            "{schema}unnest({}) AS k({})",
+            "{schema}unnest({}) AS {k}({})",
             arrays.join(", "),
             names.join(", ")
         ),
@@ -591,11 +664,16 @@ pub(super) fn strangers_by_edge(
     facts: &Table,
     edge: &Edge,
     parent: Option<&ParentRows<'_>>,
-    known: Option<(&RowKey, &[CapturedColumn], Rows)>,
+    known: Option<Known<'_>>,
     utf8: bool,
 ) -> Statement {
     let mut binds = Binds::default();
     let reach = tie(&mut binds, edge, facts, parent, utf8);
+    let alone = if edge.shared {
+        no_owner_left(&mut binds, edge, facts, parent, None)
+    } else {
+        String::new()
+    };
     let except = known.map_or_else(String::new, |(key, columns, rows)| {
         let tie = by_key(&mut binds, key, columns, rows, &[]);
         format!(
@@ -604,7 +682,7 @@ pub(super) fn strangers_by_edge(
         )
     });
     let body = format!(
-        "SELECT count(*) FROM {} AS t WHERE EXISTS (SELECT FROM {} WHERE {}){except}",
+        "SELECT count(*) FROM {} AS t WHERE EXISTS (SELECT FROM {} WHERE {}){alone}{except}",
         table_name(table),
         reach.from,
         reach.on

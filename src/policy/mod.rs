@@ -188,6 +188,13 @@ pub enum Action {
     Detach,
     /// The law keeps the rows until a date.
     Retain(Retain),
+    /// The rows belong to several people: each goes with the last of its owners.
+    Shared {
+        /// Its rows are the owners: they refer to these rows, or this rule's link says how.
+        through: QualifiedTable,
+        /// Where the file says so.
+        span: Span,
+    },
     /// The rows are left alone, and what hangs off them too.
     Exempt {
         /// Why; repeated on every certificate.

@@ -55,6 +55,7 @@ const ACTIONS: &[(&str, &str)] = &[
     ("anonymize", "anonymize"),
     ("detach", "detach"),
     ("retain", "retain"),
+    ("shared", "shared"),
     ("exempt", "exempt"),
 ];
 
@@ -72,12 +73,16 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
     let span = name
         .as_ref()
         .map_or_else(|| table.span(), |(_, span)| span.clone());
-    table.need("action", "one of delete, anonymize, detach, retain, exempt");
+    table.need(
+        "action",
+        "one of delete, anonymize, detach, retain, shared, exempt",
+    );
     let action = table.word("action", UNKNOWN_WORD, ACTIONS);
     let until = table.table("until").map(|until_table| until(&until_table));
     let because = because(table);
     let then = table.word("then", UNKNOWN_WORD, &[("delete", ())]);
     let reason = reason(table);
+    let through = table_name(table, "through");
     let action = action.and_then(|(action, _)| {
         misplaced(table, action);
         match action {
@@ -116,6 +121,22 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
                     span: table.span_of("until").unwrap_or(span.clone()),
                 }))
             }
+            "shared" => {
+                table.need(
+                    "through",
+                    "name the table whose rows are the owners: through = \"system.schema.participant\"",
+                );
+                let (through, span) = through?;
+                if name.as_ref().is_some_and(|(of, _)| of.system != through.system) {
+                    table.reader().error(
+                        BAD_LINK,
+                        span.clone(),
+                        format!("the owners in {} are in another system", table.label()),
+                        "name a table of the same system",
+                    );
+                }
+                Some(Action::Shared { through, span })
+            }
             _ => {
                 table.need(
                     "reason",
@@ -152,6 +173,7 @@ fn misplaced(table: &Table<'_>, action: &str) {
         ("because", &["retain"]),
         ("then", &["retain"]),
         ("reason", &["exempt"]),
+        ("through", &["shared"]),
     ];
     for (key, actions) in OF {
         if actions.contains(&action) {

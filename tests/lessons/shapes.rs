@@ -407,3 +407,177 @@ async fn a_reused_session_survives_a_changed_type() {
     let outcome = target.run(&planned, &[subject(1)]).await.unwrap();
     assert_eq!(outcome.counts, dry);
 }
+
+const TALK: &str = "
+    CREATE TABLE customer (id int PRIMARY KEY, email text);
+    CREATE TABLE talk (id int PRIMARY KEY, subject text, opened_by int REFERENCES customer);
+    CREATE TABLE participant (OWNER, talk_id int NOT NULL REFERENCES talk ON_DELETE, customer_id int NOT NULL REFERENCES customer);
+    CREATE TABLE message (id int PRIMARY KEY, talk_id int NOT NULL REFERENCES talk ON_DELETE, sender int REFERENCES customer, body text);
+    INSERT INTO customer SELECT n, n || '@example.jp' FROM generate_series(1, 4) n;
+    INSERT INTO talk VALUES (1, 'of one', 1), (2, 'of one and two', 1), (3, 'of one, two, three', 2), (4, 'of three and four', 3), (5, 'of nobody', NULL);
+    INSERT INTO participant (talk_id, customer_id) VALUES (1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 3), (4, 4);
+    INSERT INTO message SELECT row_number() OVER (), talk_id, customer_id, 'by ' || customer_id FROM participant;
+    INSERT INTO message VALUES (9, 5, NULL, 'by nobody'), (10, 2, 4, 'by four, who left')";
+
+const TALK_RULES: &str = r#"
+[[table]]
+name = "s.public.participant"
+action = "delete"
+[[table]]
+name = "s.public.talk"
+action = "shared"
+through = "s.public.participant"
+[[table]]
+name = "s.public.talk"
+via = "talk_opened_by_fkey"
+action = "detach"
+[[table]]
+name = "s.public.message"
+via = "message_talk_id_fkey"
+action = "delete"
+[[table]]
+name = "s.public.message"
+via = "message_sender_fkey"
+action = "anonymize"
+set = { sender = "null", body = "redact" }
+"#;
+
+fn talk(key: &str, on_delete: &str) -> Target {
+    Target::new(&TALK.replace("OWNER", key).replace("ON_DELETE", on_delete))
+}
+
+const TALKS: &str = "SELECT concat_ws(' | ',
+    (SELECT string_agg(concat_ws('/', id, opened_by), ' ' ORDER BY id) FROM talk),
+    (SELECT string_agg(concat_ws('/', talk_id, customer_id), ' ' ORDER BY 1) FROM participant),
+    (SELECT string_agg(concat_ws('/', id, talk_id, sender, body), ' ' ORDER BY id) FROM message))";
+
+/// What several people share goes with the last of them, and with everything that hangs off it;
+/// before that only what is the leaving person's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shared_goes_with_its_last_owner() {
+    let one = "2 3/2 4/3 5 | 2/2 3/2 3/3 4/3 4/4 | 2/2/[erased] 3/2/2/by 2 4/3/[erased] 5/3/2/by 2 6/3/3/by 3 7/4/3/by 3 8/4/4/by 4 9/5/by nobody 10/2/4/by four, who left";
+    let both = "3 4/3 5 | 3/3 4/3 4/4 | 4/3/[erased] 5/3/[erased] 6/3/3/by 3 7/4/3/by 3 8/4/4/by 4 9/5/by nobody";
+    for key in [
+        "id serial PRIMARY KEY",
+        "note text",
+        "tenant int DEFAULT 1, id serial, PRIMARY KEY (tenant, id)",
+    ] {
+        for on_delete in ["", "ON DELETE CASCADE", "ON DELETE RESTRICT"] {
+            let what = format!("{key} {on_delete}");
+            let (apart, together) = (talk(key, on_delete), talk(key, on_delete));
+            let planned = apart
+                .plan(&rules(DELETE, TALK_RULES))
+                .await
+                .unwrap_or_else(|e| panic!("{}", crate::target::told(&e)));
+            let dry = apart.dry_run(&planned, &[subject(1)]).await.unwrap();
+            let outcome = apart
+                .run(&planned, &[subject(1)])
+                .await
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(outcome.counts, dry, "{what}");
+            assert_eq!(apart.value(TALKS), one, "{what}");
+            apart.run(&planned, &[subject(2)]).await.unwrap();
+            assert_eq!(apart.value(TALKS), both, "{what}");
+
+            let planned = together.plan(&rules(DELETE, TALK_RULES)).await.unwrap();
+            together
+                .run(&planned, &[subject(2), subject(1)])
+                .await
+                .unwrap();
+            assert_eq!(together.value(TALKS), both, "{what}");
+        }
+    }
+}
+
+/// Waits between the capture and the first change until it is told to go on.
+struct Meet {
+    here: Option<tokio::sync::oneshot::Sender<()>>,
+    go: Option<tokio::sync::oneshot::Receiver<()>>,
+}
+
+impl BeforeChange for Meet {
+    fn ready(&mut self, _: Vec<Seen>, _: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
+        let (here, go) = (self.here.take().unwrap(), self.go.take().unwrap());
+        Box::pin(async move {
+            here.send(()).unwrap();
+            go.await.unwrap();
+            Ok(())
+        })
+    }
+}
+
+/// Two daemons take the last two owners at the same moment: neither may think that the other's
+/// is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_two_owners_leave_at_the_same_moment() {
+    let target = talk("id serial PRIMARY KEY", "");
+    let planned = target.plan(&rules(DELETE, TALK_RULES)).await.unwrap();
+    let (here, arrived) = tokio::sync::oneshot::channel();
+    let (go_on, go) = tokio::sync::oneshot::channel();
+    let (first, second) = ([subject(1)], [subject(2)]);
+    let mut meet = Meet {
+        here: Some(here),
+        go: Some(go),
+    };
+    let first = target.run_with(&planned, planned.part("s"), &first, &mut meet);
+    let second = async {
+        arrived.await.unwrap();
+        let waits = async {
+            // It waits at once, or never.
+            let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+            for _ in 0..200 {
+                if target.count(waiting) > 0 {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            go_on.send(()).unwrap();
+        };
+        tokio::join!(target.run(&planned, &second), waits).0
+    };
+    let (first, second) = tokio::join!(first, second);
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(
+        target.count("SELECT count(*) FROM talk WHERE id IN (1, 2)"),
+        0
+    );
+    assert_eq!(target.count("SELECT count(*) FROM talk"), 3);
+}
+
+/// What `shared` cannot mean is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn shared_without_owners_is_refused() {
+    let target = talk("id serial PRIMARY KEY", "");
+    let with = |from: &str, to: &str| rules(DELETE, &TALK_RULES.replace(from, to));
+    let through = "through = \"s.public.participant\"";
+    for (policy, code, says) in [
+        (with(through, ""), "", "`through`"),
+        (
+            with(through, "through = \"s.public.customer\""),
+            "E0229",
+            "no foreign key of s.public.customer",
+        ),
+        (
+            with(through, "through = \"other.public.participant\""),
+            "E0118",
+            "system",
+        ),
+        (
+            with("via = \"talk_opened_by_fkey\"", "via = \"none\""),
+            "E0201",
+            "talk_opened_by_fkey",
+        ),
+        (
+            with(
+                "participant\"\naction = \"delete\"",
+                "participant\"\naction = \"anonymize\"\nset = { customer_id = { constant = \"4\" } }",
+            ),
+            "E0229",
+            "would never go",
+        ),
+    ] {
+        let said = target.refusal(&policy).await;
+        assert!(said.contains(code) && said.contains(says), "{code}: {said}");
+    }
+}

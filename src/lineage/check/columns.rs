@@ -87,6 +87,7 @@ impl Check<'_> {
                     }
                 }
             }
+            Action::Shared { through, span } => self.shared(rule, catalog, through, span),
             Action::Delete | Action::Detach | Action::Exempt { .. } => {}
         }
     }

@@ -2,8 +2,9 @@
 
 use super::super::{Edge, Fate, Join, Parent, Reached, SystemLineage};
 use super::{Check, table_of};
-use crate::catalog::{ForeignKey, OnDelete};
-use crate::policy::{Action, Span, Strategy};
+use crate::catalog::{Catalog, ForeignKey, OnDelete};
+use crate::name::QualifiedTable;
+use crate::policy::{Action, LinkTo, Span, Strategy, TableRule};
 
 /// Tables below this many rows are searched quickly without an index.
 const SMALL: f32 = 10_000.0;
@@ -15,12 +16,69 @@ impl Check<'_> {
         if edge.decision.fate == Fate::RetainWithParent {
             self.with_parent(system, reached, edge, &span);
         }
+        if edge.shared {
+            self.owners_go(system, reached, edge, &span);
+        }
         if edge.decision.fate == Fate::Detach {
             self.detach(system, reached, edge, &span);
         }
         self.join_types(system, reached, edge, &span);
         self.index(system, reached, edge, &span);
         self.survives_its_parent(system, reached, edge);
+    }
+
+    /// The owners must be told from the catalog or the rule's own link, and by one key.
+    pub(super) fn shared(
+        &mut self,
+        rule: &TableRule,
+        catalog: &Catalog,
+        through: &QualifiedTable,
+        span: &Span,
+    ) {
+        let (table, owners) = (&rule.table.table, &through.table);
+        let keys = catalog.referring_to(table).filter(|k| k.child.0 == *owners);
+        let keys: Vec<&str> = keys.map(|k| k.name.as_str()).collect();
+        let by_link = rule.link.as_ref().map(|l| match &l.to {
+            LinkTo::Table { table, .. } => table == through,
+            LinkTo::Identifier(_) => false,
+        });
+        let problem = match (by_link, keys.as_slice()) {
+            _ if rule.table == self.policy.root.0 => {
+                format!("{} is the subject itself, which nobody shares", rule.table)
+            }
+            (Some(true), _) | (None, [_]) => return,
+            (Some(false), _) => format!("the link of {} does not lead to {through}", rule.table),
+            (None, []) => format!("no foreign key of {through} refers to {}", rule.table),
+            (None, several) => format!(
+                "{through} refers to {} by {}: one of them must say who owns a row",
+                rule.table,
+                several.join(" and ")
+            ),
+        };
+        let help = "say how: link = { columns = [\"id\"], to = \"the table of owners\", key = [\"its column\"] }";
+        self.error("E0229", span, problem, help);
+    }
+
+    /// An owner that stays without its person would keep what is shared for ever.
+    fn owners_go(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
+        let Parent::Table(owners) = &edge.parent else {
+            return;
+        };
+        let Some(above) = table_of(system, owners) else {
+            return;
+        };
+        let stays = |f: &Fate| matches!(f, Fate::Anonymize | Fate::Retain | Fate::RetainWithParent);
+        if above.edges.iter().any(|e| stays(&e.decision.fate)) {
+            self.error(
+                "E0229",
+                span,
+                format!(
+                    "{}.{} is shared through {owners}, whose rows may stay without their person: it would never go",
+                    system.system, reached.table
+                ),
+                format!("delete the rows of {owners}, or decide {} otherwise", reached.table),
+            );
+        }
     }
 
     /// What stays with its parent needs one parent that stays or goes by law, and no date of its

@@ -1,6 +1,6 @@
 //! Which rows are read and locked before the first change, and which of their columns.
 
-use super::super::sql::ParentRows;
+use super::super::sql::{Known, ParentRows};
 use super::super::{
     Capture, CapturedColumn, GONE_BEFORE, Part, Retained, RowKey, RowSet, Rows, sql,
 };
@@ -32,7 +32,9 @@ impl<'a> Builder<'a> {
             .triggers
             .iter()
             .any(|t| t.on_delete && t.may_veto);
-        only.decision.fate != Fate::Delete || leads || vetoed || only.parent == Parent::Subject
+        let at_once =
+            only.decision.fate == Fate::Delete && !only.shared && only.parent != Parent::Subject;
+        !at_once || leads || vetoed
     }
 
     pub(super) fn add_set(&mut self, reached: &'a Reached, needed: &BTreeSet<&TableName>) {
@@ -64,32 +66,45 @@ impl<'a> Builder<'a> {
                 let parent_columns = self.parent_columns(edge);
                 let parent = self.parent_rows(edge, part, &parent_columns);
                 let texts = self.texts(reached, edge, retained.as_ref(), &columns[..key_width]);
-                let statement = sql::capture(
-                    &reached.table,
-                    &reached.facts,
-                    edge,
-                    &columns,
-                    &texts,
-                    retained.as_ref(),
-                    parent.as_ref(),
-                    self.system.utf8,
-                );
-                let parent_set = parent.map(|p| p.rows.set);
+                let statement = |leaving| {
+                    sql::capture(
+                        &reached.table,
+                        &reached.facts,
+                        edge,
+                        &columns,
+                        &texts,
+                        retained.as_ref(),
+                        parent.as_ref(),
+                        leaving,
+                        self.system.utf8,
+                    )
+                };
+                let parent_set = parent.as_ref().map(|p| p.rows.set);
                 let repeats = matches!(&edge.parent, Parent::Table(p)
                     if *p == reached.table || self.system.are_in_a_ring(p, &reached.table));
-                let claim = self.claim(reached, edge);
-                self.plan.sets[at].captures.push(Capture {
+                let leaving = edge.shared.then(|| self.leaving(parent.as_ref())).flatten();
+                let capture = Capture {
                     label: edge.label.clone(),
                     parent: parent_set,
-                    statement,
-                    texts,
+                    statement: statement(leaving.as_ref()),
+                    texts: texts.clone(),
                     lock: sql::lock_rows(&key, fate == Fate::Untouched),
                     fate,
                     rule: edge.decision.rule,
-                    claim,
-                    retained,
+                    claim: self.claim(reached, edge),
+                    only_locks: false,
+                    retained: retained.clone(),
                     repeats,
+                };
+                // Two tickets that each take an owner must not both find that the other is left:
+                // the second waits at the lock, and asks when it has it.
+                let locked = edge.shared.then(|| Capture {
+                    statement: statement(None),
+                    only_locks: true,
+                    ..capture.clone()
                 });
+                let captures = &mut self.plan.sets[at].captures;
+                captures.extend(locked.into_iter().chain([capture]));
             }
         }
         self.capture_by_key_alone(reached, at);
@@ -117,6 +132,7 @@ impl<'a> Builder<'a> {
             fate: Fate::Untouched,
             rule: entry.decision.rule,
             claim: entry.decision.rule,
+            only_locks: false,
             retained: None,
             repeats: false,
         });
@@ -152,6 +168,7 @@ impl<'a> Builder<'a> {
                 (Part::Kept, Fate::RetainWithParent),
                 (Part::Gone, Fate::Delete),
             ],
+            fate if edge.shared => vec![(Part::Gone, fate)],
             fate => vec![(Part::Followed, fate)],
         }
     }
@@ -228,6 +245,14 @@ impl<'a> Builder<'a> {
                 .map_or_else(Vec::new, |set| self.plan.sets[*set].columns.clone()),
             _ => Vec::new(),
         }
+    }
+
+    /// The owners that go.
+    fn leaving(&self, owners: Option<&ParentRows<'_>>) -> Option<Known<'_>> {
+        let set = owners?.rows.set;
+        let owners = &self.plan.sets[set];
+        let part = Part::Leaving;
+        Some((&owners.key, &owners.columns, Rows { set, part }))
     }
 
     pub(super) fn parent_rows<'c>(

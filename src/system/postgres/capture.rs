@@ -62,7 +62,8 @@ impl Captured {
         rows: Rows,
         round: usize,
     ) -> impl Iterator<Item = &CapturedRow> {
-        self.rows(rows).filter(move |row| row.round >= round)
+        let all = rows.part == Part::Leaving;
+        self.rows(rows).filter(move |row| all || row.round >= round)
     }
 
     /// Some of the rows of a set, in the order in which they were found.
@@ -75,7 +76,7 @@ impl Captured {
             .iter()
             .filter(move |row| match rows.part {
                 Part::Followed => row.followed,
-                Part::Gone => row.goes(),
+                Part::Gone | Part::Leaving => row.goes(),
                 Part::Kept => row.kept,
                 Part::Staying => !row.goes(),
                 Part::ChangedBy(_) => !row.goes() && row.claims & claim != 0,
@@ -212,6 +213,9 @@ async fn one_round(
 ) -> Result<bool, NotErased> {
     let mut changed = false;
     for capture in captures {
+        if execution.dry && capture.only_locks {
+            continue;
+        }
         let lock = if execution.dry {
             ""
         } else {
@@ -222,7 +226,7 @@ async fn one_round(
         let found = execution
             .query_since(tx, captured, &capture.statement, lock, since)
             .await?;
-        for row in found {
+        for row in found.into_iter().filter(|_| !capture.only_locks) {
             changed |= claim(execution, captured, known, at, capture, &row, round)?;
         }
     }
