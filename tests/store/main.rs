@@ -915,6 +915,36 @@ async fn a_ticket_is_never_lent_twice() {
     );
 }
 
+/// Others commit their leases while one is choosing: it has looked at the leases before, and finds
+/// the tickets unlocked after.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lent_while_one_chooses_is_not_lent_again() {
+    let db = Database::new().await;
+    let (store, mut other) = (db.store("owner"), db.client("owner").await);
+    let fill = "INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, sealed) \
+         SELECT 'R' || n, 'customer', 'account', 'policy', now(), now() + n * interval '1 second', 'scheduled', repeat('b', 64), '\\x01' \
+           FROM generate_series(1, 3000) n";
+    other.batch_execute(fill).await.unwrap();
+    for round in 0..30 {
+        let theirs = other.transaction().await.unwrap();
+        let lend = "WITH last AS MATERIALIZED (SELECT id FROM erasured.ticket ORDER BY due_at DESC LIMIT 100 FOR UPDATE) \
+                    INSERT INTO erasured.lease SELECT id, gen_random_uuid(), now() + interval '1 minute', 'other' FROM last";
+        theirs.batch_execute(lend).await.unwrap();
+        let choosing = {
+            let store = store.clone();
+            tokio::spawn(async move { store.lease("one", 3000, MINUTE).await })
+        };
+        tokio::time::sleep(Duration::from_millis(round / 3)).await;
+        theirs.commit().await.unwrap();
+        let batch = choosing.await.unwrap().unwrap().unwrap();
+        let count = "SELECT count(*) FROM erasured.lease WHERE holder = 'other'";
+        let lent: i64 = other.query_one(count, &[]).await.unwrap().get(0);
+        assert_eq!((batch.tickets.len(), lent), (2900, 100));
+        store.release(batch.token).await.unwrap();
+        other.batch_execute("DELETE FROM erasured.lease").await.unwrap();
+    }
+}
+
 /// A write that has waited for the ticket's lock looks at the lease again.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waited_for_a_ticket_learns_that_it_was_taken_over() {
