@@ -941,7 +941,10 @@ async fn what_is_lent_while_one_chooses_is_not_lent_again() {
         let lent: i64 = other.query_one(count, &[]).await.unwrap().get(0);
         assert_eq!((batch.tickets.len(), lent), (2900, 100));
         store.release(batch.token).await.unwrap();
-        other.batch_execute("DELETE FROM erasured.lease").await.unwrap();
+        other
+            .batch_execute("DELETE FROM erasured.lease")
+            .await
+            .unwrap();
     }
 }
 
