@@ -16,6 +16,20 @@ BEGIN
     RETURN found_ticket;
 END $$;
 
+-- A lease that has run out is nobody's; its holder's writes fail once it is gone. The caller holds
+-- the ticket's lock.
+CREATE FUNCTION erasured.end_lease(ticket uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+DECLARE
+    lent_until timestamptz;
+BEGIN
+    DELETE FROM erasured.lease l WHERE l.ticket_id = ticket RETURNING l.until INTO lent_until;
+    IF lent_until > clock_timestamp() THEN
+        RAISE EXCEPTION 'a daemon is at work on the ticket' USING ERRCODE = 'ER010', HINT = 'Try again in a minute.';
+    END IF;
+END $$;
+
 CREATE FUNCTION erasured.require_code(what text, given text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -234,9 +248,7 @@ BEGIN
     IF t.state NOT IN ('received', 'verified', 'approved', 'scheduled', 'failed', 'on_hold') THEN
         RAISE EXCEPTION 'a ticket in state % cannot be rejected', t.state USING ERRCODE = 'ER002';
     END IF;
-    IF t.lease_token IS NOT NULL AND t.lease_until > clock_timestamp() THEN
-        RAISE EXCEPTION 'a daemon is at work on the ticket' USING ERRCODE = 'ER010', HINT = 'Try again in a minute.';
-    END IF;
+    PERFORM erasured.end_lease(t.id);
     -- Planned steps count too: whether such a step committed is known only to its target.
     IF EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id) THEN
         RAISE EXCEPTION 'something may already have been erased for this ticket' USING ERRCODE = 'ER002',
@@ -248,8 +260,7 @@ BEGIN
     VALUES ('rejecting', t.id, jsonb_build_object('by', who, 'reason', reason));
     UPDATE erasured.ticket x
        SET state = 'rejected', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL,
-           next_attempt_at = NULL, lease_token = NULL, lease_until = NULL, lease_holder = NULL,
-           sla_met = now() <= x.due_at
+           next_attempt_at = NULL, sla_met = now() <= x.due_at
      WHERE x.id = t.id;
     UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = t.id;
     PERFORM pg_notify('erasured_ticket', t.id::text);
@@ -272,13 +283,11 @@ BEGIN
     IF t.state NOT IN ('received', 'verified', 'approved', 'scheduled') THEN
         RAISE EXCEPTION 'a ticket in state % cannot be put on hold', t.state USING ERRCODE = 'ER002';
     END IF;
-    IF t.lease_token IS NOT NULL AND t.lease_until > clock_timestamp() THEN
-        RAISE EXCEPTION 'a daemon is at work on the ticket' USING ERRCODE = 'ER010', HINT = 'Try again in a minute.';
-    END IF;
+    PERFORM erasured.end_lease(t.id);
     INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
     VALUES (t.id, 'hold', reason, who, erasured.actor_role('erasured_approver'));
     UPDATE erasured.ticket x
-       SET state = 'on_hold', held_from = t.state, lease_token = NULL, lease_until = NULL, lease_holder = NULL
+       SET state = 'on_hold', held_from = t.state
      WHERE x.id = t.id;
     PERFORM pg_notify('erasured_ticket', t.id::text);
     RETURN 'on_hold';

@@ -70,9 +70,11 @@ GRANT EXECUTE ON FUNCTION erasured.folded(text), erasured.unfit(uuid[]) TO erasu
 GRANT SELECT ON ALL TABLES IN SCHEMA erasured TO erasured_daemon;
 GRANT INSERT, UPDATE, DELETE ON erasured.scope TO erasured_daemon;
 GRANT UPDATE (due_at, not_before, state, problem_code, problem, attempt, next_attempt_at,
-              lease_token, lease_until, lease_holder, sealed, subject_hash, plan_id,
+              sealed, subject_hash, plan_id,
               started_at, verifying_since, finished_at, sla_met)
    ON erasured.ticket TO erasured_daemon;
+GRANT INSERT, DELETE, UPDATE (token, until, holder)
+                                             ON erasured.lease TO erasured_daemon;
 GRANT UPDATE (value, hash), INSERT (ticket_id, name, hash, given)
                                              ON erasured.ticket_identifier TO erasured_daemon;
 GRANT INSERT                                  ON erasured.plan TO erasured_daemon;

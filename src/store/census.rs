@@ -54,10 +54,11 @@ impl Store {
                             count(*) FILTER (WHERE due_at < now()) AS late, \
                             (extract(epoch FROM min(due_at) - now()))::float8 AS due_in, \
                             count(*) FILTER (WHERE subject_hash IS NULL AND problem_code IS NOT NULL) AS lost, \
-                            count(*) FILTER (WHERE state = 'executing' OR state = 'scheduled' AND (attempt > 0 OR lease_token IS NOT NULL)) AS retrying, \
+                            count(*) FILTER (WHERE state = 'executing' OR state = 'scheduled' AND (attempt > 0 OR l.ticket_id IS NOT NULL)) AS retrying, \
                             count(due_at) AS with_due, \
-                            count(*) FILTER (WHERE lease_until > now()) AS leased \
-                       FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred', 'rejected') GROUP BY state",
+                            count(*) FILTER (WHERE l.until > now()) AS leased \
+                       FROM erasured.ticket t LEFT JOIN erasured.lease l ON l.ticket_id = t.id \
+                      WHERE state NOT IN ('completed', 'deferred', 'rejected') GROUP BY state",
                     &[],
                 )
                 .await?;

@@ -1,6 +1,6 @@
 //! From the stored plan to the last step's own result. Every write names the lease.
 
-use super::lease::hold;
+use super::lease::{self, hold};
 use super::{Result, Store, Tx, run_tx};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -274,9 +274,10 @@ impl Store {
                 &[&tickets],
             )
             .await?;
+            lease::end(tx, tickets).await?;
             tx.execute(
                 "/* erasured:to_verifying */ UPDATE erasured.ticket SET state = 'verifying', verifying_since = now(), \
-                        attempt = 0, lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = ANY ($1)",
+                        attempt = 0 WHERE id = ANY ($1)",
                 &[&tickets],
             )
             .await?;
@@ -288,9 +289,10 @@ impl Store {
     pub async fn failed(&self, token: Uuid, ticket: Uuid, code: &str, problem: &str) -> Result<()> {
         run_tx!(self, "failed", |tx| {
             hold(tx, token, &[ticket]).await?;
+            lease::end(tx, &[ticket]).await?;
             tx.execute(
-                "/* erasured:failed */ UPDATE erasured.ticket SET state = 'failed', problem_code = $2, problem = $3, \
-                        lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = $1",
+                "/* erasured:failed */ UPDATE erasured.ticket SET state = 'failed', problem_code = $2, problem = $3 \
+                  WHERE id = $1",
                 &[&ticket, &code, &problem],
             )
             .await?;
@@ -311,10 +313,10 @@ impl Store {
     ) -> Result<()> {
         run_tx!(self, "retry_later", |tx| {
             hold(tx, token, tickets).await?;
+            lease::end(tx, tickets).await?;
             tx.execute(
                 "/* erasured:retry_later */ UPDATE erasured.ticket SET state = 'scheduled', attempt = greatest(attempt, least(attempt + 1, $5)), \
-                        next_attempt_at = $4, problem_code = $2, problem = $3, \
-                        lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE id = ANY ($1)",
+                        next_attempt_at = $4, problem_code = $2, problem = $3 WHERE id = ANY ($1)",
                 &[&tickets, &code, &cause, &at, &most],
             )
             .await?;

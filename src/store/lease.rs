@@ -1,11 +1,15 @@
 //! Whose turn it is: batches of tickets lent to one daemon for a while.
 //!
 //! The token is the right to write. A daemon that was thought dead, and whose tickets were taken
-//! over, holds a token that no ticket carries any more, and every write of its fails.
+//! over, holds a token that no lease carries any more, and every write of its fails.
+//!
+//! A lease is a row of its own beside the ticket, so that lending touches no index that grows with
+//! the tickets. Whoever adds, takes over or ends one locks the ticket first.
 
 use super::{Result, Store, StoreError, Tx, run_tx, seconds};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 /// Tickets of one subject kind, scope and plan.
@@ -65,49 +69,7 @@ impl Store {
     ) -> Result<Option<LeasedBatch>> {
         run_tx!(self, "lease", |tx| {
             wake(tx).await?;
-            let lost = tx
-                .query_opt(
-                    "/* erasured:lease */ SELECT subject, scope, coalesce(plan_id, ''), attempt FROM erasured.ticket \
-                      WHERE lease_token IS NOT NULL AND lease_until < now() \
-                      ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED",
-                    &[],
-                )
-                .await?;
-            let taken_over = lost.is_some();
-            // What has killed its daemons again and again is found by taking it alone.
-            let limit = match &lost {
-                Some(row) if row.get::<_, i32>(3) >= ALONE_AFTER => 1,
-                _ => limit.max(1),
-            };
-            let first = match lost {
-                Some(row) => Some(row),
-                None => {
-                    tx.query_opt(
-                        "/* erasured:lease */ SELECT subject, scope, coalesce(plan_id, '') FROM erasured.ticket \
-                          WHERE state = 'scheduled' AND next_attempt_at IS NULL AND lease_token IS NULL \
-                          ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED",
-                        &[],
-                    )
-                    .await?
-                }
-            };
-            let Some(first) = first else { return Ok(None) };
-            let (subject, scope, plan): (String, String, String) =
-                (first.get(0), first.get(1), first.get(2));
-            let rows = tx
-                .query(
-                    if taken_over { TAKE_OVER } else { TAKE_READY },
-                    &[
-                        &subject,
-                        &scope,
-                        &plan,
-                        &i64::from(limit),
-                        &seconds(for_),
-                        &holder,
-                    ],
-                )
-                .await?;
-            let Some(token) = rows.first().map(|r| r.get("lease_token")) else {
+            let Some((choice, rows)) = next(tx, holder, limit, for_).await? else {
                 return Ok(None);
             };
             let mut tickets: Vec<LeasedTicket> = rows
@@ -120,7 +82,7 @@ impl Store {
                     subject_hash: r.get("subject_hash"),
                     generation: r.get("generation"),
                     attempt: r.get("attempt"),
-                    taken_over: taken_over && r.get::<_, &str>("state") == "executing",
+                    taken_over: choice.taken_over && r.get::<_, &str>("state") == "executing",
                     requested_at: r.get("requested_at"),
                     due_at: r.get("due_at"),
                     language: r.get("language"),
@@ -128,10 +90,10 @@ impl Store {
                 .collect();
             tickets.sort_by_key(|t| (t.due_at, t.id));
             Ok(Some(LeasedBatch {
-                token,
-                subject,
-                scope,
-                plan_id: Some(plan).filter(|p| !p.is_empty()),
+                token: rows[0].get("token"),
+                subject: choice.subject,
+                scope: choice.scope,
+                plan_id: Some(choice.plan).filter(|p| !p.is_empty()),
                 tickets,
             }))
         })
@@ -140,12 +102,15 @@ impl Store {
     /// Makes the lease last this much longer from now; returns how many tickets it is on.
     pub async fn renew(&self, token: Uuid, for_: Duration) -> Result<u64> {
         let held = run_tx!(self, "renew", |tx| {
+            // In the order in which `hold` locks them, for the same daemon writes meanwhile.
             tx.execute(
-                    "/* erasured:renew */ UPDATE erasured.ticket SET lease_until = now() + make_interval(secs => $2) \
-                      WHERE lease_token = $1",
-                    &[&token, &seconds(for_)],
-                )
-                .await
+                "/* erasured:renew */ WITH held AS MATERIALIZED ( \
+                   SELECT ticket_id FROM erasured.lease WHERE token = $1 ORDER BY ticket_id FOR UPDATE) \
+                 UPDATE erasured.lease l SET until = now() + make_interval(secs => $2) \
+                   FROM held WHERE l.ticket_id = held.ticket_id",
+                &[&token, &seconds(for_)],
+            )
+            .await
         })?;
         if held == 0 {
             Err(StoreError::LeaseLost { lost: 0 })
@@ -157,14 +122,102 @@ impl Store {
     /// Gives back what is still held, unfinished work included: others go on at once.
     pub async fn release(&self, token: Uuid) -> Result<u64> {
         run_tx!(self, "release", |tx| {
+            let held: Vec<Uuid> = tx
+                .query(
+                    "/* erasured:release */ SELECT t.id FROM erasured.ticket t JOIN erasured.lease l ON l.ticket_id = t.id \
+                      WHERE l.token = $1 ORDER BY t.id FOR UPDATE OF t, l",
+                    &[&token],
+                )
+                .await?
+                .iter()
+                .map(|r| r.get(0))
+                .collect();
+            end(tx, &held).await?;
             tx.execute(
-                "/* erasured:release */ UPDATE erasured.ticket SET state = 'scheduled', next_attempt_at = NULL, \
-                        lease_token = NULL, lease_until = NULL, lease_holder = NULL WHERE lease_token = $1",
-                &[&token],
+                "/* erasured:release */ UPDATE erasured.ticket SET state = 'scheduled' \
+                  WHERE id = ANY ($1) AND state = 'executing'",
+                &[&held],
             )
-            .await
+            .await?;
+            Ok(held.len() as u64)
         })
     }
+}
+
+/// What the batch is of.
+struct Choice {
+    subject: String,
+    scope: String,
+    /// Empty for tickets that have not begun.
+    plan: String,
+    taken_over: bool,
+    limit: u32,
+}
+
+/// The most urgent batch, lent; never an empty one.
+async fn next(
+    tx: &Tx<'_>,
+    holder: &str,
+    limit: u32,
+    for_: Duration,
+) -> Result<Option<(Choice, Vec<Row>)>> {
+    loop {
+        let Some(choice) = choose(tx, limit).await? else {
+            return Ok(None);
+        };
+        let take = if choice.taken_over {
+            TAKE_OVER
+        } else {
+            TAKE_READY
+        };
+        let rows = tx
+            .query(
+                take,
+                &[
+                    &choice.subject,
+                    &choice.scope,
+                    &choice.plan,
+                    &i64::from(choice.limit),
+                    &seconds(for_),
+                    &holder,
+                ],
+            )
+            .await?;
+        if !rows.is_empty() {
+            return Ok(Some((choice, rows)));
+        }
+        // Another daemon lent out the chosen ticket between our look at the leases and our lock
+        // on the ticket. The next look sees that.
+    }
+}
+
+/// What is most urgent: lost by its holder, or ready and due first.
+async fn choose(tx: &Tx<'_>, limit: u32) -> Result<Option<Choice>> {
+    let lost = tx
+        .query_opt(
+            "/* erasured:lease */ SELECT t.subject, t.scope, coalesce(t.plan_id, ''), t.attempt \
+               FROM erasured.lease l JOIN erasured.ticket t ON t.id = l.ticket_id WHERE l.until < now() \
+              ORDER BY l.until LIMIT 1 FOR UPDATE OF t, l SKIP LOCKED",
+            &[],
+        )
+        .await?;
+    let taken_over = lost.is_some();
+    // What has killed its daemons again and again is found by taking it alone.
+    let limit = match &lost {
+        Some(row) if row.get::<_, i32>(3) >= ALONE_AFTER => 1,
+        _ => limit.max(1),
+    };
+    let first = match lost {
+        Some(row) => Some(row),
+        None => tx.query_opt(FIRST_READY, &[]).await?,
+    };
+    Ok(first.map(|row| Choice {
+        subject: row.get(0),
+        scope: row.get(1),
+        plan: row.get(2),
+        taken_over,
+        limit,
+    }))
 }
 
 /// What may begin by now becomes ready. Only rows whose time has come are read.
@@ -185,8 +238,9 @@ async fn wake(tx: &Tx<'_>) -> Result<()> {
 pub(super) async fn hold(tx: &Tx<'_>, token: Uuid, tickets: &[Uuid]) -> Result<()> {
     let held = tx
         .query(
-            "/* erasured:hold */ SELECT 1 FROM erasured.ticket WHERE id = ANY ($2) AND lease_token = $1 \
-              ORDER BY id FOR UPDATE",
+            // The lease's row too: who has waited for the ticket must look at the lease again.
+            "/* erasured:hold */ SELECT 1 FROM erasured.ticket t JOIN erasured.lease l ON l.ticket_id = t.id \
+              WHERE t.id = ANY ($2) AND l.token = $1 ORDER BY t.id FOR UPDATE OF t, l",
             &[&token, &tickets],
         )
         .await?
@@ -200,26 +254,50 @@ pub(super) async fn hold(tx: &Tx<'_>, token: Uuid, tickets: &[Uuid]) -> Result<(
     }
 }
 
+/// Ends the lease on tickets that are held.
+pub(super) async fn end(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<()> {
+    tx.execute(
+        "/* erasured:end_lease */ DELETE FROM erasured.lease WHERE ticket_id = ANY ($1)",
+        &[&tickets],
+    )
+    .await?;
+    Ok(())
+}
+
+/// NOT IN looks up each ticket in a hash of the leases. NOT EXISTS would be a join, and for one the
+/// planner, which takes tickets alike to be few, comes to read and sort all that are ready.
+const FIRST_READY: &str = "/* erasured:lease */ SELECT t.subject, t.scope, coalesce(t.plan_id, '') FROM erasured.ticket t \
+      WHERE t.state = 'scheduled' AND t.next_attempt_at IS NULL \
+        AND t.id NOT IN (SELECT l.ticket_id FROM erasured.lease l) \
+      ORDER BY t.due_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED";
+
+/// A lease that came to be between the look at it and the lock on the ticket is in the way of the
+/// insert, and its ticket is left out.
 const TAKE_READY: &str = "/* erasured:take_ready */ WITH picked AS MATERIALIZED ( \
-       SELECT id FROM erasured.ticket \
-        WHERE state = 'scheduled' AND next_attempt_at IS NULL AND lease_token IS NULL \
-          AND subject = $1 AND scope = $2 AND coalesce(plan_id, '') = $3 \
-        ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED), \
-     lent AS MATERIALIZED (SELECT gen_random_uuid() AS token) \
-     UPDATE erasured.ticket t SET lease_token = lent.token, lease_until = now() + make_interval(secs => $5), lease_holder = $6 \
-       FROM picked, lent WHERE t.id = picked.id RETURNING t.*";
+       SELECT t.* FROM erasured.ticket t \
+        WHERE t.state = 'scheduled' AND t.next_attempt_at IS NULL \
+          AND t.subject = $1 AND t.scope = $2 AND coalesce(t.plan_id, '') = $3 \
+          AND t.id NOT IN (SELECT l.ticket_id FROM erasured.lease l) \
+        ORDER BY t.due_at LIMIT $4 FOR UPDATE OF t SKIP LOCKED), \
+     batch AS MATERIALIZED (SELECT gen_random_uuid() AS token), \
+     lent AS ( \
+       INSERT INTO erasured.lease (ticket_id, token, until, holder) \
+       SELECT picked.id, batch.token, now() + make_interval(secs => $5), $6 FROM picked, batch \
+       ON CONFLICT (ticket_id) DO NOTHING RETURNING ticket_id, token) \
+     SELECT picked.*, lent.token FROM picked JOIN lent ON lent.ticket_id = picked.id";
 
 /// An attempt is counted: a batch that kills its daemon must not do so for ever.
 const TAKE_OVER: &str = "/* erasured:take_over */ WITH picked AS MATERIALIZED ( \
-       SELECT id FROM erasured.ticket \
-        WHERE lease_token IS NOT NULL AND lease_until < now() \
-          AND subject = $1 AND scope = $2 AND coalesce(plan_id, '') = $3 \
-        ORDER BY lease_until LIMIT $4 FOR UPDATE SKIP LOCKED), \
-     lent AS MATERIALIZED (SELECT gen_random_uuid() AS token) \
-     UPDATE erasured.ticket t SET lease_token = lent.token, lease_until = now() + make_interval(secs => $5), lease_holder = $6, \
-            attempt = t.attempt + 1 \
-       FROM picked, lent WHERE t.id = picked.id RETURNING t.*";
+       SELECT t.id FROM erasured.lease l JOIN erasured.ticket t ON t.id = l.ticket_id \
+        WHERE l.until < now() AND t.subject = $1 AND t.scope = $2 AND coalesce(t.plan_id, '') = $3 \
+        ORDER BY l.until LIMIT $4 FOR UPDATE OF t, l SKIP LOCKED), \
+     batch AS MATERIALIZED (SELECT gen_random_uuid() AS token), \
+     lent AS ( \
+       UPDATE erasured.lease l SET token = batch.token, until = now() + make_interval(secs => $5), holder = $6 \
+         FROM picked, batch WHERE l.ticket_id = picked.id RETURNING l.ticket_id, l.token) \
+     UPDATE erasured.ticket t SET attempt = t.attempt + 1 \
+       FROM lent WHERE t.id = lent.ticket_id RETURNING t.*, lent.token";
 
-/// The statement that picks ready tickets, for the test of its plan.
+/// The statements that pick ready tickets, for the test of their plan.
 #[doc(hidden)]
-pub const PICK_READY: &str = TAKE_READY;
+pub const PICK_READY: [&str; 2] = [FIRST_READY, TAKE_READY];

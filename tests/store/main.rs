@@ -862,6 +862,161 @@ async fn a_lease_is_one_daemons_until_it_runs_out() {
     );
 }
 
+/// Many at once, each giving back some and finishing others: nobody ever holds what another holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_ticket_is_never_lent_twice() {
+    let db = Database::new().await;
+    let store = db.store("owner");
+    ready(&store, 60).await;
+    let admin = db.client("owner").await;
+    let worker = async |n: usize| {
+        let (store, holder) = (db.store("owner"), format!("w{n}"));
+        let (mut done, mut round) = (Vec::new(), n);
+        while let Some(batch) = store.lease(&holder, 7, MINUTE).await.unwrap() {
+            let ids: Vec<Uuid> = batch.tickets.iter().map(|t| t.id).collect();
+            round += 1;
+            if round.is_multiple_of(3) {
+                let held = store.release(batch.token).await.unwrap();
+                assert_eq!(held, ids.len() as u64);
+                continue;
+            }
+            let systems = ["shop".to_owned()];
+            store
+                .begin(batch.token, &ids, &plan(), &systems)
+                .await
+                .unwrap();
+            let steps: Vec<_> = ids
+                .iter()
+                .map(|id| (*id, 1, json!({}), Utc::now()))
+                .collect();
+            store.step_done(batch.token, "shop", &steps).await.unwrap();
+            store.to_verifying(batch.token, &ids).await.unwrap();
+            done.extend(ids);
+        }
+        done
+    };
+    let mut done: Vec<Uuid> = futures_util::future::join_all((0..6).map(worker))
+        .await
+        .concat();
+    // Who found nothing while another held the rest went home early.
+    done.extend(worker(1).await);
+    let count = done.len();
+    done.sort_unstable();
+    done.dedup();
+    assert_eq!((count, done.len()), (60, 60));
+    let begun = "SELECT count(*) FROM erasured.event WHERE kind = 'executing'";
+    assert_eq!(
+        admin.query_one(begun, &[]).await.unwrap().get::<_, i64>(0),
+        60
+    );
+    let lent = "SELECT count(*) FROM erasured.lease";
+    assert_eq!(
+        admin.query_one(lent, &[]).await.unwrap().get::<_, i64>(0),
+        0
+    );
+}
+
+/// Others commit their leases while one is choosing: it has looked at the leases before, and finds
+/// the tickets unlocked after.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lent_while_one_chooses_is_not_lent_again() {
+    let db = Database::new().await;
+    let (store, mut other) = (db.store("owner"), db.client("owner").await);
+    let fill = "INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, sealed) \
+         SELECT 'R' || n, 'customer', 'account', 'policy', now(), now() + n * interval '1 second', 'scheduled', repeat('b', 64), '\\x01' \
+           FROM generate_series(1, 3000) n";
+    other.batch_execute(fill).await.unwrap();
+    for round in 0..30 {
+        let theirs = other.transaction().await.unwrap();
+        let lend = "WITH last AS MATERIALIZED (SELECT id FROM erasured.ticket ORDER BY due_at DESC LIMIT 100 FOR UPDATE) \
+                    INSERT INTO erasured.lease SELECT id, gen_random_uuid(), now() + interval '1 minute', 'other' FROM last";
+        theirs.batch_execute(lend).await.unwrap();
+        let choosing = {
+            let store = store.clone();
+            tokio::spawn(async move { store.lease("one", 3000, MINUTE).await })
+        };
+        tokio::time::sleep(Duration::from_millis(round / 3)).await;
+        theirs.commit().await.unwrap();
+        let batch = choosing.await.unwrap().unwrap().unwrap();
+        let count = "SELECT count(*) FROM erasured.lease WHERE holder = 'other'";
+        let lent: i64 = other.query_one(count, &[]).await.unwrap().get(0);
+        assert_eq!((batch.tickets.len(), lent), (2900, 100));
+        store.release(batch.token).await.unwrap();
+        other
+            .batch_execute("DELETE FROM erasured.lease")
+            .await
+            .unwrap();
+    }
+}
+
+/// A write that has waited for the ticket's lock looks at the lease again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_for_a_ticket_learns_that_it_was_taken_over() {
+    let db = Database::new().await;
+    let store = db.store("owner");
+    let ids = ready(&store, 1).await;
+    let old = lease(&store, 1).await;
+    store.renew(old.token, Duration::ZERO).await.unwrap();
+
+    // The take-over, held open before its COMMIT.
+    let mut other = db.client("owner").await;
+    let taking = other.transaction().await.unwrap();
+    let lock = "SELECT 1 FROM erasured.ticket WHERE id = $1 FOR UPDATE";
+    taking.query_one(lock, &[&ids[0]]).await.unwrap();
+    let writes = {
+        let (store, ids, token) = (store.clone(), ids.clone(), old.token);
+        tokio::spawn(async move { store.failed(token, ids[0], "E0501", "late").await })
+    };
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock' AND query LIKE '%erasured:hold%'";
+    let admin = db.client("owner").await;
+    while admin.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let take =
+        "UPDATE erasured.lease SET token = gen_random_uuid(), until = now() + interval '1 minute'";
+    taking.execute(take, &[]).await.unwrap();
+    let count = "UPDATE erasured.ticket SET attempt = attempt + 1";
+    taking.execute(count, &[]).await.unwrap();
+    taking.commit().await.unwrap();
+    assert!(matches!(
+        writes.await.unwrap(),
+        Err(StoreError::LeaseLost { lost: 1 })
+    ));
+    let state = "SELECT state FROM erasured.ticket";
+    let state: String = admin.query_one(state, &[]).await.unwrap().get(0);
+    assert_eq!(state, "scheduled");
+}
+
+/// While a daemon has a ticket nobody stops it; a lease that ran out ends when somebody does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_stops_only_what_no_daemon_has() {
+    let db = Database::new().await;
+    let store = db.store("owner");
+    let ids = ready(&store, 2).await;
+    let batch = lease(&store, 2).await;
+    let admin = db.client("owner").await;
+    let hold = format!("SELECT erasured.hold_ticket('{}', 'dispute')", ids[0]);
+    let refused = admin.batch_execute(&hold).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "ER010");
+    assert_eq!(code(store.reject(ids[1], "dispute", None).await), "ER010");
+    // Nor does anybody move it past its holder by hand.
+    let by_hand = "UPDATE erasured.ticket SET state = 'failed'";
+    let refused = admin.batch_execute(by_hand).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "ER010");
+
+    store.renew(batch.token, Duration::ZERO).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    admin.batch_execute(&hold).await.unwrap();
+    store.reject(ids[1], "dispute", None).await.unwrap();
+    let systems = ["shop".to_owned()];
+    assert!(matches!(
+        store.begin(batch.token, &ids, &plan(), &systems).await,
+        Err(StoreError::LeaseLost { lost: 2 })
+    ));
+    assert!(store.lease("b", 2, MINUTE).await.unwrap().is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn leasing_reads_an_index_whatever_waits() {
     let db = Database::new().await;
@@ -875,26 +1030,47 @@ async fn leasing_reads_an_index_whatever_waits() {
         .batch_execute("ANALYZE erasured.ticket")
         .await
         .unwrap();
-    let explain = format!(
-        "PREPARE pick (text, text, text, int8, float8, text) AS {}",
-        erasured::store::lease::PICK_READY
+    let [first, take] = erasured::store::lease::PICK_READY;
+    let prepare = format!(
+        "PREPARE first AS {first}; PREPARE take (text, text, text, int8, float8, text) AS {take}"
     );
-    admin.batch_execute(&explain).await.unwrap();
-    for mode in ["force_custom_plan", "force_generic_plan"] {
-        admin
-            .batch_execute(&format!("SET plan_cache_mode = {mode}"))
-            .await
-            .unwrap();
-        let rows = admin
-            .simple_query("EXPLAIN EXECUTE pick ('customer', 'account', '', 500, 60, 'x')")
-            .await
-            .unwrap();
-        let text = format!("{rows:?}");
-        assert!(
-            text.contains("ticket_ready") && !text.contains("Seq Scan on ticket"),
-            "{text}"
-        );
-    }
+    admin.batch_execute(&prepare).await.unwrap();
+    let execute = ["first", "take ('customer', 'account', '', 500, 60, 'x')"];
+    let plans = async |leases: &str| {
+        for mode in ["force_custom_plan", "force_generic_plan"] {
+            let mode = format!("SET plan_cache_mode = {mode}");
+            admin.batch_execute(&mode).await.unwrap();
+            for execute in execute {
+                let explain = format!("EXPLAIN EXECUTE {execute}");
+                let text = format!("{:?}", admin.simple_query(&explain).await.unwrap());
+                assert!(
+                    text.contains("using ticket_ready")
+                        && !text.contains("Seq Scan on ticket")
+                        && !text.contains("Sort"),
+                    "{leases}: {text}"
+                );
+            }
+        }
+    };
+    plans("leases never counted").await;
+    let lend = "INSERT INTO erasured.lease SELECT id, gen_random_uuid(), now(), 'x' \
+                  FROM erasured.ticket WHERE state = 'scheduled' ORDER BY due_at LIMIT 4000";
+    admin.batch_execute(lend).await.unwrap();
+    admin.batch_execute("ANALYZE erasured.lease").await.unwrap();
+    plans("4,000 lent").await;
+
+    // Lending is the same work however many tickets there are: it writes to no index of theirs.
+    let store = db.store("owner");
+    admin
+        .batch_execute("DELETE FROM erasured.lease")
+        .await
+        .unwrap();
+    let written = "SELECT pg_stat_force_next_flush(), n_tup_upd FROM pg_stat_user_tables WHERE relid = 'erasured.ticket'::regclass";
+    let batch = lease(&store, 500).await;
+    store.renew(batch.token, MINUTE).await.unwrap();
+    store.release(batch.token).await.unwrap();
+    let written: i64 = admin.query_one(written, &[]).await.unwrap().get(1);
+    assert_eq!(written, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,8 +66,7 @@ fn of_two_daemons_one_is_killed() {
     let case = small().copy();
     let other = case.another_host(QUICK);
     let killed = Running::start(&other, &["run"], "before-commit=sleep(600000)");
-    let at_work =
-        "SELECT count(DISTINCT lease_holder) FROM erasured.ticket WHERE state = 'executing'";
+    let at_work = "SELECT count(DISTINCT l.holder) FROM erasured.lease l JOIN erasured.ticket t ON t.id = l.ticket_id WHERE t.state = 'executing'";
     wait_until("the one to be at work", LONG, || {
         case.control(at_work) == "1"
     });
