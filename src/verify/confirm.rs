@@ -46,7 +46,7 @@ fn stands_alone(value: &str, before: Option<char>, after: Option<char>) -> bool 
 }
 
 /// Whether it stands anywhere, any hyphen for any other; with `spaced`, white space may be between
-/// any two characters of it.
+/// any two characters of it, or the plus sign that stands for white space in URLs.
 fn written(value: &str, text: &str, spaced: bool) -> bool {
     let mut before = None;
     for (at, c) in text.char_indices() {
@@ -62,12 +62,14 @@ fn written(value: &str, text: &str, spaced: bool) -> bool {
 }
 
 fn after_prefix<'t>(value: &str, text: &'t str, spaced: bool) -> Option<&'t str> {
+    let gap = |c: char| c.is_whitespace() || c == '+';
     let mut rest = text;
     for wanted in value.chars() {
-        if spaced {
-            rest = rest.trim_start();
-        }
-        rest = rest.strip_prefix(|c| same(c, wanted))?;
+        let after = |text: &'t str| text.strip_prefix(|c| same(c, wanted));
+        rest = match after(rest) {
+            None if spaced => after(rest.trim_start_matches(gap))?,
+            after => after?,
+        };
     }
     Some(rest)
 }

@@ -6,7 +6,7 @@
 //!
 //! - at an `@`, the whole address around it;
 //! - at the end of a group of digits, the last digits of this and the groups before it;
-//! - at the end of an ASCII word, the last eight characters, white space and hyphens left out;
+//! - at the end of an ASCII word, the last eight characters, white space, hyphens and `+` left out;
 //! - at any other character, the last four such characters, the same left out.
 //!
 //! What a map behind the filter knows too is a candidate; `super::confirm` has the last word on it
@@ -285,7 +285,7 @@ fn packed(digits: &str) -> u128 {
 
 /// The last characters of a value, as the pass will see them; `None` if it will see none.
 fn tail(value: &str) -> Option<Anchor> {
-    let skipped = |c: char| c.is_whitespace() || is_hyphen(c) || is_invisible(c);
+    let skipped = |c: char| c.is_whitespace() || is_hyphen(c) || is_invisible(c) || c == '+';
     let squeezed: Vec<char> = value.chars().filter(|&c| !skipped(c)).collect();
     // The pass asks after letters, digits and non-ASCII characters only.
     let end = squeezed

@@ -18,7 +18,8 @@ enum Ascii {
     Control,
     Space,
     Punctuation,
-    Hyphen,
+    /// Hyphen and plus sign, which words are known without.
+    Joiner,
     Letter,
     Digit,
     At,
@@ -33,7 +34,7 @@ const ASCII: [Ascii; 256] = {
             b'0'..=b'9' => Ascii::Digit,
             b'a'..=b'z' | b'A'..=b'Z' => Ascii::Letter,
             b' ' | b'\t'..=b'\r' => Ascii::Space,
-            b'-' => Ascii::Hyphen,
+            b'-' | b'+' => Ascii::Joiner,
             b'@' => Ascii::At,
             0x21..0x7f => Ascii::Punctuation,
             _ => Ascii::Control,
@@ -133,8 +134,8 @@ impl Matcher {
                     continue;
                 }
                 Ascii::Space => groups.space(),
-                // Any hyphen is any other, so that none is looked at here.
-                Ascii::Hyphen => groups.mark(),
+                // Any hyphen is any other, and a plus may be a space: neither is looked at here.
+                Ascii::Joiner => groups.mark(),
                 Ascii::Punctuation => {
                     word = word << 8 | u64::from(byte);
                     groups.mark();
