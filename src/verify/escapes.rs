@@ -76,8 +76,11 @@ fn plain(text: &[u8], buffers: &mut Buffers, each: &mut dyn FnMut(&[u8])) -> boo
 #[derive(Clone, Copy)]
 struct Escape {
     sign: u8,
-    read: fn(&[u8]) -> Option<(Meant, &[u8])>,
+    read: fn(&[u8]) -> Read<'_>,
 }
+
+/// What an escape means, and what follows it; `None` if it is none.
+type Read<'t> = Option<(Meant, &'t [u8])>;
 
 enum Meant {
     Byte(u8),
@@ -135,7 +138,7 @@ fn push(out: &mut Vec<u8>, c: char) {
     out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-fn backslashed(text: &[u8]) -> Option<(Meant, &[u8])> {
+fn backslashed(text: &[u8]) -> Read<'_> {
     let (&escape, rest) = text.split_first()?;
     let byte = match escape {
         b'"' | b'\\' | b'/' => escape,
@@ -178,7 +181,7 @@ fn hex<const DIGITS: usize>(text: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 /// A character reference of XML or HTML, numeric or by name.
-fn reference(text: &[u8]) -> Option<(Meant, &[u8])> {
+fn reference(text: &[u8]) -> Read<'_> {
     // The longest name below is ZeroWidthSpace.
     let end = memchr(b';', &text[..text.len().min(16)])?;
     let (name, rest) = (std::str::from_utf8(&text[..end]).ok()?, &text[end + 1..]);
