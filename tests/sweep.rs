@@ -238,6 +238,39 @@ async fn found_in_every_kind_of_column_and_nowhere_else() {
     assert_eq!(places(&slow.findings), wanted);
 }
 
+/// Each row but the last says a person as another program would have written them.
+#[tokio::test(flavor = "multi_thread")]
+async fn found_in_every_writing_that_programs_leave() {
+    let server = Server::start();
+    let client = server.connect("postgres").await;
+    client
+        .batch_execute(
+            r#"CREATE TABLE mail (id int PRIMARY KEY, t text);
+             INSERT INTO mail VALUES (1, 'GET /unsubscribe?to=Taro.Yamada%40example.jp&list=3'),
+               (2, '<a href="mailto:taro.yamada&#64;example&period;jp">'),
+               (3, 'taro.' || chr(173) || 'yamada@' || chr(8203) || 'example.jp'),
+               (4, 'taro.yamada%41example.jp');
+             CREATE TABLE phone (id int PRIMARY KEY, t text);
+             INSERT INTO phone VALUES (1, '03_1234_5678'), (2, '０３・１２３４・５６７８'), (3, '(03)1234:5678'),
+               (4, 'x,312345678,y'), (5, '7,03,1234,5678,1'), (6, '2026-03-12 03:12:34:56.78'), (7, '0.312345678');
+             CREATE TABLE hook (id int PRIMARY KEY, j jsonb, h xml);
+             INSERT INTO hook(id, j) VALUES (1, '{"url": "https:\/\/x\/?m=taro.yamada%40example.jp", "tel": ["03", "1234", "5678"]}');
+             INSERT INTO hook(id, h) VALUES (2, '<a>山&#x200b;田 太郎</a>');"#,
+        )
+        .await
+        .unwrap();
+    let report = run(&client, None, None, |_| ()).await.unwrap();
+    let wanted = [
+        "1 public.mail.t [id=1; id=2; id=3] 3",
+        "2 public.phone.t [id=1; id=2; id=3; id=4; id=5] 5",
+        "1 public.hook.j [id=1] 1",
+        "2 public.hook.j [id=1] 1",
+        "3 public.hook.h [id=2] 1",
+    ]
+    .map(str::to_owned);
+    assert_eq!(places(&report.findings), wanted.into());
+}
+
 /// What is not known to hold no text is read, in whatever schema and category its type is.
 #[tokio::test(flavor = "multi_thread")]
 async fn types_that_nobody_knows_are_read_as_text() {

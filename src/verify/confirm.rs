@@ -1,5 +1,6 @@
 //! The slow, plain word on whether a folded text says an identifier. The scan only proposes.
 
+use super::signs::same;
 use crate::identifier::fold::continues_word;
 use crate::policy::IdentifierKind;
 
@@ -7,15 +8,13 @@ use crate::policy::IdentifierKind;
 /// Phone numbers are not asked about here: the scan compares all their digits itself.
 pub(super) fn says(kind: &IdentifierKind, value: &str, text: &str) -> bool {
     match kind {
-        IdentifierKind::Name => name(value, text),
+        IdentifierKind::Name => written(value, text, true),
         IdentifierKind::Email => occurrences(value, text).any(|(before, after)| {
             // `x-taro@…` is another address, `-taro@…` the text's own hyphen.
             let before = before.trim_end_matches(['.', '_', '%', '+', '-']);
             !before.chars().next_back().is_some_and(continues_word) && !domain_goes_on(after)
         }),
-        _ => occurrences(value, text).any(|(before, after)| {
-            stands_alone(value, before.chars().next_back(), after.chars().next())
-        }),
+        _ => written(value, text, false),
     }
 }
 
@@ -46,12 +45,13 @@ fn stands_alone(value: &str, before: Option<char>, after: Option<char>) -> bool 
         || after.is_some_and(continues_word) && matters(value.chars().next_back()))
 }
 
-/// White space may stand anywhere between the characters of a name.
-fn name(value: &str, text: &str) -> bool {
+/// Whether it stands anywhere, any hyphen for any other; with `spaced`, white space may be between
+/// any two characters of it, or the plus sign that stands for white space in URLs.
+fn written(value: &str, text: &str, spaced: bool) -> bool {
     let mut before = None;
     for (at, c) in text.char_indices() {
-        if !c.is_whitespace()
-            && let Some(rest) = spaced_prefix(value, &text[at..])
+        if !(spaced && c.is_whitespace())
+            && let Some(rest) = after_prefix(value, &text[at..], spaced)
             && stands_alone(value, before, rest.chars().next())
         {
             return true;
@@ -61,10 +61,15 @@ fn name(value: &str, text: &str) -> bool {
     false
 }
 
-fn spaced_prefix<'t>(value: &str, text: &'t str) -> Option<&'t str> {
+fn after_prefix<'t>(value: &str, text: &'t str, spaced: bool) -> Option<&'t str> {
+    let gap = |c: char| c.is_whitespace() || c == '+';
     let mut rest = text;
     for wanted in value.chars() {
-        rest = rest.trim_start().strip_prefix(wanted)?;
+        let after = |text: &'t str| text.strip_prefix(|c| same(c, wanted));
+        rest = match after(rest) {
+            None if spaced => after(rest.trim_start_matches(gap))?,
+            after => after?,
+        };
     }
     Some(rest)
 }

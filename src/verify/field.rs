@@ -1,11 +1,11 @@
 //! The binary image of a column's value, taken apart into texts.
 
-use super::escapes;
+use super::escapes::{self, Buffers};
 
 /// How the binary image of a value is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldKind {
-    /// The text itself; may carry JSON of its own, so that escapes are looked through too.
+    /// The text itself; may carry JSON, URLs or markup, so that escapes are looked through too.
     Text,
     /// JSON as it was written.
     Json,
@@ -23,68 +23,51 @@ pub enum FieldKind {
     Composite(Vec<Option<FieldKind>>),
 }
 
-/// Calls `each` with every text in `image`, without copying where it stands there as it is.
+/// Calls `each` with every text in `image`, and with what it says without its escapes; nothing is
+/// copied where it stands there as it is.
 ///
 /// An image that is not built as its kind says (a type changed meanwhile) is read as bytes:
 /// never silently skipped.
 pub(super) fn texts(
     image: &[u8],
     kind: &FieldKind,
-    decoded: &mut Vec<u8>,
+    buffers: &mut Buffers,
     each: &mut dyn FnMut(&[u8]),
 ) {
     match kind {
-        FieldKind::Text => {
-            each(image);
-            if image.contains(&b'\\') {
-                escapes::json(image, decoded, each);
-            }
+        FieldKind::Text | FieldKind::Xml => escapes::readings(image, buffers, each),
+        FieldKind::Json => escapes::json(image, buffers, each),
+        FieldKind::Jsonb => {
+            escapes::json(image.strip_prefix(&[1]).unwrap_or(image), buffers, each);
         }
-        FieldKind::Json => json(image, decoded, each),
-        FieldKind::Jsonb => json(image.strip_prefix(&[1]).unwrap_or(image), decoded, each),
-        FieldKind::Xml => {
-            each(image);
-            if image.contains(&b'&') {
-                escapes::xml(image, decoded);
-                each(decoded);
-            }
-        }
-        FieldKind::Bytes => bytes(image, decoded, each),
+        FieldKind::Bytes => bytes(image, buffers, each),
         FieldKind::Hstore => {
-            if !lengths_fit(image, &mut |part| each_text(part, decoded, each)) {
-                bytes(image, decoded, each);
+            if !lengths_fit(image, &mut |part| each_text(part, buffers, each)) {
+                bytes(image, buffers, each);
             }
         }
         FieldKind::Array(element) => {
-            if array(image, element, decoded, each).is_none() {
-                bytes(image, decoded, each);
+            if array(image, element, buffers, each).is_none() {
+                bytes(image, buffers, each);
             }
         }
         FieldKind::Composite(fields) => {
-            if composite(image, fields, decoded, each).is_none() {
-                bytes(image, decoded, each);
+            if composite(image, fields, buffers, each).is_none() {
+                bytes(image, buffers, each);
             }
         }
     }
 }
 
-fn each_text(part: &[u8], decoded: &mut Vec<u8>, each: &mut dyn FnMut(&[u8])) {
-    texts(part, &FieldKind::Text, decoded, each);
-}
-
-fn json(image: &[u8], decoded: &mut Vec<u8>, each: &mut dyn FnMut(&[u8])) {
-    if image.contains(&b'\\') {
-        escapes::json(image, decoded, each);
-    } else {
-        each(image);
-    }
+fn each_text(part: &[u8], buffers: &mut Buffers, each: &mut dyn FnMut(&[u8])) {
+    texts(part, &FieldKind::Text, buffers, each);
 }
 
 /// The runs of valid UTF-8; whatever else is there separates them.
-fn bytes(image: &[u8], decoded: &mut Vec<u8>, each: &mut dyn FnMut(&[u8])) {
+fn bytes(image: &[u8], buffers: &mut Buffers, each: &mut dyn FnMut(&[u8])) {
     for chunk in image.utf8_chunks() {
         if chunk.valid().len() > 1 {
-            texts(chunk.valid().as_bytes(), &FieldKind::Text, decoded, each);
+            texts(chunk.valid().as_bytes(), &FieldKind::Text, buffers, each);
         }
     }
 }
@@ -114,7 +97,7 @@ impl<'a> Reader<'a> {
 fn array(
     image: &[u8],
     element: &FieldKind,
-    decoded: &mut Vec<u8>,
+    buffers: &mut Buffers,
     each: &mut dyn FnMut(&[u8]),
 ) -> Option<()> {
     let mut reader = Reader(image);
@@ -125,7 +108,7 @@ fn array(
     }
     while !reader.0.is_empty() {
         if let Some(part) = reader.part()? {
-            texts(part, element, decoded, each);
+            texts(part, element, buffers, each);
         }
     }
     Some(())
@@ -134,7 +117,7 @@ fn array(
 fn composite(
     image: &[u8],
     fields: &[Option<FieldKind>],
-    decoded: &mut Vec<u8>,
+    buffers: &mut Buffers,
     each: &mut dyn FnMut(&[u8]),
 ) -> Option<()> {
     let mut reader = Reader(image);
@@ -143,9 +126,9 @@ fn composite(
         let _type = reader.word()?;
         let Some(part) = reader.part()? else { continue };
         match fields.get(at) {
-            Some(Some(kind)) => texts(part, kind, decoded, each),
+            Some(Some(kind)) => texts(part, kind, buffers, each),
             Some(None) => {}
-            None => bytes(part, decoded, each),
+            None => bytes(part, buffers, each),
         }
     }
     Some(())

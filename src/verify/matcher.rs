@@ -2,19 +2,21 @@
 //!
 //! The cost of a text does not depend on how many identifiers are sought: nothing walks a
 //! pattern. Instead the pass computes, where an identifier could end, what it would be known by
-//! there, and asks a table small enough for the processor's cache:
+//! there, and asks filters small enough for the processor's nearest cache, one for each kind:
 //!
 //! - at an `@`, the whole address around it;
-//! - at the end of a group of digits, the digits of this and the groups before it;
-//! - at the end of an ASCII word, the last eight characters, white space left out;
-//! - at any other character, the last four such characters.
+//! - at the end of a group of digits, the last digits of this and the groups before it;
+//! - at the end of an ASCII word, the last eight characters, white space, hyphens and `+` left out;
+//! - at any other character, the last four such characters, the same left out.
 //!
-//! What the table knows is a candidate; `super::confirm` has the last word on it, so the pass
-//! may propose too much but never too little.
+//! What a map behind the filter knows too is a candidate; `super::confirm` has the last word on it
+//! (`super::number` on phone numbers), so the pass may propose too much but never too little.
 
 use super::FieldKind;
 use super::confirm;
+use super::escapes::Buffers;
 use super::field;
+use super::signs::{is_hyphen, is_invisible, visible};
 use crate::identifier::{Normalised, fold, phone_variants};
 use crate::policy::IdentifierKind;
 use std::collections::HashMap;
@@ -24,6 +26,7 @@ use zeroize::Zeroizing;
 mod pass;
 mod table;
 
+use pass::{Ends, PhoneEnds};
 use table::{Anchor, Characters, Filter};
 
 /// One identifier that is sought, and whose it is.
@@ -37,9 +40,16 @@ pub struct Needle {
 impl Needle {
     /// `tag` is handed back on every hit.
     pub fn new(identifier: &Normalised, tag: u32) -> Self {
+        let whole = identifier.value();
+        // A mark that stood on something invisible stands on a letter without it.
+        let mut value = Zeroizing::new(fold::fold(&visible(whole)));
+        // Nothing is visible: it is found as it stands.
+        if value.is_empty() {
+            value = Zeroizing::new(whole.to_owned());
+        }
         Self {
             kind: identifier.kind().clone(),
-            value: Zeroizing::new(identifier.value().to_owned()),
+            value,
             tag,
         }
     }
@@ -54,7 +64,13 @@ impl fmt::Debug for Needle {
 /// Buffers for [`Matcher::scan`], kept between calls so that a scan allocates nothing.
 #[derive(Default)]
 pub struct Scratch {
-    decoded: Vec<u8>,
+    decoded: Buffers,
+    seen: Seen,
+}
+
+/// What a pass leaves, and the room to fold in.
+#[derive(Default)]
+struct Seen {
     folded: String,
     candidates: Vec<u32>,
     found: Vec<u32>,
@@ -70,14 +86,14 @@ impl fmt::Debug for Scratch {
 pub struct Matcher {
     needles: Vec<Needle>,
     characters: &'static Characters,
-    filter: Filter,
+    addresses: Filter,
+    phones: PhoneEnds,
+    words: Ends<8>,
+    wides: Ends<16>,
     /// What a candidate is known by, to the needles that are.
     anchors: HashMap<Anchor, Vec<u32>>,
-    /// Bit n: some word anchor is n characters long (at most 8, 4).
-    word_lengths: u32,
-    wide_lengths: u32,
-    /// Bit n: some phone number is written with n digits.
-    phone_lengths: u32,
+    /// Needles that nothing is known by, such as a lone hyphen: candidates everywhere.
+    anywhere: Vec<u32>,
 }
 
 impl fmt::Debug for Matcher {
@@ -90,27 +106,37 @@ impl Matcher {
     /// Prepares for a sweep.
     pub fn new(needles: Vec<Needle>) -> Self {
         let mut anchors: HashMap<Anchor, Vec<u32>> = HashMap::with_capacity(needles.len());
-        let (mut word_lengths, mut wide_lengths, mut phone_lengths) = (0, 0, 0);
+        let mut anywhere = Vec::new();
         for (at, needle) in needles.iter().enumerate() {
             let at = u32::try_from(at).expect("fewer needles than 2³²");
-            for anchor in anchors_of(needle) {
-                match anchor {
-                    Anchor::Word(length, _) => word_lengths |= 1 << length,
-                    Anchor::Wide(length, _) => wide_lengths |= 1 << length,
-                    Anchor::Phone(length, _) => phone_lengths |= 1 << length,
-                    Anchor::Address(_) => {}
-                }
+            let known_by = anchors_of(needle);
+            if known_by.is_empty() {
+                anywhere.push(at);
+            }
+            for anchor in known_by {
                 anchors.entry(anchor).or_default().push(at);
             }
         }
+        let (mut addresses, mut phones, mut words, mut wides) = (vec![], vec![], vec![], vec![]);
+        for anchor in anchors.keys() {
+            match *anchor {
+                Anchor::Address(hash) => addresses.push(hash),
+                Anchor::Phone(length, digits) | Anchor::Bare(length, digits) => {
+                    phones.push((length, digits));
+                }
+                Anchor::Word(length, window) => words.push((length, window)),
+                Anchor::Wide(length, window) => wides.push((length, window)),
+            }
+        }
         Self {
-            filter: Filter::new(anchors.keys()),
+            addresses: Filter::new(&addresses),
+            phones: PhoneEnds::new(&phones),
+            words: Ends::new(&words),
+            wides: Ends::new(&wides),
             characters: Characters::table(),
             needles,
             anchors,
-            word_lengths,
-            wide_lengths,
-            phone_lengths,
+            anywhere,
         }
     }
 
@@ -136,13 +162,10 @@ impl Matcher {
         if self.needles.is_empty() {
             return;
         }
-        scratch.found.clear();
-        let mut decoded = std::mem::take(&mut scratch.decoded);
-        field::texts(image, kind, &mut decoded, &mut |text| {
-            self.text(text, scratch)
-        });
-        scratch.decoded = decoded;
-        for &at in &scratch.found {
+        let Scratch { decoded, seen } = scratch;
+        seen.found.clear();
+        field::texts(image, kind, decoded, &mut |text| self.text(text, seen));
+        for &at in &seen.found {
             on_hit(self.needles[at as usize].tag);
         }
     }
@@ -154,76 +177,84 @@ impl Matcher {
         any
     }
 
-    fn text(&self, text: &[u8], scratch: &mut Scratch) {
-        if text.is_ascii() || self.characters.all_stable(text) {
-            self.pass(text, scratch);
-            self.confirm(text, scratch);
+    fn text(&self, text: &[u8], seen: &mut Seen) {
+        if self.pass::<false>(text, seen) {
+            self.confirm(text, seen);
             return;
         }
+        seen.candidates.clear();
         match std::str::from_utf8(text) {
             Ok(text) => {
-                let mut folded = std::mem::take(&mut scratch.folded);
-                self.characters.fold_into(text, &mut folded);
-                self.pass(folded.as_bytes(), scratch);
-                self.confirm(folded.as_bytes(), scratch);
-                scratch.folded = folded;
+                self.look_folded(text, seen);
+                // What cannot be seen may stand between two words, or inside of one.
+                if text.contains(is_invisible) {
+                    self.look_folded(&Zeroizing::new(visible(text)), seen);
+                }
             }
             // A database in SQL_ASCII: what is no UTF-8 separates.
             Err(_) => {
                 for chunk in text.utf8_chunks() {
                     if !chunk.valid().is_empty() {
-                        self.text(chunk.valid().as_bytes(), scratch);
+                        self.text(chunk.valid().as_bytes(), seen);
                     }
                 }
             }
         }
     }
 
+    fn look_folded(&self, text: &str, seen: &mut Seen) {
+        let mut folded = std::mem::take(&mut seen.folded);
+        self.characters.fold_into(text, &mut folded);
+        self.pass::<true>(folded.as_bytes(), seen);
+        self.confirm(folded.as_bytes(), seen);
+        seen.folded = folded;
+    }
+
     /// Moves the candidates that the text really holds to `found`.
-    fn confirm(&self, text: &[u8], scratch: &mut Scratch) {
-        if scratch.candidates.is_empty() {
+    fn confirm(&self, text: &[u8], seen: &mut Seen) {
+        seen.candidates.extend_from_slice(&self.anywhere);
+        if seen.candidates.is_empty() {
             return;
         }
-        scratch.candidates.sort_unstable();
-        scratch.candidates.dedup();
+        seen.candidates.sort_unstable();
+        seen.candidates.dedup();
         let text = String::from_utf8_lossy(text);
         let folded = fold::fold_cow(&text);
-        for at in scratch.candidates.drain(..) {
+        for at in seen.candidates.drain(..) {
             let needle = &self.needles[at as usize];
             let exact = matches!(needle.kind, IdentifierKind::Phone { .. });
-            if !scratch.found.contains(&at)
+            if !seen.found.contains(&at)
                 && (exact || confirm::says(&needle.kind, &needle.value, &folded))
             {
-                scratch.found.push(at);
+                seen.found.push(at);
             }
         }
     }
 
     /// Adds whatever is known by `anchor` to the candidates.
-    #[inline]
+    #[cold]
     fn propose(&self, anchor: Anchor, candidates: &mut Vec<u32>) {
-        if self.filter.may_hold(anchor)
-            && let Some(needles) = self.anchors.get(&anchor)
-        {
+        if let Some(needles) = self.anchors.get(&anchor) {
             candidates.extend_from_slice(needles);
         }
     }
 }
 
-/// By what a needle is recognised; several for a phone number, one otherwise.
+/// By what a needle is recognised: several for a phone number, one otherwise, or none.
 fn anchors_of(needle: &Needle) -> Vec<Anchor> {
     let value = needle.value.as_str();
     match needle.kind {
-        IdentifierKind::Phone { .. } => phone_variants(value)
-            .iter()
-            .filter(|digits| digits.len() <= pass::LONGEST_PHONE)
-            .map(|digits| {
-                let packed = digits
-                    .bytes()
-                    .fold(0u128, |packed, d| packed << 4 | u128::from(d & 15));
-                Anchor::Phone(digits.len() as u8, packed)
-            })
-            .collect(),
+        IdentifierKind::Phone { .. } => {
+            let mut variants = phone_variants(value);
+            variants.retain(|digits| digits.len() <= pass::LONGEST_PHONE);
+            let bare = variants
+                .first()
+                .and_then(|national| national.strip_prefix('0'))
+                .filter(|bare| bare.len() >= SHORTEST_BARE && value.ends_with(bare))
+                .map(|bare| Anchor::Bare(bare.len() as u8, packed(bare)));
+            let phone = |digits: &String| Anchor::Phone(digits.len() as u8, packed(digits));
+            variants.iter().map(phone).chain(bare).collect()
+        }
         IdentifierKind::Email => {
             let bytes = value.as_bytes();
             let at = bytes.iter().position(|&b| b == b'@').unwrap_or(0);
@@ -234,17 +265,28 @@ fn anchors_of(needle: &Needle) -> Vec<Anchor> {
                 }
             });
             if whole.is_empty() {
-                whole.push(tail(value));
+                whole.extend(tail(value));
             }
             whole
         }
-        _ => vec![tail(value)],
+        _ => tail(value).into_iter().collect(),
     }
 }
 
-/// The last characters of a value, as the pass will see them.
-fn tail(value: &str) -> Anchor {
-    let squeezed: Vec<char> = value.chars().filter(|c| !c.is_whitespace()).collect();
+/// Without its leading zero, a shorter number than this would be found in every second table.
+const SHORTEST_BARE: usize = 9;
+
+/// Four bits a digit.
+fn packed(digits: &str) -> u128 {
+    digits
+        .bytes()
+        .fold(0, |packed, d| packed << 4 | u128::from(d & 15))
+}
+
+/// The last characters of a value, as the pass will see them; `None` if it will see none.
+fn tail(value: &str) -> Option<Anchor> {
+    let skipped = |c: char| c.is_whitespace() || is_hyphen(c) || is_invisible(c) || c == '+';
+    let squeezed: Vec<char> = value.chars().filter(|&c| !skipped(c)).collect();
     // The pass asks after letters, digits and non-ASCII characters only.
     let end = squeezed
         .iter()
@@ -257,7 +299,7 @@ fn tail(value: &str) -> Anchor {
             .rev()
             .take_while(move |c| c.is_ascii() == ascii)
     };
-    if squeezed.last().is_some_and(char::is_ascii) {
+    Some(if squeezed.last()?.is_ascii() {
         let chars: Vec<char> = same_side(true).take(8).copied().collect();
         let window = chars
             .iter()
@@ -271,7 +313,7 @@ fn tail(value: &str) -> Anchor {
             .rev()
             .fold(0u64, |w, &c| w << 16 | u64::from(c as u32 & 0xffff));
         Anchor::Wide(chars.len() as u8, window)
-    }
+    })
 }
 
 #[cfg(test)]

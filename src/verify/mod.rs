@@ -4,6 +4,8 @@ mod confirm;
 mod escapes;
 pub mod field;
 pub mod matcher;
+mod number;
+mod signs;
 
 pub use field::FieldKind;
 pub use matcher::{Matcher, Needle, Scratch};

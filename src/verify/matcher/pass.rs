@@ -1,20 +1,25 @@
 //! The pass itself: every byte looked at once.
 
-use super::table::{Anchor, Class, decode};
-use super::{Matcher, Scratch};
+use super::table::{Anchor, Class, Filter, decode};
+use super::{Matcher, Seen};
+use crate::verify::number;
 
 /// Digits that fit the 128 bits in which a number is gathered, less the one that marks overflow.
 pub(super) const LONGEST_PHONE: usize = 31;
-/// At most so many separators stand in a row inside a phone number.
+/// At most so many punctuation marks, and so many spaces besides, stand in a row inside a phone number.
 const SEPARATORS: u32 = 3;
 
 /// What an ASCII character is to the pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Ascii {
+    /// Not ASCII.
     Other,
+    Control,
     Space,
-    Separator,
+    Punctuation,
+    /// Hyphen and plus sign, which words are known without.
+    Joiner,
     Letter,
     Digit,
     At,
@@ -29,9 +34,10 @@ const ASCII: [Ascii; 256] = {
             b'0'..=b'9' => Ascii::Digit,
             b'a'..=b'z' | b'A'..=b'Z' => Ascii::Letter,
             b' ' | b'\t'..=b'\r' => Ascii::Space,
-            b'-' | b'(' | b')' | b'.' | b'/' | b'+' => Ascii::Separator,
+            b'-' | b'+' => Ascii::Joiner,
             b'@' => Ascii::At,
-            _ => Ascii::Other,
+            0x21..0x7f => Ascii::Punctuation,
+            _ => Ascii::Control,
         };
         b += 1;
     }
@@ -49,8 +55,9 @@ struct Groups {
     starts: [u32; 32],
     /// How many groups so far.
     count: u32,
-    /// Separators since the last group.
-    separators: u32,
+    /// Punctuation and spaces since the last group.
+    marks: u32,
+    spaces: u32,
 }
 
 impl Groups {
@@ -58,22 +65,32 @@ impl Groups {
     fn end(&mut self) {
         self.count = 0;
         self.total = 0;
-        self.separators = 0;
+        self.marks = 0;
+        self.spaces = 0;
     }
 
     #[inline]
-    fn separate(&mut self) {
-        self.separators += 1;
-        if self.separators > SEPARATORS {
+    fn mark(&mut self) {
+        self.marks += 1;
+        if self.marks > SEPARATORS {
+            self.end();
+        }
+    }
+
+    #[inline]
+    fn space(&mut self) {
+        self.spaces += 1;
+        if self.spaces > SEPARATORS {
             self.end();
         }
     }
 }
 
 impl Matcher {
-    /// Gathers candidates from a text that is folded, or needs no folding but ASCII's case.
-    pub(super) fn pass(&self, text: &[u8], scratch: &mut Scratch) {
-        let candidates = &mut scratch.candidates;
+    /// Gathers candidates from a text that is folded, or needs no folding but ASCII's case. Unless
+    /// it is `FOLDED`, ends with `false` where a character does need it.
+    pub(super) fn pass<const FOLDED: bool>(&self, text: &[u8], seen: &mut Seen) -> bool {
+        let candidates = &mut seen.candidates;
         let mut word = 0u64;
         let mut wide = 0u64;
         let mut groups = Groups {
@@ -81,7 +98,8 @@ impl Matcher {
             total: 0,
             starts: [0; 32],
             count: 0,
-            separators: 0,
+            marks: 0,
+            spaces: 0,
         };
         let mut at = 0;
         while let Some(&byte) = text.get(at) {
@@ -97,7 +115,8 @@ impl Matcher {
                 Ascii::Digit => {
                     groups.starts[(groups.count % 32) as usize] = groups.total;
                     groups.count += 1;
-                    groups.separators = 0;
+                    groups.marks = 0;
+                    groups.spaces = 0;
                     while let Some(&digit) = text.get(at)
                         && digit.is_ascii_digit()
                     {
@@ -106,32 +125,39 @@ impl Matcher {
                         groups.total += 1;
                         at += 1;
                     }
-                    if self.phone_lengths != 0 {
-                        self.group_ends(&groups, candidates);
+                    if self.phones.may_end(&groups) {
+                        self.group_ends(text, at, &groups, candidates);
                     }
                     if !text.get(at).is_some_and(u8::is_ascii_alphabetic) {
                         self.word_ends(word, candidates);
                     }
                     continue;
                 }
-                Ascii::Space => groups.separate(),
-                Ascii::Separator => {
+                Ascii::Space => groups.space(),
+                // Any hyphen is any other, and a plus may be a space: neither is looked at here.
+                Ascii::Joiner => groups.mark(),
+                Ascii::Punctuation => {
                     word = word << 8 | u64::from(byte);
-                    groups.separate();
+                    groups.mark();
                 }
                 Ascii::At => {
                     word = word << 8 | u64::from(byte);
                     groups.end();
                     addresses(text, at, |_, _, hash| {
-                        self.propose(Anchor::Address(hash), candidates);
+                        if self.addresses.may_hold(hash) {
+                            self.propose(Anchor::Address(hash), candidates);
+                        }
                     });
                 }
-                Ascii::Other if byte < 0x80 => {
+                Ascii::Control => {
                     word = word << 8 | u64::from(byte);
                     groups.end();
                 }
                 Ascii::Other => {
                     let Some((code, length)) = decode(text, at) else {
+                        if !FOLDED {
+                            return false;
+                        }
                         groups.end();
                         at += 1;
                         continue;
@@ -142,22 +168,21 @@ impl Matcher {
                     } else {
                         self.characters.class(code)
                     };
+                    if !FOLDED && class >= Class::Invisible {
+                        return false;
+                    }
                     match class {
-                        Class::Space => groups.separate(),
+                        Class::Space => groups.space(),
+                        Class::Hyphen | Class::Invisible => groups.mark(),
                         Class::WidePunctuation => {
-                            let ascii = (code - 0xfee0) as u8;
-                            word = word << 8 | u64::from(ascii);
-                            if ASCII[usize::from(ascii)] == Ascii::Separator {
-                                groups.separate();
-                            } else {
-                                groups.end();
-                            }
+                            word = word << 8 | u64::from(code - 0xfee0);
+                            groups.mark();
                         }
                         // Folding has been done: what it calls unstable is a character beyond
                         // the Basic Multilingual Plane, or one that no rule knows yet.
                         Class::Stable | Class::Separator | Class::Unstable => {
                             if class == Class::Separator {
-                                groups.separate();
+                                groups.mark();
                             } else {
                                 groups.end();
                             }
@@ -170,6 +195,7 @@ impl Matcher {
             }
             at += 1;
         }
+        true
     }
 
     #[inline]
@@ -185,39 +211,133 @@ impl Matcher {
 
     #[inline]
     fn word_ends(&self, word: u64, candidates: &mut Vec<u32>) {
-        let mut lengths = self.word_lengths;
-        while lengths != 0 {
-            let length = lengths.trailing_zeros();
-            lengths &= lengths - 1;
-            let window = word & (u64::MAX >> (64 - 8 * length));
-            self.propose(Anchor::Word(length as u8, window), candidates);
-        }
+        self.words.may_end(word, |length, window| {
+            self.propose(Anchor::Word(length, window), candidates);
+        });
     }
 
     #[inline]
     fn wide_ends(&self, wide: u64, candidates: &mut Vec<u32>) {
-        let mut lengths = self.wide_lengths;
-        while lengths != 0 {
-            let length = lengths.trailing_zeros();
-            lengths &= lengths - 1;
-            let window = wide & (u64::MAX >> (64 - 16 * length));
-            self.propose(Anchor::Wide(length as u8, window), candidates);
+        self.wides.may_end(wide, |length, window| {
+            self.propose(Anchor::Wide(length, window), candidates);
+        });
+    }
+
+    /// A group of digits ends at `at`, and somebody's number ends so.
+    #[cold]
+    fn group_ends(&self, text: &[u8], at: usize, groups: &Groups, candidates: &mut Vec<u32>) {
+        for back in 1..=groups.count.min(32) {
+            let start = groups.starts[((groups.count - back) % 32) as usize];
+            let length = (groups.total - start) as usize;
+            if length > LONGEST_PHONE {
+                return;
+            }
+            let digits = groups.digits & ((1 << (4 * length)) - 1);
+            let (phone, bare) = (
+                Anchor::Phone(length as u8, digits),
+                Anchor::Bare(length as u8, digits),
+            );
+            if self.anchors.contains_key(&phone) && number::may_be_phone(&text[..at], length) {
+                self.propose(phone, candidates);
+            }
+            if back == 1
+                && self.anchors.contains_key(&bare)
+                && number::stands_alone(text, at, length)
+            {
+                self.propose(bare, candidates);
+            }
+        }
+    }
+}
+
+/// Ends of words, of ASCII or other characters: `BITS` for a character.
+pub(super) struct Ends<const BITS: u32> {
+    /// A bit for every last character that there is.
+    last: Vec<u64>,
+    filter: Filter,
+    /// Bit n: some end is n characters long.
+    lengths: u32,
+}
+
+impl<const BITS: u32> Ends<BITS> {
+    pub(super) fn new(ends: &[(u8, u64)]) -> Self {
+        let values: Vec<u64> = ends
+            .iter()
+            .map(|&(n, w)| Self::value(n.into(), w))
+            .collect();
+        let mut last = vec![0; (1 << BITS) / 64];
+        for &(_, window) in ends {
+            let (at, bit) = Self::last(window);
+            last[at] |= bit;
+        }
+        Self {
+            last,
+            filter: Filter::new(&values),
+            lengths: ends.iter().fold(0, |lengths, &(n, _)| lengths | 1 << n),
         }
     }
 
     #[inline]
-    fn group_ends(&self, groups: &Groups, candidates: &mut Vec<u32>) {
-        for back in 1..=groups.count.min(32) {
-            let start = groups.starts[((groups.count - back) % 32) as usize];
-            let length = groups.total - start;
-            if length as usize > LONGEST_PHONE {
-                return;
-            }
-            if self.phone_lengths >> length & 1 == 1 {
-                let digits = groups.digits & ((1 << (4 * length)) - 1);
-                self.propose(Anchor::Phone(length as u8, digits), candidates);
+    fn last(window: u64) -> (usize, u64) {
+        let character = window & ((1 << BITS) - 1);
+        ((character / 64) as usize, 1 << (character % 64))
+    }
+
+    #[inline]
+    fn value(length: u32, window: u64) -> u64 {
+        window ^ u64::from(length).rotate_right(3)
+    }
+
+    /// `window` holds the last characters; calls `found` with each length of it that may be known.
+    #[inline(always)]
+    fn may_end(&self, window: u64, mut found: impl FnMut(u8, u64)) {
+        let (at, bit) = Self::last(window);
+        if self.last[at] & bit == 0 {
+            return;
+        }
+        let mut lengths = self.lengths;
+        while lengths != 0 {
+            let length = lengths.trailing_zeros();
+            lengths &= lengths - 1;
+            let window = window & (u64::MAX >> (64 - BITS * length));
+            if self.filter.may_hold(Self::value(length, window)) {
+                found(length as u8, window);
             }
         }
+    }
+}
+
+/// The digits that phone numbers end with, alike in every way to write one: so few that all of them
+/// are asked for at once.
+pub(super) struct PhoneEnds {
+    filter: Filter,
+    /// How many digits; 0 if no number is sought.
+    length: u32,
+}
+
+impl PhoneEnds {
+    pub(super) fn new(numbers: &[(u8, u128)]) -> Self {
+        let shortest = numbers.iter().map(|&(n, _)| u32::from(n)).min();
+        let mut ends = Self {
+            filter: Filter::new(&[]),
+            length: shortest.unwrap_or(0).min(8),
+        };
+        let mut values: Vec<u64> = numbers.iter().map(|&(_, d)| ends.value(d)).collect();
+        values.sort_unstable();
+        values.dedup();
+        ends.filter = Filter::new(&values);
+        ends
+    }
+
+    fn value(&self, digits: u128) -> u64 {
+        digits as u64 & ((1 << (4 * self.length)) - 1)
+    }
+
+    #[inline]
+    fn may_end(&self, groups: &Groups) -> bool {
+        self.length != 0
+            && groups.total >= self.length
+            && self.filter.may_hold(self.value(groups.digits))
     }
 }
 

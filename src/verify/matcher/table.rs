@@ -1,6 +1,7 @@
 //! The tables behind the pass: what characters are, and which anchors may exist.
 
 use crate::identifier::fold;
+use crate::verify::signs;
 use std::sync::LazyLock;
 use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, is_nfkc_quick};
@@ -12,72 +13,68 @@ pub(super) enum Anchor {
     Address(u64),
     /// Number of digits, and the digits, four bits each.
     Phone(u8, u128),
+    /// The same without the leading zero; known only where it stands alone.
+    Bare(u8, u128),
     /// Number of ASCII characters (up to eight), and the characters.
     Word(u8, u64),
     /// Number of other characters (up to four), and their low 16 bits.
     Wide(u8, u64),
 }
 
-impl Anchor {
-    #[inline]
-    fn mixed(self) -> u64 {
-        let (salt, value) = match self {
-            Anchor::Address(hash) => (1, hash),
-            Anchor::Phone(length, digits) => (
-                u64::from(length) | 0x100,
-                digits as u64 ^ ((digits >> 64) as u64).rotate_left(32),
-            ),
-            Anchor::Word(length, window) => (u64::from(length) | 0x200, window),
-            Anchor::Wide(length, window) => (u64::from(length) | 0x400, window),
-        };
-        let mixed =
-            (value ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        mixed ^ (mixed >> 32)
-    }
-}
-
-/// A bit for every anchor, so that nearly all questions end here: 32 bits an anchor make about
-/// three in a hundred go on to the map.
+/// Whether a value may be known, in so few bits that they stay in the processor's nearest cache:
+/// three bits of one word for a value, 32 bits' room for each, so that about two in a thousand of the
+/// others go on to the map.
 pub(super) struct Filter {
-    bits: Vec<u64>,
-    mask: u64,
+    words: Vec<u64>,
+    mask: usize,
 }
 
 impl Filter {
-    pub(super) fn new<'a>(anchors: impl ExactSizeIterator<Item = &'a Anchor>) -> Self {
-        let size = (anchors.len() * 32)
-            .next_power_of_two()
-            .clamp(1 << 12, 1 << 22);
+    pub(super) fn new(values: &[u64]) -> Self {
+        let size = (values.len() / 2).next_power_of_two().clamp(64, 1 << 16);
         let mut filter = Self {
-            bits: vec![0; size / 64],
-            mask: size as u64 - 1,
+            words: vec![0; size],
+            mask: size - 1,
         };
-        for anchor in anchors {
-            let at = anchor.mixed() & filter.mask;
-            filter.bits[(at / 64) as usize] |= 1 << (at % 64);
+        for &value in values {
+            let (at, bits) = filter.place(value);
+            filter.words[at] |= bits;
         }
         filter
     }
 
     #[inline]
-    pub(super) fn may_hold(&self, anchor: Anchor) -> bool {
-        let at = anchor.mixed() & self.mask;
-        self.bits[(at / 64) as usize] >> (at % 64) & 1 == 1
+    pub(super) fn may_hold(&self, value: u64) -> bool {
+        let (at, bits) = self.place(value);
+        self.words[at] & bits == bits
+    }
+
+    /// The high bits of a product depend on every bit of its factors.
+    #[inline]
+    fn place(&self, value: u64) -> (usize, u64) {
+        let mixed = (value ^ value >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bit = |shift: u32| 1 << (mixed >> shift & 63);
+        let at = (mixed >> 48) as usize & self.mask;
+        (at, bit(42) | bit(36) | bit(30))
     }
 }
 
 /// What the pass needs to know of a character outside ASCII.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
 #[repr(u8)]
 pub(super) enum Class {
     /// Folding leaves it as it is, whatever stands beside it.
     Stable,
     /// Stable, and white space.
     Space,
-    /// Stable, and people write it between the digits of a phone number.
+    /// Stable, and neither letter nor digit.
     Separator,
+    /// Stable, and the same as any other hyphen.
+    Hyphen,
     /// A full-width form of ASCII punctuation: the pass reads it as what it stands for.
     WidePunctuation,
+    /// The text has to be read a second time without it.
+    Invisible,
     /// The text has to be folded first.
     Unstable,
 }
@@ -107,23 +104,6 @@ impl Characters {
             .get(code as usize)
             .copied()
             .unwrap_or(Class::Unstable)
-    }
-
-    /// Whether the pass can read the text as it stands. Ill-formed UTF-8 it can not.
-    pub(super) fn all_stable(&self, text: &[u8]) -> bool {
-        let mut at = 0;
-        while let Some(&byte) = text.get(at) {
-            at += match byte {
-                0..0x80 => 1,
-                // U+4000 to U+9FFF: ideographs and hexagrams.
-                0xe4..=0xe9 if text.len() >= at + 3 => 3,
-                _ => match decode(text, at) {
-                    Some((code, length)) if self.class(code) != Class::Unstable => length,
-                    _ => return false,
-                },
-            };
-        }
-        true
     }
 
     /// Folds `text`; character by character as long as no character depends on its neighbours.
@@ -157,6 +137,7 @@ fn keeps_under_nfkc(c: char) -> bool {
 fn class(c: char) -> Class {
     match c {
         '\u{3000}' => Class::Space,
+        c if signs::is_invisible(c) => Class::Invisible,
         // Not those that addresses and numbers are made of.
         '\u{ff01}'..='\u{ff5e}' => {
             let ascii = (c as u32 - 0xfee0) as u8;
@@ -168,8 +149,9 @@ fn class(c: char) -> Class {
         }
         c if !keeps_under_nfkc(c) || !fold::is_lower(c) => Class::Unstable,
         c if c.is_whitespace() => Class::Space,
-        c if fold::is_phone_separator(c) => Class::Separator,
-        _ => Class::Stable,
+        c if signs::is_hyphen(c) => Class::Hyphen,
+        c if c.is_alphanumeric() => Class::Stable,
+        _ => Class::Separator,
     }
 }
 

@@ -63,6 +63,32 @@ fn found_in_every_writing() {
         ("Ｍ－０００１２３４５", 4),
         ("TARO YAMADA", 5),
         ("É taroyamada ①", 5),
+        ("m\u{2010}00012345", 4),
+        ("M‑00012345/M–00012346", 4),
+        ("M—00012345", 4),
+        ("M−00012345", 4),
+        ("Ｍ－00012345", 4),
+        ("番号Mー00012345", 4),
+        ("M\u{ad}00012345", 4),
+        ("M-000\u{200b}12345", 4),
+        ("?m=taro.yamada%40example.jp&x=1", 1),
+        (
+            "https://x/?to=mailto%3Ataro%2eyamada%40example%2Ejp%3Fsubject",
+            1,
+        ),
+        ("x%2520taro.yamada%2540example.jp", 1),
+        ("<a href='mailto:taro.yamada&#64;example&period;jp'>", 1),
+        ("taro.yamada&#X40;example.jp", 1),
+        ("taro.yamada&commat;example.jp", 1),
+        ("o&apos;hara@b&uuml;cher.example", 6),
+        ("ta\u{ad}ro.yama\u{200b}da@exam\u{feff}ple.jp", 1),
+        ("a\u{200b}taro.yamada@example.jp", 1),
+        ("taro.yamada@ex&shy;ample.jp", 1),
+        ("山\u{2060}田\u{200d}太\u{e0100}郎", 3),
+        ("ta\u{200c}ro ya\u{ad}mada", 5),
+        ("?name=Taro+Yamada&x", 5),
+        ("?name=%E5%B1%B1%E7%94%B0+%E5%A4%AA%E9%83%8E", 3),
+        ("０３\u{200e}１２３４\u{202c}５６７８", 2),
         ("O'Hara@Bücher.example", 6),
     ] {
         assert_eq!(in_text(text), [tag], "{text}");
@@ -84,7 +110,10 @@ fn a_neighbour_is_somebody_else() {
         "203-1234-5678",
         "03-1234-56789",
         "03----1234-5678",
-        "03:1234:5678",
+        "M~00012345",
+        "taro.yamada%4example.jp",
+        "xtaro.yamada%40example.jp",
+        "taro.yamada&commat;example.jp.evil",
         "山本太郎",
         "山田次太郎",
         "XM-00012345",
@@ -94,6 +123,168 @@ fn a_neighbour_is_somebody_else() {
         "taro yamadas",
     ] {
         assert_eq!(in_text(text), [] as [u32; 0], "{text}");
+    }
+}
+
+/// Numbers with a leading zero, one that has three ways to be grouped, one without any zero.
+fn phones() -> Matcher {
+    let of = |region: &str, raw: &str, tag| {
+        let region = region.to_owned();
+        needle(IdentifierKind::Phone { region }, raw, tag)
+    };
+    Matcher::new(vec![
+        of("JP", "090-1234-5678", 1),
+        of("JP", "03-1213-4556", 2),
+        of("ES", "912 345 678", 3),
+        of("JP", "03-1234-5678", 4),
+    ])
+}
+
+fn phones_in(text: &str) -> Vec<u32> {
+    hits(&phones(), text.as_bytes(), &FieldKind::Text)
+}
+
+#[test]
+fn a_telephone_with_any_punctuation() {
+    for between in [
+        "_", "~", ",", "·", ":", "|", "*", "\\", "=", ";", "'", "#", "&", "%", "!", "?", "^", "<",
+        "•", "★", "→", "￥", "ー", "〜", "～", "・", "、", "。", "，", "＿", "：", "｜", "＊",
+        "＼", "＝", "‥", " _ ", "、　", "\",\"", "-—-", " ~ ~ ", "\u{200b}", "\t", "\r\n",
+    ] {
+        for text in [
+            ["090", "1234", "5678"].join(between),
+            ["tel:(090", "1234", "5678)."].join(between),
+            ["０９０", "１２３４", "５６７８"].join(between),
+            ["+81", "90", "1234", "5678"].join(between),
+            ["x 7", "", "090", "12345678", "", "9"].join(between),
+        ] {
+            assert_eq!(phones_in(&text), [1], "{text}");
+        }
+    }
+    for text in [
+        "(090)1234:5678",
+        "090・1234ー5678",
+        "0|9|0|1|2|3|4|5|6|7|8",
+        "0,9,0,1,2,3,4,5,6,7,8",
+        r#"["090","1234","5678"]"#,
+        // A row of a CSV: nobody can tell, so that it is found.
+        "..,45,090,1234,5678,12,..",
+        "+81(0)90:1234:5678",
+        "%2B81_90_1234_5678",
+    ] {
+        assert_eq!(phones_in(text), [1], "{text}");
+    }
+}
+
+#[test]
+fn a_telephone_that_a_spreadsheet_has_taken_the_zero_of() {
+    for text in [
+        "9012345678",
+        "x,9012345678,y",
+        "45,9012345678,12",
+        "2026-01-01 9012345678",
+        r#"{"tel":9012345678}"#,
+        "9012345678.0",
+        "9012345678.00;",
+        "9012345678.",
+        "電話9012345678まで",
+        "９０１２３４５６７８",
+        "no. 1.9012345678x 9012345678",
+        "tel_9012345678.pdf",
+    ] {
+        assert_eq!(phones_in(text), [1], "{text}");
+    }
+    for text in [
+        "90-1234-5678",
+        "9,012,345,678",
+        "9.012.345.678",
+        "0.9012345678",
+        "1.9012345678",
+        "9012345678.5",
+        "9012345678.01",
+        "+9012345678",
+        "19012345678",
+        "90123456780",
+        "a9012345678",
+        "9012345678f",
+        "9012345678-0000",
+        "01234567-9012345678",
+    ] {
+        assert_eq!(phones_in(text), [] as [u32; 0], "{text}");
+    }
+}
+
+#[test]
+fn other_numbers_are_no_telephones() {
+    for text in [
+        "2026-03-12 13:45:56",
+        "2026-03-12_13-45-56.sql",
+        "2026/03/12 13.45.56",
+        "2026-03-12T03:12:13:45:56",
+        "03-12 13:45:56",
+        "０３：１２：１３：４５：５６",
+        "03:12:13:45:56",
+        "09:01:23.45678",
+        "price 912,345,678",
+        "912'345'678",
+        "1,912,345,678",
+        "34,912,345,678",
+        "0.312134556",
+        "[0, 31, 213, 4556]",
+        "{0,90,1234,5678}",
+        "0;90;1234;5678",
+        "10.0.31.23.45680",
+        "090____1234____5678",
+        "090    1234    5678",
+        "090a1234a5678",
+        "090@1234@5678",
+        "1090,1234,5678",
+        "090,1234,56789",
+    ] {
+        assert_eq!(phones_in(text), [] as [u32; 0], "{text}");
+    }
+    // And the same digits otherwise.
+    assert_eq!(phones_in("2026-01-03-1213-4556"), [2]);
+    assert_eq!(phones_in("03.12.13.45.56"), [2]);
+    assert_eq!(phones_in("912, 345, 678"), [3]);
+    assert_eq!(phones_in("912_345_678"), [3]);
+    assert_eq!(phones_in("10.0.31.23:45678"), [4]);
+    assert_eq!(phones_in("0,312134556"), [2]);
+    assert_eq!(phones_in("+81:3:1213:4556"), [2]);
+    assert_eq!(phones_in("0:3:1:2:1:3:4:5:5:6"), [2]);
+}
+
+#[test]
+fn what_nothing_can_hold_on_to_is_found_as_it_stands() {
+    for raw in ["ー", "\u{200b}", "‐‐"] {
+        let matcher = Matcher::new(vec![needle(IdentifierKind::Plain, raw, 1)]);
+        let text = format!("x {raw} y");
+        assert_eq!(
+            hits(&matcher, text.as_bytes(), &FieldKind::Text),
+            [1],
+            "{raw:?}"
+        );
+        assert_eq!(
+            hits(&matcher, "x y".as_bytes(), &FieldKind::Text),
+            [] as [u32; 0]
+        );
+    }
+}
+
+#[test]
+fn names_are_known_by_every_mark_they_are_written_with() {
+    for (raw, text) in [
+        ("タロー・ヤマダ", "たのむタロ-・ヤマダ様"),
+        ("e\u{200b}\u{301}ve", "éve"),
+        ("Jean-Luc", "JEAN–LUC"),
+        ("スミス・ジョー", "スミス・ジョー"),
+    ] {
+        let matcher = Matcher::new(vec![needle(IdentifierKind::Name, raw, 1)]);
+        assert_eq!(
+            hits(&matcher, text.as_bytes(), &FieldKind::Text),
+            [1],
+            "{text}"
+        );
     }
 }
 
@@ -177,6 +368,138 @@ fn surroundings() -> impl Strategy<Value = String> {
     ]
 }
 
+/// The person's identifiers as `naively` leaves them.
+const NAIVE: [&[&str]; 6] = [
+    &["taroyamada@examplejp"],
+    &["0312345678", "81312345678", "312345678"],
+    &["山田太郎"],
+    &["m00012345"],
+    &["taroyamada"],
+    &["ohara@bücherexample"],
+];
+
+/// The letters and digits of a text, and the `@`: in lower case, in ordinary width.
+fn naively(text: &str) -> String {
+    let text = text.replace("%40", "@").replace("&#64;", "@");
+    text.chars()
+        .map(|c| match c {
+            '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap(),
+            c => c,
+        })
+        .flat_map(char::to_lowercase)
+        .filter(|&c| c == '@' || c.is_alphanumeric() && c != 'ー')
+        .collect()
+}
+
+/// Signs of which the identifiers are made, many times more likely to make one than any text.
+fn noise() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        3 => prop::sample::select(vec![
+            "taro.yamada", "example.jp", "taro", ".", "yamada", "@", "example", "jp", "TARO", "%40", "&#64;", "03", "1234", "5678", "０３",
+            "0", "3", "312345678", "312", "345", "678", "+81", "山田", "太郎", "山", "M", "00012345", "Ｍ", "m-",
+        ]).prop_map(str::to_owned),
+        2 => "[ _~,.:;|*=/\\-‐–−－ー〜・、　\u{ad}\u{200b}\u{feff}\u{2060}]{0,3}",
+        1 => "\\PC{0,2}",
+    ];
+    prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+}
+
+/// An identifier of `person()` in a writing that must be found.
+fn writing() -> impl Strategy<Value = (String, u32)> {
+    let email = rewritten("taro.yamada@example.jp", "");
+    let odd = rewritten("o'hara@bücher.example", "");
+    let phone = (
+        prop::sample::select(vec![
+            vec!["03", "1234", "5678"],
+            vec!["0312", "345678"],
+            vec!["+81", "3", "1234", "5678"],
+            vec!["0", "3", "1", "2", "3", "4", "5", "6", "7", "8"],
+            vec!["010", "81", "312345678"],
+            vec!["312345678"],
+        ]),
+        prop::collection::vec("[_~,.;|*=/#'\\-‐–−－ー〜・、·•＿]{0,3}[ 　]{0,3}", 9),
+    );
+    // No colons: between pairs they are a clock's.
+    let phone = phone.prop_flat_map(|(groups, gaps)| {
+        let text: String = groups
+            .iter()
+            .zip(gaps.iter().map(String::as_str).chain([""]))
+            .enumerate()
+            .map(|(at, (group, gap))| {
+                if at + 1 == groups.len() {
+                    (*group).to_owned()
+                } else {
+                    format!("{group}{gap}")
+                }
+            })
+            .collect();
+        rewritten(&text, "")
+    });
+    let name = rewritten("山田太郎", " 　\n");
+    let latin = rewritten("TaroYamada", " \t\u{a0}");
+    let number = prop::sample::select(vec![
+        "M-00012345",
+        "M‐00012345",
+        "M‑00012345",
+        "M–00012345",
+        "M−00012345",
+        "M－00012345",
+        "Mー00012345",
+        "M—00012345",
+    ])
+    .prop_flat_map(|text| rewritten(text, ""));
+    prop_oneof![
+        email.prop_map(|t| (t, 1)),
+        phone.prop_map(|t| (t, 2)),
+        name.prop_map(|t| (t, 3)),
+        number.prop_map(|t| (t, 4)),
+        latin.prop_map(|t| (t, 5)),
+        odd.prop_map(|t| (t, 6)),
+    ]
+}
+
+/// Every character in another case or width or escaped, with something invisible or one of
+/// `spaces` behind it, or as it is.
+fn rewritten(text: &str, spaces: &'static str) -> impl Strategy<Value = String> + use<> {
+    let chars: Vec<char> = text.chars().collect();
+    let count = chars.len();
+    (
+        prop::collection::vec((0u8..10, 0usize..12), count),
+        prop::sample::select(vec!["plain", "%", "&", "json"]),
+    )
+        .prop_map(move |(choices, escape)| {
+            let mut out = String::new();
+            for (c, (how, what)) in chars.iter().zip(choices) {
+                let c = match how {
+                    0 => c.to_uppercase().next().unwrap(),
+                    1 if c.is_ascii_graphic() => char::from_u32(*c as u32 + 0xfee0).unwrap(),
+                    _ => *c,
+                };
+                let escaped = how == 2 || !c.is_alphanumeric() && how == 3;
+                match escape {
+                    "%" if escaped => {
+                        out.extend(c.to_string().bytes().map(|b| format!("%{b:02X}")));
+                    }
+                    "&" if escaped => out += &format!("&#{};", c as u32),
+                    "json" if escaped && (c as u32) < 0x1_0000 => {
+                        out += &format!("\\u{:04x}", c as u32)
+                    }
+                    _ => out.push(c),
+                }
+                let between: Vec<char> = "\u{ad}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}"
+                    .chars()
+                    .chain(spaces.chars())
+                    .collect();
+                if how > 7
+                    && let Some(sign) = between.get(what)
+                {
+                    out.push(*sign);
+                }
+            }
+            out
+        })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -213,7 +536,7 @@ proptest! {
 
     /// The pass proposes whatever the slow word would confirm.
     #[test]
-    fn nothing_is_missed_that_the_plain_search_finds(text in "[taroymdx. @\\-山田太郎\u{3000}ａ（é0-9M]{0,60}", needle_at in 0usize..50, length in 2usize..12) {
+    fn nothing_is_missed_that_the_plain_search_finds(text in "[taroymdx. @\\-山田太郎\u{3000}ａ（é0-9Mーー‐−～+]{0,60}", needle_at in 0usize..50, length in 2usize..12) {
         let chars: Vec<char> = text.chars().collect();
         let raw: String = chars.iter().skip(needle_at % chars.len().max(1)).take(length).collect();
         for kind in [IdentifierKind::Plain, IdentifierKind::Email, IdentifierKind::Name] {
@@ -222,6 +545,24 @@ proptest! {
             let found = hits(&matcher, text.as_bytes(), &FieldKind::Text) == [7];
             let said = super::confirm::says(&kind, value.value(), &fold::fold(&text));
             prop_assert_eq!(found, said, "{:?} {:?} {:?}", kind, raw, text);
+        }
+    }
+
+    #[test]
+    fn found_however_it_is_written(writing in writing(), before in surroundings(), after in surroundings()) {
+        let (text, tag) = writing;
+        let text = format!("{before} a {text} a {after}");
+        prop_assert!(in_text(&text).contains(&tag), "{:?}", text);
+    }
+
+    /// Whatever is found in noise made of the same signs, a normaliser that knows nothing of
+    /// words, borders and shapes finds too.
+    #[test]
+    fn nothing_is_found_that_is_not_there(text in noise()) {
+        let left = naively(&text);
+        for tag in in_text(&text) {
+            let held = NAIVE[tag as usize - 1].iter().any(|value| left.contains(value));
+            prop_assert!(held, "{} in {:?}", tag, text);
         }
     }
 
