@@ -1,16 +1,37 @@
 //! Reading a folder of policy files.
 
-use super::{Policy, read};
+use super::{Draft, Policy, read};
 use crate::diagnostic::Diagnostic;
 use std::path::{Path, PathBuf};
 
 /// Larger files are no policies.
 const LARGEST: u64 = 4 << 20;
 
-/// Every `*.toml` of the folder itself, in the order of their names.
+/// Every `*.toml` of the folder itself, in the order of their names. One that leaves something
+/// to decide is a mistake: its policy cannot run.
 pub fn read_folder(folder: &Path) -> Result<Vec<Policy>, Vec<Diagnostic>> {
+    let mut policies = Vec::new();
+    let mut mistakes = Vec::new();
+    for draft in read_drafts(folder)? {
+        match draft.decided() {
+            Ok(policy) => policies.push(policy),
+            Err(open) => mistakes.extend(open),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(policies)
+    } else {
+        Err(mistakes)
+    }
+}
+
+/// The same, for those who only look: policies that are not finished are taken as they are.
+///
+/// # Errors
+/// All mistakes of all files.
+pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
     let paths = paths(folder).map_err(|error| vec![unreadable(folder, &error)])?;
-    let mut policies: Vec<Policy> = Vec::new();
+    let mut drafts: Vec<Draft> = Vec::new();
     let mut mistakes = Vec::new();
     for path in &paths {
         let text = match text(path) {
@@ -20,14 +41,15 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Policy>, Vec<Diagnostic>> {
                 continue;
             }
         };
-        match read::read(&path.display().to_string(), &text) {
-            Ok(policy) => policies.push(policy),
+        match read::draft(&path.display().to_string(), &text) {
+            Ok(draft) => drafts.push(draft),
             Err(more) => mistakes.extend(more),
         }
     }
-    for (at, policy) in policies.iter().enumerate() {
-        if let Some(first) = policies[..at]
-            .iter()
+    let policies = || drafts.iter().map(Draft::so_far);
+    for (at, policy) in policies().enumerate() {
+        if let Some(first) = policies()
+            .take(at)
             .find(|first| first.subject == policy.subject)
         {
             let subject = &policy.subject;
@@ -52,7 +74,7 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Policy>, Vec<Diagnostic>> {
         ));
     }
     if mistakes.is_empty() {
-        Ok(policies)
+        Ok(drafts)
     } else {
         Err(mistakes)
     }
