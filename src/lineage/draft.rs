@@ -21,7 +21,11 @@ pub fn check_draft(draft: &Draft, catalogs: &BTreeMap<String, Catalog>) -> Vec<D
     if draft.open().is_empty() {
         return trace_all(policy, catalogs).1;
     }
-    if draft.open().iter().any(|o| is_the_root(draft, &o.table) && o.via.is_none()) {
+    if draft
+        .open()
+        .iter()
+        .any(|o| is_the_root(draft, &o.table) && o.via.is_none())
+    {
         return Vec::new();
     }
     let decided: BTreeMap<String, Catalog> = catalogs
@@ -47,7 +51,9 @@ fn is_the_root(draft: &Draft, table: &QualifiedTable) -> bool {
 fn without_the_open(draft: &Draft, catalog: &Catalog) -> Catalog {
     let mut catalog = catalog.clone();
     let system = catalog.system.clone();
-    catalog.foreign_keys.retain(|key| !is_open(draft, &system, key));
+    catalog
+        .foreign_keys
+        .retain(|key| !is_open(draft, &system, key));
     catalog
 }
 
@@ -106,10 +112,13 @@ fn qualified(system: &str, table: &TableName) -> QualifiedTable {
 /// Where the policy names these tables.
 fn spans(policy: &Policy, tables: &BTreeSet<QualifiedTable>) -> BTreeSet<(usize, usize)> {
     let rules = policy.tables.iter().map(|r| (&r.table, &r.span));
-    let listed = policy.scopes.values().flat_map(|scope| match &scope.tables {
-        ScopeTables::Listed(listed) => listed.as_slice(),
-        ScopeTables::All => &[],
-    });
+    let listed = policy
+        .scopes
+        .values()
+        .flat_map(|scope| match &scope.tables {
+            ScopeTables::Listed(listed) => listed.as_slice(),
+            ScopeTables::All => &[],
+        });
     rules
         .chain(listed.map(|(table, span)| (table, span)))
         .filter(|(table, _)| tables.contains(*table))

@@ -2,6 +2,7 @@
 
 use super::{Draft, Policy, read};
 use crate::diagnostic::Diagnostic;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Larger files are no policies.
@@ -78,6 +79,37 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
     } else {
         Err(mistakes)
     }
+}
+
+/// Writes a policy where there is none.
+///
+/// # Errors
+/// That there is one, or the system's.
+pub fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::File::create_new(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Puts another text in a policy's place, whole or not at all; mode and owner's rights stay.
+///
+/// # Errors
+/// The system's; the file is as it was then.
+pub fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    // A link stays a link.
+    let path = std::fs::canonicalize(path)?;
+    let mode = std::fs::metadata(&path)?.permissions();
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = write_new(&beside, text)
+        .and_then(|()| std::fs::set_permissions(&beside, mode))
+        .and_then(|()| std::fs::rename(&beside, &path));
+    if written.is_err() {
+        std::fs::remove_file(&beside).ok();
+    }
+    written
 }
 
 fn paths(folder: &Path) -> std::io::Result<Vec<PathBuf>> {

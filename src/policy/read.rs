@@ -1,8 +1,8 @@
 //! Reading policy files.
 
 use super::{
-    Draft, Identifier, IdentifierKind, Level, Policy, Scope, ScopeTables, Span, SweepPolicy, SweepWhen,
-    rule,
+    Draft, Identifier, IdentifierKind, Level, Policy, Scope, ScopeTables, Span, SweepPolicy,
+    SweepWhen, rule,
 };
 use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;
