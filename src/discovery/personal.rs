@@ -1,6 +1,6 @@
 //! Which columns look personal by their names: English, Japanese in romaji and in kanji.
 
-use super::names::holds;
+use super::names::{holds, words};
 
 /// What a column seems to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -250,10 +250,17 @@ const KNOWN: &[(Personal, &[&str])] = &[
 
 /// What the name of a column says.
 pub(super) fn by_name(column: &str) -> Option<Personal> {
-    KNOWN
+    let personal = KNOWN
         .iter()
         .find(|(_, patterns)| holds(column, patterns).is_some())
-        .map(|(personal, _)| *personal)
+        .map(|(personal, _)| *personal)?;
+    // `address_id` points at an address, and `card_type` is none.
+    let last = words(column).pop();
+    let about = matches!(
+        last.as_deref(),
+        Some("id" | "type" | "kind" | "count" | "size" | "flag" | "status")
+    );
+    (!about || personal == Personal::Network).then_some(personal)
 }
 
 impl Personal {
@@ -311,6 +318,9 @@ mod tests {
             ("マイナンバー", Some(Personal::OfficialNumber)),
             ("name", Some(Personal::PerhapsName)),
             ("hotel", None),
+            ("address_id", None),
+            ("device_id", Some(Personal::Network)),
+            ("email_count", None),
             ("telegram_flag", None),
             ("amount", None),
             ("id", None),

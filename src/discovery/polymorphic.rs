@@ -23,6 +23,12 @@ pub(crate) const MOST_KINDS: usize = 20;
 /// Longer values are no names of types.
 const LONGEST: usize = 80;
 
+/// What programs put before the name of a class.
+const NAMESPACES: &[&str] = &[
+    "", "app", "apps", "admin", "api", "core", "main", "model", "models", "entity", "entities",
+    "domain", "com", "org",
+];
+
 /// Every pair of the database.
 pub(super) fn pairs(catalog: &Catalog) -> Vec<Pair> {
     let mut found = Vec::new();
@@ -89,7 +95,16 @@ fn named(value: &str, catalog: &Catalog) -> Option<TableName> {
     if !like_a_class {
         return None;
     }
-    let last = value.rsplit(['\\', '.', ':', '/']).next()?;
+    let mut parts = value.rsplit(['\\', '.', ':', '/']);
+    let last = parts.next()?;
+    // What stands before the name must say nothing either.
+    let harmless = |part: &str| {
+        let part = part.to_lowercase();
+        NAMESPACES.contains(&part.as_str()) || catalog.tables.keys().any(|t| t.schema == part)
+    };
+    if !parts.all(harmless) {
+        return None;
+    }
     let wanted = row_name(last).replace('_', "");
     if wanted.is_empty() {
         return None;
@@ -123,7 +138,9 @@ mod tests {
         let words: Vec<&str> = found.known.iter().map(|(word, _)| word.as_str()).collect();
         assert_eq!(words, ["App\\Models\\Customer", "StaffMember"]);
         assert_eq!(found.others, 3);
-        let many: Vec<String> = (0..30).map(|n| format!("x{n}.customer")).collect();
+        let many: Vec<String> = (0..30)
+            .map(|n| format!("{}customer", ":".repeat(n)))
+            .collect();
         let found = kinds(many.iter().map(String::as_str), &catalog);
         assert!(found.known.is_empty() && found.others == 30);
     }

@@ -25,8 +25,8 @@ pub enum Unfit {
         "{0} has no primary key and no unique index over NOT NULL columns, so no ticket could say which row it means: give it one"
     )]
     NoKey(TableName),
-    /// The draft cannot be read back: a mistake of ours.
-    #[error("the draft cannot be read back: {0}; please report it")]
+    /// The draft would not be a policy: what was asked for does not fit, or a mistake of ours.
+    #[error("no policy can be made of that: {0}")]
     Unreadable(String),
 }
 

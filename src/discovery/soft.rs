@@ -62,9 +62,7 @@ pub(super) fn candidates(
             continue;
         }
         for column in &table.columns {
-            if refers(catalog, name, &column.name) {
-                continue;
-            }
+            let is_free = || !refers(catalog, name, &column.name);
             let candidate = |target, exact| Candidate {
                 table: name.clone(),
                 column: column.name.clone(),
@@ -74,6 +72,7 @@ pub(super) fn candidates(
             if let [key] = person.primary_key.as_slice()
                 && let Some(exact) = names_the_key(root, key, &column.name)
                 && person.column(key).is_some_and(|k| comparable(column, k))
+                && is_free()
             {
                 let target = Target::Key {
                     column: key.clone(),
@@ -89,6 +88,7 @@ pub(super) fn candidates(
                 let other = person.column(&identifier.column);
                 if let Some(exact) = names_the_identifier(root, identifier, &column.name)
                     && other.is_some_and(|other| comparable(column, other))
+                    && is_free()
                 {
                     let target = Target::Identifier {
                         name: identifier.name.clone(),

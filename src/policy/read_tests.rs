@@ -1,4 +1,4 @@
-use super::read::read;
+use super::read::{draft, read};
 use super::{
     Action, IdentifierKind, Level, LinkFrom, LinkTo, Period, ScopeTables, Strategy, SweepWhen,
     TruncateTo,
@@ -270,4 +270,38 @@ proptest! {
             to_json(&all);
         }
     }
+}
+
+/// `decide` is read, with whatever is prepared beside it, and keeps the file from being a policy.
+#[test]
+fn what_is_to_be_decided_is_no_policy() {
+    let text = format!(
+        "{GOOD}\n[[table]]\nname = \"shop.public.letter\"\naction = \"decide\"\n\
+         because = \"jp-ctax-7\"\nset = {{ body = \"null\" }}\n"
+    );
+    let errors = read("p.toml", &text).unwrap_err();
+    let codes: Vec<&str> = errors.iter().map(|d| d.code).collect();
+    assert_eq!(codes, ["E0119"]);
+    assert!(errors[0].message.contains("shop.public.letter"));
+    let (_, span) = errors[0].place.clone().unwrap();
+    assert_eq!(&text[span], "\"decide\"");
+    let read_as_draft = draft("p.toml", &text).unwrap();
+    assert_eq!(read_as_draft.open().len(), 1);
+    assert_eq!(read_as_draft.so_far().tables.len(), 7);
+    assert!(read_as_draft.decided().is_err());
+
+    // It counts as a rule for its rows, and its other keys must be what they are.
+    let twice = format!("{text}[[table]]\nname = \"shop.public.letter\"\naction = \"delete\"\n");
+    let codes = |text: &str| -> Vec<&str> {
+        draft("p", text)
+            .unwrap_err()
+            .iter()
+            .map(|d| d.code)
+            .collect()
+    };
+    assert_eq!(codes(&twice), ["E0110"]);
+    assert_eq!(
+        codes(&text.replace("body = \"null\"", "body = \"nil\"")),
+        ["E0107"]
+    );
 }

@@ -140,11 +140,11 @@ fn named(table: &TableName) -> String {
     format!("{}.{}", identifier(&table.schema), identifier(&table.table))
 }
 
-/// The table, or of a large one as many blocks as will hold about so many rows. The same blocks
-/// each time, so that two drafts of one database are alike.
+/// The table as `t`, or of a large one as many blocks as will hold some more rows than these. The
+/// same blocks each time, so that two drafts of one database are alike.
 fn sample(catalog: &Catalog, table: &TableName, rows: u32) -> String {
     let size = catalog.tables.get(table).map_or(0.0, |t: &Table| t.size.0);
-    let name = named(table);
+    let name = format!("{} AS t", named(table));
     if size <= LARGE {
         return name;
     }
@@ -163,7 +163,7 @@ fn contents_sql(catalog: &Catalog, table: &TableName, columns: &[String]) -> Str
         })
         .collect();
     format!(
-        "/* erasured:discover {} */ SELECT {} FROM (SELECT * FROM {} LIMIT {ROWS}) AS t",
+        "/* erasured:discover {} */ SELECT {} FROM {} LIMIT {ROWS}",
         comment(&table.table),
         columns.join(", "),
         sample(catalog, table, ROWS)
@@ -192,27 +192,46 @@ fn share_sql(catalog: &Catalog, root: &TableName, link: &Candidate) -> String {
     format!(
         "/* erasured:discover {} */ SELECT count(*), count(*) FILTER (WHERE EXISTS \
          (SELECT FROM {} AS r WHERE {} OPERATOR(pg_catalog.=) {})) \
-         FROM (SELECT t.{column} AS v FROM {} AS t WHERE t.{column} IS NOT NULL LIMIT {LINK_ROWS}) AS s",
+         FROM (SELECT t.{column} AS v FROM {} WHERE t.{column} IS NOT NULL LIMIT {LINK_ROWS}) AS s",
         comment(&link.table.table),
         named(root),
         side(format!("r.{other}")),
         side("s.v".into()),
-        sampled_as(catalog, &link.table),
+        sample(catalog, &link.table, LINK_ROWS),
     )
-}
-
-/// An alias stands before TABLESAMPLE.
-fn sampled_as(catalog: &Catalog, table: &TableName) -> String {
-    format!("(SELECT * FROM {})", sample(catalog, table, LINK_ROWS))
 }
 
 fn kinds_sql(catalog: &Catalog, pair: &Pair) -> String {
     let column = identifier(&pair.kind);
     format!(
-        "/* erasured:discover {} */ SELECT s.v FROM (SELECT t.{column}::pg_catalog.text AS v FROM {} AS t \
+        "/* erasured:discover {} */ SELECT s.v FROM (SELECT t.{column}::pg_catalog.text AS v FROM {} \
          WHERE t.{column} IS NOT NULL LIMIT {LINK_ROWS}) AS s GROUP BY s.v ORDER BY s.v LIMIT {}",
         comment(&pair.table.table),
-        sampled_as(catalog, &pair.table),
+        sample(catalog, &pair.table, LINK_ROWS),
         discovery::MOST_KINDS + 1
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_names_and_large_tables_are_sampled() {
+        let table = TableName::new("s", "t\"; DROP TABLE x; /* */ --\n");
+        let mut catalog = Catalog::default();
+        let large = Table {
+            size: (5_000_000.0, 0),
+            ..Table::default()
+        };
+        catalog.tables.insert(table.clone(), large);
+        let sql = contents_sql(&catalog, &table, &["a\"b".into()]);
+        assert_eq!(
+            sql,
+            "/* erasured:discover t\"; DROP TABLE x; __ __ --  */ SELECT \
+             pg_catalog.left(t.\"a\"\"b\"::pg_catalog.text, 400) FROM \
+             \"s\".\"t\"\"; DROP TABLE x; /* */ --\n\" AS t \
+             TABLESAMPLE SYSTEM (0.0400) REPEATABLE (1) LIMIT 200"
+        );
+    }
 }
