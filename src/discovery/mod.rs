@@ -16,6 +16,8 @@ mod render;
 mod settle;
 mod soft;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod update;
 mod walk;
 

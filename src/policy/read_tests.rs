@@ -195,7 +195,7 @@ action = "delete"
 "#), @r###"
     6:1 E0104 `action` in the rule for s.p.a is missing -> one of delete, anonymize, detach, retain, exempt
     8:1 E0103 the rule for s.p.a has no key `acton` -> did you mean `action`?
-    11:10 E0107 `action` in the rule for s.p.b cannot be `shared` -> known here: delete, anonymize, detach, retain, exempt
+    11:10 E0107 `action` in the rule for s.p.b cannot be `shared` -> known here: delete, anonymize, detach, retain, exempt, decide
     12:1 E0104 `then` in the rule for s.p.c is missing -> say what happens at that date: then = "delete"
     15:32 E0114 `plus` in `until` in the rule for s.p.c cannot be read: `yeers` is no unit of a calendar period -> write such as "7 years", "18 months", "90 days" or "1 year 6 months"
     16:11 E0108 no legal basis has the code `jp-ctx-7` -> did you mean `jp-ctax-7`?
