@@ -99,6 +99,26 @@ const BOOKKEEPING: &[&str] = &[
     "yoyaku",
     "kessai",
     "rireki",
+    "consent",
+    "claim",
+    "insurance",
+    "loan",
+    "deposit",
+    "withdrawal",
+    "transfer",
+    "wallet",
+    "point",
+    "prescription",
+    "medical",
+    "warranty",
+    "salary",
+    "kyuyo",
+    "douisho",
+    "同意",
+    "保険",
+    "給与",
+    "診療",
+    "ポイント",
     "請求",
     "支払",
     "入金",
@@ -149,8 +169,23 @@ const ACTORS: &[&str] = &[
     "紹介者",
 ];
 
-pub(super) fn is_bookkeeping(table: &str) -> Option<&'static str> {
-    holds(table, BOOKKEEPING)
+/// Columns that count money.
+const MONEY: &[&str] = &[
+    "amount", "total", "price", "tax", "vat", "fee", "currency", "balance", "kingaku", "zeigaku",
+    "金額", "価格", "税額", "合計", "料金", "残高",
+];
+
+/// What makes rows sound like something that is kept: the table's name, or money in it.
+fn bookkeeping(name: &TableName, table: &Table) -> Option<String> {
+    let by_name = holds(&name.table, BOOKKEEPING).map(|word| format!("its name ({word})"));
+    let money = || {
+        let column = table
+            .columns
+            .iter()
+            .find(|c| holds(&c.name, MONEY).is_some())?;
+        Some(format!("its column {}", column.name))
+    };
+    by_name.or_else(money)
 }
 
 /// A suggestion for rows that hang by `key` off rows that are the person's.
@@ -179,9 +214,9 @@ pub(super) fn suggest(catalog: &Catalog, root: Option<&TableName>, key: &Foreign
              takes them, and what hangs off them, too",
         );
     }
-    if let Some(word) = is_bookkeeping(&child.table) {
+    if let Some(sign) = bookkeeping(child, table) {
         return Verdict::decide(format!(
-            "its name ({word}) sounds like something that is kept: proposal retain, with the law \
+            "{sign} sounds like something that is kept: proposal retain, with the law \
              and the date, or anonymize"
         ));
     }

@@ -111,7 +111,7 @@ fn catalog(shape: &Shape) -> (Catalog, TableName) {
     for (at, (_, kind, access, keyed)) in shape.tables.iter().enumerate() {
         let root = at == 0;
         let id = vec!["id".to_owned()];
-        let table = Table {
+        let mut table = Table {
             kind: if root { TableKind::Ordinary } else { *kind },
             columns: vec![
                 column("id", "int8", 'N', true),
@@ -128,6 +128,9 @@ fn catalog(shape: &Shape) -> (Catalog, TableName) {
             access: *access,
             ..Table::default()
         };
+        if !*keyed {
+            table.columns.retain(|c| c.name != "email");
+        }
         catalog.tables.insert(name(at), table);
     }
     for (n, key) in shape.keys.iter().enumerate() {

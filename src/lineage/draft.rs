@@ -24,7 +24,7 @@ pub fn check_draft(draft: &Draft, catalogs: &BTreeMap<String, Catalog>) -> Vec<D
     if draft
         .open()
         .iter()
-        .any(|o| is_the_root(draft, &o.table) && o.via.is_none())
+        .any(|o| is_the_root(draft, &o.table) && o.via.is_none() && o.link.is_none())
     {
         return Vec::new();
     }

@@ -435,3 +435,42 @@ fn an_update_of_the_shipped_policy_finds_what_it_forgot() {
     assert_eq!(place.says(&["discover", "--update", &file]).code, 0);
     assert_eq!(place.text(), decided);
 }
+
+/// Under a login that may not read everything the draft says so, and is a draft all the same.
+#[test]
+fn what_cannot_be_looked_at_is_said() {
+    let place = Place::nasty();
+    place.server.execute(
+        &place.database,
+        "DROP ROLE IF EXISTS discover_reader; CREATE ROLE discover_reader LOGIN;
+         GRANT USAGE ON SCHEMA crm TO discover_reader;
+         GRANT SELECT ON crm.\"Members\", crm.survey, crm.legacy TO discover_reader;
+         ALTER TABLE crm.legacy ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY few ON crm.legacy USING (id < 3);",
+    );
+    let control = place.workspace.control_url().to_owned();
+    let url = place.server.url_as(&place.database, "discover_reader");
+    let workspace = Workspace::new(&control, &[("app", url)]);
+    let output = workspace
+        .erasured(["discover", "--system", "app", "--root", "crm.Members"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(action(&text, "app.crm.address", None), "decide");
+    let address = why(&text, "app.crm.address");
+    assert!(
+        address.contains("could not be looked at") && address.contains("E0214"),
+        "{address}"
+    );
+    let survey = why(&text, "app.crm.survey");
+    assert!(
+        survey.contains("100 % of 50 sampled rows match"),
+        "{survey}"
+    );
+    // Not "2 of 2 rows": what is hidden is not taken for absent.
+    let unwrapped = text.replace("\n#  ", "");
+    let legacy = "old_member_id may be Members.id, though no foreign key says so: not measured";
+    assert!(unwrapped.contains(legacy), "{text}");
+}
