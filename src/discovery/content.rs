@@ -41,14 +41,14 @@ impl Looks {
     /// In words.
     pub fn says(self) -> &'static str {
         match self {
-            Self::Email => "e-mail addresses",
-            Self::HoldsEmail => "e-mail addresses inside",
-            Self::MyNumber => "My Numbers by their check digit",
-            Self::Card => "card numbers by their check digit",
-            Self::PostalCode => "Japanese postal codes",
-            Self::Phone => "telephone numbers",
-            Self::Kana => "names in kana",
-            Self::Kanji => "names or places in kanji",
+            Self::Email => "are e-mail addresses",
+            Self::HoldsEmail => "hold e-mail addresses",
+            Self::MyNumber => "are My Numbers by their check digit",
+            Self::Card => "are card numbers by their check digit",
+            Self::PostalCode => "are Japanese postal codes",
+            Self::Phone => "are telephone numbers",
+            Self::Kana => "are names in kana",
+            Self::Kanji => "are names or places in kanji",
         }
     }
 

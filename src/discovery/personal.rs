@@ -260,7 +260,10 @@ pub(super) fn by_name(column: &str) -> Option<Personal> {
         last.as_deref(),
         Some("id" | "type" | "kind" | "count" | "size" | "flag" | "status")
     );
-    (!about || personal == Personal::Network).then_some(personal)
+    // `name` may be a person's; `file_name` and `商品名` are not.
+    let partly = personal == Personal::PerhapsName && column.chars().count() > 4;
+    let sure = !about || personal == Personal::Network;
+    (sure && !partly).then_some(personal)
 }
 
 impl Personal {
@@ -321,6 +324,9 @@ mod tests {
             ("address_id", None),
             ("device_id", Some(Personal::Network)),
             ("email_count", None),
+            ("file_name", None),
+            ("商品分類名", None),
+            ("名", Some(Personal::PerhapsName)),
             ("telegram_flag", None),
             ("amount", None),
             ("id", None),

@@ -202,6 +202,9 @@ impl Maker<'_> {
                 why.push(way.verdict.why.clone());
             }
         }
+        if !via && ways.len() > 1 {
+            why.push("one rule for all of these keys: give one its own, with via, if it means something else".into());
+        }
         Rule {
             table: self.qualified(table),
             via: via.then(|| ways[0].key.name.clone()),
@@ -228,7 +231,7 @@ impl Maker<'_> {
             let by_content = content.map(|c| {
                 let percent = c.matched * 100 / c.sampled.max(1);
                 format!(
-                    "{percent} % of {} sampled values are {}",
+                    "{percent} % of {} sampled values {}",
                     c.sampled,
                     c.looks.says()
                 )

@@ -110,7 +110,7 @@ pub(super) fn rule(out: &mut String, rule: &Rule, mark: &str) {
         let when = link
             .when
             .as_ref()
-            .map(|(column, word)| format!(", when = {{ {} = {} }}", string(column), string(word)));
+            .map(|(column, word)| format!(", when = {{ {} = {} }}", key(column), string(word)));
         out.push_str(&format!(
             "link   = {{ columns = [{}], {to}{} }}\n",
             string(&link.column),
@@ -118,6 +118,16 @@ pub(super) fn rule(out: &mut String, rule: &Rule, mark: &str) {
         ));
     }
     out.push_str(&format!("action = {}\n", string(rule.action.word())));
+}
+
+/// A TOML key, quoted where it must be.
+fn key(text: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !text.is_empty() && text.chars().all(bare) {
+        text.to_owned()
+    } else {
+        string(text)
+    }
 }
 
 /// A TOML string on one line, whatever is in it.

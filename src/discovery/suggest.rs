@@ -254,6 +254,17 @@ pub(super) fn suggest(catalog: &Catalog, root: Option<&TableName>, key: &Foreign
     }
 }
 
+/// For rows that hang off a table which is to be decided first: nothing is sure of them, but what
+/// makes them doubtful themselves is worth saying.
+pub(super) fn behind(catalog: &Catalog, root: Option<&TableName>, key: &ForeignKey) -> Verdict {
+    let first = format!("hangs off {}, which is to be decided first", key.parent.0);
+    let own = suggest(catalog, root, key);
+    match own.action {
+        Suggested::Decide => Verdict::decide(format!("{first}; {}", own.why)),
+        Suggested::Delete | Suggested::Detach => Verdict::decide(first),
+    }
+}
+
 /// Whether `check` would let the link be emptied.
 fn can_detach(catalog: &Catalog, key: &ForeignKey, table: &Table) -> bool {
     let columns: Vec<_> = key.child.1.iter().filter_map(|c| table.column(c)).collect();

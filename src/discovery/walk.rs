@@ -1,7 +1,7 @@
 //! Which tables hang off the person, and by which keys: any depth, cycles and all.
 
 use super::names;
-use super::suggest::{Verdict, suggest};
+use super::suggest::{Verdict, behind, suggest};
 use crate::catalog::{Catalog, ForeignKey, TableKind};
 use crate::name::TableName;
 use crate::policy::{Action, Draft, Link, LinkTo};
@@ -110,10 +110,7 @@ impl<'a> Start<'a> {
         } else if of_own {
             suggest(self.catalog, self.root, key)
         } else {
-            Verdict::decide(format!(
-                "hangs off {}, which is to be decided first",
-                key.parent.0
-            ))
+            behind(self.catalog, self.root, key)
         };
         Way {
             key,

@@ -191,14 +191,20 @@ fn the_demo_becomes_a_draft_with_nothing_but_decisions_left() {
     ] {
         assert!(invoice.contains(reason), "{reason}: {invoice}");
     }
+    let payment = why(&text, "shop.public.payment");
+    assert!(
+        payment.contains("public.booking, which is to be decided first")
+            && payment.contains("retain"),
+        "{payment}"
+    );
     let activity = why(&text, "shop.public.activity");
     assert!(activity.contains("Staff (public.staff)"), "{activity}");
     assert!(
-        text.contains("when = { \"actor_type\" = \"Customer\" }"),
+        text.contains("when = { actor_type = \"Customer\" }"),
         "{text}"
     );
     assert!(
-        text.contains("public.web_event") && text.contains("e-mail addresses inside"),
+        text.contains("public.web_event") && text.contains("sampled values hold e-mail"),
         "{text}"
     );
     place.nothing_but_decide();
