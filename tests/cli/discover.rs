@@ -218,6 +218,12 @@ fn the_demo_becomes_a_draft_with_nothing_but_decisions_left() {
         assert_eq!(said.code, 2, "{}", said.out);
         assert!(said.err.contains("E0119"), "{}", said.err);
     }
+    // But whoever decides may search by its identifiers.
+    let who = place.workspace.path().join("who");
+    std::fs::write(&who, "member_no=TM-0000005\n").unwrap();
+    let said = place.says(&["sweep", "--identifier-file", who.to_str().unwrap()]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.out.contains("customer"), "{}", said.out);
     // Another draft is the same, and no file is written over.
     let again = place.says(&["discover", "--system", "shop", "--root", "public.customer"]);
     assert_eq!(again.out, text);
@@ -479,4 +485,40 @@ fn what_cannot_be_looked_at_is_said() {
     let unwrapped = text.replace("\n#  ", "");
     let legacy = "old_member_id may be Members.id, though no foreign key says so: not measured";
     assert!(unwrapped.contains(legacy), "{text}");
+}
+
+/// Large tables are sampled by blocks; what takes too long is said not to be measured.
+#[test]
+fn large_tables_are_sampled_within_the_timeouts() {
+    let mut place = Place::of(
+        "CREATE TABLE customer (id bigint PRIMARY KEY, email text);
+         CREATE TABLE letter (id bigint PRIMARY KEY, customer_id text, body text, owner_type text, owner_id bigint);
+         INSERT INTO customer SELECT n, 'canary' || n || '@canary.example' FROM generate_series(1, 60000) n;
+         INSERT INTO letter SELECT n, CASE WHEN n % 50 = 0 THEN 'x' ELSE n::text END, 'see canary' || n || '@canary.example', 'Customer', n
+           FROM generate_series(1, 60000) n;
+         ANALYZE;",
+    );
+    let draft = |place: &Place| {
+        let said = place.says(&["discover", "--system", "app", "--root", "public.customer"]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert!(!said.out.contains("canary"), "{}", said.out);
+        said.out.replace("\n#  ", "")
+    };
+    let text = draft(&place);
+    assert!(text.contains("98 % of 1,000 sampled rows match"), "{text}");
+    assert!(
+        text.contains("body (free text; 100 % of 200 sampled values hold e-mail"),
+        "{text}"
+    );
+    assert!(text.contains("seen: Customer (public.customer)"), "{text}");
+    assert_eq!(draft(&place), text, "the same blocks each time");
+
+    place
+        .workspace
+        .configure("[limits]\nstatement_timeout = \"1 ms\"");
+    let text = draft(&place);
+    assert!(
+        text.contains("though no foreign key says so: not measured"),
+        "{text}"
+    );
 }
