@@ -7,6 +7,7 @@
 
 mod content;
 mod identifiers;
+mod links;
 mod names;
 mod personal;
 mod polymorphic;
