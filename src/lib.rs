@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod diagnostic;
+pub mod discovery;
 pub mod erasure;
 pub mod http;
 pub mod identifier;

@@ -6,7 +6,7 @@ use crate::config::{self, Config, Database};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::erasure::context::{Clock, Context, Policies, System};
 use crate::keys::{BadKey, HashKey, KeyRing, PublicKey, SigningKey};
-use crate::policy::{Policy, folder};
+use crate::policy::{Draft, Policy, folder};
 use crate::store::Store;
 use crate::system::postgres::connect::{self, ConnectError, Pool, Timeouts};
 use crate::system::postgres::libpq::Settings;
@@ -60,6 +60,14 @@ pub fn configuration(path: &Path) -> Result<Config, StartError> {
 pub fn policies(config: &Config) -> Result<Policies, StartError> {
     let read = folder::read_folder(&config.policies).map_err(StartError::Mistakes)?;
     Ok(by_subject(read))
+}
+
+/// Reads the policy folder, unfinished policies as they are: for those who only look.
+///
+/// # Errors
+/// [`StartError::Mistakes`], all of them.
+pub fn drafts(config: &Config) -> Result<Vec<Draft>, StartError> {
+    folder::read_drafts(&config.policies).map_err(StartError::Mistakes)
 }
 
 fn by_subject(policies: Vec<Policy>) -> Policies {

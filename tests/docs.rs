@@ -476,7 +476,14 @@ fn every_key_and_word_of_policies_is_in_their_reference() {
 #[test]
 fn actions_clocks_and_bases_are_listed() {
     let document = read("docs/policies.md");
-    let actions = ["delete", "anonymize", "detach", "retain", "exempt"];
+    let actions = [
+        "delete",
+        "anonymize",
+        "detach",
+        "retain",
+        "shared",
+        "exempt",
+    ];
     same(
         "actions",
         &actions.map(str::to_owned).into(),

@@ -259,7 +259,7 @@ async fn found_in_every_writing_that_programs_leave() {
         )
         .await
         .unwrap();
-    let report = run(&client, None, None, |_| ()).await.unwrap();
+    let report = run(&client, None, |_| ()).await.unwrap();
     let wanted = [
         "1 public.mail.t [id=1; id=2; id=3] 3",
         "2 public.phone.t [id=1; id=2; id=3; id=4; id=5] 5",

@@ -4,9 +4,9 @@ use super::failure::Failure;
 use super::{Format, colours, print, print_json, say};
 use crate::config::Config;
 use crate::diagnostic::{self, Diagnostic};
-use crate::erasure::context::{Policies, System, catalogs};
+use crate::erasure::context::{System, catalogs};
 use crate::lineage;
-use crate::policy::{Policy, ScopeTables};
+use crate::policy::{Draft, Policy, ScopeTables};
 use crate::start::{self, StartError};
 use crate::store;
 use crate::system::postgres::{failure, readable};
@@ -22,7 +22,7 @@ Examples:
   erasured check --offline                   only what the files say
   erasured check --format json               the same for an editor: file, line, column, code
 
-Exit code 1: the policies do not fit the databases. 2: a file is wrong. 3: a database is away.")]
+Exit code 1: the policies do not fit the databases, or leave something to decide. 2: a file is wrong. 3: a database is away.")]
 pub(super) struct Check {
     /// Ask no database.
     #[arg(long)]
@@ -38,31 +38,31 @@ impl Check {
             Ok(config) => config,
             Err(error) => return self.files_are_wrong(error),
         };
-        let policies = match start::policies(&config) {
-            Ok(policies) => policies,
+        let drafts = match start::drafts(&config) {
+            Ok(drafts) => drafts,
             Err(error) => return self.files_are_wrong(error),
         };
+        let mut found: Vec<Diagnostic> = drafts.iter().flat_map(Draft::left_to_decide).collect();
         if self.offline {
-            self.tell(&[]);
-            self.summary(&policies, "are well formed");
-            return Ok(());
+            return self.end(&drafts, &found, "are well formed");
         }
         // Not the keys: they may be readable by the service alone.
         let systems = start::systems(&config)?;
-        let mut found = ready(&config, &systems).await?;
-        let names: BTreeSet<String> = policies
-            .values()
-            .flat_map(|p| lineage::systems_of(p))
-            .collect();
+        found.extend(ready(&config, &systems).await?);
+        let names: BTreeSet<String> = drafts.iter().flat_map(lineage::systems_of_draft).collect();
         let (catalogs, _) = catalogs(&systems, names).await?;
-        for policy in policies.values() {
-            found.extend(lineage::trace_all(policy, &catalogs).1);
+        for draft in &drafts {
+            found.extend(lineage::check_draft(draft, &catalogs));
         }
-        self.tell(&found);
-        if start::stops(&found) {
+        self.end(&drafts, &found, "fit the databases")
+    }
+
+    fn end(&self, drafts: &[Draft], found: &[Diagnostic], verdict: &str) -> Result<(), Failure> {
+        self.tell(found);
+        if start::stops(found) {
             return Err(Failure::Found);
         }
-        self.summary(&policies, "fit the databases");
+        self.summary(drafts, verdict);
         Ok(())
     }
 
@@ -84,14 +84,14 @@ impl Check {
         }
     }
 
-    fn summary(&self, policies: &Policies, verdict: &str) {
+    fn summary(&self, drafts: &[Draft], verdict: &str) {
         if self.format == Format::Json {
             return;
         }
-        for policy in policies.values() {
-            say!("{}", line(policy));
+        for draft in drafts {
+            say!("{}", line(draft.so_far()));
         }
-        say!("{} policy file(s) {verdict}", policies.len());
+        say!("{} policy file(s) {verdict}", drafts.len());
     }
 }
 

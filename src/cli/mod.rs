@@ -2,6 +2,7 @@
 
 mod certificate;
 mod check;
+mod discover;
 mod failure;
 mod identifiers;
 mod keygen;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
     after_help = "\
 The way of a ticket:
   erasured migrate                       once, as the owner of the databases
+  erasured discover …                    a first draft of a policy, from the database
   erasured check                         do the policies fit the databases?
   erasured ticket submit …               the desk files it; verify, then approve it
   erasured plan --ticket CRM-1           what will happen, before it does
@@ -57,6 +59,7 @@ pub struct Cli {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Discover(discover::Discover),
     Plan(plan::Plan),
     #[command(subcommand)]
     Ticket(ticket::Ticket),
@@ -114,6 +117,7 @@ impl Command {
         match self {
             Self::Run(run) => run.execute(config).await,
             Self::Check(check) => check.execute(config).await,
+            Self::Discover(discover) => discover.execute(config).await,
             Self::Plan(plan) => plan.execute(config).await,
             Self::Ticket(ticket) => ticket.execute(config).await,
             Self::Certificate(certificate) => certificate.execute(config).await,

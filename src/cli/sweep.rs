@@ -5,9 +5,8 @@ use super::identifiers::{self, Named};
 use super::table::Table;
 use super::{Format, print_json, say};
 use crate::config::Config;
-use crate::erasure::context::Policies;
 use crate::identifier::{self, Normalised};
-use crate::policy::IdentifierKind;
+use crate::policy::{Draft, IdentifierKind};
 use crate::start;
 use crate::system::postgres::connect::{self, Timeouts as Connecting};
 use crate::system::postgres::{readable, sweep as reading};
@@ -53,10 +52,11 @@ struct Found {
 impl Sweep {
     pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
         let config = start::configuration(config)?;
-        let policies = start::policies(&config)?;
+        // Whoever still decides wants to know where people stand.
+        let drafts = start::drafts(&config)?;
         let text = identifiers::text(&self.identifier_file)?;
         let named = identifiers::from_text(&text, &self.identifier_file)?;
-        let sought = sought(&policies, &named)?;
+        let sought = sought(&drafts, &named)?;
         let needles = sought
             .iter()
             .zip(0..)
@@ -104,7 +104,7 @@ impl Sweep {
 }
 
 /// What each line of the file is called in the answer, and its value as it is compared.
-fn sought(policies: &Policies, named: &Named) -> Result<Vec<(String, Normalised)>, Failure> {
+fn sought(drafts: &[Draft], named: &Named) -> Result<Vec<(String, Normalised)>, Failure> {
     if named.is_empty() {
         return Err(Failure::usage(
             "the file names nobody: write lines such as email=taro@example.jp",
@@ -112,7 +112,7 @@ fn sought(policies: &Policies, named: &Named) -> Result<Vec<(String, Normalised)
     }
     let one = |(at, (name, value)): (usize, &(String, _))| {
         let value: &crate::store::tickets::IdentifierValue = value;
-        let kind = kind(policies, name).ok_or_else(|| {
+        let kind = kind(drafts, name).ok_or_else(|| {
             Failure::usage(format!(
                 "{name:?} is neither an identifier of a policy nor one of plain, email, name"
             ))
@@ -124,8 +124,8 @@ fn sought(policies: &Policies, named: &Named) -> Result<Vec<(String, Normalised)
     named.iter().enumerate().map(one).collect()
 }
 
-fn kind(policies: &Policies, name: &str) -> Option<IdentifierKind> {
-    let of_policy = policies.values().find_map(|p| p.identifiers.get(name));
+fn kind(drafts: &[Draft], name: &str) -> Option<IdentifierKind> {
+    let of_policy = drafts.iter().find_map(|d| d.so_far().identifiers.get(name));
     match (of_policy, name) {
         (Some(identifier), _) => Some(identifier.kind.clone()),
         (None, "plain") => Some(IdentifierKind::Plain),

@@ -6,9 +6,11 @@
 //! there. It is pure.
 
 mod check;
+mod draft;
 mod order;
 mod types;
 
+pub use draft::{check_draft, systems_of_draft};
 pub use types::*;
 
 use crate::catalog::{Catalog, ForeignKey, Table};

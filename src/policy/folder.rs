@@ -1,16 +1,38 @@
 //! Reading a folder of policy files.
 
-use super::{Policy, read};
+use super::{Draft, Policy, read};
 use crate::diagnostic::Diagnostic;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Larger files are no policies.
 const LARGEST: u64 = 4 << 20;
 
-/// Every `*.toml` of the folder itself, in the order of their names.
+/// Every `*.toml` of the folder itself, in the order of their names. One that leaves something
+/// to decide is a mistake: its policy cannot run.
 pub fn read_folder(folder: &Path) -> Result<Vec<Policy>, Vec<Diagnostic>> {
+    let mut policies = Vec::new();
+    let mut mistakes = Vec::new();
+    for draft in read_drafts(folder)? {
+        match draft.decided() {
+            Ok(policy) => policies.push(policy),
+            Err(open) => mistakes.extend(open),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(policies)
+    } else {
+        Err(mistakes)
+    }
+}
+
+/// The same, for those who only look: policies that are not finished are taken as they are.
+///
+/// # Errors
+/// All mistakes of all files.
+pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
     let paths = paths(folder).map_err(|error| vec![unreadable(folder, &error)])?;
-    let mut policies: Vec<Policy> = Vec::new();
+    let mut drafts: Vec<Draft> = Vec::new();
     let mut mistakes = Vec::new();
     for path in &paths {
         let text = match text(path) {
@@ -20,14 +42,15 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Policy>, Vec<Diagnostic>> {
                 continue;
             }
         };
-        match read::read(&path.display().to_string(), &text) {
-            Ok(policy) => policies.push(policy),
+        match read::draft(&path.display().to_string(), &text) {
+            Ok(draft) => drafts.push(draft),
             Err(more) => mistakes.extend(more),
         }
     }
-    for (at, policy) in policies.iter().enumerate() {
-        if let Some(first) = policies[..at]
-            .iter()
+    let policies = || drafts.iter().map(Draft::so_far);
+    for (at, policy) in policies().enumerate() {
+        if let Some(first) = policies()
+            .take(at)
             .find(|first| first.subject == policy.subject)
         {
             let subject = &policy.subject;
@@ -52,10 +75,41 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Policy>, Vec<Diagnostic>> {
         ));
     }
     if mistakes.is_empty() {
-        Ok(policies)
+        Ok(drafts)
     } else {
         Err(mistakes)
     }
+}
+
+/// Writes a policy where there is none.
+///
+/// # Errors
+/// That there is one, or the system's.
+pub fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::File::create_new(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Puts another text in a policy's place, whole or not at all; mode and owner's rights stay.
+///
+/// # Errors
+/// The system's; the file is as it was then.
+pub fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    // A link stays a link.
+    let path = std::fs::canonicalize(path)?;
+    let mode = std::fs::metadata(&path)?.permissions();
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = write_new(&beside, text)
+        .and_then(|()| std::fs::set_permissions(&beside, mode))
+        .and_then(|()| std::fs::rename(&beside, &path));
+    if written.is_err() {
+        std::fs::remove_file(&beside).ok();
+    }
+    written
 }
 
 fn paths(folder: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+pub use draft::{Draft, Open};
+
 pub mod basis;
+mod draft;
 pub mod folder;
 pub mod read;
 #[cfg(test)]

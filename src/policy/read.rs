@@ -1,8 +1,8 @@
 //! Reading policy files.
 
 use super::{
-    Identifier, IdentifierKind, Level, Policy, Scope, ScopeTables, Span, SweepPolicy, SweepWhen,
-    rule,
+    Draft, Identifier, IdentifierKind, Level, Policy, Scope, ScopeTables, Span, SweepPolicy,
+    SweepWhen, rule,
 };
 use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;
@@ -27,8 +27,16 @@ const BAD_PERIOD: &str = "E0114";
 /// Longer names PostgreSQL cuts off, so no catalog has them.
 const LONGEST_NAME: usize = 63;
 
-/// Reads one policy; all mistakes of the file at once.
+/// Reads one policy; all mistakes of the file at once, what is not decided among them.
 pub fn read(path: &str, text: &str) -> Result<Policy, Vec<Diagnostic>> {
+    draft(path, text)?.decided()
+}
+
+/// Reads one policy that may not be finished: rules that say `decide` are no mistakes here.
+///
+/// # Errors
+/// All mistakes of the file at once.
+pub fn draft(path: &str, text: &str) -> Result<Draft, Vec<Diagnostic>> {
     reading::read(path, text, text, false, CODES, |reader, file| {
         file.need(
             "subject",
@@ -46,9 +54,9 @@ pub fn read(path: &str, text: &str) -> Result<Policy, Vec<Diagnostic>> {
             "table",
             "say with [[table]] what happens to each table the subject reaches",
         );
-        let tables = rule::rules(file, &identifiers);
+        let (tables, open) = rule::rules(file, &identifiers);
         let sweep = sweep(file);
-        Some(Policy {
+        let policy = Policy {
             source: reader.source().clone(),
             sha256: sha256(text),
             subject: subject?.0,
@@ -60,7 +68,8 @@ pub fn read(path: &str, text: &str) -> Result<Policy, Vec<Diagnostic>> {
             scopes,
             tables,
             sweep: sweep?,
-        })
+        };
+        Some(Draft { policy, open })
     })
 }
 

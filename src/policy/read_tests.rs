@@ -1,4 +1,4 @@
-use super::read::read;
+use super::read::{draft, read};
 use super::{
     Action, IdentifierKind, Level, LinkFrom, LinkTo, Period, ScopeTables, Strategy, SweepWhen,
     TruncateTo,
@@ -161,7 +161,7 @@ name = "s.p.a"
 acton = "delete"
 [[table]]
 name = "s.p.b"
-action = "shared"
+action = "borrowed"
 [[table]]
 name = "s.p.c"
 action = "retain"
@@ -193,9 +193,9 @@ action = "detach"
 name = "s.p.g"
 action = "delete"
 "#), @r###"
-    6:1 E0104 `action` in the rule for s.p.a is missing -> one of delete, anonymize, detach, retain, exempt
+    6:1 E0104 `action` in the rule for s.p.a is missing -> one of delete, anonymize, detach, retain, shared, exempt
     8:1 E0103 the rule for s.p.a has no key `acton` -> did you mean `action`?
-    11:10 E0107 `action` in the rule for s.p.b cannot be `shared` -> known here: delete, anonymize, detach, retain, exempt
+    11:10 E0107 `action` in the rule for s.p.b cannot be `borrowed` -> known here: delete, anonymize, detach, retain, shared, exempt, decide
     12:1 E0104 `then` in the rule for s.p.c is missing -> say what happens at that date: then = "delete"
     15:32 E0114 `plus` in `until` in the rule for s.p.c cannot be read: `yeers` is no unit of a calendar period -> write such as "7 years", "18 months", "90 days" or "1 year 6 months"
     16:11 E0108 no legal basis has the code `jp-ctx-7` -> did you mean `jp-ctax-7`?
@@ -270,4 +270,38 @@ proptest! {
             to_json(&all);
         }
     }
+}
+
+/// `decide` is read, with whatever is prepared beside it, and keeps the file from being a policy.
+#[test]
+fn what_is_to_be_decided_is_no_policy() {
+    let text = format!(
+        "{GOOD}\n[[table]]\nname = \"shop.public.letter\"\naction = \"decide\"\n\
+         because = \"jp-ctax-7\"\nset = {{ body = \"null\" }}\n"
+    );
+    let errors = read("p.toml", &text).unwrap_err();
+    let codes: Vec<&str> = errors.iter().map(|d| d.code).collect();
+    assert_eq!(codes, ["E0119"]);
+    assert!(errors[0].message.contains("shop.public.letter"));
+    let (_, span) = errors[0].place.clone().unwrap();
+    assert_eq!(&text[span], "\"decide\"");
+    let read_as_draft = draft("p.toml", &text).unwrap();
+    assert_eq!(read_as_draft.open().len(), 1);
+    assert_eq!(read_as_draft.so_far().tables.len(), 7);
+    assert!(read_as_draft.decided().is_err());
+
+    // It counts as a rule for its rows, and its other keys must be what they are.
+    let twice = format!("{text}[[table]]\nname = \"shop.public.letter\"\naction = \"delete\"\n");
+    let codes = |text: &str| -> Vec<&str> {
+        draft("p", text)
+            .unwrap_err()
+            .iter()
+            .map(|d| d.code)
+            .collect()
+    };
+    assert_eq!(codes(&twice), ["E0110"]);
+    assert_eq!(
+        codes(&text.replace("body = \"null\"", "body = \"nil\"")),
+        ["E0107"]
+    );
 }

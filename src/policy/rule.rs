@@ -2,9 +2,10 @@
 
 use super::read::{CODES, DATABASE_NAME_HELP, UNKNOWN_WORD, database_name, table_name};
 use super::{
-    Action, Identifier, Link, LinkFrom, LinkTo, Period, Retain, Span, Strategy, TableRule,
+    Action, Identifier, Link, LinkFrom, LinkTo, Open, Period, Retain, Span, Strategy, TableRule,
     TruncateTo, Until, basis,
 };
+use crate::name::QualifiedTable;
 use crate::reading::{Table, amount, choose, nearest, quoted};
 use std::collections::BTreeMap;
 
@@ -16,38 +17,55 @@ const BAD_LINK: &str = "E0118";
 type Identifiers = BTreeMap<String, Option<Identifier>>;
 type Set = BTreeMap<String, (Strategy, Span)>;
 
-/// All rules, in the order of the file.
-pub(super) fn rules(file: &Table<'_>, identifiers: &Identifiers) -> Vec<TableRule> {
-    let mut rules: Vec<TableRule> = Vec::new();
+/// All rules, in the order of the file: those that are decided, and those that are not yet.
+pub(super) fn rules(file: &Table<'_>, identifiers: &Identifiers) -> (Vec<TableRule>, Vec<Open>) {
+    let mut ways: Vec<(Way, Span)> = Vec::new();
+    let (mut rules, mut open) = (Vec::new(), Vec::new());
     for mut table in file.list("table") {
         let Some(rule) = rule(&mut table, identifiers) else {
             continue;
         };
-        if let Some(first) = rules.iter().find(|first| decide_the_same(first, &rule)) {
-            let (line, _) = file.reader().source().position(first.span.start);
+        let (way, span) = match &rule {
+            Rule::Decided(rule) => (way(&rule.table, &rule.via, &rule.link), rule.span.clone()),
+            Rule::Open(open) => (way(&open.table, &open.via, &open.link), open.span.clone()),
+        };
+        if let Some((_, first)) = ways.iter().find(|(known, _)| *known == way) {
+            let (line, _) = file.reader().source().position(first.start);
             file.reader().error(
                 "E0110",
-                rule.span.clone(),
-                format!("{} is decided twice, first in line {line}", rule.table),
+                span.clone(),
+                format!("{} is decided twice, first in line {line}", way.0),
                 "remove one rule, or give each its own `via` or `link`",
             );
         }
-        rules.push(rule);
+        ways.push((way, span));
+        match rule {
+            Rule::Decided(rule) => rules.push(rule),
+            Rule::Open(one) => open.push(one),
+        }
     }
-    rules
+    (rules, open)
 }
 
-/// Whether two rules speak of the same rows: one table reached in one way.
-fn decide_the_same(a: &TableRule, b: &TableRule) -> bool {
-    let way = |rule: &TableRule| {
-        let via = rule.via.as_ref().map(|(name, _)| name.clone());
-        let link = rule
-            .link
-            .as_ref()
-            .map(|l| (l.from.clone(), l.to.clone(), l.when.clone()));
-        (rule.table.clone(), via, link)
-    };
-    way(a) == way(b)
+/// One `[[table]]`.
+enum Rule {
+    Decided(TableRule),
+    Open(Open),
+}
+
+/// The rows that a rule speaks of: one table reached in one way.
+type Way = (
+    QualifiedTable,
+    Option<String>,
+    Option<(LinkFrom, LinkTo, BTreeMap<String, String>)>,
+);
+
+fn way(table: &QualifiedTable, via: &Option<(String, Span)>, link: &Option<Link>) -> Way {
+    let via = via.as_ref().map(|(name, _)| name.clone());
+    let link = link
+        .as_ref()
+        .map(|l| (l.from.clone(), l.to.clone(), l.when.clone()));
+    (table.clone(), via, link)
 }
 
 const ACTIONS: &[(&str, &str)] = &[
@@ -57,9 +75,13 @@ const ACTIONS: &[(&str, &str)] = &[
     ("retain", "retain"),
     ("shared", "shared"),
     ("exempt", "exempt"),
+    (DECIDE, DECIDE),
 ];
 
-fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
+/// Not an action: the mark of a rule that somebody must still decide.
+const DECIDE: &str = "decide";
+
+fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<Rule> {
     table.need("name", "name the table: name = \"system.schema.table\"");
     let name = table_name(table, "name");
     if let Some((name, _)) = &name {
@@ -83,6 +105,11 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
     let then = table.word("then", UNKNOWN_WORD, &[("delete", ())]);
     let reason = reason(table);
     let through = table_name(table, "through");
+    let undecided = action
+        .as_ref()
+        .filter(|(word, _)| *word == DECIDE)
+        .map(|(_, at)| at.clone());
+    let action = action.filter(|(word, _)| *word != DECIDE);
     let action = action.and_then(|(action, _)| {
         misplaced(table, action);
         match action {
@@ -155,14 +182,23 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<TableRule> {
         Some(link) => Some(link?),
         None => None,
     };
-    Some(TableRule {
+    if let Some(action) = undecided {
+        return Some(Rule::Open(Open {
+            table: name?.0,
+            via,
+            link,
+            span,
+            action,
+        }));
+    }
+    Some(Rule::Decided(TableRule {
         table: name?.0,
         via,
         link,
         action: action?,
         span,
         sweep_exempt,
-    })
+    }))
 }
 
 /// Keys that belong to another action.
@@ -350,7 +386,7 @@ fn compound(table: &Table<'_>, span: Span) -> Option<Strategy> {
 fn link(
     table: &Table<'_>,
     rule: &Table<'_>,
-    of: Option<&(crate::name::QualifiedTable, Span)>,
+    of: Option<&(QualifiedTable, Span)>,
     identifiers: &Identifiers,
 ) -> Option<Link> {
     let complain = |span: Span, message: &str, help: &str| {

@@ -9,6 +9,7 @@ fn every_command_explains_itself() {
         "",
         "run",
         "check",
+        "discover",
         "plan",
         "ticket",
         "ticket submit",

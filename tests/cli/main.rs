@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod desk;
+mod discover;
 mod drift;
 mod help;
 mod http;

@@ -3,6 +3,7 @@
 mod capture;
 pub mod catalog;
 pub mod connect;
+pub mod discovery;
 pub mod execute;
 pub mod failure;
 pub mod libpq;
