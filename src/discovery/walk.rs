@@ -196,7 +196,10 @@ pub(super) fn is_a_table(catalog: &Catalog, table: &TableName) -> bool {
 pub(super) fn links_column(link: &Link, column: &str) -> bool {
     match &link.from {
         crate::policy::LinkFrom::Columns(columns) => columns.iter().any(|c| c == column),
-        crate::policy::LinkFrom::Json { .. } => false,
+        crate::policy::LinkFrom::Elements(elements) => elements == column,
+        crate::policy::LinkFrom::Json { .. } | crate::policy::LinkFrom::JsonElements { .. } => {
+            false
+        }
     }
 }
 

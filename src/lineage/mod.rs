@@ -256,6 +256,16 @@ impl<'a> Tracer<'a> {
                 path: path.clone(),
                 parent: parent_columns.into_iter().next()?,
             },
+            LinkFrom::Elements(column) => Join::Elements {
+                column: column.clone(),
+                parent: parent_columns.into_iter().next()?,
+            },
+            LinkFrom::JsonElements { column, list, path } => Join::JsonElements {
+                column: column.clone(),
+                list: list.clone(),
+                path: path.clone(),
+                parent: parent_columns.into_iter().next()?,
+            },
         };
         Some(Edge {
             label: table

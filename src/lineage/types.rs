@@ -118,11 +118,36 @@ pub enum Join {
         /// Column of the parent.
         parent: String,
     },
+    /// One of the elements of an array column, as text, equals the parent's column as text.
+    Elements {
+        /// Column of the table reached.
+        column: String,
+        /// Column of the parent.
+        parent: String,
+    },
+    /// The text at a path of one of the elements of a JSON list equals the parent's column as text.
+    JsonElements {
+        /// Column of the table reached.
+        column: String,
+        /// Where the list is, from the top.
+        list: Vec<String>,
+        /// From the element.
+        path: Vec<String>,
+        /// Column of the parent.
+        parent: String,
+    },
     /// The column, normalised, equals the subject's identifier.
     Identifier {
         /// Column of the table reached.
         column: String,
     },
+}
+
+impl Join {
+    /// Whether a row may refer to several parents at once, by the elements of a list.
+    pub fn is_by_element(&self) -> bool {
+        matches!(self, Self::Elements { .. } | Self::JsonElements { .. })
+    }
 }
 
 /// What happens to rows reached by an edge, and the rule that says so.

@@ -50,6 +50,19 @@ pub(super) fn table_name(table: &TableName) -> String {
 struct Tie {
     from: String,
     on: String,
+    /// `j(v)`, the elements of a list in `t`; empty if the link is not by an element.
+    elements: String,
+}
+
+impl Tie {
+    /// The table as `t`, with its elements beside each row.
+    fn table(&self, table: &TableName) -> String {
+        let table = table_name(table);
+        if self.elements.is_empty() {
+            return format!("{table} AS t");
+        }
+        format!("({table} AS t CROSS JOIN LATERAL {})", self.elements)
+    }
 }
 
 /// What a statement needs to know of the parent of an edge.
@@ -120,7 +133,44 @@ fn tie(
             names.concat()
         ),
         on: on.join(" AND "),
+        elements: elements(&edge.join),
     }
+}
+
+/// The elements of a list as texts, each once; none where there is no list.
+fn elements(join: &Join) -> String {
+    match join {
+        Join::Elements { column, .. } => format!(
+            "(SELECT DISTINCT e.v::text FROM pg_catalog.unnest(t.{}) AS e(v)) AS j(v)",
+            identifier(column)
+        ),
+        Join::JsonElements {
+            column, list, path, ..
+        } => format!(
+            "(SELECT DISTINCT e.v OPERATOR(pg_catalog.#>>) {} FROM {}) AS j(v)",
+            json_path(path),
+            json_list(column, list)
+        ),
+        _ => String::new(),
+    }
+}
+
+fn json_path(path: &[String]) -> String {
+    let steps: Vec<String> = path.iter().map(|p| literal(p)).collect();
+    format!("ARRAY[{}]::text[]", steps.join(", "))
+}
+
+/// The elements `e(v, at)` of the list at a path; what is no list has none.
+fn json_list(column: &str, list: &[String]) -> String {
+    let at = format!(
+        "t.{}::jsonb OPERATOR(pg_catalog.#>) {}",
+        identifier(column),
+        json_path(list)
+    );
+    format!(
+        "pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof({at}) WHEN 'array' THEN {at} END) \
+         WITH ORDINALITY AS e(v, at)"
+    )
 }
 
 /// Binds `first` before `second`, so that ordinals always lead.
@@ -158,13 +208,15 @@ fn parent_keys(
             path,
             parent: above,
         } => {
-            let path: Vec<String> = path.iter().map(|p| literal(p)).collect();
             let on = format!(
-                "(t.{} OPERATOR(pg_catalog.#>>) ARRAY[{}]::text[]) {EQUALS} k.k0::text",
+                "(t.{} OPERATOR(pg_catalog.#>>) {}) {EQUALS} k.k0::text",
                 identifier(column),
-                path.join(", ")
+                json_path(path)
             );
             (vec![above], vec![on])
+        }
+        Join::Elements { parent: above, .. } | Join::JsonElements { parent: above, .. } => {
+            (vec![above], vec![format!("j.v {EQUALS} k.k0::text")])
         }
         Join::Identifier { .. } => (Vec::new(), Vec::new()),
     };
@@ -293,10 +345,10 @@ pub(super) fn capture(
     }
     read.extend(texts.iter().map(|c| format!("t.{}::text", identifier(c))));
     let body = format!(
-        "SELECT k.n, {} FROM {} JOIN {} AS t ON {}{alone}",
+        "SELECT k.n, {} FROM {} JOIN {} ON {}{alone}",
         read.join(", "),
         tie.from,
-        table_name(table),
+        tie.table(table),
         tie.on
     );
     binds.statement("capture", table, &body)
@@ -485,6 +537,7 @@ fn by_key_as(
             names.join(", ")
         ),
         on: on.join(" AND "),
+        elements: String::new(),
     }
 }
 
@@ -611,17 +664,13 @@ pub(super) fn update_by_key(
     let mut binds = Binds::default();
     let new = new_values(&mut binds, facts, columns, rows, set);
     let tie = by_key(&mut binds, key, columns, rows, &new.arrays);
-    let moved = match key {
-        RowKey::Columns(_) => "",
-        RowKey::Place => " RETURNING k.k0, t.ctid",
-        RowKey::PartitionAndPlace => " RETURNING k.k0, k.k1, t.tableoid, t.ctid",
-    };
     let body = format!(
-        "UPDATE {} AS t SET {} FROM {} WHERE {}{moved}",
+        "UPDATE {} AS t SET {} FROM {} WHERE {}{}",
         table_name(table),
         new.assignments.join(", "),
         tie.from,
-        tie.on
+        tie.on,
+        moved(key)
     );
     let update = binds.statement("update", table, &body);
     let mut binds = Binds::default();
@@ -636,6 +685,101 @@ pub(super) fn update_by_key(
         if stay { "NOT " } else { "" }
     );
     (update, binds.statement("probe", table, &body))
+}
+
+/// Takes elements out of a list.
+pub(super) struct DropElements {
+    /// The column that holds the list.
+    pub column: String,
+    /// The change.
+    pub update: Statement,
+    /// Counts captured rows that still have such an element.
+    pub probe: Statement,
+}
+
+/// Takes out of captured rows the elements by which they refer to their parents' keys; `None` for
+/// a link that is not by an element.
+pub(super) fn drop_elements(
+    table: &TableName,
+    facts: &Table,
+    edge: &Edge,
+    parent: &ParentRows<'_>,
+    (key, columns, rows): Known<'_>,
+) -> Option<DropElements> {
+    let (column, above) = match &edge.join {
+        Join::Elements { column, parent } | Join::JsonElements { column, parent, .. } => {
+            (column, parent)
+        }
+        _ => return None,
+    };
+    let at = parent.columns.iter().position(|c| c.name == *above)?;
+    let gone = |binds: &mut Binds| {
+        let keys = binds.bind(Parameter::Column(parent.rows, at));
+        format!("ANY (({keys}::{}[])::text[])", parent.columns[at].sql_type)
+    };
+    let mut binds = Binds::default();
+    let left = without_elements(edge, &sql_type(facts, column), &gone(&mut binds))?;
+    let tie = by_key(&mut binds, key, columns, rows, &[]);
+    let body = format!(
+        "UPDATE {} AS t SET {} = {left} FROM {} WHERE {}{}",
+        table_name(table),
+        identifier(column),
+        tie.from,
+        tie.on,
+        moved(key)
+    );
+    let update = binds.statement("detach", table, &body);
+    let mut binds = Binds::default();
+    let tie = by_key(&mut binds, key, columns, rows, &[]);
+    let body = format!(
+        "SELECT count(*) FROM {} JOIN {} AS t ON {} WHERE EXISTS (SELECT FROM {} WHERE j.v {EQUALS} {})",
+        tie.from,
+        table_name(table),
+        tie.on,
+        elements(&edge.join),
+        gone(&mut binds)
+    );
+    Some(DropElements {
+        column: column.clone(),
+        update,
+        probe: binds.statement("probe", table, &body),
+    })
+}
+
+/// The list in its order without what is `gone`; elements that are NULL refer to nobody.
+fn without_elements(edge: &Edge, sql_type: &str, gone: &str) -> Option<String> {
+    match &edge.join {
+        Join::Elements { column, .. } => Some(format!(
+            "ARRAY(SELECT e.v FROM pg_catalog.unnest(t.{}) WITH ORDINALITY AS e(v, at) \
+             WHERE (e.v::text {EQUALS} {gone}) IS NOT TRUE ORDER BY e.at)::{sql_type}",
+            identifier(column)
+        )),
+        Join::JsonElements {
+            column, list, path, ..
+        } => {
+            let left = format!(
+                "(SELECT coalesce(pg_catalog.jsonb_agg(e.v ORDER BY e.at), '[]'::jsonb) FROM {} \
+                 WHERE ((e.v OPERATOR(pg_catalog.#>>) {}) {EQUALS} {gone}) IS NOT TRUE)",
+                json_list(column, list),
+                json_path(path)
+            );
+            if list.is_empty() {
+                return Some(left);
+            }
+            let (column, at) = (identifier(column), json_path(list));
+            Some(format!("pg_catalog.jsonb_set(t.{column}, {at}, {left})"))
+        }
+        _ => None,
+    }
+}
+
+/// What an UPDATE returns of rows that are known by their place.
+fn moved(key: &RowKey) -> &'static str {
+    match key {
+        RowKey::Columns(_) => "",
+        RowKey::Place => " RETURNING k.k0, t.ctid",
+        RowKey::PartitionAndPlace => " RETURNING k.k0, k.k1, t.tableoid, t.ctid",
+    }
 }
 
 /// Counts captured rows that are there.
@@ -681,11 +825,21 @@ pub(super) fn strangers_by_edge(
             tie.from, tie.on
         )
     });
-    let body = format!(
-        "SELECT count(*) FROM {} AS t WHERE EXISTS (SELECT FROM {} WHERE {}){alone}{except}",
-        table_name(table),
-        reach.from,
-        reach.on
-    );
+    let body = if reach.elements.is_empty() {
+        format!(
+            "SELECT count(*) FROM {} AS t WHERE EXISTS (SELECT FROM {} WHERE {}){alone}{except}",
+            table_name(table),
+            reach.from,
+            reach.on
+        )
+    } else {
+        // Asked row by row, each row's elements would be held against every key.
+        format!(
+            "SELECT count(DISTINCT (t.tableoid, t.ctid)) FROM {} JOIN {} ON {}{alone}{except}",
+            reach.from,
+            reach.table(table),
+            reach.on
+        )
+    };
     binds.statement("probe", table, &body)
 }

@@ -161,6 +161,17 @@ pub enum LinkFrom {
         /// Object keys and array indexes from the top.
         path: Vec<String>,
     },
+    /// Each element of this array column.
+    Elements(String),
+    /// The text at a path of each element of a list in a json or jsonb column.
+    JsonElements {
+        /// The column.
+        column: String,
+        /// Where the list is, from the top.
+        list: Vec<String>,
+        /// From the element; empty if the element itself refers.
+        path: Vec<String>,
+    },
 }
 
 /// The side referred to.

@@ -400,6 +400,12 @@ fn link(
     let span = rule.span_of("link")?;
     let columns = columns(table, "columns");
     let json = table.table("json").map(|json| json_path(&json));
+    let elements = table.parsed(
+        "elements",
+        CODES.bad_value,
+        DATABASE_NAME_HELP,
+        database_name,
+    );
     let to = table_name(table, "to");
     let key = columns_or_empty(table);
     let identifier = table.string("identifier");
@@ -409,12 +415,13 @@ fn link(
         .unwrap_or_default();
     table.finish();
 
-    if table.has("columns") == table.has("json") {
+    let given = ["columns", "json", "elements"].map(|key| table.has(key));
+    if given.iter().filter(|given| **given).count() != 1 {
         let help = "say what in the row refers: columns = [\"customer_id\"], or \
-             json = { column = \"payload\", path = [\"user\", \"id\"] }";
+             json = { column = \"payload\", path = [\"user\", \"id\"] }, or elements = \"member_ids\"";
         complain(
             span.clone(),
-            "exactly one of `columns` and `json` must stand",
+            "exactly one of `columns`, `json` and `elements` must stand",
             help,
         );
     }
@@ -427,10 +434,14 @@ fn link(
             help,
         );
     }
-    let from = columns.map(LinkFrom::Columns).or(json.flatten())?;
+    let elements = elements.map(|(column, _)| LinkFrom::Elements(column));
+    let from = columns
+        .map(LinkFrom::Columns)
+        .or(json.flatten())
+        .or(elements)?;
     let width = match &from {
         LinkFrom::Columns(columns) => columns.len(),
-        LinkFrom::Json { .. } => 1,
+        _ => 1,
     };
     let to = if let Some((name, at)) = identifier {
         if !identifiers.contains_key(&name) {
@@ -525,17 +536,36 @@ fn json_path(table: &Table<'_>) -> Option<LinkFrom> {
         "name the way to the value from the top: path = [\"user\", \"id\"]",
     );
     let path = table.strings("path");
-    if path.as_ref().is_some_and(Vec::is_empty) {
-        let message = format!("`path` in {} is empty", table.label());
-        let help = "name the way to the value from the top: path = [\"user\", \"id\"]";
+    let complain = |message: &str, help: &str| {
+        let message = format!("`path` in {} {message}", table.label());
         table.reader().error(BAD_LINK, table.span(), message, help);
+    };
+    if path.as_ref().is_some_and(Vec::is_empty) {
+        complain(
+            "is empty",
+            "name the way to the value from the top: path = [\"user\", \"id\"]",
+        );
     }
     table.finish();
-    Some(LinkFrom::Json {
-        column: column?.0,
-        path: path?.into_iter().map(|(step, _)| step).collect(),
-    })
+    let column = column?.0;
+    let path: Vec<String> = path?.into_iter().map(|(step, _)| step).collect();
+    let mut parts = path.split(|step| step == EACH).map(<[String]>::to_vec);
+    let list = parts.next()?;
+    let from = match parts.next() {
+        None => LinkFrom::Json { column, path: list },
+        Some(path) => LinkFrom::JsonElements { column, list, path },
+    };
+    if parts.next().is_some() {
+        complain(
+            "says \"*\" twice",
+            "a list in a list is not followed; link a column, or a table of its own",
+        );
+    }
+    Some(from)
 }
+
+/// In a path: each element of the list that stands there.
+const EACH: &str = "*";
 
 /// Column to constant.
 fn constants(table: &Table<'_>) -> BTreeMap<String, String> {

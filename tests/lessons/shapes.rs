@@ -581,3 +581,118 @@ async fn shared_without_owners_is_refused() {
         assert!(said.contains(code) && said.contains(says), "{code}: {said}");
     }
 }
+
+/// Lists of references that no foreign key can hold: of an array and of a JSON list only the
+/// leaving person's elements go, in their order the others stay, and what is no list is left alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_element_is_taken_out_of_a_list() {
+    for key in ["id int PRIMARY KEY", "id int"] {
+        let target = Target::new(&format!(
+            r#"CREATE TABLE customer (id int PRIMARY KEY, email text);
+               CREATE TABLE team ({key}, members bigint[], names text[] DEFAULT '{{a,b}}');
+               CREATE TABLE trip ({key}, doc jsonb);
+               CREATE TABLE pick ({key}, doc jsonb);
+               CREATE TABLE plan ({key}, owners int[]);
+               INSERT INTO customer SELECT n, n || '@example.jp' FROM generate_series(1, 12) n;
+               INSERT INTO team VALUES (1, '{{3,1,2,1,NULL}}'), (2, '{{2}}'), (3, '{{}}'), (4, NULL), (5, '{{1}}'), (6, '{{11,12}}');
+               INSERT INTO trip VALUES
+                 (1, '{{"a": {{"guests": [{{"id": 2, "n": "x"}}, {{"id": 1}}, {{"no": 1}}, 1, {{"id": "1"}}]}}, "b": 1}}'),
+                 (2, '{{"a": {{"guests": {{"id": 1}}}}}}'), (3, '{{"a": 1}}'), (4, NULL), (5, '{{"a": {{"guests": [{{"id": 11}}]}}}}');
+               INSERT INTO pick VALUES (1, '[1, "2", 3]'), (2, '[3]'), (3, '"1"');
+               INSERT INTO plan VALUES (1, '{{1,2}}'), (2, '{{2}}')"#
+        ));
+        let to = "to = \"s.public.customer\"";
+        let rule = |table: &str, link: &str, action: &str| {
+            format!(
+                "[[table]]\nname = \"s.public.{table}\"\nlink = {{ {link}, {to} }}\naction = \"{action}\"\n"
+            )
+        };
+        let policy = rules(
+            DELETE,
+            &[
+                rule("team", "elements = \"members\"", "detach"),
+                rule(
+                    "trip",
+                    "json = { column = \"doc\", path = [\"a\", \"guests\", \"*\", \"id\"] }",
+                    "detach",
+                ),
+                rule(
+                    "pick",
+                    "json = { column = \"doc\", path = [\"*\"] }",
+                    "detach",
+                ),
+                rule("plan", "elements = \"owners\"", "delete"),
+            ]
+            .concat(),
+        );
+        let planned = target
+            .plan(&policy)
+            .await
+            .unwrap_or_else(|e| panic!("{}", crate::target::told(&e)));
+        let subjects = [subject(1), subject(12)];
+        let dry = target.dry_run(&planned, &subjects).await.unwrap();
+        let outcome = target
+            .run(&planned, &subjects)
+            .await
+            .unwrap_or_else(|e| panic!("{key}: {e}"));
+        assert_eq!(totals(&outcome.counts), totals(&dry), "{key}");
+        let left = |table: &str| {
+            target.value(&format!(
+                "SELECT string_agg(t::text, ' ' ORDER BY id) FROM {table} t"
+            ))
+        };
+        assert_eq!(
+            left("team"),
+            r#"(1,"{3,2,NULL}","{a,b}") (2,{2},"{a,b}") (3,{},"{a,b}") (4,,"{a,b}") (5,{},"{a,b}") (6,{11},"{a,b}")"#
+        );
+        let first = target.value("SELECT doc::text FROM trip WHERE id = 1");
+        assert_eq!(
+            first,
+            r#"{"a": {"guests": [{"n": "x", "id": 2}, {"no": 1}, 1]}, "b": 1}"#
+        );
+        let others =
+            target.value("SELECT string_agg(doc::text, ' ' ORDER BY id) FROM trip WHERE id > 1");
+        assert_eq!(
+            others,
+            r#"{"a": {"guests": {"id": 1}}} {"a": 1} {"a": {"guests": [{"id": 11}]}}"#
+        );
+        assert_eq!(left("pick"), r#"(1,"[""2"", 3]") (2,[3]) (3,"""1""")"#);
+        assert_eq!(left("plan"), "(2,{2})");
+    }
+}
+
+/// A list that somebody wrote into a text is no list; an element of `json` cannot go alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_list_is_refused() {
+    let target = Target::new(
+        "CREATE TABLE customer (id int PRIMARY KEY, email text);
+         CREATE TABLE team (id int PRIMARY KEY, members text, doc json, js jsonb)",
+    );
+    let refusal = async |link: &str| {
+        let rule = format!(
+            "[[table]]\nname = \"s.public.team\"\nlink = {{ {link}, to = \"s.public.customer\" }}\naction = \"detach\"\n"
+        );
+        target.refusal(&rules(DELETE, &rule)).await
+    };
+    for (link, says) in [
+        (
+            "elements = \"members\"",
+            "E0217 s.public.team.members is text, not an array",
+        ),
+        (
+            "json = { column = \"doc\", path = [\"*\", \"id\"] }",
+            "E0205 public.team.doc is json, which keeps its very text",
+        ),
+        (
+            "json = { column = \"js\", path = [\"*\", \"a\", \"*\"] }",
+            "E0118",
+        ),
+        (
+            "columns = [\"id\"], elements = \"members\"",
+            "E0118 exactly one of",
+        ),
+    ] {
+        let said = refusal(link).await;
+        assert!(said.contains(says), "{link}: {said}");
+    }
+}

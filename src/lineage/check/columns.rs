@@ -13,7 +13,20 @@ impl Check<'_> {
         let Some(link) = &rule.link else { return };
         let named: Vec<&String> = match &link.from {
             LinkFrom::Columns(columns) => columns.iter().collect(),
-            LinkFrom::Json { column, .. } => {
+            LinkFrom::Elements(column) => {
+                if let Some(c) = table.column(column)
+                    && c.category != 'A'
+                {
+                    self.error(
+                        "E0217",
+                        &link.span,
+                        format!("{}.{column} is {}, not an array", rule.table, c.sql_type),
+                        "a list written into a text cannot be told from another text that holds the same digits: make it an array, or a table of its own",
+                    );
+                }
+                vec![column]
+            }
+            LinkFrom::Json { column, .. } | LinkFrom::JsonElements { column, .. } => {
                 if table
                     .column(column)
                     .is_some_and(|c| !matches!(c.base.as_str(), "json" | "jsonb"))

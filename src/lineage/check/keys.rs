@@ -4,7 +4,7 @@ use super::super::{Edge, Fate, Join, Parent, Reached, SystemLineage};
 use super::{Check, table_of};
 use crate::catalog::{Catalog, ForeignKey, OnDelete};
 use crate::name::QualifiedTable;
-use crate::policy::{Action, LinkTo, Span, Strategy, TableRule};
+use crate::policy::{Action, LinkFrom, LinkTo, Span, Strategy, TableRule};
 
 /// Tables below this many rows are searched quickly without an index.
 const SMALL: f32 = 10_000.0;
@@ -39,7 +39,9 @@ impl Check<'_> {
         let keys = catalog.referring_to(table).filter(|k| k.child.0 == *owners);
         let keys: Vec<&str> = keys.map(|k| k.name.as_str()).collect();
         let by_link = rule.link.as_ref().map(|l| match &l.to {
-            LinkTo::Table { table, .. } => table == through,
+            LinkTo::Table { table, .. } => {
+                table == through && matches!(l.from, LinkFrom::Columns(_))
+            }
             LinkTo::Identifier(_) => false,
         });
         let problem = match (by_link, keys.as_slice()) {
@@ -47,7 +49,10 @@ impl Check<'_> {
                 format!("{} is the subject itself, which nobody shares", rule.table)
             }
             (Some(true), _) | (None, [_]) => return,
-            (Some(false), _) => format!("the link of {} does not lead to {through}", rule.table),
+            (Some(false), _) => format!(
+                "the link of {} does not lead by columns to {through}",
+                rule.table
+            ),
             (None, []) => format!("no foreign key of {through} refers to {}", rule.table),
             (None, several) => format!(
                 "{through} refers to {} by {}: one of them must say who owns a row",
@@ -111,17 +116,24 @@ impl Check<'_> {
     }
 
     fn detach(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
-        let Join::Columns { child, .. } = &edge.join else {
-            self.error(
-                "E0205",
-                span,
-                format!(
-                    "{} is reached by {}, which is no column that could be emptied",
-                    reached.table, edge.label
-                ),
-                "use anonymize with set",
-            );
-            return;
+        let child = match &edge.join {
+            Join::Columns { child, .. } => child,
+            Join::Elements { column, .. } | Join::JsonElements { column, .. } => {
+                self.detach_element(reached, column, span);
+                return;
+            }
+            Join::Json { .. } | Join::Identifier { .. } => {
+                self.error(
+                    "E0205",
+                    span,
+                    format!(
+                        "{} is reached by {}, which is no column that could be emptied",
+                        reached.table, edge.label
+                    ),
+                    "use anonymize with set",
+                );
+                return;
+            }
         };
         for column in child.iter().filter_map(|c| reached.facts.column(c)) {
             if !column.not_null {
@@ -164,6 +176,30 @@ impl Check<'_> {
                     fixed.join(", ")
                 ),
                 "choose delete, or anonymize other columns",
+            );
+        }
+    }
+
+    fn detach_element(&mut self, reached: &Reached, column: &str, span: &Span) {
+        let Some(column) = reached.facts.column(column) else {
+            return;
+        };
+        self.may_set(&reached.table, column, span);
+        if column.generated || column.base == "json" {
+            self.error(
+                "E0205",
+                span,
+                format!(
+                    "{}.{} is {}: an element cannot be taken out of it",
+                    reached.table,
+                    column.name,
+                    if column.generated {
+                        "generated"
+                    } else {
+                        "json, which keeps its very text"
+                    }
+                ),
+                "make it jsonb, or use anonymize with set",
             );
         }
     }

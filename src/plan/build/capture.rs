@@ -32,8 +32,10 @@ impl<'a> Builder<'a> {
             .triggers
             .iter()
             .any(|t| t.on_delete && t.may_veto);
-        let at_once =
-            only.decision.fate == Fate::Delete && !only.shared && only.parent != Parent::Subject;
+        let at_once = only.decision.fate == Fate::Delete
+            && !only.shared
+            && !only.join.is_by_element()
+            && only.parent != Parent::Subject;
         !at_once || leads || vetoed
     }
 
@@ -209,7 +211,9 @@ impl<'a> Builder<'a> {
             for edge in edges(child).filter(|e| e.parent == Parent::Table(reached.table.clone())) {
                 match &edge.join {
                     Join::Columns { parent, .. } => parent.iter().for_each(&mut add),
-                    Join::Json { parent, .. } => add(parent),
+                    Join::Json { parent, .. }
+                    | Join::Elements { parent, .. }
+                    | Join::JsonElements { parent, .. } => add(parent),
                     Join::Identifier { .. } => {}
                 }
             }

@@ -140,8 +140,48 @@ impl<'a> Builder<'a> {
             return;
         };
         for edge in edges(reached).filter(|e| e.decision.fate == Fate::Detach) {
-            self.change_by_rule(reached, set, edge);
+            if edge.join.is_by_element() {
+                self.drop_elements(reached, set, edge);
+            } else {
+                self.change_by_rule(reached, set, edge);
+            }
         }
+    }
+
+    /// Of a list the elements that refer to the subjects are taken out, the others stay.
+    fn drop_elements(&mut self, reached: &'a Reached, set: usize, edge: &Edge) {
+        let columns = self.parent_columns(edge);
+        let Some(parent) = self.parent_rows(edge, Part::Followed, &columns) else {
+            return;
+        };
+        let part = Part::LinkedBy(self.claim(reached, edge));
+        let rows = Rows { set, part };
+        let row_set = &self.plan.sets[set];
+        let known = (&row_set.key, row_set.columns.as_slice(), rows);
+        let Some(drop) = sql::drop_elements(&reached.table, &reached.facts, edge, &parent, known)
+        else {
+            return;
+        };
+        let held = self.held.entry(&reached.table);
+        held.or_insert_with(|| Some(drop.column.clone()));
+        let moves = !matches!(row_set.key, RowKey::Columns(_));
+        self.plan.changes.push(Change {
+            table: reached.table.clone(),
+            kind: ChangeKind::Detached,
+            label: format!("elements of {}", drop.column),
+            statement: drop.update,
+            rows: Some(rows),
+            ring: Vec::new(),
+            count: None,
+            before: Vec::new(),
+            moves,
+        });
+        self.plan.probes.push(Probe {
+            table: reached.table.clone(),
+            label: format!("elements of {} still refer to the subject", drop.column),
+            statement: drop.probe,
+            expect: None,
+        });
     }
 
     /// A rule without `via` may detach by several keys: each row loses the link by which it was
