@@ -184,6 +184,13 @@ async fn lesson_11_an_audit_trigger_is_found() {
            'BEGIN INSERT INTO audit (who, old) VALUES (OLD.id, to_jsonb(OLD)); RETURN OLD; END';
          CREATE TRIGGER audit AFTER DELETE ON customer FOR EACH ROW EXECUTE FUNCTION audit();";
     let target = Target::new(&format!("{SCHEMA}{audit}"));
+    let warned = target.warnings(&policy()).await;
+    assert!(
+        warned.contains(
+            "E0230 trigger audit on s.public.customer (public.audit) writes to public.audit"
+        ),
+        "{warned}"
+    );
     let planned = target.plan(&policy()).await.unwrap();
     target.run(&planned, &[subject(1)]).await.unwrap();
     assert_eq!(target.sweep("one@example.jp").await, ["public.audit.old"]);
@@ -192,6 +199,7 @@ async fn lesson_11_an_audit_trigger_is_found() {
     let target = Target::new(&format!("{SCHEMA}{audit}"));
     let known = policy()
         + "[[table]]\nname = \"s.public.audit\"\nlink = { columns = [\"who\"], to = \"s.public.customer\" }\naction = \"delete\"\n";
+    assert_eq!(target.warnings(&known).await, "");
     let planned = target.plan(&known).await.unwrap();
     let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
     assert!(

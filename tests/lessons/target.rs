@@ -108,6 +108,14 @@ impl Target {
         }
     }
 
+    /// What check warns of, without refusing.
+    pub(crate) async fn warnings(&self, policy: &str) -> String {
+        let policy = read::read("policy.toml", policy).unwrap();
+        let catalogs = BTreeMap::from([(self.system.clone(), self.catalog().await.0)]);
+        let (_, warnings) = lineage::trace(&policy, "all", &catalogs).unwrap();
+        told(&warnings)
+    }
+
     /// Runs this system's part for these subjects.
     pub(crate) async fn run(
         &self,

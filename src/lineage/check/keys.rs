@@ -246,6 +246,15 @@ impl Check<'_> {
     }
 
     fn index(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
+        let rows = reached.facts.size.0;
+        if edge.join.is_by_element() && rows >= SMALL {
+            self.warn(
+                "E0221",
+                span,
+                format!("no index finds the elements by which {}.{} (about {rows:.0} rows) is linked: each batch reads the whole table", system.system, reached.table),
+                "keep the references in a table of their own, one row each, with an index",
+            );
+        }
         let Join::Columns { child, .. } = &edge.join else {
             return;
         };
