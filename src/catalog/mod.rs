@@ -59,6 +59,9 @@ pub struct Table {
     pub has_heirs: bool,
     /// Has rewrite rules that change what DELETE or UPDATE do.
     pub rewrites: bool,
+    /// Materialized views made from it, over any number of views; they change nothing in a plan.
+    #[serde(skip)]
+    pub copied_into: Vec<TableName>,
     /// What else must hold before rows may go.
     #[serde(skip)]
     pub access: Access,

@@ -376,3 +376,19 @@ async fn lesson_11_the_ticket_stops_before_it_starts() {
     assert_eq!(server.count(&database, "SELECT count(*) FROM note"), 5);
     assert_eq!(server.count(&database, "SELECT count(*) FROM customer"), 1);
 }
+
+/// A materialized view is a copy that no plan reaches: check says so, through a view as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_a_materialized_view_is_named() {
+    let target = Target::new(&format!(
+        "{SCHEMA} CREATE VIEW mails AS SELECT email FROM customer;
+         CREATE MATERIALIZED VIEW \"Mail list\" AS SELECT * FROM mails;
+         CREATE MATERIALIZED VIEW days AS SELECT 1 AS day"
+    ));
+    let warned = target.warnings(&policy()).await;
+    let says = "E0231 public.\"Mail list\" keeps what it has copied from s.public.customer";
+    assert!(
+        warned.contains(says) && !warned.contains("days"),
+        "{warned}"
+    );
+}

@@ -76,6 +76,20 @@ impl Check<'_> {
                 "decide the tables behind it, or exempt it with a reason",
             ),
         }
+        if (deletes || updates) && !reached.facts.copied_into.is_empty() {
+            let views: Vec<String> = reached
+                .facts
+                .copied_into
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            self.warn(
+                "E0231",
+                &span,
+                format!("{} keeps what it has copied from {name} until it is refreshed, and the sweep finds it there", views.join(" and ")),
+                format!("REFRESH MATERIALIZED VIEW {} between the erasure and the sweep: [sweep] schedule", views.join("; and ")),
+            );
+        }
         if deletes || updates {
             self.triggers(system, reached, &span, deletes, updates);
         }

@@ -19,7 +19,7 @@ const RELATIONS: &str = "
 ///
 /// The session's `search_path` must be `pg_catalog` alone, so that types are spelled in full.
 pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, Error> {
-    let (about, tables, columns, indexes, checks, triggers, keys) = tokio::try_join!(
+    let (about, tables, columns, indexes, checks, triggers, keys, copies) = tokio::try_join!(
         client.query_one(
             "/* erasured:catalog */ SELECT current_setting('server_version_num')::int4, \
              current_setting('server_encoding') = 'UTF8'",
@@ -31,6 +31,7 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
         query(client, CHECKS),
         query(client, TRIGGERS),
         query(client, FOREIGN_KEYS),
+        query(client, COPIES),
     )?;
     let mut by_name: BTreeMap<TableName, Table> =
         tables.iter().map(|row| (name(row), table(row))).collect();
@@ -51,6 +52,14 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
     }
     for row in &triggers {
         edit(&mut by_name, row, |t| t.triggers.push(trigger(row)));
+    }
+    for row in &copies {
+        edit(&mut by_name, row, |t| {
+            t.copied_into.push(TableName::new(
+                row.get::<_, String>(2),
+                row.get::<_, String>(3),
+            ));
+        });
     }
     Ok(Catalog {
         system: system.to_owned(),
@@ -101,6 +110,23 @@ async fn query(client: &impl GenericClient, body: &str) -> Result<Vec<Row>, Erro
     );
     client.query(&sql, &[]).await
 }
+
+const COPIES: &str = "
+    WITH RECURSIVE made AS (
+      SELECT r.ev_class AS view, d.refobjid AS source FROM pg_rewrite r
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+         AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+       WHERE r.ev_class >= 16384
+    ), through AS (
+      SELECT view, source FROM made
+      UNION SELECT t.view, m.source FROM through t JOIN made m ON m.view = t.source)
+    SELECT DISTINCT s.nspname::text, c.relname::text, vs.nspname::text, v.relname::text
+      FROM through t
+      JOIN pg_class v ON v.oid = t.view AND v.relkind = 'm'
+      JOIN pg_namespace vs ON vs.oid = v.relnamespace
+      JOIN pg_class c ON c.oid = t.source
+      JOIN pg_namespace s ON s.oid = c.relnamespace
+     ORDER BY 1, 2, 3, 4";
 
 const TABLES: &str = "
     SELECT s.nspname::text, c.relname::text, c.relkind::text,
