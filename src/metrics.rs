@@ -53,6 +53,9 @@ pub const LEDGER_HEIGHT: &str = "erasured_ledger_height_entries";
 pub const LEDGER_PENDING: &str = "erasured_ledger_pending_events";
 /// When the last ticket was completed.
 pub const LAST_SUCCESS: &str = "erasured_last_success_timestamp_seconds";
+/// Whether the policy for a `subject` fits its databases (1) or something within its reach has
+/// changed (0).
+pub const POLICY_FITS: &str = "erasured_policy_fits";
 /// Whether the policies in force stand (1) or a newer set was refused (0).
 pub const POLICIES_CURRENT: &str = "erasured_policies_current";
 /// Whether a system could be reached at the last try, by `system`.
@@ -194,6 +197,11 @@ fn describe() {
         CONTROL_SECONDS,
         Unit::Seconds,
         "Time of one transaction on the control database, by name and status."
+    );
+    describe_gauge!(
+        POLICY_FITS,
+        Unit::Count,
+        "Whether the policy for a subject kind fits its databases (1) or not any more (0)."
     );
     describe_gauge!(
         BUILD_INFO,

@@ -256,6 +256,10 @@ const TROUBLE: Series<'_> = &[
     (r#"erasured_unfound_tickets{instance="a"}"#, "2x576"),
     (r#"erasured_deferrals_overdue{instance="a"}"#, "1x576"),
     (r#"erasured_policies_current{instance="a"}"#, "0x576"),
+    (
+        r#"erasured_policy_fits{instance="a",subject="customer"}"#,
+        "0x576",
+    ),
     (r#"erasured_system_up{instance="a",system="shop"}"#, "0x576"),
     (r#"erasured_ledger_pending_events{instance="a"}"#, "9x576"),
     (r#"erasured_ledger_height_entries{instance="a"}"#, "40x576"),
@@ -291,6 +295,10 @@ const WELL: Series<'_> = &[
         "1x576",
     ),
     (r#"erasured_policies_current{instance="a"}"#, "1x576"),
+    (
+        r#"erasured_policy_fits{instance="a",subject="customer"}"#,
+        "1x576",
+    ),
     (r#"erasured_system_up{instance="a",system="shop"}"#, "1x576"),
     (r#"erasured_ledger_pending_events{instance="a"}"#, "9x576"),
     (r#"erasured_ledger_height_entries{instance="a"}"#, "0+1x576"),
@@ -305,7 +313,7 @@ fn alerts_fire_in_trouble_and_only_then() {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: ").map(str::to_owned))
         .collect();
-    assert_eq!(all.len(), 13);
+    assert_eq!(all.len(), 14);
     let soon: Vec<_> = WELL
         .iter()
         .map(|(name, values)| match name.contains("nearest_due") {

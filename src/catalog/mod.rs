@@ -81,6 +81,8 @@ pub struct Access {
     pub update: bool,
     /// May DELETE.
     pub delete: bool,
+    /// May INSERT, as a trigger's function does in this role's name.
+    pub insert: bool,
     /// Published for DELETE without a replica identity: the server would refuse.
     pub delete_unpublishable: bool,
     /// Published for UPDATE without a replica identity.
@@ -131,6 +133,8 @@ pub struct Trigger {
     pub on_update: bool,
     /// BEFORE or INSTEAD OF each row: may make the row stay.
     pub may_veto: bool,
+    /// The function runs with its owner's rights, not with those of who fires it.
+    pub definer: bool,
     /// Schema-qualified function.
     pub function: String,
     /// Source of the function, where its language has one.

@@ -31,8 +31,7 @@ pub(super) enum Ticket {
     /// Approve a verified ticket; it runs after the cooling-off time.
     Approve(One),
     Reject(Reject),
-    /// Let a failed, unfindable or waiting ticket try again now.
-    Retry(One),
+    Retry(Retry),
     List(List),
     Show(Show),
 }
@@ -84,6 +83,19 @@ pub(super) struct Verify {
 pub(super) struct One {
     /// Id or reference.
     ticket: String,
+    #[command(flatten)]
+    actor: Actor,
+}
+
+/// Let failed, unfindable or waiting tickets try again now.
+#[derive(Args, Debug)]
+pub(super) struct Retry {
+    /// Ids or references.
+    #[arg(required_unless_present = "code")]
+    tickets: Vec<String>,
+    /// All open tickets that this code keeps from going on, such as E0201.
+    #[arg(long, value_name = "CODE", conflicts_with = "tickets")]
+    code: Option<String>,
     #[command(flatten)]
     actor: Actor,
 }
@@ -160,10 +172,7 @@ impl Ticket {
                 let state = store.reject(id, &r.reason, actor.as_deref()).await?;
                 said(&r.ticket, &state)
             }
-            Self::Retry(one) => {
-                let (store, id, actor) = one.actor.about(config, &one.ticket).await?;
-                said(&one.ticket, &store.retry(id, actor.as_deref()).await?)
-            }
+            Self::Retry(retry) => retry.execute(config).await,
             Self::List(list) => list.execute(config).await,
             Self::Show(show) => show.execute(config).await,
         }
@@ -185,6 +194,26 @@ impl Actor {
         let store = self.control.store(config).await?;
         let id = store.ticket(ticket).await?.id;
         Ok((store, id, self.name))
+    }
+}
+
+impl Retry {
+    async fn execute(self, config: &Path) -> Result<(), Failure> {
+        let store = self.actor.control.store(config).await?;
+        let name = self.actor.name.as_deref();
+        for ticket in &self.tickets {
+            let id = store.ticket(ticket).await?.id;
+            said(ticket, &store.retry(id, name).await?)?;
+        }
+        let Some(code) = self.code else {
+            return Ok(());
+        };
+        let hindered = store.hindered_by(&code).await?;
+        for (id, reference) in &hindered {
+            said(reference, &store.retry(*id, name).await?)?;
+        }
+        say!("{} ticket(s) with {code} to be tried again", hindered.len());
+        Ok(())
     }
 }
 

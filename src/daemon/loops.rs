@@ -378,6 +378,8 @@ async fn fits(shared: &Shared) {
                 break;
             }
         }
+        let fits = if result.is_ok() { 1.0 } else { 0.0 };
+        metrics::gauge!(names::POLICY_FITS, "subject" => policy.subject.clone()).set(fits);
         shared.health.set(&name, result);
     }
 }

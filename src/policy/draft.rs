@@ -46,21 +46,20 @@ impl Draft {
 
     /// What is not decided, as errors with their places.
     pub fn left_to_decide(&self) -> Vec<Diagnostic> {
-        let one =
-            |open: &Open| {
-                let way = match (&open.via, &open.link) {
-                    (Some((via, _)), _) => format!(", by {via}"),
-                    (None, Some(_)) => ", by its link".to_owned(),
-                    (None, None) => String::new(),
-                };
-                Diagnostic::error(
+        let one = |open: &Open| {
+            let way = match (&open.via, &open.link) {
+                (Some((via, _)), _) => format!(", by {via}"),
+                (None, Some(_)) => ", by its link".to_owned(),
+                (None, None) => String::new(),
+            };
+            Diagnostic::error(
                 "E0119",
                 format!("{}{way}: nobody has decided yet what happens to its rows", open.table),
-                "put delete, anonymize, detach, retain or exempt in place of decide; until then \
+                "put delete, anonymize, detach, retain, shared or exempt in place of decide; until then \
                  nothing of this policy runs",
             )
             .at(&self.policy.source, open.action.clone())
-            };
+        };
         self.open.iter().map(one).collect()
     }
 

@@ -251,6 +251,21 @@ impl Store {
         })
     }
 
+    /// Open tickets that a problem of this code keeps from going on, longest waiting first: id and
+    /// reference.
+    pub async fn hindered_by(&self, code: &str) -> Result<Vec<(Uuid, String)>> {
+        run_tx!(self, "hindered_by", |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:hindered_by */ SELECT id, reference FROM erasured.ticket_status \
+                      WHERE problem_code = $1 AND state NOT IN ('completed', 'deferred', 'rejected') ORDER BY requested_at, id",
+                    &[&code],
+                )
+                .await?;
+            Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+        })
+    }
+
     /// Tells the control schema what the loaded policies offer; what is not among them is offered
     /// no more.
     pub async fn publish_scopes(&self, offers: &[ScopeOffer]) -> Result<()> {

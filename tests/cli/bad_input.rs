@@ -224,7 +224,11 @@ fn a_policy_that_does_not_fit_stops_the_ticket_before_it_starts() {
         &desk.demo.shop,
         "GRANT DELETE, UPDATE (id) ON wish_list TO erasured_daemon",
     );
-    stdout(desk.as_person("hana", ["ticket", "retry", "F-1"]));
+    let said = stdout(desk.as_person("hana", ["ticket", "retry", "--code", "E0201"]));
+    assert!(
+        said.contains("F-1: ") && said.contains("1 ticket(s) with E0201"),
+        "{said}"
+    );
     desk.run_until_idle().assert().success();
     assert_eq!(desk.ticket("F-1", "state"), "deferred");
 }

@@ -35,7 +35,7 @@ impl Drop for Daemon {
 }
 
 /// Status and body of a GET.
-fn get(address: &str, path: &str, token: Option<&str>) -> Option<(u16, String)> {
+pub(crate) fn get(address: &str, path: &str, token: Option<&str>) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     let token = token.map_or_else(String::new, |t| format!("Authorization: Bearer {t}\r\n"));
     write!(

@@ -87,6 +87,37 @@ async fn lesson_06_matched_equals_affected_missing_right() {
     assert_eq!(owner.count("SELECT count(*) FROM customer"), 2);
 }
 
+/// A trigger's function runs with the daemon's rights: check warns, and the refusal names what it
+/// may not touch, which is no row's value.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_06_matched_equals_affected_a_trigger_lacks_a_right() {
+    let owner = Target::new(SCHEMA);
+    let target = role(&owner, "daemon_trigger");
+    owner.execute(
+        "CREATE TABLE audit_log (old jsonb); REVOKE ALL ON audit_log FROM daemon_trigger;
+         CREATE FUNCTION aud() RETURNS trigger LANGUAGE plpgsql AS
+           $$begin insert into audit_log values (to_jsonb(old)); return null; end$$;
+         CREATE TRIGGER aud AFTER DELETE ON customer FOR EACH ROW EXECUTE FUNCTION aud()",
+    );
+    let warned = target.warnings(&rules(DELETE)).await;
+    assert!(
+        warned.contains(
+            "E0214 trigger aud on s.public.customer (public.aud) writes to public.audit_log"
+        ),
+        "{warned}"
+    );
+    let planned = target.plan(&rules(DELETE)).await.unwrap();
+    let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
+    let said = error.to_string();
+    assert!(
+        said.contains("permission denied for table audit_log"),
+        "{said}"
+    );
+    assert_eq!(owner.count("SELECT count(*) FROM customer"), 2);
+    owner.execute("ALTER FUNCTION aud() SECURITY DEFINER");
+    assert!(!target.warnings(&rules(DELETE)).await.contains("E0214"));
+}
+
 /// A published table without replica identity rejects every DELETE.
 #[tokio::test(flavor = "multi_thread")]
 async fn lesson_06_matched_equals_affected_no_replica_identity() {

@@ -152,10 +152,28 @@ impl Check<'_> {
             let mut rules = self.policy.tables.iter();
             rules.any(|r| r.table.system == system.system && r.table.table == *table)
         };
-        let tables = self.catalogs[&system.system].tables.keys();
-        let undecided: Vec<String> = tables
-            .filter(|t| inserted.contains(&t.table.to_lowercase()) && !decided(t))
-            .map(ToString::to_string)
+        let tables = self.catalogs[&system.system].tables.iter();
+        let written: Vec<_> = tables
+            .filter(|(name, _)| inserted.contains(&name.table.to_lowercase()))
+            .collect();
+        let by = format!(
+            "trigger {} on {}.{} ({})",
+            trigger.name, system.system, reached.table, trigger.function
+        );
+        for (table, facts) in &written {
+            if !trigger.definer && !facts.access.insert {
+                self.warn(
+                    "E0214",
+                    span,
+                    format!("{by} writes to {table} in the name of the daemon's role, which lacks INSERT there: the erasure would fail"),
+                    format!("GRANT INSERT ON {table} TO erasured_daemon, or make the function SECURITY DEFINER"),
+                );
+            }
+        }
+        let undecided: Vec<String> = written
+            .iter()
+            .filter(|(name, _)| !decided(name))
+            .map(|(name, _)| name.to_string())
             .collect();
         if undecided.is_empty() {
             return;
@@ -164,11 +182,7 @@ impl Check<'_> {
             "E0230",
             span,
             format!(
-                "trigger {} on {}.{} ({}) writes to {}, which no policy decides: what it writes of a person is written while they are erased",
-                trigger.name,
-                system.system,
-                reached.table,
-                trigger.function,
+                "{by} writes to {}, which no policy decides: what it writes of a person is written while they are erased",
                 undecided.join(" and to ")
             ),
             "let it pass over the daemon's login: WHEN (session_user <> '…'), or keep from that table what says who it is; the sweep looks there too",

@@ -137,7 +137,8 @@ const TABLES: &str = "
       coalesce(identity.missing AND p.deletes, false), coalesce(identity.missing AND p.updates, false),
       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2','4') AND c.relkind IN ('r','p')),
       c.reltuples, pg_total_relation_size(c.oid),
-      c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid)
+      c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid),
+      has_table_privilege(c.oid, 'INSERT') OR has_any_column_privilege(c.oid, 'INSERT')
     FROM (SELECT c.oid AS id FROM {relations}) AS ours
     JOIN pg_class c ON c.oid = ours.id
     JOIN pg_namespace s ON s.oid = c.relnamespace
@@ -196,7 +197,7 @@ const TRIGGERS: &str = "
       (g.tgtype & 8) <> 0, (g.tgtype & 16) <> 0,
       (g.tgtype & 1) <> 0 AND (g.tgtype & 66) <> 0,
       quote_ident(fs.nspname) || '.' || quote_ident(f.proname),
-      coalesce(f.prosrc, '')
+      coalesce(f.prosrc, ''), f.prosecdef
     FROM pg_trigger g
     JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = g.tgrelid
     JOIN pg_namespace s ON s.oid = c.relnamespace
@@ -250,6 +251,7 @@ fn table(row: &Row) -> Table {
             select: row.get(4),
             update: row.get(5),
             delete: row.get(6),
+            insert: row.get(13),
             delete_unpublishable: row.get(7),
             update_unpublishable: row.get(8),
         },
@@ -294,6 +296,7 @@ fn trigger(row: &Row) -> Trigger {
         may_veto: row.get(5),
         function: row.get(6),
         body: row.get(7),
+        definer: row.get(8),
     }
 }
 

@@ -89,8 +89,10 @@ fn describe_answer(db: &DbError) -> String {
     // A function in another language can raise any SQLSTATE, with any text in any field.
     let raised = db.routine() == Some("exec_stmt_raise")
         || db.file().is_some_and(|file| file.starts_with("pl"));
+    // Which object it is that a trigger's function may not touch, in the server's own words.
+    let of_a_right = code == "42501" && db.routine() == Some("aclcheck_error");
     let mut text = format!("SQLSTATE {code}: ");
-    if !raised && context.is_empty() && message_is_safe(code) {
+    if !raised && (of_a_right || context.is_empty()) && message_is_safe(code) {
         text.push_str(db.message());
     } else {
         text.push_str(own_words(code));
