@@ -102,6 +102,7 @@ impl Maker<'_> {
         rules.extend(links);
         self.name_the_links(&mut rules);
         if self.known.is_none() {
+            notes.extend(self.perhaps_shared(&rules));
             notes.extend(self.not_reached(&walked, &rules));
         }
         Proposal {
@@ -246,6 +247,53 @@ impl Maker<'_> {
             (Some(said), Some(unread)) => Some(format!("{said}. {unread}")),
             (said, unread) => said.or(unread),
         }
+    }
+
+    /// A table whose key pairs people with something that nothing else leads to (participants and
+    /// their conversation): that may be several people's, and go with the last of them.
+    fn perhaps_shared(&self, rules: &[Rule]) -> Vec<String> {
+        let ruled: BTreeSet<&TableName> = rules.iter().map(|r| &r.table.table).collect();
+        let mut notes = Vec::new();
+        for rule in rules.iter().filter(|r| !r.keys.is_empty()) {
+            let owners = &rule.table.table;
+            let Some(facts) = self.catalog.tables.get(owners) else {
+                continue;
+            };
+            let of = |name: &String| {
+                let mut keys = self.catalog.foreign_keys.iter();
+                keys.find(|k| k.child.0 == *owners && k.name == *name)
+            };
+            let people: Vec<&String> = rule
+                .keys
+                .iter()
+                .filter_map(of)
+                .flat_map(|k| &k.child.1)
+                .collect();
+            for key in self
+                .catalog
+                .foreign_keys
+                .iter()
+                .filter(|k| k.child.0 == *owners)
+            {
+                let pairs = |set: &Vec<String>| {
+                    key.child.1.iter().all(|c| set.contains(c))
+                        && people.iter().any(|c| set.contains(c))
+                };
+                let free =
+                    !ruled.contains(&key.parent.0) && is_a_table(self.catalog, &key.parent.0);
+                if free && (pairs(&facts.primary_key) || facts.unique.iter().any(pairs)) {
+                    notes.push(format!(
+                        "{}: {owners} pairs it with people, perhaps with several: if it is theirs, a rule with \
+                         action = \"shared\" and through = {:?} lets it go with the last of them",
+                        key.parent.0,
+                        rule.table.to_string()
+                    ));
+                }
+            }
+        }
+        notes.sort();
+        notes.dedup();
+        notes
     }
 
     /// Tables that nothing leads to and that look personal all the same.

@@ -254,10 +254,10 @@ pub(super) fn suggest(catalog: &Catalog, root: Option<&TableName>, key: &Foreign
     }
 }
 
-/// For rows that hang off a table which is to be decided first: nothing is sure of them, but what
+/// For rows that hang off a table which is to be decided too: nothing is sure of them, but what
 /// makes them doubtful themselves is worth saying.
 pub(super) fn behind(catalog: &Catalog, root: Option<&TableName>, key: &ForeignKey) -> Verdict {
-    let first = format!("hangs off {}, which is to be decided first", key.parent.0);
+    let first = format!("hangs off {}, which is to be decided too", key.parent.0);
     let own = suggest(catalog, root, key);
     match own.action {
         Suggested::Decide => Verdict::decide(format!("{first}; {}", own.why)),

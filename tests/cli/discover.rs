@@ -193,7 +193,7 @@ fn the_demo_becomes_a_draft_with_nothing_but_decisions_left() {
     }
     let payment = why(&text, "shop.public.payment");
     assert!(
-        payment.contains("public.booking, which is to be decided first")
+        payment.contains("public.booking, which is to be decided too")
             && payment.contains("retain"),
         "{payment}"
     );
@@ -299,6 +299,8 @@ fn a_nasty_schema_becomes_a_draft_with_nothing_but_decisions_left() {
         assert_eq!(identifiers[name]["type"].as_str(), Some(kind), "{text}");
     }
     assert_eq!(identifiers["member_no"]["find"].as_bool(), Some(true));
+    let shared = "crm.talk: crm.talk_member pairs it with people, perhaps with several";
+    assert!(text.replace("\n# ", " ").contains(shared), "{text}");
     place.nothing_but_decide();
 }
 
