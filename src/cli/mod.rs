@@ -15,8 +15,10 @@ mod sweep;
 mod table;
 mod ticket;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use failure::Failure;
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,12 +49,24 @@ pub struct Cli {
         long,
         global = true,
         env = "ERASURED_CONFIG",
-        default_value = "/etc/erasured/erasured.toml",
+        default_value = CONFIG,
+        value_parser = OsStringValueParser::new().map(or_default),
         value_name = "FILE"
     )]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,
+}
+
+const CONFIG: &str = "/etc/erasured/erasured.toml";
+
+/// A variable that is set to nothing is not set.
+fn or_default(given: OsString) -> PathBuf {
+    if given.is_empty() {
+        CONFIG.into()
+    } else {
+        given.into()
+    }
 }
 
 #[derive(Subcommand, Debug)]

@@ -36,14 +36,19 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// A variable that is set to nothing is not set.
+    fn url(&self) -> Option<&str> {
+        self.control.as_deref().filter(|url| !url.is_empty())
+    }
+
     /// Whether the configuration file is not needed.
     pub(super) fn is_given(&self) -> bool {
-        self.control.is_some()
+        self.url().is_some()
     }
 
     /// The store, once it has shown that its schema is this program's.
     pub(super) async fn store(&self, config: &Path) -> Result<Store, Failure> {
-        let pool = match &self.control {
+        let pool = match self.url() {
             Some(url) => {
                 let settings = typed(url)?;
                 connect::pool(&settings, "cli", 2, Timeouts::default())?

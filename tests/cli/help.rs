@@ -66,6 +66,15 @@ fn a_wrong_argument_is_exit_code_2() {
 }
 
 #[test]
+fn a_variable_set_to_nothing_is_not_set() {
+    let mut check = erasured();
+    check.env("ERASURED_CONFIG", "").env("ERASURED_CONTROL", "");
+    let said = check.arg("ledger").arg("verify").assert().code(2);
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert!(said.contains("/etc/erasured/erasured.toml"), "{said}");
+}
+
+#[test]
 fn a_reader_who_has_seen_enough_is_no_error() {
     let program = erasured().get_program().to_owned();
     let output = std::process::Command::new("bash")
