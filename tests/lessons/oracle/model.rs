@@ -595,7 +595,9 @@ impl Model {
                     note: true,
                 };
                 let rows = if shared.contains(&at) { 2 } else { 5 };
-                *drawn = (0..rows).map(|n| few(n + raw.root_rows)).collect();
+                *drawn = (0..rows)
+                    .map(|n| few(raw.root_rows.wrapping_add(n)))
+                    .collect();
             } else if let Some(raw) = raws.next() {
                 drawn.clone_from(&raw.rows);
             }
