@@ -2,8 +2,9 @@
 
 PG ?= 15
 export KEEP CUSTOMERS
+N ?= 1000
 
-.PHONY: demo test bench fmt lint ci
+.PHONY: demo test fuzz bench fmt lint ci
 .DEFAULT_GOAL := demo
 
 # The main job on a private server with the demo company; KEEP=1 leaves it up.
@@ -15,6 +16,13 @@ test:
 	@scripts/install.sh test
 	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
 	ERASURED_TEST_PGBIN=$$bin INSTA_UPDATE=no exec cargo test --locked --no-fail-fast --features failpoints
+
+# Random schemas, data and policies against a naive oracle: make fuzz N=1000 PG=18; one again: make fuzz SEED=17
+fuzz:
+	@scripts/install.sh test
+	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
+	ERASURED_TEST_PGBIN=$$bin FUZZ_CASES=$(N) FUZZ_SEED=$(SEED) exec cargo test --locked --features failpoints --test lessons -- \
+		--exact oracle::random_schemas_end_as_the_naive_oracle_says --nocapture
 
 # The table of figures, and target/bench.json; one part alone: make bench ONLY=sweep
 bench:

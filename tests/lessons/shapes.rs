@@ -62,6 +62,14 @@ async fn a_ring_is_cut_by_detach() {
             .await
             .unwrap_or_else(|e| panic!("{on_delete}: {e}"));
         assert_eq!(outcome.counts, dry);
+        // The customer who goes loses the link, too, but is counted as gone, once.
+        let counts = totals(&outcome.counts);
+        let of = |kind| counts[&("public.customer".to_owned(), kind)];
+        assert_eq!(
+            (of(ChangeKind::Deleted), of(ChangeKind::Detached)),
+            (1, 2),
+            "{on_delete}"
+        );
         let left = "SELECT string_agg(c::text, ';' ORDER BY id) FROM customer c";
         assert_eq!(
             target.value(left),
@@ -69,6 +77,36 @@ async fn a_ring_is_cut_by_detach() {
         );
         assert_eq!(target.count("SELECT count(*) FROM address"), 4);
     }
+}
+
+/// Every key begins with the tenant, which stays: the rest of the link can be emptied although
+/// other rows refer to the tenant's column as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_within_a_tenant_is_detached() {
+    let target = Target::new(
+        "CREATE TABLE customer (id int PRIMARY KEY, email text);
+         CREATE TABLE staff (tenant int, id int, customer int NOT NULL REFERENCES customer, PRIMARY KEY (tenant, id));
+         CREATE TABLE job (tenant int, id int, made_by int, PRIMARY KEY (tenant, id),
+             CONSTRAINT made_by_fk FOREIGN KEY (tenant, made_by) REFERENCES staff);
+         CREATE TABLE step (tenant int, job int, FOREIGN KEY (tenant, job) REFERENCES job);
+         INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
+         INSERT INTO staff VALUES (7, 1, 1), (7, 2, 2), (8, 1, 2);
+         INSERT INTO job VALUES (7, 1, 1), (7, 2, 2), (8, 1, 1);
+         INSERT INTO step VALUES (7, 1), (8, 1)",
+    );
+    let policy = rules(
+        DELETE,
+        "[[table]]\nname = \"s.public.staff\"\naction = \"delete\"\n\
+         [[table]]\nname = \"s.public.job\"\naction = \"detach\"\n",
+    );
+    let planned = target
+        .plan(&policy)
+        .await
+        .unwrap_or_else(|e| panic!("{}", crate::target::told(&e)));
+    target.run(&planned, &[subject(1)]).await.unwrap();
+    let left = "SELECT string_agg(j::text, ';' ORDER BY tenant, id) FROM job j";
+    assert_eq!(target.value(left), "(7,1,);(7,2,2);(8,1,1)");
+    assert_eq!(target.count("SELECT count(*) FROM step"), 2);
 }
 
 /// Two and three tables whose NOT NULL keys lead round: no order of statements would be allowed,

@@ -135,15 +135,16 @@ impl Check<'_> {
                 return;
             }
         };
-        for column in child.iter().filter_map(|c| reached.facts.column(c)) {
-            if !column.not_null {
-                self.may_set(&reached.table, column, span);
-            }
-        }
-        let open = child
+        // What is NOT NULL, such as a tenant, stays as it is.
+        let open: Vec<_> = child
             .iter()
-            .any(|c| reached.facts.column(c).is_some_and(|c| !c.not_null));
-        if !open {
+            .filter_map(|c| reached.facts.column(c))
+            .filter(|c| !c.not_null)
+            .collect();
+        for column in &open {
+            self.may_set(&reached.table, column, span);
+        }
+        if open.is_empty() {
             self.error(
                 "E0206",
                 span,
@@ -155,16 +156,14 @@ impl Check<'_> {
             );
         }
         let catalog = &self.catalogs[&system.system];
-        let fixed: Vec<&str> = child
+        let referred = |column: &String| {
+            let mut keys = catalog.referring_to(&reached.table);
+            keys.any(|k| k.parent.1.contains(column))
+        };
+        let fixed: Vec<&str> = open
             .iter()
-            .filter(|c| {
-                let generated = reached.facts.column(c).is_some_and(|c| c.generated);
-                let referred = catalog
-                    .referring_to(&reached.table)
-                    .any(|k| k.parent.1.contains(c));
-                generated || referred
-            })
-            .map(String::as_str)
+            .filter(|c| c.generated || referred(&c.name))
+            .map(|c| c.name.as_str())
             .collect();
         if !fixed.is_empty() {
             self.error(

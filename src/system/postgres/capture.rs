@@ -93,6 +93,16 @@ impl Captured {
         counts
     }
 
+    /// How many of them a report names, by ticket: a row that goes is counted as gone, not also as
+    /// having lost its link before.
+    pub(super) fn reported(&self, rows: Rows) -> BTreeMap<usize, i64> {
+        let part = match rows.part {
+            Part::LinkedBy(claim) => Part::ChangedBy(claim),
+            part => part,
+        };
+        self.count(Rows { part, ..rows })
+    }
+
     /// Learns where rows known by their place are since a change moved them.
     pub(super) fn moved(&mut self, set: usize, moves: Vec<(Vec<Raw>, Vec<Raw>)>) {
         let mut places: HashMap<Vec<Raw>, Vec<Raw>> = moves.into_iter().collect();
@@ -441,7 +451,7 @@ pub(super) fn kept(
 pub(super) fn would_change(execution: &Execution<'_>, captured: &Captured, counts: &mut [Counts]) {
     for change in &execution.plan.changes {
         for (table, rows) in change.captured() {
-            for (ticket, n) in captured.count(rows) {
+            for (ticket, n) in captured.reported(rows) {
                 let kinds: &mut BTreeMap<ChangeKind, i64> =
                     counts[ticket].changed.entry(table.to_string()).or_default();
                 *kinds.entry(change.kind).or_default() += n;

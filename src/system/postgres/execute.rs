@@ -453,9 +453,12 @@ impl Execution<'_> {
         }
         let by_table: Vec<_> = change
             .captured()
-            .map(|(table, rows)| (table.clone(), captured.count(rows)))
+            .map(|(table, rows)| (table.clone(), captured.reported(rows)))
             .collect();
-        let matched: Vec<i64> = by_table.iter().map(|(_, n)| n.values().sum()).collect();
+        let matched: Vec<i64> = change
+            .captured()
+            .map(|(_, rows)| captured.count(rows).values().sum())
+            .collect();
         let mut moved = Vec::new();
         if matched.iter().all(|n| *n == 0) {
             return Ok(Done { by_table, moved });

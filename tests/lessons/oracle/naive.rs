@@ -1,18 +1,18 @@
 //! What an erasure must leave, by definition.
 //!
 //! A row is claimed by a key if the key refers to a row that belongs to the subject. Claims other
-//! than to detach or to exempt make the row the subject's too. A row is kept if a claim keeps it
-//! (its day is not over, or it hangs on a kept row); otherwise it goes if a claim takes it; rows
-//! that stay are changed by every claim that changes rows that stay.
+//! than to detach or to exempt make the row the subject's too. A shared row is claimed if it has
+//! owners and all of them are the subject's. A row is kept if a claim keeps it (its day is not
+//! over, or it hangs on a kept row); otherwise it goes if a claim takes it; rows that stay are
+//! changed by every claim that changes rows that stay.
 
-use super::model::{Act, Model, Ref, Rule};
+use super::model::{Act, Model, Rule};
 use erasured::plan::ChangeKind;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The end of the erasure.
-pub(super) struct Expected {
-    /// As [`Model::read`] reads them.
-    pub(super) rows: Vec<Vec<String>>,
+/// What was done.
+#[derive(Default)]
+pub(super) struct Done {
     pub(super) counts: BTreeMap<(String, ChangeKind), i64>,
     pub(super) kept: i64,
 }
@@ -20,9 +20,10 @@ pub(super) struct Expected {
 /// Table and position.
 type At = (usize, usize);
 
-pub(super) fn erase(model: &Model) -> Expected {
+/// Erases these rows of table 0.
+pub(super) fn erase(model: &mut Model, subjects: &[usize]) -> Done {
     let theirs = spread(model, |row, claims| {
-        row.0 == 0 && model.subjects.contains(&row.1)
+        row.0 == 0 && subjects.contains(&row.1)
             || claims
                 .iter()
                 .any(|(act, _)| !matches!(act, Act::Detach | Act::Exempt))
@@ -35,41 +36,56 @@ pub(super) fn erase(model: &Model) -> Expected {
     });
     let goes = spread(model, |row, from| {
         let old = model.tables[row.0].rows[row.1].old;
-        let root = row.0 == 0 && model.subjects.contains(&row.1) && model.root.act == Act::Delete;
+        let root = row.0 == 0 && subjects.contains(&row.1) && model.root.act == Act::Delete;
         let taken = claims(row)
             .iter()
             .any(|(act, _)| *act == Act::Delete || *act == Act::Retain && old);
         !kept.contains(&row)
             && (root || taken || from.iter().any(|(act, _)| *act == Act::WithParent))
     });
-    let mut expected = Expected {
-        rows: Vec::new(),
-        counts: BTreeMap::new(),
+    let mut done = Done {
         kept: i64::try_from(kept.len()).unwrap(),
+        ..Done::default()
     };
-    for table in 0..model.tables.len() {
-        let mut left = Vec::new();
-        for row in 0..model.tables[table].rows.len() {
-            let at = (table, row);
-            if goes.contains(&at) {
-                count(&mut expected, model, table, ChangeKind::Deleted);
+    let mut after = model.clone();
+    for at in all(model) {
+        let row = &mut after.tables[at.0].rows[at.1];
+        if goes.contains(&at) {
+            row.gone = true;
+            count(&mut done, model, at.0, ChangeKind::Deleted);
+            continue;
+        }
+        for (kind, rule) in changes(model, at, subjects, &claims(at), &kept) {
+            if rule.nulls.is_empty() && !rule.redact {
                 continue;
             }
-            let mut shown = model.shown(table, row);
-            for (kind, rule) in changes(model, at, &claims(at), &kept) {
-                if rule.nulls.is_empty() && !rule.redact {
-                    continue;
-                }
-                count(&mut expected, model, table, kind);
-                change(&mut shown, rule);
-            }
-            let values: Vec<_> = shown.into_iter().map(|(_, value)| value).collect();
-            left.push(format!("{values:?}"));
+            count(&mut done, model, at.0, kind);
+            row.nulled.extend(rule.nulls.iter().cloned());
+            row.redacted |= rule.redact;
         }
-        left.sort();
-        expected.rows.push(left);
     }
-    expected
+    *model = after;
+    done
+}
+
+/// As [`Model::read`] reads them.
+pub(super) fn rows(model: &Model) -> Vec<Vec<String>> {
+    let mut tables = vec![Vec::new(); model.tables.len()];
+    for (table, row) in all(model) {
+        let shown = model.shown(table, row).into_iter();
+        let values: Vec<_> = shown.map(|(_, value)| value).collect();
+        tables[table].push(format!("{values:?}"));
+    }
+    tables.iter_mut().for_each(|t| t.sort());
+    tables
+}
+
+/// The rows that are there.
+fn all(model: &Model) -> Vec<At> {
+    let tables = model.tables.iter().enumerate();
+    let rows = tables.flat_map(|(t, table)| (0..table.rows.len()).map(move |r| (t, r)));
+    rows.filter(|&(t, r)| !model.tables[t].rows[r].gone)
+        .collect()
 }
 
 /// The rows for which `holds`, which is told by which keys a row refers to rows that hold
@@ -78,11 +94,9 @@ fn spread(model: &Model, holds: impl Fn(At, &[(Act, &Rule)]) -> bool) -> BTreeSe
     let mut found = BTreeSet::new();
     loop {
         let before = found.len();
-        for table in 0..model.tables.len() {
-            for row in 0..model.tables[table].rows.len() {
-                if holds((table, row), &claims_on(model, &found, (table, row))) {
-                    found.insert((table, row));
-                }
+        for row in all(model) {
+            if holds(row, &claims_on(model, &found, row)) {
+                found.insert(row);
             }
         }
         if found.len() == before {
@@ -94,23 +108,39 @@ fn spread(model: &Model, holds: impl Fn(At, &[(Act, &Rule)]) -> bool) -> BTreeSe
 /// By which keys a row refers to rows of a set, and what is done to rows reached so.
 fn claims_on<'m>(model: &'m Model, set: &BTreeSet<At>, row: At) -> Vec<(Act, &'m Rule)> {
     let table = &model.tables[row.0];
-    let refs = table.keys.iter().zip(&table.rows[row.1].refs);
-    refs.filter(
-        |(key, reference)| matches!(reference, Ref::To(to) if set.contains(&(key.parent, *to))),
-    )
-    .map(|(key, _)| (key.rule.act, &key.rule))
-    .collect()
+    let mut claims = Vec::new();
+    for (n, key) in table.keys.iter().enumerate() {
+        let to = model.target(row.0, row.1, n);
+        if to.is_some_and(|to| set.contains(&(key.parent, to))) {
+            claims.push((key.rule.act, &key.rule));
+        }
+    }
+    if let Some((owners, rule)) = &table.shared {
+        let mut of_it = all(model);
+        of_it.retain(|owner| owner.0 == *owners && owns(model, *owner, row));
+        if !of_it.is_empty() && of_it.iter().all(|owner| set.contains(owner)) {
+            claims.push((rule.act, rule));
+        }
+    }
+    claims
+}
+
+fn owns(model: &Model, owner: At, shared: At) -> bool {
+    let keys = model.tables[owner.0].keys.iter().enumerate();
+    let mut keys = keys.filter(|(_, key)| key.parent == shared.0);
+    keys.any(|(n, _)| model.target(owner.0, owner.1, n) == Some(shared.1))
 }
 
 /// What changes a row that stays, each with its count.
 fn changes<'m>(
     model: &'m Model,
     row: At,
+    subjects: &[usize],
     claims: &[(Act, &'m Rule)],
     kept: &BTreeSet<At>,
 ) -> Vec<(ChangeKind, &'m Rule)> {
     let mut changes = Vec::new();
-    if row.0 == 0 && model.subjects.contains(&row.1) && model.root.act == Act::Anonymize {
+    if row.0 == 0 && subjects.contains(&row.1) && model.root.act == Act::Anonymize {
         changes.push((ChangeKind::Anonymized, &model.root));
     }
     for (act, rule) in claims {
@@ -131,18 +161,6 @@ fn changes<'m>(
     changes
 }
 
-fn change(shown: &mut [(String, Option<String>)], rule: &Rule) {
-    for (column, value) in shown {
-        if rule.nulls.contains(column) {
-            *value = None;
-        }
-        if rule.redact && column == "note" && value.is_some() {
-            *value = Some("[erased]".into());
-        }
-    }
-}
-
-fn count(expected: &mut Expected, model: &Model, table: usize, kind: ChangeKind) {
-    let name = format!("{}.t{table}", model.schema);
-    *expected.counts.entry((name, kind)).or_default() += 1;
+fn count(done: &mut Done, model: &Model, table: usize, kind: ChangeKind) {
+    *done.counts.entry((model.told(table), kind)).or_default() += 1;
 }
