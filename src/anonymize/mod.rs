@@ -224,6 +224,12 @@ impl Redactor {
             }
             start = from + at;
         }
+        // A number is known without its first zero too, if nothing stands before it.
+        if text[start..].starts_with(|c: char| c.is_ascii_digit()) {
+            start = text[..start]
+                .trim_end_matches(|c: char| c.is_ascii_digit())
+                .len();
+        }
         // A plus sign belongs to the number behind it.
         start - usize::from(text[..start].ends_with('+'))
     }
@@ -232,14 +238,20 @@ impl Redactor {
 /// Identifiers from the forms in which SQL compares them (of a phone number all ways to write it).
 pub fn from_forms(kind: &IdentifierKind, forms: &[String]) -> Vec<Normalised> {
     match kind {
-        IdentifierKind::Phone { .. } => forms
-            .iter()
-            .filter_map(|form| normalise(kind, &format!("+{form}")).ok())
-            .filter(|number| {
+        IdentifierKind::Phone { .. } => {
+            let mut numbers: Vec<Normalised> = Vec::new();
+            for form in forms {
+                let Ok(number) = normalise(kind, &format!("+{form}")) else {
+                    continue;
+                };
                 let variants = phone_variants(number.value());
-                !variants.is_empty() && variants.iter().all(|v| forms.contains(v))
-            })
-            .collect(),
+                let all = !variants.is_empty() && variants.iter().all(|v| forms.contains(v));
+                if all && numbers.iter().all(|n| n.value() != number.value()) {
+                    numbers.push(number);
+                }
+            }
+            numbers
+        }
         _ => stored(kind, forms),
     }
 }
