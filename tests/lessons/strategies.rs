@@ -168,10 +168,10 @@ async fn what_cannot_be_right_is_refused_with_its_reason() {
         ("age = { mask = 1 }", "E0205", "only text"),
         ("born = { template = \"{key}\" }", "E0205", "only text"),
         ("boss = { bucket = 10 }", "E0228", "would not stand there"),
-        ("phone = { mask = 5, keep = \"last\" }", "E0230", "guessed"),
-        ("phone = { mask = 4 }", "E0230", "guessed"),
+        ("phone = { mask = 5, keep = \"last\" }", "E0232", "guessed"),
+        ("phone = { mask = 4 }", "E0232", "guessed"),
         ("phone = { mask = 4, keep = \"last\" }", "", ""),
-        ("email = { mask = 3 }", "E0230", "guessed"),
+        ("email = { mask = 3 }", "E0232", "guessed"),
         ("email = { mask = 2 }", "", ""),
     ] {
         let text = policy(set)
@@ -194,7 +194,7 @@ async fn what_cannot_be_right_is_refused_with_its_reason() {
     let linked = visit
         + "[[table]]\nname = \"s.public.visit\"\nlink = { columns = [\"email\"], identifier = \"email\" }\naction = \"delete\"\n";
     let said = target.refusal(&linked).await;
-    assert!(said.contains("E0230"), "{said}");
+    assert!(said.contains("E0232"), "{said}");
     // What is no strategy at all.
     for (set, word) in [
         ("note = { template = \"{id}\" }", "braces"),

@@ -413,7 +413,7 @@ impl Check<'_> {
             _ => None,
         };
         if let Some((message, help)) = problem {
-            self.error("E0230", span, message, help);
+            self.error("E0232", span, message, help);
         }
     }
 
