@@ -6,6 +6,7 @@
 //! [`certificate`] signs what was done and `store` remembers it. Everything before `erasure`
 //! is pure: values in, values out.
 
+pub mod anonymize;
 pub mod catalog;
 pub mod certificate;
 pub mod cli;

@@ -168,6 +168,8 @@ pub enum Parameter {
     Column(Rows, usize),
     /// `text[]`: keyed hashes of one captured column.
     Hashes(Rows, usize),
+    /// `text[]`: new values made of one captured column.
+    Made(Rows, usize, crate::anonymize::Maker),
     /// A constant of the policy, as text.
     Text(String),
 }

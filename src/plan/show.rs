@@ -2,9 +2,10 @@
 //! statements.
 
 use super::{ChangeKind, Counts, Parameter, Part, Plan, SystemPlan};
+use crate::anonymize::Maker;
 use crate::lineage::{Edge, Fate, Lineage, Parent, Reached, SystemLineage};
 use crate::name::TableName;
-use crate::policy::{Action, Policy, Strategy, TruncateTo};
+use crate::policy::{Action, HashAs, Policy, Strategy, TruncateTo};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -211,6 +212,14 @@ fn settings(set: &super::sql::Set) -> String {
                 Strategy::Hash => "hash".into(),
                 Strategy::Truncate(TruncateTo::Month) => "month only".into(),
                 Strategy::Truncate(TruncateTo::Year) => "year only".into(),
+                Strategy::Template(text) => format!("{text:?}"),
+                Strategy::RedactIdentifiers => "the person's identifiers redacted".into(),
+                Strategy::HashAs(HashAs::Email) => "hash as e-mail".into(),
+                Strategy::HashAs(HashAs::Phone) => "hash as phone number".into(),
+                Strategy::Mask { keep, last: false } => format!("masked but the first {keep}"),
+                Strategy::Mask { keep, last: true } => format!("masked but the last {keep}"),
+                Strategy::Bucket(width) => format!("down to a multiple of {width}"),
+                Strategy::Choose(texts) => format!("one of {}", texts.len()),
             };
             format!("{column} → {value}")
         })
@@ -295,6 +304,16 @@ fn meaning(system: &SystemPlan, parameter: &Parameter) -> String {
             system.sets[rows.set].columns[*at].name,
             of(rows)
         ),
+        Parameter::Made(rows, at, maker) => {
+            let what = match maker {
+                Maker::Email(_) => "hashed e-mail address for",
+                Maker::Phone => "hashed phone number for",
+                Maker::Choose(_) => "choice by keyed hash for",
+                Maker::Redact(..) => "text without the subjects' identifiers for",
+            };
+            let column = &system.sets[rows.set].columns[*at].name;
+            format!("{what} {column} of {}", of(rows))
+        }
         Parameter::Text(text) => format!("{text:?}"),
     }
 }

@@ -3,10 +3,11 @@
 //! index over the same path can serve.
 
 use super::{CapturedColumn, FindBy, Parameter, REDACTED, Retained, RowKey, Rows, Statement};
+use crate::anonymize::{Known, Maker};
 use crate::catalog::Table;
 use crate::lineage::{Edge, Join, Parent};
 use crate::name::TableName;
-use crate::policy::{IdentifierKind, Span, Strategy, TruncateTo};
+use crate::policy::{HashAs, IdentifierKind, Span, Strategy, TruncateTo};
 use crate::system::postgres::quote::{comment, identifier, literal};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -323,7 +324,7 @@ pub(super) fn capture(
     texts: &[String],
     retained: Option<&Retained>,
     parent: Option<&ParentRows<'_>>,
-    leaving: Option<&Known<'_>>,
+    leaving: Option<&KnownRows<'_>>,
     utf8: bool,
 ) -> Statement {
     let mut binds = Binds::default();
@@ -355,7 +356,7 @@ pub(super) fn capture(
 }
 
 /// Captured rows of a table: how they are told apart, what of them is captured, which they are.
-pub(super) type Known<'a> = (&'a RowKey, &'a [CapturedColumn], Rows);
+pub(super) type KnownRows<'a> = (&'a RowKey, &'a [CapturedColumn], Rows);
 
 /// Nobody but these owners has the row `t`.
 fn no_owner_left(
@@ -363,7 +364,7 @@ fn no_owner_left(
     edge: &Edge,
     facts: &Table,
     owners: Option<&ParentRows<'_>>,
-    leaving: Option<&Known<'_>>,
+    leaving: Option<&KnownRows<'_>>,
 ) -> String {
     let (
         Join::Columns {
@@ -599,6 +600,7 @@ fn new_values(
     columns: &[CapturedColumn],
     rows: Rows,
     set: &Set,
+    known: &[Known],
 ) -> NewValues {
     let mut new = NewValues {
         assignments: Vec::new(),
@@ -630,12 +632,42 @@ fn new_values(
                 let differs = format!("t.{column} <> {value}");
                 (value, differs)
             }
-            Strategy::Hash => {
+            Strategy::Template(text) => {
+                let text = binds.bind(Parameter::Text(text.clone()));
+                let key: Vec<String> = facts
+                    .row_key()
+                    .iter()
+                    .map(|c| format!(", t.{}::text", identifier(c)))
+                    .collect();
+                let key = format!("pg_catalog.concat_ws('-'{})", key.concat());
+                // Not cast: a cast would cut off in silence what the column has no room for.
+                let value = format!("pg_catalog.replace({text}::text, '{{key}}', {key})");
+                let differs = format!("t.{column}::text IS DISTINCT FROM {value}");
+                (value, differs)
+            }
+            Strategy::Mask { keep, last } => {
+                let value = masked(&format!("t.{column}::text"), *keep, *last);
+                let differs = format!("t.{column}::text IS DISTINCT FROM ({value})");
+                (format!("({value})::{ty}"), differs)
+            }
+            Strategy::Bucket(width) => {
+                let value = format!(
+                    "(pg_catalog.floor(t.{column}::numeric OPERATOR(pg_catalog./) {width}::numeric) \
+                     OPERATOR(pg_catalog.*) {width}::numeric)::{ty}"
+                );
+                let differs = format!("t.{column} IS DISTINCT FROM {value}");
+                (value, differs)
+            }
+            Strategy::Hash
+            | Strategy::HashAs(_)
+            | Strategy::Choose(_)
+            | Strategy::RedactIdentifiers => {
                 let at = columns
                     .iter()
                     .position(|c| c.name == *name)
-                    .expect("a hashed column is captured");
-                let bound = binds.bind(Parameter::Hashes(rows, at));
+                    .expect("a column whose old value is read is captured");
+                let longest = facts.column(name).and_then(|c| c.max_chars);
+                let bound = binds.bind(made(strategy, rows, at, longest, known));
                 let v = new.arrays.len();
                 new.arrays.push(format!("{bound}::text[]"));
                 (
@@ -650,8 +682,44 @@ fn new_values(
     new
 }
 
+/// What is bound where we make the value ourselves.
+fn made(
+    strategy: &Strategy,
+    rows: Rows,
+    at: usize,
+    longest: Option<i32>,
+    known: &[Known],
+) -> Parameter {
+    let maker = match strategy {
+        Strategy::HashAs(HashAs::Email) => Maker::Email(longest),
+        Strategy::HashAs(HashAs::Phone) => Maker::Phone,
+        Strategy::Choose(texts) => Maker::Choose(texts.clone()),
+        Strategy::RedactIdentifiers => Maker::Redact(known.to_vec(), longest),
+        _ => return Parameter::Hashes(rows, at),
+    };
+    Parameter::Made(rows, at, maker)
+}
+
+/// All characters but the first or last few as stars; every one if no more would be hidden than
+/// stays.
+fn masked(text: &str, keep: u32, last: bool) -> String {
+    let length = format!("pg_catalog.char_length({text})");
+    let hidden = format!("pg_catalog.repeat('*', {length} OPERATOR(pg_catalog.-) {keep})");
+    let parts = if last {
+        format!("{hidden}, pg_catalog.\"right\"({text}, {keep})")
+    } else {
+        format!("pg_catalog.\"left\"({text}, {keep}), {hidden}")
+    };
+    format!(
+        "CASE WHEN {length} OPERATOR(pg_catalog.>) {} THEN pg_catalog.concat({parts}) \
+         ELSE pg_catalog.repeat('*', {length}) END",
+        u64::from(keep) * 2
+    )
+}
+
 /// Sets columns of captured rows, and the probe that counts those of them which are there: with
 /// the new values if they are to stay, else with any other.
+#[allow(clippy::too_many_arguments)] // each is one part of the sentence
 pub(super) fn update_by_key(
     table: &TableName,
     facts: &Table,
@@ -659,10 +727,11 @@ pub(super) fn update_by_key(
     columns: &[CapturedColumn],
     rows: Rows,
     set: &Set,
+    known: &[Known],
     stay: bool,
 ) -> (Statement, Statement) {
     let mut binds = Binds::default();
-    let new = new_values(&mut binds, facts, columns, rows, set);
+    let new = new_values(&mut binds, facts, columns, rows, set, known);
     let tie = by_key(&mut binds, key, columns, rows, &new.arrays);
     let body = format!(
         "UPDATE {} AS t SET {} FROM {} WHERE {}{}",
@@ -674,7 +743,7 @@ pub(super) fn update_by_key(
     );
     let update = binds.statement("update", table, &body);
     let mut binds = Binds::default();
-    let new = new_values(&mut binds, facts, columns, rows, set);
+    let new = new_values(&mut binds, facts, columns, rows, set, known);
     let tie = by_key(&mut binds, key, columns, rows, &new.arrays);
     let body = format!(
         "SELECT count(*) FROM {} JOIN {} AS t ON {} WHERE ({}) IS {}TRUE",
@@ -704,7 +773,7 @@ pub(super) fn drop_elements(
     facts: &Table,
     edge: &Edge,
     parent: &ParentRows<'_>,
-    (key, columns, rows): Known<'_>,
+    (key, columns, rows): KnownRows<'_>,
 ) -> Option<DropElements> {
     let (column, above) = match &edge.join {
         Join::Elements { column, parent } | Join::JsonElements { column, parent, .. } => {
@@ -808,7 +877,7 @@ pub(super) fn strangers_by_edge(
     facts: &Table,
     edge: &Edge,
     parent: Option<&ParentRows<'_>>,
-    known: Option<Known<'_>>,
+    known: Option<KnownRows<'_>>,
     utf8: bool,
 ) -> Statement {
     let mut binds = Binds::default();

@@ -261,6 +261,43 @@ pub enum Strategy {
     Hash,
     /// A date or timestamp loses what is finer than the unit.
     Truncate(TruncateTo),
+    /// This text with `{key}` replaced by the row's own key.
+    Template(String),
+    /// The people's own identifiers are taken out of a free text, the rest stays.
+    RedactIdentifiers,
+    /// The hash in the format of something else.
+    HashAs(HashAs),
+    /// Stars for all characters but a few; all of them if the value is not twice as long as those.
+    Mask {
+        /// How many characters stay.
+        keep: u32,
+        /// The last ones, not the first.
+        last: bool,
+    },
+    /// A number is rounded down to a multiple of this.
+    Bucket(u64),
+    /// One of these texts, by the keyed hash of the old value.
+    Choose(Vec<String>),
+}
+
+/// Formats for [`Strategy::HashAs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HashAs {
+    /// An address at `example.invalid`.
+    Email,
+    /// A telephone number that is nobody's.
+    Phone,
+}
+
+impl Strategy {
+    /// The new value is computed from the captured old one.
+    pub fn reads_old_value(&self) -> bool {
+        matches!(
+            self,
+            Self::Hash | Self::HashAs(_) | Self::Choose(_) | Self::RedactIdentifiers
+        )
+    }
 }
 
 /// Units for [`Strategy::Truncate`].

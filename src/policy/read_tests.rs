@@ -202,7 +202,7 @@ action = "delete"
     20:7 E0109 `set` in the rule for s.p.d does not go with action "delete" -> remove it, or make the action anonymize or retain
     20:13 E0107 `x` in `set` in the rule for s.p.d names no strategy: `nul` -> did you mean `null`; a fixed text is written { constant = "…" }, a shortened date { truncate = "year" }
     20:37 E0107 `truncate` in `y` in `set` in the rule for s.p.d cannot be `week` -> known here: year, month
-    20:51 E0109 `z` in `set` in the rule for s.p.d must have exactly one of `constant` and `truncate` -> write { constant = "…" }, or { truncate = "year" }
+    20:51 E0109 `z` in `set` in the rule for s.p.d must have exactly one of constant, truncate, template, redact, hash, mask, bucket and choose -> write { constant = "…" }, or { truncate = "year" }, or another of them
     24:37 E0118 a link to another system cannot name a table in `link` in the rule for s.p.d -> link by a value both systems have: identifier = "member_no"
     24:52 E0118 `key` and `columns` differ in length in `link` in the rule for s.p.d -> name as many of each
     28:8 E0118 exactly one of `to` and `identifier` must stand in `link` in the rule for s.p.e -> say what it refers to: to = "system.schema.table", or identifier = "member_no"

@@ -2,8 +2,8 @@
 
 use super::read::{CODES, DATABASE_NAME_HELP, UNKNOWN_WORD, database_name, table_name};
 use super::{
-    Action, Identifier, Link, LinkFrom, LinkTo, Open, Period, Retain, Span, Strategy, TableRule,
-    TruncateTo, Until, basis,
+    Action, HashAs, Identifier, Link, LinkFrom, LinkTo, Open, Period, Retain, Span, Strategy,
+    TableRule, TruncateTo, Until, basis,
 };
 use crate::name::QualifiedTable;
 use crate::reading::{Table, amount, choose, nearest, quoted};
@@ -359,28 +359,89 @@ fn simple(table: &Table<'_>, entry: &crate::reading::Entry<'_>) -> Option<Strate
     None
 }
 
-/// `{ constant = "…" }` or `{ truncate = "year" }`.
+/// The keys by which a strategy with parameters is told.
+const COMPOUND: [&str; 7] = [
+    "constant", "truncate", "template", "redact", "hash", "mask", "bucket",
+];
+
+/// `{ constant = "…" }`, `{ truncate = "year" }` and the like.
 fn compound(table: &Table<'_>, span: Span) -> Option<Strategy> {
     let units = [("year", TruncateTo::Year), ("month", TruncateTo::Month)];
-    let constant = table
-        .string("constant")
-        .map(|(text, _)| Strategy::Constant(text));
+    let formats = [("email", HashAs::Email), ("phone", HashAs::Phone)];
+    let constant = table.string("constant");
     let truncate = table.word("truncate", UNKNOWN_WORD, &units);
-    let truncate = truncate.map(|(unit, _)| Strategy::Truncate(unit));
+    let template = table.parsed("template", CODES.bad_value, TEMPLATE_HELP, template);
+    let redact = table.word("redact", UNKNOWN_WORD, &[("identifiers", ())]);
+    let hash = table.word("hash", UNKNOWN_WORD, &formats);
+    let mask = table.integer("mask", 0..=64);
+    let ends = [("first", false), ("last", true)];
+    let last = table.word("keep", UNKNOWN_WORD, &ends);
+    let bucket = table.integer("bucket", 2..=1_000_000_000);
+    let choose = choices(table);
     table.finish();
-    if table.has("constant") == table.has("truncate") {
+    let named = COMPOUND.iter().chain(&["choose"]);
+    if named.filter(|key| table.has(key)).count() != 1 {
         table.reader().error(
             CONTRADICTION,
             span,
             format!(
-                "{} must have exactly one of `constant` and `truncate`",
-                table.label()
+                "{} must have exactly one of {} and choose",
+                table.label(),
+                COMPOUND.join(", ")
             ),
-            "write { constant = \"…\" }, or { truncate = \"year\" }",
+            "write { constant = \"…\" }, or { truncate = \"year\" }, or another of them",
         );
         return None;
     }
-    constant.or(truncate)
+    if let Some(at) = table.span_of("keep").filter(|_| !table.has("mask")) {
+        let message = format!("`keep` in {} belongs to `mask`", table.label());
+        table
+            .reader()
+            .error(CONTRADICTION, at, message, "remove it");
+        return None;
+    }
+    let mask = mask.map(|keep| Strategy::Mask {
+        keep: u32::try_from(keep).unwrap_or(u32::MAX),
+        last: last.is_some_and(|(last, _)| last),
+    });
+    constant
+        .map(|(text, _)| Strategy::Constant(text))
+        .or(truncate.map(|(unit, _)| Strategy::Truncate(unit)))
+        .or(template.map(|(text, _)| Strategy::Template(text)))
+        .or(redact.map(|_| Strategy::RedactIdentifiers))
+        .or(hash.map(|(format, _)| Strategy::HashAs(format)))
+        .or(mask)
+        .or(bucket.map(Strategy::Bucket))
+        .or(choose.map(Strategy::Choose))
+}
+
+const TEMPLATE_HELP: &str = "write {key} where the row's key is to stand, and no other braces";
+
+fn template(text: &str) -> Result<String, String> {
+    let rest = text.replace("{key}", "");
+    if rest.contains(['{', '}']) {
+        return Err("it has braces that are not {key}".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Two texts or more, each once.
+fn choices(table: &Table<'_>) -> Option<Vec<String>> {
+    let listed = table.strings("choose")?;
+    let mut texts: Vec<String> = Vec::new();
+    for (text, _) in listed {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    if texts.len() < 2 {
+        let message = format!("`choose` in {} has fewer than two texts", table.label());
+        let help = "list two or more, or write { constant = \"…\" }";
+        let at = table.span_of("choose")?;
+        table.reader().error(CODES.bad_value, at, message, help);
+        return None;
+    }
+    Some(texts)
 }
 
 fn link(

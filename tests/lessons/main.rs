@@ -18,3 +18,4 @@ mod lesson_11;
 mod mutation;
 mod oracle;
 mod shapes;
+mod strategies;

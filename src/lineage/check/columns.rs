@@ -2,9 +2,10 @@
 
 use super::super::{Fate, Reached};
 use super::{Check, columns_of};
+use crate::anonymize::SHORTEST_EMAIL;
 use crate::catalog::{Catalog, Column, Table};
 use crate::name::TableName;
-use crate::policy::{Action, LinkFrom, Span, Strategy, TableRule};
+use crate::policy::{Action, HashAs, IdentifierKind, LinkFrom, LinkTo, Span, Strategy, TableRule};
 use crate::system::postgres::quote::identifier;
 use std::collections::BTreeMap;
 
@@ -171,7 +172,7 @@ impl Check<'_> {
                 ),
                 "make sure that it does, or choose null",
             ),
-            Strategy::Redact | Strategy::Hash | Strategy::Truncate(_) => self.error(
+            _ => self.error(
                 "E0228",
                 span,
                 format!(
@@ -210,14 +211,32 @@ impl Check<'_> {
                     "choose a constant (for a text also redact or hash), or drop the NOT NULL",
                 )
             }),
-            Strategy::Redact | Strategy::Hash if column.category != 'S' => Some((
+            Strategy::Redact
+            | Strategy::Hash
+            | Strategy::HashAs(_)
+            | Strategy::RedactIdentifiers
+            | Strategy::Mask { .. }
+            | Strategy::Template(_)
+                if column.category != 'S' =>
+            {
+                Some((
                 "E0205",
                 format!(
-                    "{place} is {}: only text can be redacted or hashed",
+                    "{place} is {}: only text can be redacted, hashed, masked or made from a template",
                     column.sql_type
                 ),
                 "choose null, a constant or truncate",
-            )),
+            ))
+            }
+            Strategy::Bucket(_)
+                if !matches!(column.base.as_str(), "int2" | "int4" | "int8" | "numeric") =>
+            {
+                Some((
+                    "E0205",
+                    format!("{place} is {}: only integers and numeric have buckets", column.sql_type),
+                    "choose null or a constant",
+                ))
+            }
             Strategy::Truncate(_)
                 if !matches!(column.base.as_str(), "date" | "timestamp" | "timestamptz") =>
             {
@@ -240,7 +259,17 @@ impl Check<'_> {
                         "shorten it",
                     )
                 }),
-            Strategy::Redact => column
+            Strategy::Choose(texts) => column
+                .max_chars
+                .filter(|max| texts.iter().any(|t| t.chars().count() > *max as usize))
+                .map(|max| {
+                    (
+                        "E0205",
+                        format!("{place} holds {max} characters and a text of the list is longer"),
+                        "shorten it",
+                    )
+                }),
+            Strategy::Redact | Strategy::RedactIdentifiers => column
                 .max_chars
                 .filter(|max| crate::plan::REDACTED.chars().count() > *max as usize)
                 .map(|max| {
@@ -260,23 +289,33 @@ impl Check<'_> {
                     "choose null, or widen the column to 16 or more",
                 )
             }),
-            Strategy::Truncate(_) => None,
+            Strategy::HashAs(HashAs::Email) => column
+                .max_chars
+                .filter(|max| *max < SHORTEST_EMAIL)
+                .map(|max| {
+                    (
+                        "E0222",
+                        format!("{place} holds {max} characters: too few for a hashed address, which could meet another"),
+                        "choose null, or widen the column to 32 or more",
+                    )
+                }),
+            Strategy::Template(text) => self.template(table, column, &place, text, span),
+            Strategy::Truncate(_)
+            | Strategy::HashAs(HashAs::Phone)
+            | Strategy::Mask { .. }
+            | Strategy::Bucket(_) => None,
         };
         if let Some((code, message, help)) = misfit {
             self.error(code, span, message, help);
         }
+        self.recoverable(rule, table, column, strategy, span);
         let unique = table.unique.iter().any(|set| set.contains(&column.name));
-        if unique
-            && matches!(
-                strategy,
-                Strategy::Constant(_) | Strategy::Redact | Strategy::Truncate(_)
-            )
-        {
+        if unique && repeats(strategy, table) {
             self.error(
                 "E0207",
                 span,
                 format!("{place} is UNIQUE: the second subject would get the value of the first"),
-                "choose null or hash",
+                "choose null, hash, { hash = \"email\" } or a template with {key}",
             );
         }
         let nulls = matches!(strategy, Strategy::Null);
@@ -305,6 +344,113 @@ impl Check<'_> {
                 );
             }
         }
+    }
+
+    /// Whether a template fits, as far as can be known.
+    fn template(
+        &mut self,
+        table: &Table,
+        column: &Column,
+        place: &str,
+        text: &str,
+        span: &Span,
+    ) -> Option<(&'static str, String, &'static str)> {
+        let times = text.matches("{key}").count();
+        let key = table.row_key();
+        if times > 0 && key.is_empty() {
+            let message = format!("{place}: the table has no key to put into the template");
+            return Some(("E0205", message, "choose null, hash or a constant"));
+        }
+        let max = column.max_chars? as usize;
+        let fixed = text.replace("{key}", "").chars().count();
+        let joins = key.len().saturating_sub(1);
+        let lengths: Vec<(usize, Option<usize>)> = key
+            .iter()
+            .map(|c| table.column(c).map_or((0, None), key_length))
+            .collect();
+        let least = lengths.iter().map(|(least, _)| least).sum::<usize>() + joins;
+        if fixed + times * least > max {
+            let message = format!("{place} holds {max} characters and the template is longer");
+            return Some(("E0205", message, "shorten it"));
+        }
+        let most: Option<usize> = lengths.iter().map(|(_, most)| *most).sum();
+        if times > 0 && most.is_none_or(|most| fixed + times * (most + joins) > max) {
+            self.warn(
+                "E0205",
+                span,
+                format!("{place} holds {max} characters: the template with a long key may not fit, and then the ticket stops"),
+                "shorten it",
+            );
+        }
+        None
+    }
+
+    /// What would still say who it is: the value is a declared identifier, and too much of it stays.
+    fn recoverable(
+        &mut self,
+        rule: &TableRule,
+        table: &Table,
+        column: &Column,
+        strategy: &Strategy,
+        span: &Span,
+    ) {
+        let place = format!("{}.{}", rule.table, column.name);
+        let identifier = self.identifier_in(rule, &column.name);
+        let problem = match (strategy, identifier) {
+            (Strategy::Mask { keep, last }, Some((name, kind))) => {
+                let phone = matches!(kind, IdentifierKind::Phone { .. });
+                let most = if phone { 4 } else { 2 };
+                (*keep > most || phone && !*last && *keep > 3).then(|| {
+                    (
+                        format!("{place} is the identifier {name}, and {keep} characters of it would say who it is: the rest can be guessed one by one"),
+                        "keep at most 2 characters (of a phone number the first 3 or the last 4), or choose hash or null",
+                    )
+                })
+            }
+            (Strategy::Bucket(_), Some((name, _))) => Some((
+                format!(
+                    "{place} is the identifier {name}: the few numbers of one bucket can be tried one by one"
+                ),
+                "choose hash (of a text), null or a constant",
+            )),
+            (Strategy::Template(text), _) if text.contains("{key}") => {
+                let personal = table
+                    .row_key()
+                    .iter()
+                    .find_map(|c| self.identifier_in(rule, c));
+                personal.map(|(name, _)| (
+                    format!("{place} would repeat the identifier {name}, which is part of the row's key"),
+                    "choose hash or null",
+                ))
+            }
+            _ => None,
+        };
+        if let Some((message, help)) = problem {
+            self.error("E0232", span, message, help);
+        }
+    }
+
+    /// The identifier that a column holds: by declaration in the root table, by a link elsewhere.
+    fn identifier_in(&self, rule: &TableRule, column: &str) -> Option<(String, IdentifierKind)> {
+        let policy = self.policy;
+        let by_link = policy
+            .tables
+            .iter()
+            .filter(|other| other.table == rule.table)
+            .filter_map(|other| other.link.as_ref())
+            .find_map(|link| match (&link.from, &link.to) {
+                (LinkFrom::Columns(from), LinkTo::Identifier(name)) if from[..] == [column] => {
+                    policy.identifiers.get_key_value(name)
+                }
+                _ => None,
+            });
+        let root = rule.table == policy.root.0;
+        let declared = policy
+            .identifiers
+            .iter()
+            .find(|(_, i)| root && i.column == column);
+        let (name, identifier) = declared.or(by_link)?;
+        Some((name.clone(), identifier.kind.clone()))
     }
 
     pub(super) fn may_set(&mut self, table: &TableName, column: &Column, span: &Span) {
@@ -345,5 +491,35 @@ impl Check<'_> {
                 }
             }
         }
+    }
+}
+
+/// Whether two rows may get the same value.
+fn repeats(strategy: &Strategy, table: &Table) -> bool {
+    match strategy {
+        Strategy::Null | Strategy::Hash | Strategy::HashAs(HashAs::Email) => false,
+        // Parts of several texts may be joined to the same text in two ways.
+        Strategy::Template(text) => {
+            let key = table.row_key();
+            let texts = key
+                .iter()
+                .filter(|c| table.column(c).is_some_and(|c| c.category == 'S'));
+            !text.contains("{key}") || key.len() > 1 && texts.count() > 0
+        }
+        _ => true,
+    }
+}
+
+/// The least and the greatest length of a key column's text, the latter if it is known.
+fn key_length(column: &Column) -> (usize, Option<usize>) {
+    match column.base.as_str() {
+        "int2" => (1, Some(6)),
+        "int4" => (1, Some(11)),
+        "int8" => (1, Some(20)),
+        "uuid" => (36, Some(36)),
+        _ => (
+            0,
+            column.max_chars.and_then(|max| usize::try_from(max).ok()),
+        ),
     }
 }

@@ -1,6 +1,6 @@
 //! Which rows are read and locked before the first change, and which of their columns.
 
-use super::super::sql::{Known, ParentRows};
+use super::super::sql::{KnownRows, ParentRows};
 use super::super::{
     Capture, CapturedColumn, GONE_BEFORE, Part, Retained, RowKey, RowSet, Rows, sql,
 };
@@ -8,7 +8,7 @@ use super::{Builder, edges};
 use crate::catalog::TableKind;
 use crate::lineage::{Edge, Fate, Join, Parent, Reached};
 use crate::name::TableName;
-use crate::policy::{Action, Strategy};
+use crate::policy::Action;
 use std::collections::BTreeSet;
 
 impl<'a> Builder<'a> {
@@ -220,7 +220,7 @@ impl<'a> Builder<'a> {
         }
         for edge in edges(reached) {
             for (column, (strategy, _)) in self.set(edge).into_iter().flatten() {
-                if *strategy == Strategy::Hash {
+                if strategy.reads_old_value() {
                     add(column);
                 }
             }
@@ -252,7 +252,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The owners that go.
-    fn leaving(&self, owners: Option<&ParentRows<'_>>) -> Option<Known<'_>> {
+    fn leaving(&self, owners: Option<&ParentRows<'_>>) -> Option<KnownRows<'_>> {
         let set = owners?.rows.set;
         let owners = &self.plan.sets[set];
         let part = Part::Leaving;

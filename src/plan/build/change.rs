@@ -3,9 +3,10 @@
 use super::super::sql::{ParentRows, Set};
 use super::super::{Change, ChangeKind, Part, Probe, RowKey, Rows, sql};
 use super::{Builder, cascades, edges, labels};
+use crate::anonymize::Known;
 use crate::lineage::{Edge, Fate, Join, Parent, Reached};
 use crate::name::TableName;
-use crate::policy::Strategy;
+use crate::policy::{IdentifierKind, Strategy};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl<'a> Builder<'a> {
@@ -236,6 +237,7 @@ impl<'a> Builder<'a> {
             &row_set.columns,
             rows,
             values,
+            &self.known(),
             stay,
         );
         let columns: Vec<&str> = values.keys().map(String::as_str).collect();
@@ -259,6 +261,21 @@ impl<'a> Builder<'a> {
             statement: probe,
             expect: stay.then_some(rows),
         });
+    }
+
+    /// The identifiers that a free text loses: all but plain ones that are not distinctive enough to
+    /// be searched for (a member number `7` in "7 nights").
+    fn known(&self) -> Vec<Known> {
+        self.policy
+            .identifiers
+            .iter()
+            .filter(|(_, i)| i.residual || i.kind != IdentifierKind::Plain)
+            .map(|(name, identifier)| Known {
+                name: name.clone(),
+                column: identifier.column.clone(),
+                kind: identifier.kind.clone(),
+            })
+            .collect()
     }
 
     /// The columns of the link that may be empty, set to NULL.

@@ -1,8 +1,9 @@
 //! The values behind a statement's parameters.
 
-use super::super::capture::Captured;
+use super::super::capture::{self, Captured};
 use super::super::value::RawArray;
 use super::{Execution, ordinal};
+use crate::anonymize::{self, Known, Maker, Redactor};
 use crate::plan::{Parameter, Rows, Statement};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -68,6 +69,7 @@ impl Execution<'_> {
                     .collect(),
             )),
             Parameter::Hashes(rows, at) => Box::new(self.hashes(captured, *rows, *at)),
+            Parameter::Made(rows, at, maker) => Box::new(self.made(captured, *rows, *at, maker)),
             Parameter::Text(text) => Box::new(text.clone()),
         }
     }
@@ -102,6 +104,41 @@ impl Execution<'_> {
             .rows(rows)
             .map(|row| row.values[at].text().map(|text| (self.hash)(text)))
             .collect()
+    }
+
+    /// New values, NULL for NULL.
+    fn made(
+        &self,
+        captured: &Captured,
+        rows: Rows,
+        at: usize,
+        maker: &Maker,
+    ) -> Vec<Option<String>> {
+        let redactor = match maker {
+            // Of everybody in the batch: a row may be several people's, and mention the others.
+            Maker::Redact(known, _) => Some(self.redactor(captured, known)),
+            _ => None,
+        };
+        let make = |text: &str| match maker {
+            Maker::Email(longest) => Some(anonymize::email(&(self.hash)(text), *longest)),
+            Maker::Phone => Some(anonymize::phone(&(self.hash)(text), text)),
+            Maker::Choose(list) => anonymize::choose(&(self.hash)(text), list).cloned(),
+            Maker::Redact(_, longest) => redactor.as_ref().map(|r| r.redact(text, *longest)),
+        };
+        captured
+            .rows(rows)
+            .map(|row| row.values[at].text().and_then(make))
+            .collect()
+    }
+
+    fn redactor(&self, captured: &Captured, known: &[Known]) -> Redactor {
+        let rows: Vec<_> = capture::seen(self, captured)
+            .into_iter()
+            .map(|seen| seen.values)
+            .collect();
+        let forms = captured.active.iter();
+        let forms = forms.map(|&i| &self.subjects[i].identifiers);
+        Redactor::new(&anonymize::identifiers(known, forms, &rows))
     }
 
     pub(super) fn tickets(&self) -> Vec<Uuid> {
