@@ -1,6 +1,6 @@
 //! The pass itself: every byte looked at once.
 
-use super::run::{Row, Run};
+use super::run::{self, Row, Run};
 use super::table::{Anchor, Class, Filter, decode, decode_three};
 use super::{Matcher, Seen};
 use crate::verify::number;
@@ -57,7 +57,7 @@ struct Groups {
     starts: [u32; 32],
     /// How many groups so far.
     count: u32,
-    /// Punctuation and spaces since the last group.
+    /// Punctuation and spaces since the last group, if there is one.
     marks: u32,
     spaces: u32,
 }
@@ -71,33 +71,37 @@ impl Groups {
         self.spaces = 0;
     }
 
+    /// More digits of the group that has begun; only so many of `digits` count.
     #[inline]
-    fn digit(&mut self, digit: u8) {
-        self.digits = self.digits << 4 | u128::from(digit & 15);
-        self.total += 1;
+    fn take(&mut self, count: u32, digits: u32) {
+        let digits = u128::from(digits) & ((1 << (4 * count)) - 1);
+        self.digits = self.digits << (4 * count) | digits;
+        self.total += count;
     }
 
     #[inline]
     fn end(&mut self) {
         self.count = 0;
         self.total = 0;
-        self.marks = 0;
-        self.spaces = 0;
     }
 
     #[inline]
     fn mark(&mut self) {
-        self.marks += 1;
-        if self.marks > SEPARATORS {
-            self.end();
+        if self.count != 0 {
+            self.marks += 1;
+            if self.marks > SEPARATORS {
+                self.end();
+            }
         }
     }
 
     #[inline]
     fn space(&mut self) {
-        self.spaces += 1;
-        if self.spaces > SEPARATORS {
-            self.end();
+        if self.count != 0 {
+            self.spaces += 1;
+            if self.spaces > SEPARATORS {
+                self.end();
+            }
         }
     }
 }
@@ -125,10 +129,15 @@ impl Matcher {
                     let end = at + run.length;
                     word = run.window(word, text, end);
                     if self.phones.length != 0 {
-                        self.digits(text, at, run, &mut groups, candidates);
+                        self.digits(text, end, run, word, &mut groups, candidates);
                     }
                     at = end;
                     self.word_ends(word, candidates);
+                    // Guessed right more often than what follows any character.
+                    if text.get(at) == Some(&b' ') {
+                        groups.space();
+                        at += 1;
+                    }
                     continue;
                 }
                 Ascii::Space => groups.space(),
@@ -198,27 +207,38 @@ impl Matcher {
         true
     }
 
-    /// Takes the digits of the run at `at` to the groups. Few runs are looked at one by one: letters
-    /// end a number, and between them seldom are enough digits for one.
+    /// Takes the digits of the run that ends at `end` to the groups. Few runs are looked at digit by
+    /// digit: letters end a number, and between them seldom are enough digits for one.
     #[inline]
     fn digits(
         &self,
         text: &[u8],
-        at: usize,
+        end: usize,
         run: Run,
+        word: u64,
         groups: &mut Groups,
         candidates: &mut Vec<u32>,
     ) {
         if run.is_a_word() {
             return groups.end();
         }
-        let end = at + run.length;
+        if let Some(count) = run.is_a_number() {
+            groups.begin();
+            groups.take(count, run::digits_of(word));
+            if self.phones.may_end(groups) {
+                self.group_ends(text, end, groups, candidates);
+            }
+            return;
+        }
         match run.digits_around(self.phones.row) {
             Some((first, last)) if first == 0 || groups.total + first < self.phones.length => {
                 groups.end();
-                self.each_digit(text, end - last as usize..end, groups, candidates);
+                if last > 0 {
+                    groups.begin();
+                    groups.take(last, run::digits_of(word));
+                }
             }
-            _ => self.each_digit(text, at..end, groups, candidates),
+            _ => self.each_digit(text, end - run.length..end, groups, candidates),
         }
     }
 
@@ -238,7 +258,7 @@ impl Matcher {
             }
             groups.begin();
             while at < run.end && text[at].is_ascii_digit() {
-                groups.digit(text[at]);
+                groups.take(1, u32::from(text[at] & 15));
                 at += 1;
             }
             if self.phones.may_end(groups) {
@@ -257,9 +277,13 @@ impl Matcher {
         wide: &mut u64,
         candidates: &mut Vec<u32>,
     ) -> usize {
-        while let Some(code) = decode_three(text, at)
-            && self.characters.class(code) == Class::Stable
-        {
+        for &bytes in text[at..].as_chunks().0 {
+            let Some(code) = decode_three(bytes) else {
+                break;
+            };
+            if self.characters.class(code) != Class::Stable {
+                break;
+            }
             at += 3;
             *wide = *wide << 16 | u64::from(code);
             self.wide_ends(*wide, candidates);

@@ -46,6 +46,12 @@ impl Run {
         self.digits == 0 && self.length <= 64
     }
 
+    /// How many digits, if there are no letters among them, and at most eight.
+    #[inline]
+    pub(super) fn is_a_number(self) -> Option<u32> {
+        (self.length <= 8 && self.digits == (1 << self.length) - 1).then_some(self.length as u32)
+    }
+
     /// How many digits it begins and ends with, if there are letters between, and if nowhere in it
     /// are as many digits as `many`. `None` too where that is not known.
     #[inline]
@@ -67,6 +73,15 @@ impl Run {
             length => before << (8 * length) | last & ((1 << (8 * length)) - 1),
         }
     }
+}
+
+/// Four bits for each of eight digits.
+#[inline]
+pub(super) fn digits_of(window: u64) -> u32 {
+    let pairs = window & (0x0f * ONES);
+    let fours = (pairs | pairs >> 4) & 0x00ff_00ff_00ff_00ff;
+    let eights = (fours | fours >> 8) & 0x0000_ffff_0000_ffff;
+    (eights | eights >> 16) as u32
 }
 
 /// So many bits in a row, one to eight.
@@ -159,6 +174,10 @@ mod tests {
 
             let word = expected.iter().all(u8::is_ascii_alphabetic);
             prop_assert_eq!(run.is_a_word(), word && run.length <= 64);
+            let number = run.length <= 8 && expected.iter().all(u8::is_ascii_digit);
+            prop_assert_eq!(run.is_a_number(), number.then_some(run.length as u32));
+            let packed = window.to_be_bytes().iter().fold(0u32, |d, b| d << 4 | u32::from(b & 15));
+            prop_assert_eq!(digits_of(window), packed);
             let digits: Vec<usize> = expected.split(|b| !b.is_ascii_digit()).map(<[u8]>::len).collect();
             let around = (digits.len() > 1 && run.length <= 64 && digits.iter().all(|&n| n < many as usize))
                 .then(|| (digits[0] as u32, digits[digits.len() - 1] as u32));

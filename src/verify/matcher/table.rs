@@ -180,10 +180,9 @@ pub(super) fn decode(text: &[u8], at: usize) -> Option<(u32, usize)> {
     }
 }
 
-/// The character of three bytes at `at`.
+/// The character that these are, if they are one alone.
 #[inline]
-pub(super) fn decode_three(text: &[u8], at: usize) -> Option<u32> {
-    let &[first, second, third] = text.get(at..)?.first_chunk()?;
+pub(super) fn decode_three([first, second, third]: [u8; 3]) -> Option<u32> {
     let tail = (second ^ 0x80) | (third ^ 0x80);
     (first & 0xf0 == 0xe0 && tail < 0x40).then(|| {
         u32::from(first & 0x0f) << 12 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f)
