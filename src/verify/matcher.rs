@@ -24,6 +24,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 mod pass;
+mod run;
 mod table;
 
 use pass::{Ends, PhoneEnds};

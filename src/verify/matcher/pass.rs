@@ -1,8 +1,10 @@
 //! The pass itself: every byte looked at once.
 
-use super::table::{Anchor, Class, Filter, decode};
+use super::run::{self, Row, Run};
+use super::table::{Anchor, Class, Filter, decode, decode_three};
 use super::{Matcher, Seen};
 use crate::verify::number;
+use std::ops::Range;
 
 /// Digits that fit the 128 bits in which a number is gathered, less the one that marks overflow.
 pub(super) const LONGEST_PHONE: usize = 31;
@@ -55,33 +57,51 @@ struct Groups {
     starts: [u32; 32],
     /// How many groups so far.
     count: u32,
-    /// Punctuation and spaces since the last group.
+    /// Punctuation and spaces since the last group, if there is one.
     marks: u32,
     spaces: u32,
 }
 
 impl Groups {
     #[inline]
-    fn end(&mut self) {
-        self.count = 0;
-        self.total = 0;
+    fn begin(&mut self) {
+        self.starts[(self.count % 32) as usize] = self.total;
+        self.count += 1;
         self.marks = 0;
         self.spaces = 0;
     }
 
+    /// More digits of the group that has begun; only so many of `digits` count.
+    #[inline]
+    fn take(&mut self, count: u32, digits: u32) {
+        let digits = u128::from(digits) & ((1 << (4 * count)) - 1);
+        self.digits = self.digits << (4 * count) | digits;
+        self.total += count;
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        self.count = 0;
+        self.total = 0;
+    }
+
     #[inline]
     fn mark(&mut self) {
-        self.marks += 1;
-        if self.marks > SEPARATORS {
-            self.end();
+        if self.count != 0 {
+            self.marks += 1;
+            if self.marks > SEPARATORS {
+                self.end();
+            }
         }
     }
 
     #[inline]
     fn space(&mut self) {
-        self.spaces += 1;
-        if self.spaces > SEPARATORS {
-            self.end();
+        if self.count != 0 {
+            self.spaces += 1;
+            if self.spaces > SEPARATORS {
+                self.end();
+            }
         }
     }
 }
@@ -104,32 +124,19 @@ impl Matcher {
         let mut at = 0;
         while let Some(&byte) = text.get(at) {
             match ASCII[usize::from(byte)] {
-                Ascii::Letter => {
-                    at = self.letters(text, at, &mut word);
-                    groups.end();
-                    if !text.get(at).is_some_and(u8::is_ascii_digit) {
-                        self.word_ends(word, candidates);
+                Ascii::Letter | Ascii::Digit => {
+                    let run = Run::at(text, at);
+                    let end = at + run.length;
+                    word = run.window(word, text, end);
+                    if self.phones.length != 0 {
+                        self.digits(text, end, run, word, &mut groups, candidates);
                     }
-                    continue;
-                }
-                Ascii::Digit => {
-                    groups.starts[(groups.count % 32) as usize] = groups.total;
-                    groups.count += 1;
-                    groups.marks = 0;
-                    groups.spaces = 0;
-                    while let Some(&digit) = text.get(at)
-                        && digit.is_ascii_digit()
-                    {
-                        word = word << 8 | u64::from(digit);
-                        groups.digits = groups.digits << 4 | u128::from(digit & 15);
-                        groups.total += 1;
+                    at = end;
+                    self.word_ends(word, candidates);
+                    // Guessed right more often than what follows any character.
+                    if text.get(at) == Some(&b' ') {
+                        groups.space();
                         at += 1;
-                    }
-                    if self.phones.may_end(&groups) {
-                        self.group_ends(text, at, &groups, candidates);
-                    }
-                    if !text.get(at).is_some_and(u8::is_ascii_alphabetic) {
-                        self.word_ends(word, candidates);
                     }
                     continue;
                 }
@@ -154,6 +161,12 @@ impl Matcher {
                     groups.end();
                 }
                 Ascii::Other => {
+                    let end = self.wide_run(text, at, &mut wide, candidates);
+                    if end > at {
+                        groups.end();
+                        at = end;
+                        continue;
+                    }
                     let Some((code, length)) = decode(text, at) else {
                         if !FOLDED {
                             return false;
@@ -163,11 +176,7 @@ impl Matcher {
                         continue;
                     };
                     at += length;
-                    let class = if (0x4000..0xa000).contains(&code) {
-                        Class::Stable
-                    } else {
-                        self.characters.class(code)
-                    };
+                    let class = self.characters.class(code);
                     if !FOLDED && class >= Class::Invisible {
                         return false;
                     }
@@ -198,13 +207,86 @@ impl Matcher {
         true
     }
 
+    /// Takes the digits of the run that ends at `end` to the groups. Few runs are looked at digit by
+    /// digit: letters end a number, and between them seldom are enough digits for one.
     #[inline]
-    fn letters(&self, text: &[u8], mut at: usize, word: &mut u64) -> usize {
-        while let Some(&letter) = text.get(at)
-            && ASCII[usize::from(letter)] == Ascii::Letter
-        {
-            *word = *word << 8 | u64::from(letter | 0x20);
-            at += 1;
+    fn digits(
+        &self,
+        text: &[u8],
+        end: usize,
+        run: Run,
+        word: u64,
+        groups: &mut Groups,
+        candidates: &mut Vec<u32>,
+    ) {
+        if run.is_a_word() {
+            return groups.end();
+        }
+        if let Some(count) = run.is_a_number() {
+            groups.begin();
+            groups.take(count, run::digits_of(word));
+            if self.phones.may_end(groups) {
+                self.group_ends(text, end, groups, candidates);
+            }
+            return;
+        }
+        match run.digits_around(self.phones.row) {
+            Some((first, last)) if first == 0 || groups.total + first < self.phones.length => {
+                groups.end();
+                if last > 0 {
+                    groups.begin();
+                    groups.take(last, run::digits_of(word));
+                }
+            }
+            _ => self.each_digit(text, end - run.length..end, groups, candidates),
+        }
+    }
+
+    fn each_digit(
+        &self,
+        text: &[u8],
+        run: Range<usize>,
+        groups: &mut Groups,
+        candidates: &mut Vec<u32>,
+    ) {
+        let mut at = run.start;
+        while at < run.end {
+            if !text[at].is_ascii_digit() {
+                groups.end();
+                at += 1;
+                continue;
+            }
+            groups.begin();
+            while at < run.end && text[at].is_ascii_digit() {
+                groups.take(1, u32::from(text[at] & 15));
+                at += 1;
+            }
+            if self.phones.may_end(groups) {
+                self.group_ends(text, at, groups, candidates);
+            }
+        }
+    }
+
+    /// Characters of three bytes that are stable letters, such as Japanese is made of; where they
+    /// end.
+    #[inline]
+    fn wide_run(
+        &self,
+        text: &[u8],
+        mut at: usize,
+        wide: &mut u64,
+        candidates: &mut Vec<u32>,
+    ) -> usize {
+        for &bytes in text[at..].as_chunks().0 {
+            let Some(code) = decode_three(bytes) else {
+                break;
+            };
+            if self.characters.class(code) != Class::Stable {
+                break;
+            }
+            at += 3;
+            *wide = *wide << 16 | u64::from(code);
+            self.wide_ends(*wide, candidates);
         }
         at
     }
@@ -313,14 +395,18 @@ pub(super) struct PhoneEnds {
     filter: Filter,
     /// How many digits; 0 if no number is sought.
     length: u32,
+    /// So many digits in a row.
+    row: Row,
 }
 
 impl PhoneEnds {
     pub(super) fn new(numbers: &[(u8, u128)]) -> Self {
         let shortest = numbers.iter().map(|&(n, _)| u32::from(n)).min();
+        let length = shortest.unwrap_or(0).min(8);
         let mut ends = Self {
             filter: Filter::new(&[]),
-            length: shortest.unwrap_or(0).min(8),
+            length,
+            row: Row::of(length.max(1)),
         };
         let mut values: Vec<u64> = numbers.iter().map(|&(_, d)| ends.value(d)).collect();
         values.sort_unstable();
@@ -335,9 +421,7 @@ impl PhoneEnds {
 
     #[inline]
     fn may_end(&self, groups: &Groups) -> bool {
-        self.length != 0
-            && groups.total >= self.length
-            && self.filter.may_hold(self.value(groups.digits))
+        groups.total >= self.length && self.filter.may_hold(self.value(groups.digits))
     }
 }
 

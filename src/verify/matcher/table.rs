@@ -100,6 +100,12 @@ impl Characters {
 
     #[inline]
     pub(super) fn class(&self, code: u32) -> Class {
+        // Ideographs are all alike: one place in the table, that stays in the nearest cache.
+        let code = if (0x4000..0xa000).contains(&code) {
+            0x4000
+        } else {
+            code
+        };
         self.classes
             .get(code as usize)
             .copied()
@@ -172,4 +178,13 @@ pub(super) fn decode(text: &[u8], at: usize) -> Option<(u32, usize)> {
         )),
         _ => None,
     }
+}
+
+/// The character that these are, if they are one alone.
+#[inline]
+pub(super) fn decode_three([first, second, third]: [u8; 3]) -> Option<u32> {
+    let tail = (second ^ 0x80) | (third ^ 0x80);
+    (first & 0xf0 == 0xe0 && tail < 0x40).then(|| {
+        u32::from(first & 0x0f) << 12 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f)
+    })
 }
