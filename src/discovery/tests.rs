@@ -40,6 +40,7 @@ const NAMES: &[&str] = &[
 
 fn shape() -> impl Strategy<Value = Shape> {
     let access = (any::<bool>(), 0..12u8).prop_map(|(_, n)| Access {
+        insert: true,
         rows_hidden: n == 0,
         select: true,
         update: n != 1,
