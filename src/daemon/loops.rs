@@ -103,7 +103,6 @@ async fn batch_round(shared: &Shared) -> Round {
     crate::erasure::crash_point("after-lease");
     match batch::run(context, leased).await {
         Ok(ended) => {
-            shared.count_failed(ended.failed);
             tracing::info!(
                 to_verify = ended.to_verify,
                 later = ended.later,
@@ -158,7 +157,6 @@ async fn sweep_kind(shared: &Shared, subject: &str, since: DateTime<Utc>) -> Rou
     }
     match sweep::round(context, &policy).await {
         Ok(Some(swept)) => {
-            shared.count_failed(swept.found);
             tracing::info!(closed = swept.closed, failed = swept.found, "sweep");
             // One taken over may have had nothing left to do; others wait behind it.
             worked(swept.tickets == 0 || swept.closed + swept.found > 0)
@@ -173,7 +171,9 @@ async fn deferral_round(shared: &Shared) -> Round {
     match deferral::round(&shared.context).await {
         Ok(n) => worked(n > 0),
         Err(error) => {
-            shared.count_failed(usize::from(error.needs_a_person()));
+            if error.needs_a_person() {
+                shared.context.needs_a_person();
+            }
             Round::Hindered(error.to_string())
         }
     }

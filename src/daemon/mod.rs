@@ -160,7 +160,7 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
     drain(&mut tasks, &shared).await;
     served.abort();
     ended?;
-    match shared.failed_tickets() {
+    match context.failures() {
         0 => Ok(()),
         n if until_idle => Err(DaemonError::Found(n)),
         _ => Ok(()),

@@ -3,7 +3,7 @@
 use crate::erasure::context::Context;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -23,7 +23,6 @@ pub struct Shared {
     pub(super) reloading: tokio::sync::Mutex<()>,
     pulse: watch::Sender<u64>,
     stop: watch::Sender<bool>,
-    failed: AtomicU64,
     idle: Mutex<Vec<Seen>>,
     idle_changed: Notify,
     /// What is wrong with this host's clock.
@@ -74,7 +73,6 @@ impl Shared {
             reloading: tokio::sync::Mutex::new(()),
             pulse: watch::Sender::new(1),
             stop: watch::Sender::new(false),
-            failed: AtomicU64::new(0),
             idle: Mutex::new(Vec::new()),
             idle_changed: Notify::new(),
             clock: Mutex::new(None),
@@ -99,15 +97,6 @@ impl Shared {
 
     pub(super) fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
-    }
-
-    pub(super) fn count_failed(&self, tickets: usize) {
-        self.failed.fetch_add(tickets as u64, Ordering::Relaxed);
-    }
-
-    /// Tickets that failed since the start.
-    pub fn failed_tickets(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
     }
 
     /// A loop enters the count of those that must be idle; its place in it.

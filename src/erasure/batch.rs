@@ -537,11 +537,11 @@ impl Run<'_> {
         problem: &str,
     ) -> Result<(), StoreError> {
         tracing::error!(ticket = %ticket.id, reference = ticket.reference, code, problem, "a ticket failed and waits for a person");
-        metrics::counter!(crate::metrics::FAILURES, "code" => code.to_owned()).increment(1);
         self.context
             .store
             .failed(self.token, ticket.id, code, problem)
             .await?;
+        self.context.has_failed(code);
         self.ended.failed += 1;
         Ok(())
     }

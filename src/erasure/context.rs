@@ -14,6 +14,7 @@ use crate::system::postgres::execute::Timeouts;
 use crate::system::postgres::failure;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 /// Tells the time; tests bring their own.
@@ -40,6 +41,7 @@ pub struct Context {
     pub holder: String,
     /// The time.
     pub clock: Clock,
+    failures: AtomicU64,
     policies: RwLock<Arc<Policies>>,
     plans: Mutex<HashMap<(String, String), Arc<Planned>>>,
 }
@@ -208,9 +210,27 @@ impl Context {
             key_ring,
             holder: format!("{}:{}", host.trim(), std::process::id()),
             clock,
+            failures: AtomicU64::new(0),
             policies: RwLock::new(Arc::new(policies)),
             plans: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// A ticket has failed and waits for a person. Counted at once: what comes after may end the
+    /// round with an error of its own.
+    pub(super) fn has_failed(&self, code: &str) {
+        metrics::counter!(crate::metrics::FAILURES, "code" => code.to_owned()).increment(1);
+        self.needs_a_person();
+    }
+
+    /// Something waits for a person.
+    pub fn needs_a_person(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something came to wait for a person since the start.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// The time by the daemon's clock.

@@ -145,7 +145,7 @@ async fn all_systems(
         .collect();
     for id in &failed {
         tracing::error!(ticket = %id, code = "E0510", "a residual was found; the certificate is refused");
-        metrics::counter!(crate::metrics::FAILURES, "code" => "E0510").increment(1);
+        context.has_failed("E0510");
     }
     let clean: Vec<Opened> = tickets
         .into_iter()
@@ -189,7 +189,7 @@ pub(super) async fn fail_waiting(
         .await?;
     for id in tickets {
         tracing::error!(ticket = %id, code, problem, "a ticket failed and waits for a person");
-        metrics::counter!(crate::metrics::FAILURES, "code" => code).increment(1);
+        context.has_failed(code);
     }
     Ok(())
 }

@@ -339,8 +339,14 @@ impl Check<'_> {
                 self.warn(
                     "E0208",
                     span,
-                    format!("CHECK {} on {} reads {}; `erasured check` tries the value only where the constraint reads no other column", check.name, rule.table, column.name),
-                    format!("make sure it accepts the new value: CHECK {}", check.expression),
+                    format!(
+                        "CHECK {} on {} reads {}: whether it takes the new value is not known",
+                        check.name, rule.table, column.name
+                    ),
+                    format!(
+                        "make sure it accepts the new value: CHECK {}",
+                        check.expression
+                    ),
                 );
             }
         }
