@@ -3,6 +3,7 @@
 mod certificate;
 mod check;
 mod discover;
+mod explain;
 mod failure;
 mod identifiers;
 mod keygen;
@@ -39,7 +40,7 @@ The way of a ticket:
 
 Exit codes: 0 done and clean; 1 it ran and found something (a residual, drift, a failed check);
 2 usage or configuration; 3 a system could not be reached.
-What an error code such as E0201 asks of you: docs/operations.md."
+What an error code such as E0201 asks of you: erasured explain E0201."
 )]
 pub struct Cli {
     /// The configuration file.
@@ -59,6 +60,7 @@ pub struct Cli {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Explain(explain::Explain),
     Discover(discover::Discover),
     Plan(plan::Plan),
     #[command(subcommand)]
@@ -117,6 +119,7 @@ impl Command {
         match self {
             Self::Run(run) => run.execute(config).await,
             Self::Check(check) => check.execute(config).await,
+            Self::Explain(explain) => explain.execute(),
             Self::Discover(discover) => discover.execute(config).await,
             Self::Plan(plan) => plan.execute(config).await,
             Self::Ticket(ticket) => ticket.execute(config).await,
