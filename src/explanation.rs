@@ -217,7 +217,7 @@ mod tests {
         for asked in ["E0219", "e0219", " E219", "219", "0219"] {
             assert_eq!(find(asked).unwrap().code, "E0219", "{asked}");
         }
-        assert_eq!(codes(&find("E0212").unwrap_err())[..2], ["E0211", "E0213"]);
+        assert_eq!(codes(&find("E212").unwrap_err())[..2], ["E0211", "E0213"]);
         assert_eq!(find("E2019").unwrap_err()[0].code, "E0219");
         assert_eq!(find("9999").unwrap_err().len(), FEW);
         assert!(codes(&find("residual").unwrap_err()).contains(&"E0510"));

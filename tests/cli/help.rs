@@ -9,6 +9,7 @@ fn every_command_explains_itself() {
         "",
         "run",
         "check",
+        "explain",
         "discover",
         "plan",
         "ticket",
