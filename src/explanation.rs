@@ -95,7 +95,9 @@ impl Explanation {
             match part {
                 Part::Code(lines) => {
                     for line in lines {
-                        out += paint("2", &format!("    {line}")).trim_end();
+                        if !line.is_empty() {
+                            out += &paint("2", &format!("    {line}"));
+                        }
                         out.push('\n');
                     }
                 }
