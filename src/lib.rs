@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod diagnostic;
 pub mod discovery;
 pub mod erasure;
+pub mod explanation;
 pub mod http;
 pub mod identifier;
 pub mod keys;

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
+#[path = "support/explained.rs"]
+mod explained;
+
 use erasured::diagnostic::{Diagnostic, to_json};
-use erasured::{config, policy, ticket::sla};
+use erasured::{config, explanation, policy, ticket::sla};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -129,10 +132,16 @@ fn sources() -> String {
         .collect()
 }
 
-#[test]
-fn every_error_code_is_explained() {
+/// What the program can say.
+fn error_codes() -> Words {
     let mut program = codes(&sources(), "E0", 3);
     program.remove("E0000"); // what the tests of diagnostics say
+    program
+}
+
+#[test]
+fn every_error_code_is_explained() {
+    let program = error_codes();
     let document = first_spans(&read("docs/operations.md"), "code");
     let document: Words = document
         .into_iter()
@@ -140,6 +149,101 @@ fn every_error_code_is_explained() {
         .collect();
     assert!(program.len() > 70, "{program:?}");
     same("error codes", &program, &document);
+}
+
+/// `erasured explain` has half a page on each, and on nothing else.
+#[test]
+fn every_error_code_has_its_section() {
+    let sections = explanation::all();
+    let explained: Words = sections.iter().map(|e| e.code.to_owned()).collect();
+    let program = error_codes();
+    let missing: Vec<_> = program.difference(&explained).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/errors.md lacks a section `## E0…: title` for {missing:?}"
+    );
+    same("sections of docs/errors.md", &program, &explained);
+    assert_eq!(sections.len(), explained.len(), "a code has two sections");
+    let headings = read("docs/errors.md").matches("\n## ").count();
+    assert_eq!(sections.len(), headings, "a heading is not `## E0…: title`");
+    assert!(sections.is_sorted_by_key(|e| e.code), "out of order");
+    for section in sections {
+        let (code, body) = (section.code, section.body);
+        assert!(body.contains("```"), "{code} has no example");
+        assert!(body.contains("\n**What to do.** "), "{code} has no advice");
+        assert!(body.lines().count() <= 45, "{code} is over half a page");
+    }
+}
+
+/// What is said as a warning is called one, and nothing else is.
+#[test]
+fn sections_say_what_is_a_warning() {
+    let sources = sources();
+    let squeezed: String = sources.split_whitespace().collect();
+    let after = |call: &str| -> Words {
+        let calls = squeezed.split(call).skip(1);
+        calls
+            .flat_map(|rest| codes(rest.get(..7).unwrap_or(""), "E0", 3))
+            .collect()
+    };
+    let warned: Words = ["warn(", "Diagnostic::warning("]
+        .into_iter()
+        .flat_map(after)
+        .collect();
+    let warned: Words = warned.into_iter().filter(|c| c != "E0000").collect();
+    assert!(warned.len() > 4, "{warned:?}");
+    let said = explanation::all().into_iter();
+    let said = said.filter(|e| e.body.contains("**warning**"));
+    let said: Words = said.map(|e| e.code.to_owned()).collect();
+    same("warnings", &warned, &said);
+}
+
+/// An example that shows a mistake gives that code and no other; the others read well. Mistakes
+/// against a database (`E02…`) are tried by `tests/cli/explain.rs`.
+#[test]
+fn examples_of_mistakes_make_them() {
+    const CONFIG: &str = r#"
+        control.url = ""
+        system.shop.url = ""
+        keys = { signing = { env = "A" }, hash = { env = "B" } }
+    "#;
+    let (mut tried, mut wrong) = (0, Vec::new());
+    let mut compare = |section: &str, got: Option<Vec<Diagnostic>>, claim: Option<String>| {
+        let got: Words = got.iter().flatten().map(|d| d.code.to_owned()).collect();
+        if got != claim.into_iter().collect() {
+            wrong.push(format!("the example of {section} gives {got:?}"));
+        }
+        tried += 1;
+    };
+    for (section, claim, part) in explained::examples("toml part of a policy") {
+        let offline = claim.filter(|c| !c.starts_with("E02"));
+        let read = policy::read::read("f", &explained::policy(&part));
+        compare(section.code, read.err(), offline);
+    }
+    for (section, claim, part) in explained::examples("toml part of erasured.toml") {
+        let read = config::read("f", &format!("{CONFIG}{part}\n"));
+        compare(section.code, read.err(), claim);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(tried > 50, "{tried}");
+    for section in explanation::all() {
+        for block in explained::blocks(&section) {
+            let known = block.info.is_empty()
+                || block.info == "sql"
+                || block.info.starts_with("toml part of ");
+            assert!(known, "{}: ```{}", section.code, block.info);
+            let claim = block
+                .info
+                .rsplit(' ')
+                .next()
+                .filter(|c| c.starts_with("E0"));
+            assert!(
+                claim.is_none_or(|c| c == section.code),
+                "{}: another code",
+                section.code
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `erasured check`.
 
+use super::explain::hint;
 use super::failure::Failure;
 use super::{Format, colours, print, print_json, say};
 use crate::config::Config;
@@ -67,10 +68,15 @@ impl Check {
     }
 
     fn files_are_wrong(&self, error: StartError) -> Result<(), Failure> {
-        if self.format == Format::Table {
-            return Err(error.into());
+        let found = error.diagnostics();
+        match self.format {
+            Format::Json => print_json(&diagnostic::to_json(&found)),
+            Format::Table => eprint!(
+                "{}{}",
+                diagnostic::render(&found, colours(&std::io::stderr())),
+                hint(&found)
+            ),
         }
-        print_json(&diagnostic::to_json(&error.diagnostics()));
         Err(Failure::Mistakes {
             diagnostics: Vec::new(),
             exit_code: 2,
@@ -80,7 +86,10 @@ impl Check {
     fn tell(&self, found: &[Diagnostic]) {
         match self.format {
             Format::Json => print_json(&diagnostic::to_json(found)),
-            Format::Table => print(&diagnostic::render(found, colours(&std::io::stdout()))),
+            Format::Table => {
+                let shown = diagnostic::render(found, colours(&std::io::stdout()));
+                print(&(shown + &hint(found)));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 mod certificate;
 mod check;
 mod discover;
+mod explain;
 mod failure;
 mod identifiers;
 mod keygen;
@@ -41,7 +42,7 @@ The way of a ticket:
 
 Exit codes: 0 done and clean; 1 it ran and found something (a residual, drift, a failed check);
 2 usage or configuration; 3 a system could not be reached.
-What an error code such as E0201 asks of you: docs/operations.md."
+What an error code such as E0201 asks of you: erasured explain E0201."
 )]
 pub struct Cli {
     /// The configuration file.
@@ -73,6 +74,7 @@ fn or_default(given: OsString) -> PathBuf {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Explain(explain::Explain),
     Discover(discover::Discover),
     Plan(plan::Plan),
     #[command(subcommand)]
@@ -131,6 +133,7 @@ impl Command {
         match self {
             Self::Run(run) => run.execute(config).await,
             Self::Check(check) => check.execute(config).await,
+            Self::Explain(explain) => explain.execute(),
             Self::Discover(discover) => discover.execute(config).await,
             Self::Plan(plan) => plan.execute(config).await,
             Self::Ticket(ticket) => ticket.execute(config).await,

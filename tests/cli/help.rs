@@ -9,6 +9,7 @@ fn every_command_explains_itself() {
         "",
         "run",
         "check",
+        "explain",
         "discover",
         "plan",
         "ticket",
@@ -53,7 +54,7 @@ fn shells_get_completions() {
         let output = erasured().args(["completions", shell]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(
-            output.status.success() && text.contains("certificate"),
+            output.status.success() && text.contains("certificate") && text.contains("explain"),
             "{shell}"
         );
     }

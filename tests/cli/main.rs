@@ -5,10 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/explained.rs"]
+mod explained;
+
 mod bad_input;
 mod desk;
 mod discover;
 mod drift;
+mod explain;
 mod help;
 mod http;
 mod identity;
