@@ -83,6 +83,8 @@ impl Daemon {
             .current_dir(repository())
             .env("ERASURED_CONFIG", workspace.config())
             .env("NO_COLOR", "1")
+            // As systemd/erasured.service starts it.
+            .env("MALLOC_ARENA_MAX", "2")
             .arg("run")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
