@@ -34,7 +34,7 @@ pub struct Subject {
     /// until then), each part as text.
     pub keys: Vec<Vec<String>>,
     /// By identifier name: every form in which the stored value may be met, compared as
-    /// [`Parameter::IdentifierValues`] says.
+    /// [`IdentifierValues`](crate::plan::Parameter::IdentifierValues) says.
     pub identifiers: BTreeMap<String, Vec<String>>,
 }
 
