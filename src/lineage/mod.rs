@@ -380,10 +380,12 @@ impl<'a> Tracer<'a> {
             Action::Retain(retain) if retain.until.is_some() => Fate::Retain,
             Action::Retain(_) => Fate::RetainWithParent,
         };
-        let fate = if in_scope || fate == Fate::Exempt {
-            fate
-        } else {
-            Fate::Untouched
+        let fate = match fate {
+            fate if in_scope => fate,
+            // Outside the scope, too, rows that only point at the subject are somebody else's: what
+            // hangs off them is not the subject's.
+            Fate::Detach | Fate::Exempt => Fate::Exempt,
+            _ => Fate::Untouched,
         };
         Decision { rule, fate }
     }
