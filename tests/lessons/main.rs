@@ -7,8 +7,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/parts.rs"]
+mod parts;
+
 mod target;
 
+mod documented;
 mod hostile;
 mod lesson_02;
 mod lesson_05;
