@@ -27,6 +27,7 @@ fn table(name: &str, counts: [u64; 3]) -> Table {
         deleted,
         anonymized,
         detached,
+        large_objects: 0,
         kept: vec![],
         exempt: None,
     }

@@ -22,6 +22,8 @@ GRANT SELECT, INSERT ON erasured.applied_step TO erasured_daemon;
 --    action = "detach"              SELECT, UPDATE of the link's columns
 --    action = "retain"              as delete or anonymize, for the day it ends
 --    action = "exempt"              SELECT
+--    large_objects                  the objects' owner: lo_unlink asks for no less. And SELECT on every
+--                                   table with a column of type oid, to know that no other row refers to one
 -- GRANT USAGE ON SCHEMA public TO erasured_daemon;
 -- GRANT SELECT, DELETE, UPDATE (id)               ON public.customer TO erasured_daemon;
 -- GRANT SELECT, UPDATE (contact_name, contact_phone, request_note)

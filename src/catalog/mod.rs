@@ -20,6 +20,9 @@ pub struct Catalog {
     pub tables: BTreeMap<TableName, Table>,
     /// Every foreign key, children of partitions left out.
     pub foreign_keys: Vec<ForeignKey>,
+    /// There are large objects that this role may not remove, being somebody else's.
+    #[serde(skip)]
+    pub objects_of_others: bool,
 }
 
 /// What kind of relation a [`Table`] is.
@@ -183,6 +186,13 @@ impl Catalog {
         self.foreign_keys
             .iter()
             .filter(move |k| k.parent.0 == *parent)
+    }
+}
+
+impl Column {
+    /// Whether it may hold numbers of large objects: by its type nobody can tell them from others.
+    pub fn may_be_large_object(&self) -> bool {
+        self.base == "oid"
     }
 }
 

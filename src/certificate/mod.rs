@@ -138,6 +138,9 @@ pub struct Table {
     pub anonymized: u64,
     /// Rows that stay and no longer point at the subject.
     pub detached: u64,
+    /// Large objects removed with these rows; left out where there were none.
+    #[serde(default, skip_serializing_if = "none")]
+    pub large_objects: u64,
     /// Rows kept by law.
     pub kept: Vec<Kept>,
     /// Why the policy leaves the table alone, if it does.
@@ -334,6 +337,11 @@ impl From<LedgerPosition> for Head {
             hash: position.head,
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's way
+fn none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Rows of a certificate, added up.

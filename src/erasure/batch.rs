@@ -806,6 +806,7 @@ fn action(kind: ChangeKind) -> &'static str {
         ChangeKind::Anonymized => "anonymized",
         ChangeKind::Detached => "detached",
         ChangeKind::Cleaned => "cleaned",
+        ChangeKind::Unlinked => "unlinked",
     }
 }
 

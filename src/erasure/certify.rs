@@ -322,6 +322,7 @@ fn tables(last: &StepRecord, all: &[Counts]) -> Vec<Table> {
                     ChangeKind::Deleted => table.deleted += rows,
                     ChangeKind::Anonymized => table.anonymized += rows,
                     ChangeKind::Detached => table.detached += rows,
+                    ChangeKind::Unlinked => table.large_objects += rows,
                     // Cleaned rows are among the kept.
                     ChangeKind::Cleaned => {}
                 }
@@ -365,6 +366,7 @@ fn blank(name: &str) -> Table {
         deleted: 0,
         anonymized: 0,
         detached: 0,
+        large_objects: 0,
         kept: Vec::new(),
         exempt: None,
     }

@@ -2,6 +2,7 @@
 
 mod columns;
 mod keys;
+mod objects;
 mod server;
 
 use super::{Reached, SystemLineage};
@@ -39,8 +40,10 @@ impl Check<'_> {
             self.rule(rule, systems);
         }
         for system in systems {
+            self.objects_in_reach(system);
             for reached in &system.tables {
                 self.table(system, reached);
+                self.objects_decided(system, reached);
                 for edge in &reached.edges {
                     self.edge(system, reached, edge);
                 }
@@ -173,6 +176,7 @@ impl Check<'_> {
             );
         }
         self.action_columns(rule, table, catalog);
+        self.objects_of_rule(rule, table);
         let reached = systems
             .iter()
             .filter(|s| s.system == rule.table.system)

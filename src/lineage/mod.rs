@@ -13,7 +13,7 @@ mod types;
 pub use draft::{check_draft, systems_of_draft};
 pub use types::*;
 
-use crate::catalog::{Catalog, ForeignKey, Table};
+use crate::catalog::{Catalog, ForeignKey, Table, TableKind};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::{QualifiedTable, TableName};
 use crate::policy::{Action, LinkFrom, LinkTo, Policy, Scope, ScopeTables, TableRule};
@@ -484,20 +484,46 @@ impl<'a> Tracer<'a> {
                 });
             }
         }
-        let fingerprint = fingerprint(&tables, self.catalog);
+        let object_columns = object_columns(self.policy, self.catalog);
+        let fingerprint = fingerprint(&tables, self.catalog, &object_columns);
         SystemLineage {
             system: self.catalog.system.clone(),
             utf8: self.catalog.utf8,
             tables,
             rings,
+            object_columns,
             fingerprint,
         }
     }
 }
 
-/// SHA-256 over the definitions of the tables reached and every foreign key at either end of
-/// them: what the plan was made for.
-fn fingerprint(tables: &[Reached], catalog: &Catalog) -> String {
+/// Where a row could refer to a large object, if the policy has rows let go of any.
+fn object_columns(policy: &Policy, catalog: &Catalog) -> Vec<ObjectColumn> {
+    let system = &catalog.system;
+    let names = |rule: &&TableRule| {
+        let listed = rule.large_objects.as_ref();
+        rule.table.system == *system && listed.is_some_and(|(columns, _)| !columns.is_empty())
+    };
+    if !policy.tables.iter().any(|rule| names(&rule)) {
+        return Vec::new();
+    }
+    let tables = catalog.tables.iter();
+    let tables =
+        tables.filter(|(_, t)| matches!(t.kind, TableKind::Ordinary | TableKind::Partitioned));
+    let columns = tables.flat_map(|(name, table)| {
+        let numbers = table.columns.iter().filter(|c| c.may_be_large_object());
+        numbers.map(|column| ObjectColumn {
+            table: name.clone(),
+            column: column.name.clone(),
+            partitioned: table.kind == TableKind::Partitioned,
+        })
+    });
+    columns.collect()
+}
+
+/// SHA-256 over the definitions of the tables reached, every foreign key at either end of them, and
+/// where else their large objects may be held: what the plan was made for.
+fn fingerprint(tables: &[Reached], catalog: &Catalog, objects: &[ObjectColumn]) -> String {
     let names: BTreeSet<_> = tables.iter().map(|t| &t.table).collect();
     let keys: Vec<_> = catalog
         .foreign_keys
@@ -508,7 +534,8 @@ fn fingerprint(tables: &[Reached], catalog: &Catalog) -> String {
         .iter()
         .map(|t| (t.table.to_string(), &t.facts))
         .collect();
-    let text = serde_json::to_vec(&(facts, keys)).expect("a catalog value is always JSON");
+    let definitions = (facts, keys, objects);
+    let text = serde_json::to_vec(&definitions).expect("a catalog value is always JSON");
     format!("{:x}", Sha256::digest(text))
 }
 

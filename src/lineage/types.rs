@@ -38,6 +38,9 @@ pub struct SystemLineage {
     pub tables: Vec<Reached>,
     /// Tables that refer to each other, so that none of them is before the others.
     pub rings: Vec<Vec<TableName>>,
+    /// Where numbers of large objects may stand in this database, whoever's; empty if the policy
+    /// names no large objects here.
+    pub object_columns: Vec<ObjectColumn>,
     /// Hash of all the definitions that this lineage rests on.
     pub fingerprint: String,
 }
@@ -49,6 +52,17 @@ impl SystemLineage {
         let mut rings = self.rings.iter();
         rings.any(|ring| ring.contains(a) && ring.contains(b))
     }
+}
+
+/// A column of type `oid`, or of a domain over it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectColumn {
+    /// Its table.
+    pub table: TableName,
+    /// The column.
+    pub column: String,
+    /// Whether the table is partitioned.
+    pub partitioned: bool,
 }
 
 /// A table that the subject reaches.

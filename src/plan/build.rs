@@ -2,6 +2,7 @@
 
 mod capture;
 mod change;
+mod objects;
 mod probe;
 
 use super::sql::{self, Set};
@@ -91,6 +92,7 @@ impl<'a> Builder<'a> {
             self.delete(group);
             group.iter().for_each(|reached| self.probe(reached));
         }
+        self.unlink();
         let held = self
             .held
             .iter()

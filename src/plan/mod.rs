@@ -241,6 +241,8 @@ pub enum ChangeKind {
     Detached,
     /// Kept by law, cleaned of what the law does not need.
     Cleaned,
+    /// Large objects removed with the rows that referred to them.
+    Unlinked,
 }
 
 /// A statement returning one number, which must be zero, or the number of some rows.

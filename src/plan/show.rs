@@ -115,8 +115,16 @@ impl Tree<'_> {
         let mut fates: Vec<Fate> = table.edges.iter().map(|e| e.decision.fate).collect();
         fates.sort_by_key(|f| *f as u8);
         fates.dedup();
-        let words: Vec<String> = fates.iter().map(|f| self.count(table, *f)).collect();
+        let mut words: Vec<String> = fates.iter().map(|f| self.count(table, *f)).collect();
+        words.extend(self.unlinked(table));
         words.join(" · ")
+    }
+
+    /// `unlink 2 large objects`.
+    fn unlinked(&self, table: &Reached) -> Option<String> {
+        let counts = self.counts?.changed.get(&table.table.to_string())?;
+        let objects = counts.get(&ChangeKind::Unlinked)?;
+        (*objects > 0).then(|| format!("unlink {objects} large objects"))
     }
 
     fn count(&self, table: &Reached, fate: Fate) -> String {

@@ -2,7 +2,11 @@
 //! values always bound; the only literals are JSON paths, quoted too, so that an expression
 //! index over the same path can serve.
 
-use super::{CapturedColumn, FindBy, Parameter, REDACTED, Retained, RowKey, Rows, Statement};
+pub(super) mod objects;
+
+use super::{
+    CapturedColumn, FindBy, Parameter, REDACTED, Retained, RowKey, RowSet, Rows, Statement,
+};
 use crate::anonymize::{Known, Maker};
 use crate::catalog::Table;
 use crate::lineage::{Edge, Join, Parent};
@@ -418,11 +422,19 @@ fn cast(
 }
 
 /// The keys of subjects that have no row, as if they were captured.
-pub(super) fn capture_by_key_alone(table: &TableName, columns: &[CapturedColumn]) -> Statement {
+pub(super) fn capture_by_key_alone(
+    table: &TableName,
+    columns: &[CapturedColumn],
+    key_width: usize,
+) -> Statement {
     let mut binds = Binds::default();
     let tickets = binds.bind(Parameter::SubjectTickets);
     let (mut arrays, mut names, mut read, mut same) = (vec![], vec![], vec![], vec![]);
     for (at, column) in columns.iter().enumerate() {
+        if at >= key_width {
+            read.push(format!("NULL::{}", column.sql_type));
+            continue;
+        }
         arrays.push(format!("{}::text[]", binds.bind(Parameter::SubjectKey(at))));
         names.push(format!("k{at}"));
         read.push(format!("k.k{at}::{}", column.sql_type));

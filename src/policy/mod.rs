@@ -4,7 +4,7 @@
 //! place in the file. A `Policy` that exists is well formed by itself; whether it fits a
 //! database is the lineage's question.
 
-use crate::name::QualifiedTable;
+use crate::name::{QualifiedTable, TableName};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -134,6 +134,9 @@ pub struct TableRule {
     pub span: Span,
     /// Columns of the table that the sweep leaves unread, each with its reason.
     pub sweep_exempt: BTreeMap<String, String>,
+    /// Its columns that are numbers of large objects, and where the file says so; `None` if it does
+    /// not say. Columns of type `oid` that are not listed are then said to be none.
+    pub large_objects: Option<(Vec<String>, Span)>,
 }
 
 /// How rows belong to the subject where no foreign key says so.
@@ -329,6 +332,21 @@ pub enum SweepWhen {
         /// The zone it is read in.
         timezone: chrono_tz::Tz,
     },
+}
+
+impl Policy {
+    /// Columns of a table that hold numbers of large objects, by any of its rules.
+    pub fn object_columns(&self, system: &str, table: &TableName) -> Vec<&str> {
+        let rules = self.tables.iter();
+        let rules = rules.filter(|r| r.table.system == system && r.table.table == *table);
+        let mut columns: Vec<&str> = rules
+            .filter_map(|r| r.large_objects.as_ref())
+            .flat_map(|(columns, _)| columns.iter().map(String::as_str))
+            .collect();
+        columns.sort_unstable();
+        columns.dedup();
+        columns
+    }
 }
 
 impl Period {

@@ -177,6 +177,7 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<Rule> {
         .table("sweep_exempt")
         .map(|t| reasons(&t))
         .unwrap_or_default();
+    let large_objects = large_objects(table);
     table.finish();
     let link = match link {
         Some(link) => Some(link?),
@@ -198,6 +199,7 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<Rule> {
         action: action?,
         span,
         sweep_exempt,
+        large_objects,
     }))
 }
 
@@ -210,6 +212,10 @@ fn misplaced(table: &Table<'_>, action: &str) {
         ("then", &["retain"]),
         ("reason", &["exempt"]),
         ("through", &["shared"]),
+        (
+            "large_objects",
+            &["delete", "anonymize", "retain", "shared"],
+        ),
     ];
     for (key, actions) in OF {
         if actions.contains(&action) {
@@ -279,6 +285,16 @@ fn reason(table: &Table<'_>) -> Option<String> {
         );
     }
     given.then_some(text)
+}
+
+/// `large_objects`, if it is there; an empty list says that there are none.
+fn large_objects(table: &Table<'_>) -> Option<(Vec<String>, Span)> {
+    let listed = table.strings("large_objects")?;
+    for (name, span) in &listed {
+        column_key(table, name, span.clone());
+    }
+    let names = listed.into_iter().map(|(name, _)| name).collect();
+    Some((names, table.span_of("large_objects")?))
 }
 
 /// Names of columns as keys.

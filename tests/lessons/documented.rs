@@ -143,7 +143,13 @@ async fn erase(
     if outcome.counts != dry {
         return Err(format!("counted {:?}, before {dry:?}", outcome.counts));
     }
-    let after = target.rows();
+    let mut after = target.rows();
+    if shape.sql.contains("CREATE VIEW object ") {
+        let objects =
+            Server::shared().query(&target.database, "SELECT o::text FROM object o ORDER BY 1");
+        let objects = objects.into_iter().filter_map(|row| row[0].clone());
+        after.insert("public.object".into(), objects.collect());
+    }
     let marked = |rows: &Rows, mark: &str| -> Vec<String> {
         let rows = rows.iter().filter(|(table, _)| *table != ROOT);
         let rows =

@@ -20,6 +20,7 @@ mod lesson_06;
 mod lesson_07;
 mod lesson_11;
 mod mutation;
+mod objects;
 mod oracle;
 mod shapes;
 mod strategies;

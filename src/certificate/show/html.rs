@@ -239,6 +239,10 @@ fn system(s: &System) -> String {
                     escape(reason)
                 );
             }
+            if t.large_objects > 0 {
+                let objects = count(t.large_objects);
+                name += &format!("<small>{}: {objects}</small>", both(w::LARGE_OBJECTS));
+            }
             vec![
                 name,
                 cell(t.deleted),

@@ -169,6 +169,10 @@ impl Page {
                 );
                 self.line(&line);
             }
+            if table.large_objects > 0 {
+                let (name, n) = (tame(&table.table), count(table.large_objects));
+                self.line(&format!("  {name}: {}: {n}", w::LARGE_OBJECTS.get(lang)));
+            }
             if let Some(reason) = &table.exempt {
                 let label = w::EXEMPT_TABLE.get(lang);
                 let line = format!("  {}: {label}: {}", tame(&table.table), tame(reason));

@@ -66,6 +66,7 @@ words! {
     ANONYMIZED: "匿名化", "Anonymized";
     DETACHED: "切離し", "Detached";
     KEPT: "保存", "Kept";
+    LARGE_OBJECTS: "削除したラージオブジェクト", "Large objects removed";
     ROWS: "行", "rows";
     EXEMPT_TABLE: "対象外", "Left alone";
     PROBES: "取引内の残存検査", "Probes before commit";

@@ -36,7 +36,7 @@ impl<'a> Builder<'a> {
             && !only.shared
             && !only.join.is_by_element()
             && only.parent != Parent::Subject;
-        !at_once || leads || vetoed
+        !at_once || leads || vetoed || !self.object_columns(reached).is_empty()
     }
 
     pub(super) fn add_set(&mut self, reached: &'a Reached, needed: &BTreeSet<&TableName>) {
@@ -118,17 +118,19 @@ impl<'a> Builder<'a> {
         let Some(entry) = edges(reached).find(|e| e.parent == Parent::Subject) else {
             return;
         };
+        let objects = self.object_columns(reached);
         let set = &mut self.plan.sets[at];
         let RowKey::Columns(key) = &set.key else {
             return;
         };
-        if set.columns.len() > key.len() {
+        let more = &set.columns[key.len()..];
+        if more.iter().any(|c| !objects.contains(&c.name.as_str())) {
             return;
         }
         set.captures.push(Capture {
             label: GONE_BEFORE.into(),
             parent: None,
-            statement: sql::capture_by_key_alone(&reached.table, &set.columns),
+            statement: sql::capture_by_key_alone(&reached.table, &set.columns, key.len()),
             texts: Vec::new(),
             lock: String::new(),
             fate: Fate::Untouched,
@@ -224,6 +226,9 @@ impl<'a> Builder<'a> {
                     add(column);
                 }
             }
+        }
+        for column in self.object_columns(reached) {
+            add(&column.to_owned());
         }
         names
             .into_iter()

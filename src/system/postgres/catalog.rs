@@ -22,7 +22,8 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
     let (about, tables, columns, indexes, checks, triggers, keys, copies) = tokio::try_join!(
         client.query_one(
             "/* erasured:catalog */ SELECT current_setting('server_version_num')::int4, \
-             current_setting('server_encoding') = 'UTF8'",
+             current_setting('server_encoding') = 'UTF8', EXISTS (SELECT FROM pg_largeobject_metadata AS m \
+             WHERE NOT pg_has_role(m.lomowner, 'USAGE'))",
             &[]
         ),
         query(client, TABLES),
@@ -67,6 +68,7 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
         utf8: about.get(1),
         tables: by_name,
         foreign_keys: keys.iter().map(foreign_key).collect(),
+        objects_of_others: about.get(2),
     })
 }
 
