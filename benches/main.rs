@@ -9,6 +9,7 @@ mod erase;
 mod filing;
 mod leasing;
 mod report;
+mod size;
 mod sweep;
 
 #[path = "../tests/support/mod.rs"]
@@ -22,11 +23,12 @@ fn main() {
         .filter(|a| !a.starts_with('-'))
         .collect();
     type Part = (&'static str, fn(&mut Report));
-    let parts: [Part; 4] = [
+    let parts: [Part; 5] = [
         ("erase", erase::measure),
         ("sweep", sweep::measure),
         ("leasing", leasing::measure),
         ("daemon", daemon::measure),
+        ("size", size::measure),
     ];
     let unknown = asked.iter().find(|a| !parts.iter().any(|(p, _)| p == a));
     assert!(unknown.is_none(), "no such part: {unknown:?}");

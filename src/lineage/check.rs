@@ -180,8 +180,7 @@ impl Check<'_> {
         let reached = systems
             .iter()
             .filter(|s| s.system == rule.table.system)
-            .flat_map(|s| &s.tables)
-            .any(|t| t.table == rule.table.table);
+            .any(|s| s.table(&rule.table.table).is_some());
         if !reached && systems.iter().any(|s| s.system == rule.table.system) {
             self.error(
                 "E0219",
@@ -194,7 +193,7 @@ impl Check<'_> {
 }
 
 fn table_of<'a>(system: &'a SystemLineage, name: &TableName) -> Option<&'a Reached> {
-    system.tables.iter().find(|t| t.table == *name)
+    system.table(name)
 }
 
 fn columns_of(table: &Table) -> String {

@@ -69,6 +69,18 @@ pub fn systems_of(policy: &Policy) -> BTreeSet<String> {
         .collect()
 }
 
+/// From which table a rule's own link leads, or its owners'.
+fn leads_from(rule: &TableRule) -> Option<&QualifiedTable> {
+    match (&rule.action, &rule.link) {
+        (Action::Shared { through, .. }, _) => Some(through),
+        (_, Some(link)) => match &link.to {
+            LinkTo::Table { table, .. } => Some(table),
+            LinkTo::Identifier(_) => None,
+        },
+        _ => None,
+    }
+}
+
 fn unknown_scope(policy: &Policy, scope: &str) -> Diagnostic {
     let known: Vec<_> = policy.scopes.keys().map(String::as_str).collect();
     Diagnostic::error(
@@ -98,6 +110,12 @@ struct Tracer<'a> {
     policy: &'a Policy,
     scope: &'a Scope,
     catalog: &'a Catalog,
+    /// Of this system's tables the rules, by their index in the policy.
+    rules: BTreeMap<&'a TableName, Vec<usize>>,
+    /// Rules whose own link, or whose owners, name the table.
+    links: BTreeMap<&'a TableName, Vec<usize>>,
+    /// The keys that refer to the table.
+    keys: BTreeMap<&'a TableName, Vec<&'a ForeignKey>>,
     tables: Vec<(TableName, Vec<Edge>)>,
     index: BTreeMap<TableName, usize>,
     undecided: BTreeSet<(TableName, String)>,
@@ -105,10 +123,27 @@ struct Tracer<'a> {
 
 impl<'a> Tracer<'a> {
     fn new(policy: &'a Policy, scope: &'a Scope, catalog: &'a Catalog) -> Self {
+        let (mut rules, mut links) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
+        for (at, rule) in policy.tables.iter().enumerate() {
+            if rule.table.system != catalog.system {
+                continue;
+            }
+            rules.entry(&rule.table.table).or_default().push(at);
+            if let Some(from) = leads_from(rule) {
+                links.entry(&from.table).or_default().push(at);
+            }
+        }
+        let mut keys = BTreeMap::<_, Vec<_>>::new();
+        for key in &catalog.foreign_keys {
+            keys.entry(&key.parent.0).or_default().push(key);
+        }
         Self {
             policy,
             scope,
             catalog,
+            rules,
+            links,
+            keys,
             tables: Vec::new(),
             index: BTreeMap::new(),
             undecided: BTreeSet::new(),
@@ -187,8 +222,7 @@ impl<'a> Tracer<'a> {
     /// the walk goes on.
     fn follow(&mut self, parent: &TableName, found: &mut Vec<Diagnostic>) -> Vec<TableName> {
         let mut next = Vec::new();
-        let catalog = self.catalog;
-        for key in catalog.referring_to(parent) {
+        for key in self.keys.get(parent).cloned().unwrap_or_default() {
             match self.rule_for_key(key) {
                 _ if !self.exists(&key.child.0) => found.push(self.of_a_partition(key)),
                 Some(rule) => next.extend(self.add(&key.child.0, self.key_edge(key, rule))),
@@ -201,7 +235,8 @@ impl<'a> Tracer<'a> {
                 None => {}
             }
         }
-        for (rule, table) in self.rules_here() {
+        for rule in self.links.get(parent).cloned().unwrap_or_default() {
+            let table = &self.policy.tables[rule];
             let edge = match &table.action {
                 Action::Shared { through, .. } => self.shared_edge(rule, table, through, parent),
                 _ => self.soft_edge(rule, table, parent),
@@ -338,12 +373,8 @@ impl<'a> Tracer<'a> {
     }
 
     fn rule_for_key(&self, key: &ForeignKey) -> Option<usize> {
-        let of_table = || {
-            self.rules_here()
-                .filter(|(_, r)| r.table.table == key.child.0)
-        };
-        let named =
-            of_table().find(|(_, r)| r.via.as_ref().is_some_and(|(via, _)| *via == key.name));
+        let mut of_table = self.rules_of(&key.child.0);
+        let named = of_table.find(|(_, r)| r.via.as_ref().is_some_and(|(via, _)| *via == key.name));
         if let Some((rule, _)) = named {
             return Some(rule);
         }
@@ -360,9 +391,13 @@ impl<'a> Tracer<'a> {
     }
 
     fn default_rule(&self, table: &TableName) -> Option<usize> {
-        self.rules_here()
-            .find(|(_, r)| r.table.table == *table && r.via.is_none())
-            .map(|(rule, _)| rule)
+        let mut rules = self.rules_of(table);
+        rules.find(|(_, r)| r.via.is_none()).map(|(rule, _)| rule)
+    }
+
+    fn rules_of(&self, table: &TableName) -> impl Iterator<Item = (usize, &'a TableRule)> + '_ {
+        let rules = self.rules.get(table).into_iter().flatten();
+        rules.map(|&at| (at, &self.policy.tables[at]))
     }
 
     fn decision(&self, rule: usize) -> Decision {
@@ -486,14 +521,7 @@ impl<'a> Tracer<'a> {
         }
         let object_columns = object_columns(self.policy, self.catalog);
         let fingerprint = fingerprint(&tables, self.catalog, &object_columns);
-        SystemLineage {
-            system: self.catalog.system.clone(),
-            utf8: self.catalog.utf8,
-            tables,
-            rings,
-            object_columns,
-            fingerprint,
-        }
+        SystemLineage::new(self.catalog, tables, rings, object_columns, fingerprint)
     }
 }
 
@@ -581,10 +609,7 @@ pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option
     }
     let begins = tables.iter().any(|t| t.table == *table);
     begins.then(|| Lineage {
-        systems: vec![SystemLineage {
-            tables,
-            ..whole.clone()
-        }],
+        systems: vec![whole.with(tables)],
         ..lineage.clone()
     })
 }

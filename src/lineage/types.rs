@@ -1,9 +1,10 @@
 //! The values that lineage is made of.
 
-use crate::catalog::{ForeignKey, Table};
+use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::name::TableName;
 use crate::policy::{IdentifierKind, Level};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Label of the edge by which a ticket enters at its own row.
 pub const SUBJECT: &str = "subject";
@@ -43,9 +44,52 @@ pub struct SystemLineage {
     pub object_columns: Vec<ObjectColumn>,
     /// Hash of all the definitions that this lineage rests on.
     pub fingerprint: String,
+    /// Where each table stands in `tables`.
+    places: BTreeMap<TableName, usize>,
 }
 
 impl SystemLineage {
+    pub(super) fn new(
+        catalog: &Catalog,
+        tables: Vec<Reached>,
+        rings: Vec<Vec<TableName>>,
+        object_columns: Vec<ObjectColumn>,
+        fingerprint: String,
+    ) -> Self {
+        Self {
+            system: catalog.system.clone(),
+            utf8: catalog.utf8,
+            rings,
+            object_columns,
+            fingerprint,
+            places: places(&tables),
+            tables,
+        }
+    }
+
+    /// The same system with other tables.
+    pub(super) fn with(&self, tables: Vec<Reached>) -> Self {
+        Self {
+            system: self.system.clone(),
+            utf8: self.utf8,
+            rings: self.rings.clone(),
+            object_columns: self.object_columns.clone(),
+            fingerprint: self.fingerprint.clone(),
+            places: places(&tables),
+            tables,
+        }
+    }
+
+    /// Where a table stands in the order, if the subject reaches it.
+    pub fn place(&self, table: &TableName) -> Option<usize> {
+        self.places.get(table).copied()
+    }
+
+    /// A table, if the subject reaches it.
+    pub fn table(&self, table: &TableName) -> Option<&Reached> {
+        self.place(table).map(|at| &self.tables[at])
+    }
+
     /// Whether each of two tables refers to the other, over any number of others; a table does not
     /// stand in a ring with itself alone.
     pub fn are_in_a_ring(&self, a: &TableName, b: &TableName) -> bool {
@@ -63,6 +107,11 @@ pub struct ObjectColumn {
     pub column: String,
     /// Whether the table is partitioned.
     pub partitioned: bool,
+}
+
+fn places(tables: &[Reached]) -> BTreeMap<TableName, usize> {
+    let names = tables.iter().map(|t| t.table.clone());
+    names.zip(0..).collect()
 }
 
 /// A table that the subject reaches.

@@ -38,6 +38,8 @@ struct Builder<'a> {
     system: &'a SystemLineage,
     /// Index into `sets` of the tables whose rows are captured.
     captured: BTreeMap<&'a TableName, usize>,
+    /// The edges that lead on from each table.
+    children: BTreeMap<&'a TableName, Vec<(&'a Reached, &'a Edge)>>,
     /// Tables that change, each with a column that is set where no row is deleted.
     held: BTreeMap<&'a TableName, Option<String>>,
     plan: SystemPlan,
@@ -45,9 +47,18 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(policy: &'a Policy, system: &'a SystemLineage) -> Self {
+        let mut children: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for reached in &system.tables {
+            for edge in edges(reached) {
+                if let Parent::Table(parent) = &edge.parent {
+                    children.entry(parent).or_default().push((reached, edge));
+                }
+            }
+        }
         Self {
             policy,
             system,
+            children,
             captured: BTreeMap::new(),
             held: BTreeMap::new(),
             plan: SystemPlan {
@@ -112,8 +123,7 @@ impl<'a> Builder<'a> {
                 let Parent::Table(parent) = &edge.parent else {
                     continue;
                 };
-                let above = self.system.tables.iter().find(|t| t.table == *parent);
-                if let Some(above) = above
+                if let Some(above) = self.system.table(parent)
                     && needed.insert(&above.table)
                 {
                     ways.push(above);
@@ -132,6 +142,11 @@ impl<'a> Builder<'a> {
                 self.plan.rings.push(sets);
             }
         }
+    }
+
+    /// The edges that lead on from a table, in the order of the tables that they lead to.
+    fn children(&self, table: &TableName) -> impl Iterator<Item = (&'a Reached, &'a Edge)> + '_ {
+        self.children.get(table).into_iter().flatten().copied()
     }
 
     fn set(&self, edge: &Edge) -> Option<&'a Set> {

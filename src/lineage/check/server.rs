@@ -103,6 +103,11 @@ impl Check<'_> {
         deletes: bool,
         updates: bool,
     ) {
+        let fires = |t: &&Trigger| t.on_delete && deletes || t.on_update && updates;
+        let firing: Vec<&Trigger> = reached.facts.triggers.iter().filter(fires).collect();
+        if firing.is_empty() {
+            return;
+        }
         let kept: BTreeSet<&str> = system
             .tables
             .iter()
@@ -116,10 +121,7 @@ impl Check<'_> {
             })
             .map(|t| t.table.table.as_str())
             .collect();
-        for trigger in &reached.facts.triggers {
-            if !(trigger.on_delete && deletes || trigger.on_update && updates) {
-                continue;
-            }
+        for trigger in firing {
             self.writes_again(system, reached, trigger, span);
             let Some(taken) = written_to(&trigger.body)
                 .into_iter()

@@ -23,10 +23,8 @@ impl<'a> Builder<'a> {
         let (Some(only), None) = (ways.next(), ways.next()) else {
             return true;
         };
-        let leads = self.system.tables.iter().any(|child| {
-            needed.contains(&child.table)
-                && edges(child).any(|e| e.parent == Parent::Table(reached.table.clone()))
-        });
+        let mut children = self.children(&reached.table);
+        let leads = children.any(|(child, _)| needed.contains(&child.table));
         let vetoed = reached
             .facts
             .triggers
@@ -204,20 +202,16 @@ impl<'a> Builder<'a> {
                 names.push(name.clone());
             }
         };
-        for child in self
-            .system
-            .tables
-            .iter()
-            .filter(|t| needed.contains(&t.table))
+        for (_, edge) in self
+            .children(&reached.table)
+            .filter(|(child, _)| needed.contains(&child.table))
         {
-            for edge in edges(child).filter(|e| e.parent == Parent::Table(reached.table.clone())) {
-                match &edge.join {
-                    Join::Columns { parent, .. } => parent.iter().for_each(&mut add),
-                    Join::Json { parent, .. }
-                    | Join::Elements { parent, .. }
-                    | Join::JsonElements { parent, .. } => add(parent),
-                    Join::Identifier { .. } => {}
-                }
+            match &edge.join {
+                Join::Columns { parent, .. } => parent.iter().for_each(&mut add),
+                Join::Json { parent, .. }
+                | Join::Elements { parent, .. }
+                | Join::JsonElements { parent, .. } => add(parent),
+                Join::Identifier { .. } => {}
             }
         }
         for edge in edges(reached) {

@@ -96,40 +96,41 @@ impl<'a> Builder<'a> {
         let columns = &self.plan.sets[rows.set].columns;
         let parent = ParentRows { rows, columns };
         let mut probes = Vec::new();
-        for child in &self.system.tables {
-            for edge in edges(child).filter(|e| cascades(e, reached)) {
-                let Join::Columns { parent: read, .. } = &edge.join else {
-                    continue;
-                };
-                if read.iter().any(|r| columns.iter().all(|c| c.name != *r)) {
-                    continue;
-                }
-                // What refers to them and goes by the same statement is no stranger.
-                let with = child.table == reached.table
-                    || self.system.are_in_a_ring(&child.table, &reached.table);
-                let own = with.then(|| self.captured.get(&child.table)).flatten();
-                let own = own.map(|&set| {
-                    let row_set = &self.plan.sets[set];
-                    let part = Part::Gone;
-                    (&row_set.key, row_set.columns.as_slice(), Rows { set, part })
-                });
-                probes.push(Probe {
-                    table: child.table.clone(),
-                    label: format!(
-                        "rows that the plan missed would go, or change, by {}",
-                        edge.label
-                    ),
-                    statement: sql::strangers_by_edge(
-                        &child.table,
-                        &child.facts,
-                        edge,
-                        Some(&parent),
-                        own,
-                        self.system.utf8,
-                    ),
-                    expect: None,
-                });
+        for (child, edge) in self.children(&reached.table) {
+            if !cascades(edge, reached) {
+                continue;
             }
+            let Join::Columns { parent: read, .. } = &edge.join else {
+                continue;
+            };
+            if read.iter().any(|r| columns.iter().all(|c| c.name != *r)) {
+                continue;
+            }
+            // What refers to them and goes by the same statement is no stranger.
+            let with = child.table == reached.table
+                || self.system.are_in_a_ring(&child.table, &reached.table);
+            let own = with.then(|| self.captured.get(&child.table)).flatten();
+            let own = own.map(|&set| {
+                let row_set = &self.plan.sets[set];
+                let part = Part::Gone;
+                (&row_set.key, row_set.columns.as_slice(), Rows { set, part })
+            });
+            probes.push(Probe {
+                table: child.table.clone(),
+                label: format!(
+                    "rows that the plan missed would go, or change, by {}",
+                    edge.label
+                ),
+                statement: sql::strangers_by_edge(
+                    &child.table,
+                    &child.facts,
+                    edge,
+                    Some(&parent),
+                    own,
+                    self.system.utf8,
+                ),
+                expect: None,
+            });
         }
         probes
     }
@@ -197,7 +198,7 @@ impl<'a> Builder<'a> {
 
     /// Whether an edge closes a ring: it leads from a table that comes later in the order.
     fn closes_a_ring(&self, reached: &Reached, edge: &Edge) -> bool {
-        let place = |name: &TableName| self.system.tables.iter().position(|t| t.table == *name);
+        let place = |name: &TableName| self.system.place(name);
         matches!(&edge.parent, Parent::Table(parent) if place(parent) > place(&reached.table))
     }
 

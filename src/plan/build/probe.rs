@@ -116,7 +116,7 @@ impl<'a> Builder<'a> {
         let Parent::Table(parent) = &edge.parent else {
             return false;
         };
-        let above = self.system.tables.iter().find(|t| t.table == *parent);
+        let above = self.system.table(parent);
         above.is_some_and(|above| cascades(edge, above))
             && self.ends_with_its_parents(reached, edge)
     }
@@ -127,7 +127,7 @@ impl<'a> Builder<'a> {
         let (Some(key), Parent::Table(parent)) = (&edge.foreign_key, &edge.parent) else {
             return false;
         };
-        let Some(parent) = self.system.tables.iter().find(|t| t.table == *parent) else {
+        let Some(parent) = self.system.table(parent) else {
             return false;
         };
         let all_go = edges(parent).all(|e| e.decision.fate == Fate::Delete);
