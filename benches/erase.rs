@@ -288,6 +288,7 @@ impl Ours {
             subjects: &subjects,
             now: self.context.now(),
             timeouts: self.context.timeouts(subjects.len()),
+            piece_rows: self.context.config.limits.piece_rows.get().into(),
             stamp: &self.planned.stamps["shop"],
             batch: Uuid::new_v4(),
             dry: false,

@@ -214,6 +214,7 @@ async fn run(context: &Context, customer: &str) -> i64 {
         subjects: &subjects,
         now: context.now(),
         timeouts: context.timeouts(1),
+        piece_rows: context.config.limits.piece_rows.get().into(),
         stamp: &planned.stamps["big"],
         batch: Uuid::new_v4(),
         dry: false,

@@ -25,6 +25,7 @@ fn table(name: &str, counts: [u64; 3]) -> Table {
     Table {
         table: name.into(),
         deleted,
+        pieces: 0,
         anonymized,
         detached,
         large_objects: 0,

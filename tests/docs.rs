@@ -525,7 +525,7 @@ fn the_limits_have_the_defaults_that_their_reference_says() {
         assert_eq!(limits, config::Limits::default(), "{key} = {default}");
         seen += 1;
     }
-    assert_eq!(seen, 9);
+    assert_eq!(seen, 10);
 }
 
 /// A policy in which every table has a key, and every word a value, that nobody knows.

@@ -13,7 +13,8 @@ CREATE ROLE erasured_daemon NOLOGIN;
 
 -- 2. The daemon's own table here: read, and append. Not update, not delete.
 GRANT USAGE ON SCHEMA erasured TO erasured_daemon;
-GRANT SELECT, INSERT ON erasured.applied_step TO erasured_daemon;
+GRANT SELECT, INSERT ON erasured.applied_step, erasured.applied_piece TO erasured_daemon;
+GRANT UPDATE (pieces, rows, last_at) ON erasured.applied_piece TO erasured_daemon;
 
 -- 3. The tables of the policies, each with the least its action needs:
 --    root table, and every action   SELECT, and for the row lock UPDATE of one column

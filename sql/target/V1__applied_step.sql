@@ -25,5 +25,21 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.appli
     FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_step_change();
 ALTER TABLE erasured.applied_step ENABLE ALWAYS TRIGGER append_only;
 
+-- Where a policy lets a table's rows go in pieces: how many have gone before the step itself, written
+-- by each piece's own transaction. The step's counts take these up.
+CREATE TABLE erasured.applied_piece (
+    ticket_id  uuid        NOT NULL,
+    generation integer     NOT NULL,
+    system     text        NOT NULL,
+    "table"    text        NOT NULL,
+    pieces     bigint      NOT NULL CHECK (pieces > 0),
+    rows       bigint      NOT NULL CHECK (rows > 0),
+    first_at   timestamptz NOT NULL DEFAULT now(),
+    last_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (ticket_id, generation, system, "table")
+);
+COMMENT ON TABLE erasured.applied_piece IS 'Rows that went before their step, in transactions of their own (large = "batches"). Kept, like applied_step.';
+
+REVOKE ALL ON TABLE erasured.applied_piece FROM PUBLIC;
 REVOKE ALL ON TABLE erasured.applied_step FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.refuse_step_change() FROM PUBLIC;

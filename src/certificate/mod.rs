@@ -108,7 +108,7 @@ pub struct Policy {
     pub subject: String,
 }
 
-/// What was done in one system, in one transaction.
+/// What was done in one system, in one transaction but for [`Table::pieces`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct System {
@@ -134,6 +134,8 @@ pub struct Table {
     pub table: String,
     /// Rows deleted.
     pub deleted: u64,
+    /// How many transactions took a part of these beforehand; 0 where all went in one with the rest.
+    pub pieces: u64,
     /// Rows that stay without what said whose they were.
     pub anonymized: u64,
     /// Rows that stay and no longer point at the subject.

@@ -127,6 +127,7 @@ impl Plan {
                 "plan": planned.plan,
                 "counts": foreseen.counts,
                 "sweep": foreseen.sweep,
+                "large": show::large(&planned.plan, &foreseen.counts, context.config.limits.piece_rows.get().into()),
                 "warnings": crate::diagnostic::to_json(&planned.warnings),
             }));
             return;
@@ -148,6 +149,10 @@ impl Plan {
                 "{}",
                 forecast.line(context.config.limits.sweep_bytes_per_second)
             );
+        }
+        let piece_rows = context.config.limits.piece_rows.get().into();
+        for line in show::large(&planned.plan, &foreseen.counts, piece_rows) {
+            say!("large: {line}");
         }
         for warning in &planned.warnings {
             say!("warning {}: {}", warning.code, warning.message);

@@ -128,6 +128,8 @@ pub enum LogFormat {
 pub struct Limits {
     /// Tickets in one transaction.
     pub batch: NonZeroU32,
+    /// Rows of one piece, where a policy lets a table's rows go in pieces.
+    pub piece_rows: NonZeroU32,
     /// Batches at the same time.
     pub workers: NonZeroUsize,
     /// How long a batch is a worker's own without a sign of life.

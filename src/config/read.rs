@@ -317,6 +317,7 @@ impl Default for Limits {
         }
         Self {
             batch: count(500),
+            piece_rows: count(50_000),
             workers: NonZeroUsize::MIN.saturating_add(1),
             lease: Duration::from_secs(60),
             lock_timeout: Duration::from_secs(5),
@@ -340,6 +341,9 @@ fn limits(table: Option<Table<'_>>) -> Limits {
     };
     if let Some(batch) = count("batch", 10_000u32) {
         limits.batch = batch;
+    }
+    if let Some(rows) = count("piece_rows", 10_000_000) {
+        limits.piece_rows = rows;
     }
     if let Some(workers) = count("workers", 256).and_then(|n| NonZeroUsize::try_from(n).ok()) {
         limits.workers = workers;

@@ -48,6 +48,26 @@ enum Setback {
     Stuck(&'static str, String),
 }
 
+impl Setback {
+    /// Where rows go in pieces, some may have gone before the rest did not.
+    fn after_pieces(self, part: &SystemPlan) -> Self {
+        match self {
+            Self::Stuck(code, said) if !part.pieces.is_empty() => {
+                let tables = part.pieces.iter().map(|p| p.table.to_string());
+                let tables: Vec<String> = tables.collect();
+                Self::Stuck(
+                    code,
+                    format!(
+                        "{said}; pieces of {} may have gone before, and stay gone: a retry goes on from there",
+                        tables.join(", ")
+                    ),
+                )
+            }
+            other => other,
+        }
+    }
+}
+
 /// Works a leased batch off, keeping the lease alive meanwhile.
 ///
 /// # Errors
@@ -375,7 +395,7 @@ impl Run<'_> {
         }
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(error) => return Ok(Err(setback(error))),
+            Err(error) => return Ok(Err(setback(error).after_pieces(part))),
         };
         crash_point("before-step-done");
         let done: Vec<_> = group
@@ -430,6 +450,7 @@ impl Run<'_> {
             subjects: &subjects,
             now: self.context.now(),
             timeouts: self.context.timeouts(group.len()),
+            piece_rows: self.context.config.limits.piece_rows.get().into(),
             stamp: planned.stamps.get(&part.system).map_or("", String::as_str),
             batch: self.token,
             dry: false,

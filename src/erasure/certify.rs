@@ -328,6 +328,10 @@ fn tables(last: &StepRecord, all: &[Counts]) -> Vec<Table> {
                 }
             }
         }
+        for (name, pieces) in &counts.pieces {
+            let table = tables.entry(name.clone()).or_insert_with(|| blank(name));
+            table.pieces += pieces.unsigned_abs();
+        }
         for kept in &counts.kept {
             let table = tables
                 .entry(kept.table.clone())
@@ -364,6 +368,7 @@ fn blank(name: &str) -> Table {
     Table {
         table: name.to_owned(),
         deleted: 0,
+        pieces: 0,
         anonymized: 0,
         detached: 0,
         large_objects: 0,

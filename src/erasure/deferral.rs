@@ -178,6 +178,7 @@ async fn erase(
         subjects: &subjects,
         now: context.now(),
         timeouts: context.timeouts(1),
+        piece_rows: context.config.limits.piece_rows.get().into(),
         stamp: stamps.get(&view.system).map_or("", String::as_str),
         batch: deferral.token,
         dry: false,

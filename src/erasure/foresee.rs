@@ -149,6 +149,7 @@ async fn of(
             subjects: &subjects,
             now: context.now(),
             timeouts: context.timeouts(1),
+            piece_rows: context.config.limits.piece_rows.get().into(),
             stamp: planned.stamps.get(&part.system).map_or("", String::as_str),
             batch: Uuid::nil(),
             dry: true,

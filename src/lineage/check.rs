@@ -3,6 +3,7 @@
 mod columns;
 mod keys;
 mod objects;
+mod pieces;
 mod server;
 
 use super::{Reached, SystemLineage};
@@ -44,6 +45,7 @@ impl Check<'_> {
             for reached in &system.tables {
                 self.table(system, reached);
                 self.objects_decided(system, reached);
+                self.in_pieces(system, reached);
                 for edge in &reached.edges {
                     self.edge(system, reached, edge);
                 }

@@ -7,10 +7,12 @@
 
 mod check;
 mod draft;
+mod found_again;
 mod order;
 mod types;
 
 pub use draft::{check_draft, systems_of_draft};
+pub use found_again::FoundAgain;
 pub use types::*;
 
 use crate::catalog::{Catalog, ForeignKey, Table, TableKind};

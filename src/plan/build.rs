@@ -3,6 +3,7 @@
 mod capture;
 mod change;
 mod objects;
+mod piece;
 mod probe;
 
 use super::sql::{self, Set};
@@ -67,6 +68,7 @@ impl<'a> Builder<'a> {
                 hold_definitions: String::new(),
                 sets: Vec::new(),
                 rings: Vec::new(),
+                pieces: Vec::new(),
                 changes: Vec::new(),
                 probes: Vec::new(),
                 exempt: BTreeMap::new(),
@@ -99,7 +101,10 @@ impl<'a> Builder<'a> {
             .chunk_by(|a, b| system.are_in_a_ring(&a.table, &b.table))
             .rev()
         {
-            group.iter().rev().for_each(|reached| self.change(reached));
+            group.iter().rev().for_each(|reached| {
+                self.piece(reached);
+                self.change(reached);
+            });
             self.delete(group);
             group.iter().for_each(|reached| self.probe(reached));
         }

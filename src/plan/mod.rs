@@ -55,6 +55,9 @@ pub struct SystemPlan {
     /// Sets of tables that refer to each other: their captures by each other are repeated until no
     /// row is found, and what goes of them goes by one statement.
     pub rings: Vec<Vec<usize>>,
+    /// What goes beforehand, in transactions of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pieces: Vec<Piece>,
     /// The changes, children first.
     pub changes: Vec<Change>,
     /// What must hold before COMMIT.
@@ -172,6 +175,8 @@ pub enum Parameter {
     Made(Rows, usize, crate::anonymize::Maker),
     /// A constant of the policy, as text.
     Text(String),
+    /// `int8`: how many rows go in one piece, see [`Piece`].
+    PieceRows,
 }
 
 /// Some of the rows of a set.
@@ -222,11 +227,29 @@ pub struct Change {
     pub ring: Vec<(TableName, Rows)>,
     /// For rows not captured: counts them without changing them (the dry run).
     pub count: Option<Statement>,
+    /// For rows not captured that hang on each other: locks them, before anything changes, and
+    /// returns how many and a number that tells them from others; asked until both stay the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Statement>,
     /// What must hold before it runs: no row may still refer, by a key through which the database
     /// would take or change that row by itself, to a row that goes now.
     pub before: Vec<Probe>,
     /// It moves the rows, which are known by their place: it returns old places and new ones.
     pub moves: bool,
+}
+
+/// Rows of one table that go before the rest, some at a time, each time in a transaction of its own:
+/// the policy says `large = "batches"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The table.
+    pub table: TableName,
+    /// For people: how the rows are reached.
+    pub label: String,
+    /// The sets that must be captured to find the rows, by their index in [`SystemPlan::sets`].
+    pub sets: Vec<usize>,
+    /// Deletes at most [`Parameter::PieceRows`]; returns ordinals and counts.
+    pub statement: Statement,
 }
 
 /// How changed rows are counted.
@@ -265,6 +288,9 @@ pub struct Counts {
     pub changed: BTreeMap<String, BTreeMap<ChangeKind, i64>>,
     /// Rows that stay.
     pub kept: Vec<KeptRows>,
+    /// By table, how many transactions took part of its rows beforehand, see [`Piece`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pieces: BTreeMap<String, i64>,
 }
 
 /// Rows that the law keeps.

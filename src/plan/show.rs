@@ -239,6 +239,19 @@ fn settings(set: &super::sql::Set) -> String {
 pub fn statements(plan: &Plan) -> String {
     let mut out = String::new();
     for system in &plan.systems {
+        for piece in &system.pieces {
+            let _ = writeln!(
+                out,
+                "-- {}: in transactions of its own, again until no more than a piece is left, with the same locks before it",
+                system.system
+            );
+            one(
+                &mut out,
+                system,
+                &piece.statement.sql,
+                &piece.statement.parameters,
+            );
+        }
         let _ = writeln!(
             out,
             "-- {} (catalog {})\nBEGIN;",
@@ -254,6 +267,9 @@ pub fn statements(plan: &Plan) -> String {
                 &format!("{}{}", capture.statement.sql, capture.lock),
                 &capture.statement.parameters,
             );
+        }
+        for lock in system.changes.iter().filter_map(|c| c.lock.as_ref()) {
+            one(&mut out, system, &lock.sql, &lock.parameters);
         }
         for change in &system.changes {
             let before = change.before.iter().map(|p| &p.statement);
@@ -273,6 +289,46 @@ pub fn statements(plan: &Plan) -> String {
         let _ = writeln!(out, "-- the row in erasured.applied_step\nCOMMIT;\n");
     }
     out
+}
+
+/// What is worth knowing beforehand of a person with more rows in a table than go in one piece: a
+/// line each.
+pub fn large(plan: &Plan, counts: &BTreeMap<String, Counts>, piece_rows: i64) -> Vec<String> {
+    let mut said = Vec::new();
+    for system in &plan.systems {
+        let Some(counts) = counts.get(&system.system) else {
+            continue;
+        };
+        for (table, kinds) in &counts.changed {
+            let rows: i64 = kinds.values().sum();
+            if rows > piece_rows {
+                let how = how_large(system, table, piece_rows);
+                said.push(format!("{}: {table}: {rows} rows {how}", system.system));
+            }
+        }
+    }
+    said
+}
+
+fn how_large(system: &SystemPlan, table: &str, piece_rows: i64) -> String {
+    let is = |name: &TableName| name.to_string() == table;
+    if system.pieces.iter().any(|p| is(&p.table)) {
+        return format!(
+            "go beforehand in pieces of {piece_rows}, each a transaction of its own: what has gone stays gone"
+        );
+    }
+    let once = "in one transaction, locked until its end";
+    if system.sets.iter().any(|s| is(&s.table)) {
+        return format!("are changed {once}, and their keys are held in memory");
+    }
+    let tree = system
+        .changes
+        .iter()
+        .any(|c| is(&c.table) && c.lock.is_some());
+    if tree {
+        return format!("go {once}");
+    }
+    format!("go {once}; large = \"batches\" in the policy would take them in pieces")
 }
 
 fn one(out: &mut String, system: &SystemPlan, sql: &str, parameters: &[Parameter]) {
@@ -323,5 +379,6 @@ fn meaning(system: &SystemPlan, parameter: &Parameter) -> String {
             format!("{what} {column} of {}", of(rows))
         }
         Parameter::Text(text) => format!("{text:?}"),
+        Parameter::PieceRows => "limits.piece_rows".into(),
     }
 }

@@ -2,7 +2,10 @@
 //! values always bound; the only literals are JSON paths, quoted too, so that an expression
 //! index over the same path can serve.
 
+mod found_again;
 pub(super) mod objects;
+
+pub(super) use found_again::{delete_found_again, delete_piece};
 
 use super::{
     CapturedColumn, FindBy, Parameter, REDACTED, Retained, RowKey, RowSet, Rows, Statement,
@@ -176,6 +179,24 @@ fn json_list(column: &str, list: &[String]) -> String {
         "pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof({at}) WHEN 'array' THEN {at} END) \
          WITH ORDINALITY AS e(v, at)"
     )
+}
+
+/// The columns of `t` that an edge's equality reads.
+fn read_by(edge: &Edge) -> Vec<&String> {
+    let joined = match &edge.join {
+        Join::Columns { child, .. } => child.as_slice(),
+        Join::Json { column, .. }
+        | Join::Elements { column, .. }
+        | Join::JsonElements { column, .. }
+        | Join::Identifier { column } => std::slice::from_ref(column),
+    };
+    let mut columns: Vec<&String> = Vec::new();
+    for column in joined.iter().chain(edge.when.iter().map(|(c, _)| c)) {
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    columns
 }
 
 /// Binds `first` before `second`, so that ordinals always lead.
@@ -469,35 +490,6 @@ pub(super) fn lock_rows(key: &RowKey, untouched: bool) -> String {
     };
     let strength = if untouched { "KEY SHARE" } else { "UPDATE" };
     format!(" ORDER BY {by} FOR {strength} OF t")
-}
-
-/// Deletes rows found again by their parents' keys; returns ordinals and counts.
-pub(super) fn delete_by_edge(
-    table: &TableName,
-    facts: &Table,
-    edge: &Edge,
-    parent: Option<&ParentRows<'_>>,
-    utf8: bool,
-) -> (Statement, Statement) {
-    let mut binds = Binds::default();
-    let t = tie(&mut binds, edge, facts, parent, utf8);
-    let body = format!(
-        "WITH gone AS (DELETE FROM {} AS t USING {} WHERE {} RETURNING k.n) SELECT n, pg_catalog.count(*) FROM gone GROUP BY n",
-        table_name(table),
-        t.from,
-        t.on
-    );
-    let delete = binds.statement("delete", table, &body);
-    let mut binds = Binds::default();
-    let t = tie(&mut binds, edge, facts, parent, utf8);
-    // A row that several keys lead to is one row, as it is for the DELETE.
-    let body = format!(
-        "SELECT n, count(*) FROM (SELECT min(k.n) AS n FROM {} JOIN {} AS t ON {} GROUP BY t.tableoid, t.ctid) AS found GROUP BY n",
-        t.from,
-        table_name(table),
-        t.on
-    );
-    (delete, binds.statement("count", table, &body))
 }
 
 /// `unnest` of the row keys and the equality with `t`.

@@ -137,6 +137,9 @@ pub struct TableRule {
     /// Its columns that are numbers of large objects, and where the file says so; `None` if it does
     /// not say. Columns of type `oid` that are not listed are then said to be none.
     pub large_objects: Option<(Vec<String>, Span)>,
+    /// `large = "batches"`: of many rows some may go before the others, each time in a transaction
+    /// of its own.
+    pub in_pieces: Option<Span>,
 }
 
 /// How rows belong to the subject where no foreign key says so.

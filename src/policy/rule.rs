@@ -105,6 +105,7 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<Rule> {
     let then = table.word("then", UNKNOWN_WORD, &[("delete", ())]);
     let reason = reason(table);
     let through = table_name(table, "through");
+    let large = table.word("large", UNKNOWN_WORD, &[("batches", ())]);
     let undecided = action
         .as_ref()
         .filter(|(word, _)| *word == DECIDE)
@@ -200,6 +201,7 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<Rule> {
         span,
         sweep_exempt,
         large_objects,
+        in_pieces: large.map(|(_, span)| span),
     }))
 }
 
@@ -216,6 +218,7 @@ fn misplaced(table: &Table<'_>, action: &str) {
             "large_objects",
             &["delete", "anonymize", "retain", "shared"],
         ),
+        ("large", &["delete"]),
     ];
     for (key, actions) in OF {
         if actions.contains(&action) {

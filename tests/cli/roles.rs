@@ -86,6 +86,16 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
             &desk.demo.shop,
             "DELETE FROM erasured.applied_step",
         ),
+        (
+            "erasured_demo",
+            &desk.demo.shop,
+            "UPDATE erasured.applied_piece SET ticket_id = gen_random_uuid()",
+        ),
+        (
+            "erasured_demo",
+            &desk.demo.shop,
+            "DELETE FROM erasured.applied_piece",
+        ),
         ("erasured_demo", &desk.demo.shop, "DELETE FROM booking"),
         (
             "erasured_demo",

@@ -14,6 +14,7 @@ mod target;
 
 mod documented;
 mod hostile;
+mod large;
 mod lesson_02;
 mod lesson_05;
 mod lesson_06;

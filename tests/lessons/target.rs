@@ -279,6 +279,7 @@ fn execution<'a>(
             statement: Duration::from_secs(30),
             idle: Duration::from_secs(30),
         },
+        piece_rows: 10,
         stamp,
         batch: Uuid::new_v4(),
         dry,

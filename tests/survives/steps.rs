@@ -37,6 +37,10 @@ fn attempts_that_failed_and_those_that_did_not() {
             a_record_of_another_version_fails_its_ticket,
         ),
         (
+            "pieces_are_counted_once_wherever_the_daemon_dies",
+            pieces_are_counted_once_wherever_the_daemon_dies,
+        ),
+        (
             "a_comment_in_the_policy_changes_no_plan",
             a_comment_in_the_policy_changes_no_plan,
         ),
@@ -254,6 +258,39 @@ fn a_commit_not_written_down_is_recalled_by_the_next_generation() {
     run(&host).ends_well();
     assert_eq!(case.control(NOT_KNOWN), "0");
     case.is_whole();
+}
+
+fn pieces_are_counted_once_wherever_the_daemon_dies() {
+    let case = small().copy();
+    let toml = QUICK.replace("batch = 5", "batch = 50\nworkers = 1\npiece_rows = 2");
+    let host = case.another_host(&toml);
+    let large = "action = \"delete\"\nlarge  = \"batches\"";
+    for rule in [
+        "name   = \"shop.public.call_note\"\n",
+        "link   = { json = { column = \"payload\", path = [\"user\", \"id\"] }, to = \"shop.public.customer\" }\n",
+        "name   = \"loyalty.public.tier_history\"\n",
+    ] {
+        let from = format!("{rule}action = \"delete\"");
+        edit(&host, &[(&from, &format!("{rule}{large}"))]);
+    }
+    for point in [
+        "before-piece-commit=return(abort)",
+        "before-piece-commit=1*off->return(abort)",
+        "after-piece=return(abort)",
+        "after-piece=2*off->return(abort)",
+        "before-commit=1*off->return(abort)",
+    ] {
+        Running::start(&host, &["run", "--until-idle"], point).dies();
+    }
+    run(&host).ends_well();
+    case.is_whole();
+    let pieces = |n: &i64| -> u64 {
+        let certificate = certificate(&case, &host, *n);
+        let tables = certificate.systems.iter().flat_map(|s| &s.tables);
+        tables.map(|t| t.pieces).sum()
+    };
+    let pieces: u64 = small().people.iter().map(pieces).sum();
+    assert!(pieces > 12, "{pieces}");
 }
 
 fn a_comment_in_the_policy_changes_no_plan() {

@@ -243,6 +243,9 @@ fn system(s: &System) -> String {
                 let objects = count(t.large_objects);
                 name += &format!("<small>{}: {objects}</small>", both(w::LARGE_OBJECTS));
             }
+            if t.pieces > 0 {
+                name += &format!("<small>{}: {}</small>", both(w::IN_PIECES), count(t.pieces));
+            }
             vec![
                 name,
                 cell(t.deleted),

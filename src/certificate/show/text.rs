@@ -173,6 +173,11 @@ impl Page {
                 let (name, n) = (tame(&table.table), count(table.large_objects));
                 self.line(&format!("  {name}: {}: {n}", w::LARGE_OBJECTS.get(lang)));
             }
+            if table.pieces > 0 {
+                let (label, times) = (w::IN_PIECES.get(lang), count(table.pieces));
+                let line = format!("  {}: {label}: {times}", tame(&table.table));
+                self.line(&line);
+            }
             if let Some(reason) = &table.exempt {
                 let label = w::EXEMPT_TABLE.get(lang);
                 let line = format!("  {}: {label}: {}", tame(&table.table), tame(reason));

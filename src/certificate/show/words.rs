@@ -63,6 +63,7 @@ words! {
     CATALOG: "カタログ指紋", "Catalog fingerprint";
     TABLE: "表", "Table";
     DELETED: "削除", "Deleted";
+    IN_PIECES: "先立って別の取引に分けて削除した回数", "Of the deleted rows a part went beforehand, in transactions of their own";
     ANONYMIZED: "匿名化", "Anonymized";
     DETACHED: "切離し", "Detached";
     KEPT: "保存", "Kept";

@@ -12,29 +12,16 @@ use crate::policy::Action;
 use std::collections::BTreeSet;
 
 impl<'a> Builder<'a> {
-    /// A leaf whose rows all go, reached one way, without a trigger that could keep a row, is
-    /// found again by its parents' keys; all others are captured.
+    /// What can be found again need not be read, unless rows of other tables hang on it.
     pub(super) fn must_be_captured(
         &self,
         reached: &Reached,
         needed: &BTreeSet<&TableName>,
     ) -> bool {
-        let mut ways = edges(reached);
-        let (Some(only), None) = (ways.next(), ways.next()) else {
-            return true;
-        };
         let mut children = self.children(&reached.table);
-        let leads = children.any(|(child, _)| needed.contains(&child.table));
-        let vetoed = reached
-            .facts
-            .triggers
-            .iter()
-            .any(|t| t.on_delete && t.may_veto);
-        let at_once = only.decision.fate == Fate::Delete
-            && !only.shared
-            && !only.join.is_by_element()
-            && only.parent != Parent::Subject;
-        !at_once || leads || vetoed || !self.object_columns(reached).is_empty()
+        let leads = children
+            .any(|(child, _)| child.table != reached.table && needed.contains(&child.table));
+        leads || reached.found_again().is_none() || !self.object_columns(reached).is_empty()
     }
 
     pub(super) fn add_set(&mut self, reached: &'a Reached, needed: &BTreeSet<&TableName>) {

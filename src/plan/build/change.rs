@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 impl<'a> Builder<'a> {
     pub(super) fn change(&mut self, reached: &'a Reached) {
         let Some(&set) = self.captured.get(&reached.table) else {
-            if let Some(edge) = edges(reached).next() {
-                let columns = self.parent_columns(edge);
-                let parent = self.parent_rows(edge, Part::Followed, &columns);
-                let (statement, count) = sql::delete_by_edge(
+            if let Some(found) = reached.found_again() {
+                let columns = self.parent_columns(found.entry);
+                let parent = self.parent_rows(found.entry, Part::Followed, &columns);
+                let deletion = sql::delete_found_again(
                     &reached.table,
                     &reached.facts,
-                    edge,
+                    found,
                     parent.as_ref(),
                     self.system.utf8,
                 );
@@ -26,11 +26,12 @@ impl<'a> Builder<'a> {
                 self.plan.changes.push(Change {
                     table: reached.table.clone(),
                     kind: ChangeKind::Deleted,
-                    label: edge.label.clone(),
-                    statement,
+                    label: found.entry.label.clone(),
+                    statement: deletion.delete,
                     rows: None,
                     ring: Vec::new(),
-                    count: Some(count),
+                    count: Some(deletion.count),
+                    lock: deletion.lock,
                     before: Vec::new(),
                     moves: false,
                 });
@@ -85,6 +86,7 @@ impl<'a> Builder<'a> {
                 .map(|(reached, rows)| (reached.table.clone(), *rows))
                 .collect(),
             count: None,
+            lock: None,
             before: before.collect(),
             moves: false,
         });
@@ -175,6 +177,7 @@ impl<'a> Builder<'a> {
             rows: Some(rows),
             ring: Vec::new(),
             count: None,
+            lock: None,
             before: Vec::new(),
             moves,
         });
@@ -250,6 +253,7 @@ impl<'a> Builder<'a> {
             rows: Some(rows),
             ring: Vec::new(),
             count: None,
+            lock: None,
             before: Vec::new(),
             moves: !matches!(row_set.key, RowKey::Columns(_)),
         });

@@ -52,6 +52,7 @@ impl<'a> Builder<'a> {
                 rows: None,
                 ring: Vec::new(),
                 count: Some(unlink.count),
+                lock: None,
                 before: Vec::new(),
                 moves: false,
             });

@@ -12,7 +12,8 @@ impl<'a> Builder<'a> {
         for edge in edges(reached)
             .filter(|e| e.decision.fate != Fate::Untouched && e.parent != Parent::Subject)
         {
-            if self.guarded_by_foreign_key(reached, edge) {
+            if self.guarded_by_foreign_key(reached, edge) || self.gone_with_its_tree(reached, edge)
+            {
                 continue;
             }
             guarded = false;
@@ -109,6 +110,13 @@ impl<'a> Builder<'a> {
             .as_ref()
             .is_some_and(|k| matches!(k.on_delete, OnDelete::NoAction | OnDelete::Restrict));
         refuses && edge.decision.fate == Fate::Delete && self.ends_with_its_parents(reached, edge)
+    }
+
+    /// Nothing can come to hang on a tree's rows once they are locked, and what hung on them then
+    /// was of the tree.
+    fn gone_with_its_tree(&self, reached: &Reached, edge: &Edge) -> bool {
+        let own = edge.parent == Parent::Table(reached.table.clone());
+        own && !self.captured.contains_key(&reached.table)
     }
 
     /// Whether [`Builder::before_the_cascade`] has looked already, and nothing can come since.

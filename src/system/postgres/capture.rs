@@ -146,17 +146,20 @@ impl CapturedRow {
 /// Fills every set, parents first. Where a table refers to itself, or tables to each other, the
 /// captures by that are repeated with the rows that changed in the round before until none does: a
 /// row found late, or found again by a way that makes it the subject's own, brings its own
-/// children.
+/// children. `only` names the sets that are wanted, if not all are.
 pub(super) async fn all(
     tx: &impl GenericClient,
     execution: &Execution<'_>,
     active: &[usize],
     captured: &mut Captured,
+    only: Option<&[usize]>,
 ) -> Result<(), NotErased> {
     captured.active = active.to_vec();
     let sets = &execution.plan.sets;
     let mut known: Vec<HashMap<Vec<Raw>, usize>> = sets.iter().map(|_| HashMap::new()).collect();
-    for group in execution.plan.groups() {
+    let wanted = |set: &usize| only.is_none_or(|only| only.contains(set));
+    for mut group in execution.plan.groups() {
+        group.retain(wanted);
         let followed = |at: usize, repeats: bool| -> Vec<&Capture> {
             let of_set = sets[at].captures.iter();
             of_set
@@ -181,7 +184,7 @@ pub(super) async fn all(
         }
     }
     // Rows that only lose a link lead nowhere, so what they hang on may come later in the order.
-    for (at, set) in sets.iter().enumerate() {
+    for (at, set) in sets.iter().enumerate().filter(|(at, _)| wanted(at)) {
         let detached: Vec<&Capture> = set
             .captures
             .iter()

@@ -5,6 +5,7 @@
 
 mod applied;
 mod bind;
+mod piece;
 
 pub use applied::{Applied, applied};
 
@@ -202,6 +203,8 @@ pub struct Execution<'a> {
     pub now: DateTime<Utc>,
     /// Bounds.
     pub timeouts: Timeouts,
+    /// Rows of one piece, see [`crate::plan::Piece`].
+    pub piece_rows: i64,
     /// Stamp of the catalog for which `plan` is known to fit.
     pub stamp: &'a str,
     /// Names this attempt in the target's own rows.
@@ -213,11 +216,22 @@ pub struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    /// Runs it.
+    /// Runs it: pieces first, if the plan has any, each committed by itself, then all the rest.
     ///
     /// # Errors
-    /// [`NotErased`]; except for [`NotErased::CommitUnknown`] nothing has happened.
+    /// [`NotErased`]; except for [`NotErased::CommitUnknown`] nothing has happened but pieces, which
+    /// the target remembers.
     pub async fn run(
+        &self,
+        client: &mut Client,
+        before_change: &mut dyn BeforeChange,
+    ) -> Result<Outcome, NotErased> {
+        self.pieces(client, before_change).await?;
+        self.step(client, before_change).await
+    }
+
+    /// All of it in one transaction.
+    async fn step(
         &self,
         client: &mut Client,
         before_change: &mut dyn BeforeChange,
@@ -234,7 +248,8 @@ impl Execution<'_> {
         let active: Vec<usize> = (0..self.subjects.len())
             .filter(|i| !repeated.contains(i))
             .collect();
-        capture::all(&tx, self, &active, &mut captured).await?;
+        capture::all(&tx, self, &active, &mut captured, None).await?;
+        let locked = self.lock_found_again(&tx, &captured).await?;
         // A batch that waited for another daemon's lock learns here that the work is done.
         let meanwhile = self.repeated(&tx).await?;
         if meanwhile.len() > repeated.len() {
@@ -246,7 +261,9 @@ impl Execution<'_> {
         before_change
             .ready(capture::seen(self, &captured), deferred)
             .await?;
-        self.change(&tx, &mut captured, &mut counts).await?;
+        self.change(&tx, &mut captured, &mut counts, &locked)
+            .await?;
+        self.add_pieces(&tx, &active, &mut counts).await?;
         for sql in [RECORD, ABOUT] {
             tx.prepare_cached(sql).await?;
         }
@@ -316,7 +333,7 @@ impl Execution<'_> {
         self.settings(&tx).await?;
         let mut captured = Captured::new(self.plan);
         let active: Vec<usize> = (0..self.subjects.len()).collect();
-        capture::all(&tx, self, &active, &mut captured).await?;
+        capture::all(&tx, self, &active, &mut captured, None).await?;
         let mut counts = vec![Counts::default(); self.subjects.len()];
         capture::would_change(self, &captured, &mut counts);
         capture::kept(self, &captured, &mut counts, &Nothing);
@@ -402,6 +419,7 @@ impl Execution<'_> {
         tx: &Transaction<'_>,
         captured: &mut Captured,
         counts: &mut [Counts],
+        locked: &BTreeMap<&TableName, i64>,
     ) -> Result<(), NotErased> {
         // Prepared beforehand, or the preparing of one would come between two of the others.
         for change in &self.plan.changes {
@@ -415,7 +433,7 @@ impl Execution<'_> {
             // What comes after a move must know where the rows are now.
             let until_move = rest.iter().position(|c| c.moves);
             let (now, later) = rest.split_at(until_move.map_or(rest.len(), |at| at + 1));
-            let done = join_all(now.iter().map(|c| self.one_change(tx, captured, c)));
+            let done = join_all(now.iter().map(|c| self.one_change(tx, captured, c, locked)));
             let (theirs, done, ours) = join3(path(tx, THEIRS), done, path(tx, OURS)).await;
             theirs?;
             let done = judged(done)?;
@@ -436,18 +454,47 @@ impl Execution<'_> {
         Ok(())
     }
 
+    /// Locks what hangs on each other and is found again only when it goes; how many rows of each
+    /// table those are.
+    async fn lock_found_again<'c>(
+        &'c self,
+        tx: &Transaction<'_>,
+        captured: &Captured,
+    ) -> Result<BTreeMap<&'c TableName, i64>, NotErased> {
+        let mut locked = BTreeMap::new();
+        for change in &self.plan.changes {
+            let Some(lock) = &change.lock else { continue };
+            let mut before: Option<(i64, String)> = None;
+            loop {
+                let found = self.query(tx, captured, lock, "").await?;
+                let now = found.first().map(|row| (row.get(0), row.get(1)));
+                if now == before {
+                    break;
+                }
+                before = now;
+            }
+            locked.insert(&change.table, before.map_or(0, |(rows, _)| rows));
+        }
+        Ok(locked)
+    }
+
     /// Sent without waiting for the one before: the server runs them in this order.
     async fn one_change(
         &self,
         tx: &Transaction<'_>,
         captured: &Captured,
         change: &Change,
+        locked: &BTreeMap<&TableName, i64>,
     ) -> Result<Done, NotErased> {
         if change.rows.is_none() {
             let found = self.query(tx, captured, &change.statement, "").await?;
-            let by_ticket = found.iter().map(|row| (position(row.get(0)), row.get(1)));
+            let rows = found.iter().map(|row| (position(row.get(0)), row.get(1)));
+            let by_ticket: BTreeMap<usize, i64> = rows.collect();
+            let affected = by_ticket.values().sum();
+            let matched = locked.get(&change.table).copied().unwrap_or(affected);
+            all_of(change, &change.table, matched, affected)?;
             return Ok(Done {
-                by_table: vec![(change.table.clone(), by_ticket.collect())],
+                by_table: vec![(change.table.clone(), by_ticket)],
                 moved: Vec::new(),
             });
         }
@@ -475,14 +522,7 @@ impl Execution<'_> {
         let affected = affected?;
         for (at, (table, _)) in by_table.iter().enumerate() {
             let (matched, affected) = (matched[at], affected.get(at).copied().unwrap_or(0));
-            if matched != affected {
-                return Err(NotErased::Mismatch {
-                    table: table.clone(),
-                    kind: change.kind,
-                    matched: matched.unsigned_abs(),
-                    affected: affected.unsigned_abs(),
-                });
-            }
+            all_of(change, table, matched, affected)?;
         }
         Ok(Done { by_table, moved })
     }
@@ -589,6 +629,24 @@ impl Execution<'_> {
         let prepared = client.prepare_cached(&self.text(statement, "")).await?;
         Ok(client.execute(&prepared, &parameters).await?)
     }
+}
+
+/// What was to change has changed, and nothing else has.
+fn all_of(
+    change: &Change,
+    table: &TableName,
+    matched: i64,
+    affected: i64,
+) -> Result<(), NotErased> {
+    if matched == affected {
+        return Ok(());
+    }
+    Err(NotErased::Mismatch {
+        table: table.clone(),
+        kind: change.kind,
+        matched: matched.unsigned_abs(),
+        affected: affected.unsigned_abs(),
+    })
 }
 
 const ABOUT: &str = "/* erasured:step */ SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text, current_setting('server_version_num')::int4";
