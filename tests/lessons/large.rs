@@ -158,7 +158,7 @@ fn events(partitioned: bool) -> String {
 }
 
 fn events_policy(large: &str) -> String {
-    head("s.public.customer").replace("column = \"email\"", "column = \"email\"")
+    head("s.public.customer")
         + "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n\
            [[table]]\nname = \"s.public.visit\"\naction = \"delete\"\n"
         + &format!("[[table]]\nname = \"s.public.event\"\naction = \"delete\"\n{large}")
