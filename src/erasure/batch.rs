@@ -6,7 +6,6 @@ use super::identity::{Identity, Mistaken};
 use super::intake;
 use super::recall;
 use super::record::StepRecord;
-use crate::lineage::{Fate, Lineage, Parent};
 use crate::name::TableName;
 use crate::plan::{ChangeKind, Plan, SystemPlan};
 use crate::store::StoreError;
@@ -209,7 +208,7 @@ impl Run<'_> {
         work: Vec<Work>,
         began: bool,
     ) -> Result<Vec<Work>, StoreError> {
-        let linked = linked(&planned.lineage);
+        let linked = planned.plan.identifiers();
         let people: Vec<&Identity> = work.iter().map(|w| &w.identity).collect();
         let found = match intake::who_has(self.context, &planned.policy, &linked, &people).await {
             Ok(found) => found,
@@ -610,22 +609,6 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-/// The identifiers by which rows are found that no key leads to.
-fn linked(lineage: &Lineage) -> BTreeSet<String> {
-    let edges = lineage
-        .systems
-        .iter()
-        .flat_map(|s| &s.tables)
-        .flat_map(|t| &t.edges);
-    edges
-        .filter(|e| !matches!(e.decision.fate, Fate::Exempt | Fate::Untouched))
-        .filter_map(|e| match &e.parent {
-            Parent::Identifier { name, .. } => Some(name.clone()),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Two tickets of one batch may mean one person: the row that one of them holds is both's.

@@ -15,12 +15,14 @@ use std::collections::BTreeMap;
 
 pub(super) fn policy_against_lineage(
     policy: &Policy,
+    scope: &str,
     systems: &[SystemLineage],
     catalogs: &BTreeMap<String, Catalog>,
     found: &mut Vec<Diagnostic>,
 ) {
     Check {
         policy,
+        scope,
         catalogs,
         found,
     }
@@ -29,6 +31,8 @@ pub(super) fn policy_against_lineage(
 
 struct Check<'a> {
     policy: &'a Policy,
+    /// The name of the scope that was traced.
+    scope: &'a str,
     catalogs: &'a BTreeMap<String, Catalog>,
     found: &'a mut Vec<Diagnostic>,
 }

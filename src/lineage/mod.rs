@@ -47,7 +47,7 @@ pub fn trace(
     }
     // The root's system comes last: what could re-create the rest goes only when the rest is gone.
     systems.sort_by_key(|s| s.system == policy.root.0.system);
-    check::policy_against_lineage(policy, &systems, catalogs, &mut found);
+    check::policy_against_lineage(policy, scope, &systems, catalogs, &mut found);
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }

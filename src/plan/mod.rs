@@ -18,7 +18,7 @@ use crate::policy::{IdentifierKind, Period};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands where [`crate::policy::Strategy::Redact`] took a text away.
 pub const REDACTED: &str = "[erased]";
@@ -330,6 +330,20 @@ impl SystemPlan {
         groups
     }
 
+    /// Every statement.
+    pub fn statements(&self) -> impl Iterator<Item = &Statement> {
+        let captures = self.sets.iter().flat_map(|s| &s.captures);
+        let captures = captures.map(|c| &c.statement);
+        let pieces = self.pieces.iter().map(|p| &p.statement);
+        let changes = self.changes.iter();
+        let changes = changes.flat_map(|c| [Some(&c.statement), c.count.as_ref(), c.lock.as_ref()]);
+        let probes = self.all_probes().map(|p| &p.statement);
+        captures
+            .chain(pieces)
+            .chain(changes.flatten())
+            .chain(probes)
+    }
+
     /// Every probe, those before a change among them.
     pub fn all_probes(&self) -> impl Iterator<Item = &Probe> {
         let before = self.changes.iter().flat_map(|c| &c.before);
@@ -342,6 +356,19 @@ impl Plan {
     pub fn id(&self) -> String {
         let text = serde_json::to_vec(self).expect("a plan is always JSON");
         format!("{:x}", Sha256::digest(text))
+    }
+
+    /// The identifiers by whose values a statement looks for rows, be it in a table outside the
+    /// scope that only leads on to rows inside.
+    pub fn identifiers(&self) -> BTreeSet<String> {
+        let statements = self.systems.iter().flat_map(SystemPlan::statements);
+        let parameters = statements.flat_map(|s| &s.parameters);
+        parameters
+            .filter_map(|parameter| match parameter {
+                Parameter::IdentifierValues(name) => Some(name.clone()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Whether both do the same, statement by statement, whatever the words of their policies are.

@@ -19,5 +19,6 @@ mod identity;
 mod proof;
 mod readme;
 mod roles;
+mod scopes;
 mod standby;
 mod systemd;

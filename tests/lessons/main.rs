@@ -23,5 +23,6 @@ mod lesson_11;
 mod mutation;
 mod objects;
 mod oracle;
+mod scopes;
 mod shapes;
 mod strategies;

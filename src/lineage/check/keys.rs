@@ -72,6 +72,9 @@ impl Check<'_> {
         let Some(above) = table_of(system, owners) else {
             return;
         };
+        if edge.decision.fate != Fate::Untouched {
+            self.owners_are_in_scope(system, reached, above, span);
+        }
         let stays = |f: &Fate| matches!(f, Fate::Anonymize | Fate::Retain | Fate::RetainWithParent);
         if above.edges.iter().any(|e| stays(&e.decision.fate)) {
             self.error(
@@ -82,6 +85,30 @@ impl Check<'_> {
                     system.system, reached.table
                 ),
                 format!("delete the rows of {owners}, or decide {} otherwise", reached.table),
+            );
+        }
+    }
+
+    /// Nobody leaves under a scope that does not cover the owners, so nothing would go: a ticket
+    /// would say it was done.
+    fn owners_are_in_scope(
+        &mut self,
+        system: &SystemLineage,
+        reached: &Reached,
+        owners: &Reached,
+        span: &Span,
+    ) {
+        let untouched = |e: &Edge| e.decision.fate == Fate::Untouched;
+        if owners.edges.iter().any(untouched) {
+            let (scope, system) = (self.scope, &system.system);
+            self.error(
+                "E0233",
+                span,
+                format!(
+                    "the scope {scope} covers {system}.{}, but not its owners in {system}.{}: none of them would leave, and nothing would go",
+                    reached.table, owners.table
+                ),
+                format!("add {system}.{} to the scope, or take {system}.{} out of it", owners.table, reached.table),
             );
         }
     }
@@ -329,6 +356,14 @@ impl Check<'_> {
             return;
         }
         let in_scope = !matches!(edge.decision.fate, Fate::Untouched);
+        let owns = |e: &Edge| {
+            e.shared
+                && e.decision.fate != Fate::Untouched
+                && e.parent == Parent::Table(reached.table.clone())
+        };
+        if !in_scope && above.edges.iter().any(owns) {
+            return; // E0233 says it better.
+        }
         if in_scope && empties(&rule.action, &key.child.1) {
             return;
         }
@@ -341,6 +376,7 @@ impl Check<'_> {
         };
         let what = match edge.decision.fate {
             Fate::Untouched => "is outside this scope",
+            Fate::Exempt if matches!(rule.action, Action::Detach) => "is outside this scope",
             Fate::Exempt => "is exempt",
             Fate::Anonymize => "is anonymized",
             _ => "is retained",
