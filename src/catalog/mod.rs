@@ -86,9 +86,9 @@ pub struct Access {
     pub delete: bool,
     /// May INSERT, as a trigger's function does in this role's name.
     pub insert: bool,
-    /// Published for DELETE without a replica identity: the server would refuse.
+    /// Published for DELETE without a replica identity that serves: the server would refuse.
     pub delete_unpublishable: bool,
-    /// Published for UPDATE without a replica identity.
+    /// Published for UPDATE without one.
     pub update_unpublishable: bool,
 }
 
@@ -173,6 +173,10 @@ pub struct ForeignKey {
     pub equality: Vec<String>,
     /// What DELETE of the parent row does.
     pub on_delete: OnDelete,
+    /// The columns that ON DELETE SET NULL or SET DEFAULT names; empty if it means all of them.
+    pub sets: Vec<String>,
+    /// MATCH FULL: its columns are NULL all together, or none is.
+    pub match_full: bool,
     /// Validated, and none of its triggers is switched off: the database really holds it.
     pub enforced: bool,
 }
@@ -193,6 +197,17 @@ impl Column {
     /// Whether it may hold numbers of large objects: by its type nobody can tell them from others.
     pub fn may_be_large_object(&self) -> bool {
         self.base == "oid"
+    }
+}
+
+impl ForeignKey {
+    /// The columns that say whom the row refers to: where the key itself names those that ON DELETE
+    /// empties, the others (a tenant) are the row's own.
+    pub fn link(&self) -> &[String] {
+        match self.on_delete {
+            OnDelete::SetNull if !self.sets.is_empty() => &self.sets,
+            _ => &self.child.1,
+        }
     }
 }
 

@@ -274,7 +274,10 @@ fn can_detach(catalog: &Catalog, key: &ForeignKey, table: &Table) -> bool {
             .any(|k| k.parent.1.contains(&c.name));
         !c.generated && !referred && !table.primary_key.contains(&c.name)
     });
-    free && columns.iter().any(|c| !c.not_null)
+    free && match key.match_full {
+        true => columns.iter().all(|c| !c.not_null),
+        false => columns.iter().any(|c| !c.not_null),
+    }
 }
 
 /// The facts of a key, in words.
@@ -288,6 +291,11 @@ pub(super) fn facts(key: &ForeignKey, table: Option<&Table>) -> String {
             format!("{c} {}", if needed { "NOT NULL" } else { "may be NULL" })
         })
         .collect();
+    let columns_set = match key.sets.as_slice() {
+        [] => String::new(),
+        sets => format!(" ({})", sets.join(", ")),
+    };
+    let full = if key.match_full { ", MATCH FULL" } else { "" };
     let on_delete = match key.on_delete {
         OnDelete::NoAction => "NO ACTION",
         OnDelete::Restrict => "RESTRICT",
@@ -297,7 +305,7 @@ pub(super) fn facts(key: &ForeignKey, table: Option<&Table>) -> String {
     };
     let enforced = if key.enforced { "" } else { ", not enforced" };
     format!(
-        "{} ({}) refers to {}, ON DELETE {on_delete}{enforced}",
+        "{} ({}) refers to {}{full}, ON DELETE {on_delete}{columns_set}{enforced}",
         key.name,
         columns.join(", "),
         key.parent.0

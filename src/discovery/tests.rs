@@ -163,6 +163,7 @@ fn catalog(shape: &Shape) -> (Catalog, TableName) {
             equality: vec!["OPERATOR(pg_catalog.=)".into()],
             on_delete: key.on_delete,
             enforced: true,
+            ..ForeignKey::default()
         });
     }
     for (at, _) in &shape.soft {

@@ -197,9 +197,9 @@ pub(super) fn links_column(link: &Link, column: &str) -> bool {
     match &link.from {
         crate::policy::LinkFrom::Columns(columns) => columns.iter().any(|c| c == column),
         crate::policy::LinkFrom::Elements(elements) => elements == column,
-        crate::policy::LinkFrom::Json { .. } | crate::policy::LinkFrom::JsonElements { .. } => {
-            false
-        }
+        crate::policy::LinkFrom::Json { .. }
+        | crate::policy::LinkFrom::JsonElements { .. }
+        | crate::policy::LinkFrom::JsonKeys { .. } => false,
     }
 }
 

@@ -297,6 +297,11 @@ impl<'a> Tracer<'a> {
                 column: column.clone(),
                 parent: parent_columns.into_iter().next()?,
             },
+            LinkFrom::JsonKeys { column, object } => Join::JsonKeys {
+                column: column.clone(),
+                object: object.clone(),
+                parent: parent_columns.into_iter().next()?,
+            },
             LinkFrom::JsonElements { column, list, path } => Join::JsonElements {
                 column: column.clone(),
                 list: list.clone(),

@@ -199,6 +199,15 @@ pub enum Join {
         /// Column of the parent.
         parent: String,
     },
+    /// One of the keys of a JSON object equals the parent's column as text.
+    JsonKeys {
+        /// Column of the table reached.
+        column: String,
+        /// Where the object is, from the top.
+        object: Vec<String>,
+        /// Column of the parent.
+        parent: String,
+    },
     /// The column, normalised, equals the subject's identifier.
     Identifier {
         /// Column of the table reached.
@@ -207,9 +216,13 @@ pub enum Join {
 }
 
 impl Join {
-    /// Whether a row may refer to several parents at once, by the elements of a list.
+    /// Whether a row may refer to several parents at once, by the elements of a list or the keys of
+    /// an object.
     pub fn is_by_element(&self) -> bool {
-        matches!(self, Self::Elements { .. } | Self::JsonElements { .. })
+        matches!(
+            self,
+            Self::Elements { .. } | Self::JsonElements { .. } | Self::JsonKeys { .. }
+        )
     }
 }
 

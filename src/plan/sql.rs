@@ -159,8 +159,31 @@ fn elements(join: &Join) -> String {
             json_path(path),
             json_list(column, list)
         ),
+        Join::JsonKeys { column, object, .. } => {
+            format!(
+                "(SELECT e.v FROM {} AS e(v)) AS j(v)",
+                json_keys(column, object)
+            )
+        }
         _ => String::new(),
     }
+}
+
+/// The keys of the object at a path; what is no object has none.
+fn json_keys(column: &str, object: &[String]) -> String {
+    let at = json_at(column, object);
+    format!(
+        "pg_catalog.jsonb_object_keys(CASE pg_catalog.jsonb_typeof({at}) WHEN 'object' THEN {at} END)"
+    )
+}
+
+/// What stands at a path.
+fn json_at(column: &str, path: &[String]) -> String {
+    format!(
+        "t.{}::jsonb OPERATOR(pg_catalog.#>) {}",
+        identifier(column),
+        json_path(path)
+    )
 }
 
 fn json_path(path: &[String]) -> String {
@@ -170,11 +193,7 @@ fn json_path(path: &[String]) -> String {
 
 /// The elements `e(v, at)` of the list at a path; what is no list has none.
 fn json_list(column: &str, list: &[String]) -> String {
-    let at = format!(
-        "t.{}::jsonb OPERATOR(pg_catalog.#>) {}",
-        identifier(column),
-        json_path(list)
-    );
+    let at = json_at(column, list);
     format!(
         "pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof({at}) WHEN 'array' THEN {at} END) \
          WITH ORDINALITY AS e(v, at)"
@@ -188,6 +207,7 @@ fn read_by(edge: &Edge) -> Vec<&String> {
         Join::Json { column, .. }
         | Join::Elements { column, .. }
         | Join::JsonElements { column, .. }
+        | Join::JsonKeys { column, .. }
         | Join::Identifier { column } => std::slice::from_ref(column),
     };
     let mut columns: Vec<&String> = Vec::new();
@@ -241,7 +261,9 @@ fn parent_keys(
             );
             (vec![above], vec![on])
         }
-        Join::Elements { parent: above, .. } | Join::JsonElements { parent: above, .. } => {
+        Join::Elements { parent: above, .. }
+        | Join::JsonElements { parent: above, .. }
+        | Join::JsonKeys { parent: above, .. } => {
             (vec![above], vec![format!("j.v {EQUALS} k.k0::text")])
         }
         Join::Identifier { .. } => (Vec::new(), Vec::new()),
@@ -780,15 +802,15 @@ pub(super) fn drop_elements(
     (key, columns, rows): KnownRows<'_>,
 ) -> Option<DropElements> {
     let (column, above) = match &edge.join {
-        Join::Elements { column, parent } | Join::JsonElements { column, parent, .. } => {
-            (column, parent)
-        }
+        Join::Elements { column, parent }
+        | Join::JsonElements { column, parent, .. }
+        | Join::JsonKeys { column, parent, .. } => (column, parent),
         _ => return None,
     };
     let at = parent.columns.iter().position(|c| c.name == *above)?;
     let gone = |binds: &mut Binds| {
         let keys = binds.bind(Parameter::Column(parent.rows, at));
-        format!("ANY (({keys}::{}[])::text[])", parent.columns[at].sql_type)
+        format!("({keys}::{}[])::text[]", parent.columns[at].sql_type)
     };
     let mut binds = Binds::default();
     let left = without_elements(edge, &sql_type(facts, column), &gone(&mut binds))?;
@@ -805,7 +827,7 @@ pub(super) fn drop_elements(
     let mut binds = Binds::default();
     let tie = by_key(&mut binds, key, columns, rows, &[]);
     let body = format!(
-        "SELECT count(*) FROM {} JOIN {} AS t ON {} WHERE EXISTS (SELECT FROM {} WHERE j.v {EQUALS} {})",
+        "SELECT count(*) FROM {} JOIN {} AS t ON {} WHERE EXISTS (SELECT FROM {} WHERE j.v {EQUALS} ANY ({}))",
         tie.from,
         table_name(table),
         tie.on,
@@ -824,7 +846,7 @@ fn without_elements(edge: &Edge, sql_type: &str, gone: &str) -> Option<String> {
     match &edge.join {
         Join::Elements { column, .. } => Some(format!(
             "ARRAY(SELECT e.v FROM pg_catalog.unnest(t.{}) WITH ORDINALITY AS e(v, at) \
-             WHERE (e.v::text {EQUALS} {gone}) IS NOT TRUE ORDER BY e.at)::{sql_type}",
+             WHERE (e.v::text {EQUALS} ANY ({gone})) IS NOT TRUE ORDER BY e.at)::{sql_type}",
             identifier(column)
         )),
         Join::JsonElements {
@@ -832,18 +854,33 @@ fn without_elements(edge: &Edge, sql_type: &str, gone: &str) -> Option<String> {
         } => {
             let left = format!(
                 "(SELECT coalesce(pg_catalog.jsonb_agg(e.v ORDER BY e.at), '[]'::jsonb) FROM {} \
-                 WHERE ((e.v OPERATOR(pg_catalog.#>>) {}) {EQUALS} {gone}) IS NOT TRUE)",
+                 WHERE ((e.v OPERATOR(pg_catalog.#>>) {}) {EQUALS} ANY ({gone})) IS NOT TRUE)",
                 json_list(column, list),
                 json_path(path)
             );
             if list.is_empty() {
                 return Some(left);
             }
-            let (column, at) = (identifier(column), json_path(list));
-            Some(format!("pg_catalog.jsonb_set(t.{column}, {at}, {left})"))
+            Some(put_back(column, list, &left))
+        }
+        Join::JsonKeys { column, object, .. } => {
+            let left = format!(
+                "({} OPERATOR(pg_catalog.-) {gone})",
+                json_at(column, object)
+            );
+            if object.is_empty() {
+                return Some(left);
+            }
+            Some(put_back(column, object, &left))
         }
         _ => None,
     }
+}
+
+/// The document with another value at a path.
+fn put_back(column: &str, path: &[String], value: &str) -> String {
+    let (column, at) = (identifier(column), json_path(path));
+    format!("pg_catalog.jsonb_set(t.{column}, {at}, {value})")
 }
 
 /// What an UPDATE returns of rows that are known by their place.

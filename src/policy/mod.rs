@@ -169,6 +169,13 @@ pub enum LinkFrom {
     },
     /// Each element of this array column.
     Elements(String),
+    /// Each key of an object in a json or jsonb column.
+    JsonKeys {
+        /// The column.
+        column: String,
+        /// Where the object is, from the top.
+        object: Vec<String>,
+    },
     /// The text at a path of each element of a list in a json or jsonb column.
     JsonElements {
         /// The column.

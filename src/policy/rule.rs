@@ -611,6 +611,9 @@ fn columns_or_empty(table: &Table<'_>) -> Option<Vec<String>> {
 fn json_path(table: &Table<'_>) -> Option<LinkFrom> {
     table.need("column", "name the json or jsonb column");
     let column = table.parsed("column", CODES.bad_value, DATABASE_NAME_HELP, database_name);
+    if table.has("keys") {
+        return json_keys(table, column);
+    }
     table.need(
         "path",
         "name the way to the value from the top: path = [\"user\", \"id\"]",
@@ -642,6 +645,27 @@ fn json_path(table: &Table<'_>) -> Option<LinkFrom> {
         );
     }
     Some(from)
+}
+
+/// The keys of an object are what refers.
+fn json_keys(table: &Table<'_>, column: Option<(String, Span)>) -> Option<LinkFrom> {
+    let keys = table.strings("keys");
+    if let Some(at) = table.span_of("path") {
+        let message = format!("{} has both `path` and `keys`", table.label());
+        let help = "`path` leads to a value that refers, `keys` to an object whose keys do";
+        table.reader().error(BAD_LINK, at, message, help);
+    }
+    let keys = keys?;
+    if let Some((_, at)) = keys.iter().find(|(step, _)| step == EACH) {
+        let message = format!("`keys` in {} says \"*\"", table.label());
+        let help = "keys of each object in a list are not followed; link a table of its own";
+        table.reader().error(BAD_LINK, at.clone(), message, help);
+    }
+    table.finish();
+    Some(LinkFrom::JsonKeys {
+        column: column?.0,
+        object: keys.into_iter().map(|(step, _)| step).collect(),
+    })
 }
 
 /// In a path: each element of the list that stands there.

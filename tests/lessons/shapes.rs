@@ -699,6 +699,144 @@ async fn an_element_is_taken_out_of_a_list() {
     }
 }
 
+/// An object whose keys are people: `detach` takes the key out, `delete` the row; what is no object
+/// has no keys, and a value that looks like one is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_a_key_of_a_document() {
+    for key in ["id int PRIMARY KEY", "id int"] {
+        let target = Target::new(&format!(
+            r#"CREATE TABLE customer (id int PRIMARY KEY, email text);
+               CREATE TABLE poll ({key}, doc jsonb); CREATE TABLE likes ({key}, doc jsonb); CREATE TABLE draft ({key}, doc json);
+               INSERT INTO customer SELECT n, n || '@example.jp' FROM generate_series(1, 12) n;
+               INSERT INTO poll VALUES (1, '{{"a": {{"it''s": {{"1": "x", "2": {{"1": 1}}, "12": 3, "": 0}}}}, "1": 1}}'), (2, '{{"a": {{"it''s": ["1"]}}}}'),
+                 (3, '{{"a": {{"it''s": {{"2": 1}}}}}}'), (4, '{{"a": 1}}'), (5, NULL), (6, 'null');
+               INSERT INTO likes VALUES (1, '{{"1": true, "2": false}}'), (2, '{{"2": "1"}}'), (3, '["1"]'), (4, '"1"');
+               INSERT INTO draft VALUES (1, '{{"1": true, "2": 1, "2": 2}}'), (2, '{{"2":  1}}'), (3, '1')"#
+        ));
+        let rule = |table: &str, keys: &str, action: &str| {
+            format!(
+                "[[table]]\nname = \"s.public.{table}\"\nlink = {{ json = {{ column = \"doc\", keys = {keys} }}, to = \"s.public.customer\" }}\naction = \"{action}\"\n"
+            )
+        };
+        let policy = rules(
+            DELETE,
+            &[
+                rule("poll", "[\"a\", \"it's\"]", "detach"),
+                rule("likes", "[]", "detach"),
+                rule("draft", "[]", "delete"),
+            ]
+            .concat(),
+        );
+        let planned = target.plan(&policy).await;
+        let planned = planned.unwrap_or_else(|e| panic!("{}", crate::target::told(&e)));
+        let subjects = [subject(1), subject(12)];
+        let dry = target.dry_run(&planned, &subjects).await.unwrap();
+        let outcome = target.run(&planned, &subjects).await;
+        let outcome = outcome.unwrap_or_else(|e| panic!("{key}: {e}"));
+        assert_eq!(totals(&outcome.counts), totals(&dry), "{key}");
+        let left = |table: &str| {
+            let doc = "coalesce(doc::text, '-')";
+            target.value(&format!(
+                "SELECT string_agg({doc}, ' ' ORDER BY id) FROM {table}"
+            ))
+        };
+        assert_eq!(
+            left("poll"),
+            r#"{"1": 1, "a": {"it's": {"": 0, "2": {"1": 1}}}} {"a": {"it's": ["1"]}} {"a": {"it's": {"2": 1}}} {"a": 1} - null"#
+        );
+        assert_eq!(left("likes"), r#"{"2": false} {"2": "1"} ["1"] "1""#);
+        assert_eq!(left("draft"), r#"{"2":  1} 1"#);
+        // An element of `json` cannot go alone, nor can the text at a path be both.
+        for (from, to, says) in [
+            (
+                "doc\", keys = [] }, to = \"s.public.customer\" }\naction = \"delete\"",
+                "doc\", keys = [] }, to = \"s.public.customer\" }\naction = \"detach\"",
+                "E0205 public.draft.doc is json",
+            ),
+            ("keys = []", "keys = [], path = [\"a\"]", "E0118"),
+            ("keys = []", "keys = [\"*\"]", "E0118"),
+        ] {
+            let said = target.refusal(&policy.replace(from, to)).await;
+            assert!(said.contains(says), "{to}: {said}");
+        }
+    }
+}
+
+/// The server refuses a MATCH FULL key that is NULL in part, so `check` does; and a key that names
+/// the columns which ON DELETE empties is let loose by those alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_of_several_columns_is_emptied_as_its_key_allows() {
+    let schema = |tenant: &str, key: &str| {
+        format!(
+            "CREATE TABLE customer (id int PRIMARY KEY, email text);
+             CREATE TABLE agent (tenant int, id int, customer_id int NOT NULL REFERENCES customer, PRIMARY KEY (tenant, id));
+             CREATE TABLE job (id int PRIMARY KEY, tenant int {tenant}, agent int, what text, FOREIGN KEY (tenant, agent) REFERENCES agent {key});
+             INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
+             INSERT INTO agent VALUES (7, 1, 1), (8, 1, 2); INSERT INTO job VALUES (1, 7, 1, 'x'), (2, 8, 1, 'x')"
+        )
+    };
+    let agent = "[[table]]\nname = \"s.public.agent\"\naction = \"delete\"\n";
+    let job = "[[table]]\nname = \"s.public.job\"\naction = ";
+    let full = "s.public.job: job_tenant_agent_fkey is MATCH FULL";
+    for (tenant, key, action, left) in [
+        ("", "", "\"detach\"", "(1,,,x)"),
+        ("NOT NULL", "", "\"detach\"", "(1,7,,x)"),
+        ("", "MATCH FULL", "\"detach\"", "(1,,,x)"),
+        ("NOT NULL", "MATCH FULL", "\"detach\"", &full["s.".len()..]),
+        (
+            "",
+            "MATCH FULL",
+            "\"anonymize\"\nset = { agent = \"null\" }",
+            full,
+        ),
+        (
+            "",
+            "MATCH FULL",
+            "\"anonymize\"\nset = { agent = \"null\", tenant = \"null\" }",
+            "(1,,,x)",
+        ),
+        (
+            "",
+            "",
+            "\"anonymize\"\nset = { agent = \"null\" }",
+            "(1,7,,x)",
+        ),
+        ("", "ON DELETE SET NULL", "\"detach\"", "(1,,,x)"),
+        ("", "ON DELETE SET NULL (agent)", "\"detach\"", "(1,7,,x)"),
+        (
+            "NOT NULL",
+            "ON DELETE SET NULL (agent)",
+            "\"detach\"",
+            "(1,7,,x)",
+        ),
+        ("", "ON DELETE SET DEFAULT (agent)", "\"detach\"", "(1,,,x)"),
+        (
+            "",
+            "ON UPDATE CASCADE ON DELETE SET NULL (agent) DEFERRABLE INITIALLY DEFERRED",
+            "\"detach\"",
+            "(1,7,,x)",
+        ),
+    ] {
+        let target = Target::new(&schema(tenant, key));
+        let policy = rules(DELETE, &format!("{agent}{job}{action}\n"));
+        let planned = match target.plan(&policy).await {
+            Ok(planned) => planned,
+            Err(found) => {
+                let said = crate::target::told(&found);
+                assert!(
+                    said.starts_with("E0249") && said.contains(left),
+                    "{key}: {said}"
+                );
+                continue;
+            }
+        };
+        let outcome = target.run(&planned, &[subject(1)]).await;
+        outcome.unwrap_or_else(|e| panic!("{tenant} {key}: {e}"));
+        let jobs = target.value("SELECT string_agg(j::text, ' ' ORDER BY id) FROM job j");
+        assert_eq!(jobs, format!("{left} (2,8,1,x)"), "{tenant} {key} {action}");
+    }
+}
+
 /// A list that somebody wrote into a text is no list; an element of `json` cannot go alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_list_is_refused() {

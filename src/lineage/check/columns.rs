@@ -27,7 +27,9 @@ impl Check<'_> {
                 }
                 vec![column]
             }
-            LinkFrom::Json { column, .. } | LinkFrom::JsonElements { column, .. } => {
+            LinkFrom::Json { column, .. }
+            | LinkFrom::JsonElements { column, .. }
+            | LinkFrom::JsonKeys { column, .. } => {
                 if table
                     .column(column)
                     .is_some_and(|c| !matches!(c.base.as_str(), "json" | "jsonb"))
@@ -113,6 +115,11 @@ impl Check<'_> {
         catalog: &Catalog,
         set: &BTreeMap<String, (Strategy, Span)>,
     ) {
+        let keys = catalog.foreign_keys.iter();
+        for key in keys.filter(|k| k.child.0 == rule.table.table) {
+            let emptied = |c: &String| matches!(set.get(c), Some((Strategy::Null, _)));
+            self.match_full(&rule.table, key, &emptied, &rule.span);
+        }
         for (name, (strategy, span)) in set {
             let Some(column) = table.column(name) else {
                 self.error(

@@ -144,8 +144,13 @@ impl Check<'_> {
 
     fn detach(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge, span: &Span) {
         let child = match &edge.join {
-            Join::Columns { child, .. } => child,
-            Join::Elements { column, .. } | Join::JsonElements { column, .. } => {
+            Join::Columns { child, .. } => edge
+                .foreign_key
+                .as_ref()
+                .map_or(child.as_slice(), |k| k.link()),
+            Join::Elements { column, .. }
+            | Join::JsonElements { column, .. }
+            | Join::JsonKeys { column, .. } => {
                 self.detach_element(reached, column, span);
                 return;
             }
@@ -170,6 +175,10 @@ impl Check<'_> {
             .collect();
         for column in &open {
             self.may_set(&reached.table, column, span);
+        }
+        if let Some(key) = &edge.foreign_key {
+            let emptied = |column: &String| open.iter().any(|c| c.name == *column);
+            self.match_full(&reached.table, key, &emptied, span);
         }
         if open.is_empty() {
             self.error(
@@ -295,6 +304,34 @@ impl Check<'_> {
             span,
             format!("no index leads with {} of {}.{} (about {:.0} rows): each batch reads the whole table", child.join(", "), system.system, reached.table, reached.facts.size.0),
             format!("CREATE INDEX CONCURRENTLY ON {} ({})", reached.table, child.join(", ")),
+        );
+    }
+
+    /// Under MATCH FULL the server refuses a key that is NULL in part: `emptied` must be all of its
+    /// columns, or none.
+    pub(super) fn match_full(
+        &mut self,
+        table: &dyn std::fmt::Display,
+        key: &ForeignKey,
+        emptied: &dyn Fn(&String) -> bool,
+        span: &Span,
+    ) {
+        let (gone, left): (Vec<&String>, Vec<&String>) =
+            key.child.1.iter().partition(|c| emptied(c));
+        if !key.match_full || gone.is_empty() || left.is_empty() {
+            return;
+        }
+        let words = |of: Vec<&String>| of.into_iter().cloned().collect::<Vec<_>>().join(", ");
+        self.error(
+            "E0249",
+            span,
+            format!(
+                "{table}: {} is MATCH FULL, and {} would be NULL while {} is not, which the server refuses",
+                key.name,
+                words(gone),
+                words(left)
+            ),
+            "empty all of its columns, which none of them may forbid by NOT NULL, or delete the row",
         );
     }
 

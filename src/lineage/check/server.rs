@@ -57,8 +57,8 @@ impl Check<'_> {
             self.error(
                 "E0215",
                 &span,
-                format!("{name} is published without a replica identity: the server refuses to change its rows"),
-                format!("ALTER TABLE {} REPLICA IDENTITY FULL, or give it a primary key", reached.table),
+                format!("{name}, or a part of it, is published without a replica identity that serves: the server refuses to change its rows"),
+                format!("ALTER TABLE {} REPLICA IDENTITY FULL, or give it a primary key (each partition, too); the identity must hold the columns of the publication's row filter and stand in its column list", reached.table),
             );
         }
         match reached.facts.kind {

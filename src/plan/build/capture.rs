@@ -197,7 +197,8 @@ impl<'a> Builder<'a> {
                 Join::Columns { parent, .. } => parent.iter().for_each(&mut add),
                 Join::Json { parent, .. }
                 | Join::Elements { parent, .. }
-                | Join::JsonElements { parent, .. } => add(parent),
+                | Join::JsonElements { parent, .. }
+                | Join::JsonKeys { parent, .. } => add(parent),
                 Join::Identifier { .. } => {}
             }
         }

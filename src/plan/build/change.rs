@@ -285,8 +285,10 @@ impl<'a> Builder<'a> {
 
     /// The columns of the link that may be empty, set to NULL.
     fn detach_columns(&self, reached: &Reached, edge: &Edge) -> Set {
-        let Join::Columns { child, .. } = &edge.join else {
-            return Set::new();
+        let child = match (&edge.foreign_key, &edge.join) {
+            (Some(key), _) => key.link(),
+            (None, Join::Columns { child, .. }) => child,
+            _ => return Set::new(),
         };
         let span = self.policy.tables[edge.decision.rule].span.clone();
         child

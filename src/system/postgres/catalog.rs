@@ -103,12 +103,15 @@ pub const STAMP: &str = "/* erasured:catalog stamp */ WITH ours AS MATERIALIZED 
   (SELECT string_agg(concat_ws(':', inhrelid, inhparent), ',' ORDER BY inhrelid, inhparent)
      FROM pg_inherits WHERE inhparent IN (SELECT oid FROM ours)),
   current_setting('session_replication_role'),
-  (SELECT count(*) || ':' || coalesce(sum(oid::int8), 0) FROM pg_publication_rel)))";
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_publication),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_publication_namespace),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_publication_rel)))";
 
 async fn query(client: &impl GenericClient, body: &str) -> Result<Vec<Row>, Error> {
     let sql = format!(
         "/* erasured:catalog */ {}",
-        body.replace("{relations}", RELATIONS)
+        body.replace("{unpublishable}", UNPUBLISHABLE)
+            .replace("{relations}", RELATIONS)
     );
     client.query(&sql, &[]).await
 }
@@ -136,7 +139,7 @@ const TABLES: &str = "
       has_table_privilege(c.oid, 'SELECT'),
       has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'),
       has_table_privilege(c.oid, 'DELETE'),
-      coalesce(identity.missing AND p.deletes, false), coalesce(identity.missing AND p.updates, false),
+      coalesce(p.deletes, false), coalesce(p.updates, false),
       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2','4') AND c.relkind IN ('r','p')),
       c.reltuples, pg_total_relation_size(c.oid),
       c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid),
@@ -144,12 +147,37 @@ const TABLES: &str = "
     FROM (SELECT c.oid AS id FROM {relations}) AS ours
     JOIN pg_class c ON c.oid = ours.id
     JOIN pg_namespace s ON s.oid = c.relnamespace
-    CROSS JOIN LATERAL (SELECT c.relkind IN ('r','p') AND (c.relreplident = 'n'
-        OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))
-      AS missing) AS identity
-    LEFT JOIN LATERAL (SELECT bool_or(b.pubdelete) AS deletes, bool_or(b.pubupdate) AS updates
-       FROM pg_publication b JOIN pg_publication_tables bt ON bt.pubname = b.pubname
-       WHERE bt.schemaname = s.nspname AND bt.tablename = c.relname) AS p ON true";
+    LEFT JOIN LATERAL ({unpublishable}) AS p ON c.relkind IN ('r','p')";
+
+/// Whether the server would refuse to change rows of `c` because of a publication. It asks where
+/// the rows are, in each partition and each table that inherits; there it looks at the
+/// publications of that table and of all that it is a partition of.
+const UNPUBLISHABLE: &str = "
+    WITH RECURSIVE down AS (SELECT c.oid AS id WHERE EXISTS (SELECT FROM pg_publication)
+        UNION SELECT h.inhrelid FROM down JOIN pg_inherits h ON h.inhparent = down.id)
+    SELECT bool_or(b.pubdelete) AS deletes, bool_or(b.pubupdate) AS updates
+    FROM down
+    JOIN pg_class l ON l.oid = down.id AND l.relkind = 'r' AND l.relpersistence = 'p'
+    CROSS JOIN LATERAL (SELECT array_agg(x.id) AS ids FROM
+        (SELECT l.oid AS id UNION SELECT a.relid FROM pg_partition_ancestors(l.oid) AS a) AS x) AS up
+    LEFT JOIN LATERAL (SELECT array_agg(a.attname) AS names FROM pg_index i
+        JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum = ANY (i.indkey::int2[])
+       WHERE i.indrelid = l.oid AND i.indisvalid AND i.indimmediate
+         AND CASE l.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident END) AS identity ON true
+    JOIN pg_publication b ON b.puballtables
+      OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = b.oid AND r.prrelid = ANY (up.ids))
+      OR EXISTS (SELECT FROM pg_publication_namespace n JOIN pg_class u ON u.relnamespace = n.pnnspid
+                  WHERE n.pnpubid = b.oid AND u.oid = ANY (up.ids))
+    WHERE l.relreplident <> 'f' AND identity.names IS NULL
+       OR EXISTS (SELECT FROM pg_publication_rel r
+        WHERE r.prpubid = b.oid AND (r.prrelid = l.oid OR b.pubviaroot AND r.prrelid = ANY (up.ids))
+          AND (l.relreplident <> 'f' AND EXISTS (
+              SELECT FROM regexp_matches(r.prqual::text, ':varattno (\\d+)', 'g') AS m
+                JOIN pg_attribute a ON a.attrelid = r.prrelid AND a.attnum = m[1]::int2
+               WHERE a.attname <> ALL (identity.names))
+            OR r.prattrs IS NOT NULL AND (l.relreplident = 'f' OR EXISTS (
+              SELECT FROM unnest(identity.names) AS i(name) WHERE i.name <> ALL (
+                SELECT a.attname FROM pg_attribute a WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs::int2[]))))))";
 
 const COLUMNS: &str = "
     SELECT s.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
@@ -194,17 +222,24 @@ const CHECKS: &str = "
     JOIN pg_namespace s ON s.oid = c.relnamespace
     WHERE k.contype = 'c' ORDER BY k.oid";
 
+/// A trigger of one partition, or of a table that inherits, fires for rows that are deleted through
+/// the table above; one for each statement does not.
 const TRIGGERS: &str = "
-    SELECT s.nspname::text, c.relname::text, g.tgname::text,
+    SELECT s.nspname::text, c.relname::text,
+      g.tgname || CASE WHEN c.oid = g.tgrelid THEN '' ELSE ' of ' || g.tgrelid::regclass END,
       (g.tgtype & 8) <> 0, (g.tgtype & 16) <> 0,
       (g.tgtype & 1) <> 0 AND (g.tgtype & 66) <> 0,
       quote_ident(fs.nspname) || '.' || quote_ident(f.proname),
       coalesce(f.prosrc, ''), f.prosecdef
     FROM pg_trigger g
-    JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = g.tgrelid
+    CROSS JOIN LATERAL (WITH RECURSIVE up AS (SELECT g.tgrelid AS oid
+        UNION SELECT h.inhparent FROM up JOIN pg_inherits h ON h.inhrelid = up.oid) SELECT oid FROM up) AS above
+    JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = above.oid
     JOIN pg_namespace s ON s.oid = c.relnamespace
     JOIN pg_proc f ON f.oid = g.tgfoid JOIN pg_namespace fs ON fs.oid = f.pronamespace
-    WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' ORDER BY g.oid";
+    WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgparentid = 0
+      AND (c.oid = g.tgrelid OR (g.tgtype & 1) <> 0)
+    ORDER BY g.oid, c.oid";
 
 /// A key that refers to a partition, or to a table that inherits, stands once more for each table
 /// above it, through which its rows go too.
@@ -220,7 +255,10 @@ const FOREIGN_KEYS: &str = "
        JOIN pg_operator o ON o.oid = u.op JOIN pg_namespace os ON os.oid = o.oprnamespace),
       k.confdeltype::text,
       k.convalidated AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled <> 'A'
-        AND g.tgenabled <> CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END)
+        AND g.tgenabled <> CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END),
+      k.confmatchtype = 'f',
+      (SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}') FROM pg_attribute a
+       WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.confdelsetcols))
     FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace cs ON cs.oid = c.relnamespace
     CROSS JOIN LATERAL (WITH RECURSIVE up AS (SELECT k.confrelid AS oid
@@ -322,5 +360,7 @@ fn foreign_key(row: &Row) -> ForeignKey {
             _ => OnDelete::NoAction,
         },
         enforced: row.get(9),
+        match_full: row.get(10),
+        sets: row.get(11),
     }
 }

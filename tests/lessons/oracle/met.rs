@@ -35,7 +35,12 @@ const SHAPES: &[&str] = &[
     "MATCH FULL",
     "composite key, partly NULL",
     "multi-tenant key",
-    "ON UPDATE",
+    "MATCH FULL, all NULL",
+    "ON UPDATE CASCADE",
+    "ON UPDATE RESTRICT",
+    "ON UPDATE SET NULL",
+    "ON UPDATE SET DEFAULT",
+    "ON UPDATE NO ACTION",
     "ON DELETE NO ACTION",
     "ON DELETE RESTRICT",
     "ON DELETE CASCADE",
@@ -44,7 +49,10 @@ const SHAPES: &[&str] = &[
     "ON DELETE SET DEFAULT",
     "NOT VALID",
     "NOT VALID, with a row that refers to nothing",
-    "deferrable",
+    "NOT VALID, deferrable",
+    "DEFERRABLE INITIALLY IMMEDIATE",
+    "DEFERRABLE INITIALLY DEFERRED",
+    "deferrable, composite",
     "two schemas",
     "names with quotes, blanks, upper case",
     "names of 63 bytes",
@@ -226,13 +234,35 @@ fn of_foreign_key(model: &Model, at: usize, n: usize, say: &mut dyn FnMut(&'stat
         (key.swapped, "composite key, other order"),
         (key.full, "MATCH FULL"),
         (key.tenant, "multi-tenant key"),
-        (!key.on_update.is_empty(), "ON UPDATE"),
+        (
+            key.full
+                && table
+                    .rows
+                    .iter()
+                    .any(|r| r.refs[n] == super::model::Ref::Null),
+            "MATCH FULL, all NULL",
+        ),
         (key.not_valid, "NOT VALID"),
         (
             table.rows.iter().any(nowhere),
             "NOT VALID, with a row that refers to nothing",
         ),
-        (!key.deferrable.is_empty(), "deferrable"),
+        (
+            key.not_valid && !key.deferrable.is_empty(),
+            "NOT VALID, deferrable",
+        ),
+        (
+            !key.deferrable.is_empty() && key.columns.len() > 1,
+            "deferrable, composite",
+        ),
+        (
+            key.deferrable == " DEFERRABLE",
+            "DEFERRABLE INITIALLY IMMEDIATE",
+        ),
+        (
+            key.deferrable == " DEFERRABLE INITIALLY DEFERRED",
+            "DEFERRABLE INITIALLY DEFERRED",
+        ),
         (partitioned(table.form), "key of a partitioned table"),
         (
             partitioned(model.tables[key.parent].form),
@@ -242,6 +272,13 @@ fn of_foreign_key(model: &Model, at: usize, n: usize, say: &mut dyn FnMut(&'stat
     for (_, shape) in shapes.iter().filter(|(is, _)| *is) {
         say(shape);
     }
+    say(match key.on_update {
+        " ON UPDATE CASCADE" => "ON UPDATE CASCADE",
+        " ON UPDATE RESTRICT" => "ON UPDATE RESTRICT",
+        " ON UPDATE SET NULL" => "ON UPDATE SET NULL",
+        " ON UPDATE SET DEFAULT" => "ON UPDATE SET DEFAULT",
+        _ => "ON UPDATE NO ACTION",
+    });
     say(match key.on_delete {
         "RESTRICT" => "ON DELETE RESTRICT",
         "CASCADE" => "ON DELETE CASCADE",

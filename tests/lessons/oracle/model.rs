@@ -80,6 +80,15 @@ impl Key {
         }
     }
 
+    /// Those of them that `detach` empties: a key that says itself which columns ON DELETE empties
+    /// keeps the others.
+    fn link(&self) -> &[String] {
+        match self.on_delete {
+            "SET NULL (column)" => &self.columns[1..],
+            _ => self.open(),
+        }
+    }
+
     fn keeps(&self) -> bool {
         matches!(self.rule.act, Act::Retain | Act::WithParent)
     }
@@ -403,7 +412,8 @@ impl Model {
                 " ON UPDATE CASCADE",
                 " ON UPDATE RESTRICT",
                 " ON UPDATE SET NULL",
-            ][usize::from(raw.on_update % 5)],
+                " ON UPDATE SET DEFAULT",
+            ][usize::from(raw.on_update % 6)],
             deferrable: match raw.deferrable {
                 0 => " DEFERRABLE INITIALLY DEFERRED",
                 1 => " DEFERRABLE",
@@ -530,7 +540,7 @@ impl Model {
                 nulls.extend(other.open().to_vec());
             }
         }
-        let (columns, redact) = (key.open().to_vec(), key.redact);
+        let (columns, redact) = (key.link().to_vec(), key.redact);
         let rule = &mut self.tables[child].keys[n].rule;
         rule.redact = match rule.act {
             Act::Anonymize => redact || nulls.is_empty(),
