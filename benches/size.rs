@@ -23,6 +23,7 @@ pub(crate) fn measure(report: &mut Report) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(catalog(&server, report));
     runtime.block_on(tree(&server, report));
+    runtime.block_on(one_table(&server, report));
 }
 
 /// A policy for subjects who are rows of `customer`, with these rules besides.
@@ -195,6 +196,76 @@ async fn tree(server: &Server, report: &mut Report) {
         (Must::BeAtMost, 3.0),
         "by hand: WITH RECURSIVE … DELETE without locking first, counting or checking; one round",
     ));
+}
+
+/// One subject's rows in one table, all at once and in pieces, against one DELETE by hand.
+async fn one_table(server: &Server, report: &mut Report) {
+    const ROWS: i64 = 5_000_000;
+    const RULE: &str = "[[table]]\nname = \"big.public.event\"\naction = \"delete\"\n";
+    let database = server.fresh_database("event");
+    server.execute(
+        &database,
+        &format!(
+            "CREATE TABLE customer (id int PRIMARY KEY);
+             CREATE TABLE event (id int PRIMARY KEY, customer int REFERENCES customer, page text);
+             INSERT INTO customer VALUES (1), (2);
+             INSERT INTO event SELECT n, CASE WHEN n % 100 = 0 THEN 2 ELSE 1 END, 'a page' FROM generate_series(1, {ROWS} / 99 * 100) n;
+             CREATE INDEX ON event (customer);"
+        ),
+    );
+    server.execute(&database, "VACUUM (FREEZE, ANALYZE)");
+    let rows = server.count(&database, "SELECT count(*) FROM event WHERE customer = 1");
+    let others = server.count(&database, "SELECT count(*) FROM event WHERE customer = 2");
+    let [hand, pieces] = ["hand", "pieces"].map(|stem| {
+        let copy = server.fresh_database(stem);
+        server.execute("postgres", &format!("DROP DATABASE {copy}"));
+        server.execute(
+            "postgres",
+            &format!("CREATE DATABASE {copy} TEMPLATE {database}"),
+        );
+        copy
+    });
+    let mut took = Vec::new();
+    let in_pieces = format!("{RULE}large = \"batches\"\n");
+    for (database, rule) in [(&database, RULE), (&pieces, in_pieces.as_str())] {
+        let context = opened(server, database, rule);
+        server.execute("postgres", "CHECKPOINT");
+        let before = memory();
+        let started = Instant::now();
+        let erased = run(&context, "1").await;
+        took.push((started.elapsed().as_secs_f64(), memory() - before));
+        assert_eq!(erased, rows + 1, "the events and the customer");
+        let left = server.count(database, "SELECT count(*) FROM event");
+        assert_eq!(left, others);
+    }
+    let made = server.count(&pieces, "SELECT pieces FROM erasured.applied_piece");
+    server.execute("postgres", "CHECKPOINT");
+    let by_hand = server.connect(&hand).await;
+    let started = Instant::now();
+    by_hand
+        .batch_execute("BEGIN; DELETE FROM event WHERE customer = 1; DELETE FROM customer WHERE id = 1; COMMIT")
+        .await
+        .expect("by hand");
+    let theirs = started.elapsed().as_secs_f64();
+    let setting = Setting::new(server).rows("rows of the subject", rows.unsigned_abs());
+    let names = [
+        "size: five million rows of one subject in one transaction",
+        "size: five million rows of one subject in pieces",
+    ];
+    for ((name, (ours, grown)), made) in names.into_iter().zip(took).zip([0, made]) {
+        let entry = setting.compared(
+            name,
+            "s",
+            &[(ours, theirs)],
+            (Must::BeAtMost, 3.0),
+            "by hand: one DELETE by the foreign key; one round",
+        );
+        report.add(
+            entry
+                .with("growth of VmHWM, MB", grown)
+                .with("pieces", made as f64),
+        );
+    }
 }
 
 /// Erases one customer by the product's own executor; returns the rows counted.

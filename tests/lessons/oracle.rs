@@ -17,7 +17,9 @@ use model::Model;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use raw::{RawCase, raw_case};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Seeds of cases that once failed, one a line; they run first.
@@ -49,36 +51,22 @@ fn rand_start() -> u32 {
 
 #[test]
 fn random_schemas_end_as_the_naive_oracle_says() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let database = Server::shared().fresh_database("oracle");
-    let target = Target::of("s", &database);
     let (seeds, time) = seeds();
-    let (met, names) = (RefCell::new(Met::default()), Cell::new(0));
-    let mut failed = Vec::new();
+    let run = Run {
+        seeds: &seeds,
+        until: Instant::now().checked_add(time),
+        begun: AtomicUsize::new(0),
+        met: Mutex::default(),
+        failed: Mutex::default(),
+    };
     let started = Instant::now();
-    for seed in &seeds {
-        if started.elapsed() > time || failed.len() >= 10 {
-            break;
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| run.work());
         }
-        let result = one_seed(*seed, |raw| {
-            names.set(names.get() + 1);
-            let schema = format!("app{}", names.get());
-            runtime.block_on(one(&target, &raw, &schema, &met))
-        });
-        if let Err(TestError::Fail(why, raw)) = result {
-            let model = Model::new(&raw, "app");
-            eprintln!(
-                "seed {seed}: {why}\n\n{}\n{}\n",
-                model.sql(),
-                model.policy()
-            );
-            failed.push(seed);
-        }
-    }
-    let met = met.into_inner();
+    });
+    let met = run.met.into_inner().unwrap();
+    let failed = run.failed.into_inner().unwrap();
     met.print();
     eprintln!("{:?}", started.elapsed());
     assert!(
@@ -96,6 +84,67 @@ fn random_schemas_end_as_the_naive_oracle_says() {
             refused * 4 <= met.erased,
             "too many policies are refused for this to prove much: {refused}"
         );
+    }
+}
+
+/// Seeds that several workers take one by one, and what comes of them.
+struct Run<'a> {
+    seeds: &'a [u64],
+    until: Option<Instant>,
+    begun: AtomicUsize,
+    met: Mutex<Met>,
+    failed: Mutex<Vec<u64>>,
+}
+
+impl Run<'_> {
+    /// One worker, with databases of its own: a catalog through which hundreds of schemas have gone
+    /// is slow to read.
+    fn work(&self) {
+        while self.some(40) {}
+    }
+
+    /// So many seeds in one database; whether there may be more.
+    fn some(&self, many: usize) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let database = Server::shared().fresh_database("oracle");
+        let target = Target::of("s", &database);
+        let names = Cell::new(0);
+        for _ in 0..many {
+            let Some(seed) = self.next() else {
+                return false;
+            };
+            let result = one_seed(seed, |raw| {
+                names.set(names.get() + 1);
+                let schema = format!("app{}", names.get());
+                runtime.block_on(one(&target, &raw, &schema, &self.met))
+            });
+            if let Err(TestError::Fail(why, raw)) = result {
+                let model = Model::new(&raw, "app");
+                let (sql, policy) = (model.sql(), model.policy());
+                eprintln!("seed {seed}: {why}\n\n{sql}\n{policy}\n");
+                self.failed().push(seed);
+            }
+        }
+        true
+    }
+
+    fn next(&self) -> Option<u64> {
+        let late = self.until.is_some_and(|until| Instant::now() > until);
+        if late || self.failed().len() >= 10 {
+            return None;
+        }
+        let at = self.begun.fetch_add(1, Ordering::Relaxed);
+        if at > 0 && at.is_multiple_of(100) && at < self.seeds.len() {
+            eprintln!("{at} of {} schemas", self.seeds.len());
+        }
+        self.seeds.get(at).copied()
+    }
+
+    fn failed(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,7 +172,7 @@ async fn one(
     target: &Target,
     raw: &RawCase,
     schema: &str,
-    met: &RefCell<Met>,
+    met: &Mutex<Met>,
 ) -> Result<(), TestCaseError> {
     let model = Model::new(raw, schema);
     let client = target.client().await;
@@ -141,7 +190,7 @@ async fn one(
 async fn erase_and_compare(
     target: &Target,
     model: &Model,
-    met: &RefCell<Met>,
+    met: &Mutex<Met>,
 ) -> Result<(), TestCaseError> {
     let fail = |why: String| TestCaseError::fail(why);
     let planned = match target.plan(&model.policy()).await {
@@ -156,7 +205,7 @@ async fn erase_and_compare(
             if std::env::var("FUZZ_TELL").is_ok() {
                 eprint!("{said}");
             }
-            let refused = &mut met.borrow_mut().refused;
+            let refused = &mut met.lock().unwrap().refused;
             *refused.entry((*code).into()).or_default() += 1;
             return Ok(());
         }
@@ -188,7 +237,7 @@ async fn erase_and_compare(
             return Err(fail(format!("kept {kept}, the truth is {}", expected.kept)));
         }
     }
-    met.borrow_mut().add(model, changed);
+    met.lock().unwrap().add(model, changed);
     Ok(())
 }
 
