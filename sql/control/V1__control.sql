@@ -54,6 +54,18 @@ CREATE TABLE erasured.plan (
 -- json, not jsonb: the text is kept as it was hashed.
 COMMENT ON TABLE erasured.plan IS 'Plans as they ran, named by the SHA-256 of their body; one serves many tickets and holds no personal data.';
 
+CREATE TABLE erasured.definitions (
+    subject       text        NOT NULL,
+    scope         text        NOT NULL,
+    system        text        NOT NULL,
+    policy_sha256 text        NOT NULL,
+    fingerprint   text        NOT NULL CHECK (fingerprint ~ '^[0-9a-f]{64}$'),
+    body          json        NOT NULL,
+    taken_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (subject, scope, system)
+);
+COMMENT ON TABLE erasured.definitions IS 'Tables, columns, keys and triggers within a scope''s reach when its plan last ran or its policy was accepted; erasured check compares with them. No personal data.';
+
 CREATE TABLE erasured.ticket (
     id              uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
     reference       text        NOT NULL UNIQUE,

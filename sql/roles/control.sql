@@ -78,6 +78,8 @@ GRANT INSERT, DELETE, UPDATE (token, until, holder)
 GRANT UPDATE (value, hash), INSERT (ticket_id, name, hash, given)
                                              ON erasured.ticket_identifier TO erasured_daemon;
 GRANT INSERT                                  ON erasured.plan TO erasured_daemon;
+GRANT INSERT, UPDATE (policy_sha256, fingerprint, body, taken_at)
+                                              ON erasured.definitions TO erasured_daemon;
 GRANT INSERT, UPDATE (state, counts, committed_at)
                                               ON erasured.step TO erasured_daemon;
 GRANT INSERT, DELETE, UPDATE (state, due_at, sealed, done_at, lease_token, lease_until)

@@ -1,5 +1,6 @@
 //! `erasured check`.
 
+use super::drift::{self, Drift};
 use super::explain::hint;
 use super::failure::Failure;
 use super::{Format, colours, print, print_json, say};
@@ -9,7 +10,7 @@ use crate::erasure::context::{System, catalogs};
 use crate::lineage;
 use crate::policy::{Draft, Policy, ScopeTables};
 use crate::start::{self, StartError};
-use crate::store;
+use crate::store::{self, Store};
 use crate::system::postgres::{failure, readable};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ Examples:
   erasured check --offline                   only what the files say
   erasured check --format json               the same for an editor: file, line, column, code
 
+What has changed within a policy's reach since its plan last ran is shown as a diff.
 Exit code 1: the policies do not fit the databases, or leave something to decide. 2: a file is wrong. 3: a database is away.")]
 pub(super) struct Check {
     /// Ask no database.
@@ -45,7 +47,7 @@ impl Check {
         };
         let mut found: Vec<Diagnostic> = drafts.iter().flat_map(Draft::left_to_decide).collect();
         if self.offline {
-            return self.end(&drafts, &found, "are well formed");
+            return self.end(&drafts, &found, &[], "are well formed");
         }
         // Not the keys: they may be readable by the service alone.
         let systems = start::systems(&config)?;
@@ -55,11 +57,23 @@ impl Check {
         for draft in &drafts {
             found.extend(lineage::check_draft(draft, &catalogs));
         }
-        self.end(&drafts, &found, "fit the databases")
+        let store = Store::new(start::control_pool(&config, "check", 1)?.inner().clone());
+        let drifts = drift::since_the_plan(&store, &drafts, &catalogs).await;
+        let drifts = drifts.unwrap_or_else(|unknown| {
+            found.push(unknown);
+            Vec::new()
+        });
+        self.end(&drafts, &found, &drifts, "fit the databases")
     }
 
-    fn end(&self, drafts: &[Draft], found: &[Diagnostic], verdict: &str) -> Result<(), Failure> {
-        self.tell(found);
+    fn end(
+        &self,
+        drafts: &[Draft],
+        found: &[Diagnostic],
+        drifts: &[Drift],
+        verdict: &str,
+    ) -> Result<(), Failure> {
+        self.tell(found, drifts);
         if start::stops(found) {
             return Err(Failure::Found);
         }
@@ -83,12 +97,18 @@ impl Check {
         })
     }
 
-    fn tell(&self, found: &[Diagnostic]) {
+    fn tell(&self, found: &[Diagnostic], drifts: &[Drift]) {
         match self.format {
-            Format::Json => print_json(&diagnostic::to_json(found)),
+            Format::Json => {
+                let all: Vec<Diagnostic> = drifts.iter().map(Drift::diagnostic).collect();
+                print_json(&diagnostic::to_json(&[&all, found].concat()));
+            }
             Format::Table => {
-                let shown = diagnostic::render(found, colours(&std::io::stdout()));
-                print(&(shown + &hint(found)));
+                let colours = colours(&std::io::stdout());
+                for drift in drifts {
+                    print(&drift.text(colours));
+                }
+                print(&(diagnostic::render(found, colours) + &hint(found)));
             }
         }
     }

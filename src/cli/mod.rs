@@ -3,6 +3,7 @@
 mod certificate;
 mod check;
 mod discover;
+mod drift;
 mod explain;
 mod failure;
 mod identifiers;

@@ -11,6 +11,7 @@ use crate::lineage;
 use crate::metrics as names;
 use crate::start;
 use crate::store::census::{Census, Closed};
+use crate::store::definitions::When;
 use crate::store::tickets::ScopeOffer;
 use crate::store::{self, StoreError};
 use crate::system::postgres::connect::{self, Timeouts};
@@ -373,9 +374,13 @@ async fn fits(shared: &Shared) {
         let name = format!("policy {}", policy.subject);
         let mut result = Ok(());
         for scope in policy.scopes.keys() {
-            if let Err(error) = context.planned(&policy.subject, scope).await {
-                result = Err(error.to_string());
-                break;
+            match context.planned(&policy.subject, scope).await {
+                // Not remembered now, it will be at the next round or with the first batch.
+                Ok(planned) => drop(context.remember(&planned, When::Fits).await),
+                Err(error) => {
+                    result = Err(error.to_string());
+                    break;
+                }
             }
         }
         let fits = if result.is_ok() { 1.0 } else { 0.0 };

@@ -9,6 +9,7 @@ use super::record::StepRecord;
 use crate::name::TableName;
 use crate::plan::{ChangeKind, Plan, SystemPlan};
 use crate::store::StoreError;
+use crate::store::definitions::When;
 use crate::store::executing::{NewDeferral, StepRow, StoredPlan};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
 use crate::system::postgres::connect::ConnectError;
@@ -259,6 +260,7 @@ impl Run<'_> {
     ) -> Result<(), StoreError> {
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("before-begin");
+        self.context.remember(planned, When::Ran).await?;
         let systems: Vec<String> = planned
             .plan
             .systems

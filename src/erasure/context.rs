@@ -7,6 +7,7 @@ use crate::keys::{HashKey, KeyRing, SigningKey};
 use crate::lineage::{self, Lineage};
 use crate::plan::{self, Plan};
 use crate::policy::Policy;
+use crate::store::definitions::{Remembered, When};
 use crate::store::{Store, StoreError};
 use crate::system::postgres::catalog;
 use crate::system::postgres::connect::{ConnectError, Pool};
@@ -14,7 +15,7 @@ use crate::system::postgres::execute::Timeouts;
 use crate::system::postgres::failure;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 /// Tells the time; tests bring their own.
@@ -71,6 +72,10 @@ pub struct Planned {
     pub stamps: BTreeMap<String, String>,
     /// What is worth knowing, though nothing stops.
     pub warnings: Vec<Diagnostic>,
+    /// The definitions that it was made for, to be remembered.
+    definitions: Vec<Remembered>,
+    /// Whether they have been, and for what.
+    remembered: (AtomicBool, AtomicBool),
 }
 
 /// Why there is no plan.
@@ -104,9 +109,9 @@ fn first(diagnostics: &[Diagnostic]) -> String {
         .collect();
     let more = errors.len().saturating_sub(1);
     let more = if more == 0 {
-        String::new()
+        " (`erasured check` shows what changed)".to_owned()
     } else {
-        format!(" (and {more} more: erasured check)")
+        format!(" (and {more} more: `erasured check` shows them, and what changed)")
     };
     errors.first().map_or_else(String::new, |d| {
         format!("{}: {}; {}{more}", d.code, d.message, d.help)
@@ -303,6 +308,8 @@ impl Context {
         let plan = plan::build(&policy, &lineage);
         let planned = Arc::new(Planned {
             id: plan.id(),
+            definitions: definitions(&policy, &lineage, &catalogs),
+            remembered: <(AtomicBool, AtomicBool)>::default(),
             policy,
             lineage,
             plan,
@@ -316,6 +323,22 @@ impl Context {
         Ok(planned)
     }
 
+    /// Stores the definitions that a plan was made for, once for each reason.
+    ///
+    /// # Errors
+    /// [`StoreError`]: as any other statement there.
+    pub async fn remember(&self, planned: &Planned, when: When) -> Result<(), StoreError> {
+        let done = match when {
+            When::Ran => &planned.remembered.0,
+            When::Fits => &planned.remembered.1,
+        };
+        if !done.load(Ordering::Relaxed) {
+            self.store.remember(&planned.definitions, when).await?;
+            done.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Lets idle sessions go, and with them the buffers through which identifiers went.
     pub fn forget_sessions(&self) {
         for system in self.systems.values() {
@@ -325,6 +348,28 @@ impl Context {
             }
         }
     }
+}
+
+/// What a plan's fingerprints stand for.
+fn definitions(
+    policy: &Policy,
+    lineage: &Lineage,
+    catalogs: &BTreeMap<String, Catalog>,
+) -> Vec<Remembered> {
+    let mut within = lineage::within_reach(policy, &lineage.scope, catalogs);
+    let systems = lineage.systems.iter();
+    let of = systems.filter_map(|s| {
+        let body = within.remove(&s.system)?;
+        Some(Remembered {
+            subject: lineage.subject.clone(),
+            scope: lineage.scope.clone(),
+            system: s.system.clone(),
+            policy_sha256: lineage.policy_sha256.clone(),
+            fingerprint: s.fingerprint.clone(),
+            body: serde_json::to_string(&body).expect("definitions are always JSON"),
+        })
+    });
+    of.collect()
 }
 
 /// The catalogs of these systems and their stamps; those that are not registered are left out.

@@ -6,11 +6,13 @@
 //! there. It is pure.
 
 mod check;
+mod definitions;
 mod draft;
 mod found_again;
 mod order;
 mod types;
 
+pub use definitions::{Definitions, Difference, Mark, within_reach};
 pub use draft::{check_draft, systems_of_draft};
 pub use found_again::FoundAgain;
 pub use types::*;

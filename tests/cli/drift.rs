@@ -61,3 +61,103 @@ fn a_migration_is_told_before_a_ticket_meets_it() {
         ["completed", "deferred"].contains(&desk.ticket("D-1", "state").as_str())
     });
 }
+
+/// What `check` says, and whether it ended well.
+fn check(desk: &Desk, arguments: &[&str]) -> (bool, String) {
+    let arguments = [&["check"], arguments].concat();
+    let output = desk.erasured(arguments).output().unwrap();
+    (
+        output.status.success(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
+/// The difference is against what was there when the plan last ran; what is out of reach is in
+/// nobody's way.
+#[test]
+fn check_shows_what_changed_as_a_diff() {
+    let desk = Desk::open(60);
+    let shop = &desk.demo.shop;
+    let unrelated = "CREATE TABLE weather (day date, rain int); CREATE TABLE rain (id int PRIMARY KEY); \
+         ALTER TABLE weather ADD COLUMN station int REFERENCES rain ON DELETE CASCADE; \
+         ANALYZE customer; CREATE INDEX ON review (written_at)";
+    desk.server.execute(shop, unrelated);
+    let (well, said) = check(&desk, &[]);
+    assert!(well && !said.contains("changed since"), "{said}");
+    desk.file("D-1", "member_no=TM-0000031");
+    desk.run_until_idle().assert().success();
+
+    desk.server.execute(
+        shop,
+        "CREATE FUNCTION quiet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
+         CREATE TRIGGER loud AFTER DELETE ON review FOR EACH ROW EXECUTE FUNCTION quiet(); \
+         ALTER TABLE customer ADD COLUMN fax text; \
+         ALTER TABLE review ALTER COLUMN body TYPE varchar(4000); \
+         ALTER TABLE review DROP COLUMN written_at; \
+         ALTER TABLE review DROP CONSTRAINT review_customer_id_fkey, \
+           ADD CONSTRAINT review_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES customer; \
+         CREATE TABLE wishlist (id int PRIMARY KEY, customer_id bigint REFERENCES customer)",
+    );
+    let (_, said) = check(&desk, &[]);
+    let lines = [
+        "within reach of policy customer (account",
+        "+ trigger loud of public.review on DELETE runs public.quiet source ",
+        "+ column public.customer.fax text",
+        "~ column public.review.body text NOT NULL → character varying(4000) NOT NULL",
+        "- column public.review.written_at ",
+        "~ foreign key review_customer_id_fkey of public.review (customer_id) to public.customer (id) ON DELETE SET NULL → NO ACTION",
+        "+ table public.wishlist",
+        "+ foreign key wishlist_customer_id_fkey of public.wishlist (customer_id) to public.customer (id) ON DELETE NO ACTION",
+        "E0201",
+    ];
+    for line in lines {
+        assert!(said.contains(line), "no {line:?} in\n{said}");
+    }
+    assert!(
+        !said.contains("weather") && !said.contains('\u{1b}'),
+        "{said}"
+    );
+    let (_, json) = check(&desk, &["--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let found = json.as_array().unwrap();
+    let drift = found.iter().find(|d| d["code"] == "E0245").unwrap();
+    assert_eq!(drift["severity"], "warning");
+    assert!(
+        drift["message"]
+            .as_str()
+            .unwrap()
+            .contains("\n  + table public.wishlist")
+    );
+    what_waits_fails_and_says_where_to_look(&desk);
+}
+
+/// Fail closed, with the policy's name where anybody may look; once mended and retried, what was
+/// accepted is what is there now.
+fn what_waits_fails_and_says_where_to_look(desk: &Desk) {
+    let shop = &desk.demo.shop;
+    desk.file("D-2", "member_no=TM-0000032");
+    desk.run_until_idle().assert().code(1);
+    assert_eq!(desk.ticket("D-2", "problem_code"), "E0201");
+    let problem = desk.ticket("D-2", "problem");
+    assert!(
+        problem.contains("public.wishlist") && problem.contains("`erasured check`"),
+        "{problem}"
+    );
+    let (well, said) = check(desk, &[]);
+    assert!(
+        !well && said.contains("customer.toml") && said.contains("+ table public.wishlist"),
+        "{said}"
+    );
+    desk.server.execute(shop, "DROP TABLE wishlist");
+    desk.as_person("hana", ["ticket", "retry", "--code", "E0201"])
+        .assert()
+        .success();
+    desk.run_until_idle().assert().success();
+    let (well, said) = check(desk, &[]);
+    assert!(well && !said.contains("wishlist"), "{said}");
+    // One scope's plan has run on the rest of it; the other's has not yet.
+    assert!(
+        said.contains("policy customer (marketing) in shop, changed since"),
+        "{said}"
+    );
+}
