@@ -110,7 +110,8 @@ impl Run<'_> {
             .build()
             .unwrap();
         let database = Server::shared().fresh_database("oracle");
-        let target = Target::of("s", &database);
+        let mut target = Target::of("s", &database);
+        target.piece_rows = 2;
         let names = Cell::new(0);
         for _ in 0..many {
             let Some(seed) = self.next() else {
@@ -237,7 +238,7 @@ async fn erase_and_compare(
             return Err(fail(format!("kept {kept}, the truth is {}", expected.kept)));
         }
     }
-    met.lock().unwrap().add(model, changed);
+    met.lock().unwrap().add(model, planned.part("s"), changed);
     Ok(())
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Target {
     pub(crate) system: String,
     pub(crate) database: String,
     pool: Pool,
+    /// Rows of one piece.
+    pub(crate) piece_rows: i64,
 }
 
 /// A plan with what it was made for.
@@ -62,6 +64,7 @@ impl Target {
                     tokio_postgres::NoTls,
                 )
                 .unwrap(),
+            piece_rows: 10,
         }
     }
 
@@ -136,7 +139,7 @@ impl Target {
     ) -> Result<Outcome, NotErased> {
         let stamp = planned.stamps[&self.system].clone();
         let mut client = self.client().await;
-        execution(part, subjects, &stamp, false)
+        self.execution(part, subjects, &stamp, false)
             .run(&mut client, before)
             .await
     }
@@ -149,9 +152,33 @@ impl Target {
     ) -> Result<Vec<Counts>, NotErased> {
         let stamp = planned.stamps[&self.system].clone();
         let mut client = self.client().await;
-        execution(planned.part(&self.system), subjects, &stamp, true)
+        self.execution(planned.part(&self.system), subjects, &stamp, true)
             .dry_run(&mut client)
             .await
+    }
+
+    fn execution<'a>(
+        &self,
+        plan: &'a SystemPlan,
+        subjects: &'a [Subject],
+        stamp: &'a str,
+        dry: bool,
+    ) -> Execution<'a> {
+        Execution {
+            plan,
+            subjects,
+            now: now(),
+            timeouts: Timeouts {
+                lock: Duration::from_secs(2),
+                statement: Duration::from_secs(30),
+                idle: Duration::from_secs(30),
+            },
+            piece_rows: self.piece_rows,
+            stamp,
+            batch: Uuid::new_v4(),
+            dry,
+            hash: &hash,
+        }
     }
 
     /// Every row of every table but our own, as text, in order.
@@ -262,29 +289,6 @@ pub(crate) fn totals(counts: &[Counts]) -> BTreeMap<(String, ChangeKind), i64> {
         }
     }
     totals
-}
-
-fn execution<'a>(
-    plan: &'a SystemPlan,
-    subjects: &'a [Subject],
-    stamp: &'a str,
-    dry: bool,
-) -> Execution<'a> {
-    Execution {
-        plan,
-        subjects,
-        now: now(),
-        timeouts: Timeouts {
-            lock: Duration::from_secs(2),
-            statement: Duration::from_secs(30),
-            idle: Duration::from_secs(30),
-        },
-        piece_rows: 10,
-        stamp,
-        batch: Uuid::new_v4(),
-        dry,
-        hash: &hash,
-    }
 }
 
 /// Stands for the keyed hash: long, and different for different texts.

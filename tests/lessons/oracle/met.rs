@@ -1,6 +1,7 @@
 //! What was met: so that a shape that is never drawn is seen.
 
 use super::model::{Act, Dress, Form, Kind, Model};
+use erasured::plan::SystemPlan;
 use std::collections::BTreeMap;
 
 /// Every shape that three hundred cases must meet.
@@ -21,6 +22,9 @@ const SHAPES: &[&str] = &[
     "several subjects in turn",
     "polymorphic link",
     "link through JSON",
+    "link by elements of an array",
+    "link by elements of a JSON list",
+    "element taken out of a list",
     "soft link",
     "list partitions",
     "range partitions",
@@ -69,6 +73,8 @@ const SHAPES: &[&str] = &[
     "retain",
     "retain with parent",
     "exempt",
+    "tree deleted without being read",
+    "rows in pieces",
 ];
 
 /// Schemas, rows and, for each shape, schemas that have it.
@@ -83,13 +89,19 @@ pub(super) struct Met {
 }
 
 impl Met {
-    pub(super) fn add(&mut self, model: &Model, changed: i64) {
+    pub(super) fn add(&mut self, model: &Model, plan: &SystemPlan, changed: i64) {
         self.erased += 1;
         self.changed += changed;
         self.tables += model.tables.len();
         self.rows += model.tables.iter().map(|t| t.rows.len()).sum::<usize>();
         let mut shapes = Vec::new();
         of_case(model, &mut |s| shapes.push(s));
+        if plan.changes.iter().any(|c| c.lock.is_some()) {
+            shapes.push("tree deleted without being read");
+        }
+        if !plan.pieces.is_empty() {
+            shapes.push("rows in pieces");
+        }
         shapes.sort_unstable();
         shapes.dedup();
         for shape in shapes {
@@ -210,6 +222,11 @@ fn of_keys(model: &Model, at: usize, say: &mut dyn FnMut(&'static str)) {
             Kind::Soft => say("soft link"),
             Kind::When => say("polymorphic link"),
             Kind::Json => say("link through JSON"),
+            Kind::Array => say("link by elements of an array"),
+            Kind::JsonList => say("link by elements of a JSON list"),
+        }
+        if key.by_element() && key.rule.act == Act::Detach {
+            say("element taken out of a list");
         }
         if key.columns.len() == 2 {
             say("composite key");

@@ -38,6 +38,10 @@ pub(super) enum Kind {
     When,
     /// A path in a document.
     Json,
+    /// An element of an array, beside one that leads nowhere.
+    Array,
+    /// The same of a list in a document.
+    JsonList,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +93,11 @@ impl Key {
         }
     }
 
+    /// One of the elements of a list refers.
+    pub(super) fn by_element(&self) -> bool {
+        matches!(self.kind, Kind::Array | Kind::JsonList)
+    }
+
     fn keeps(&self) -> bool {
         matches!(self.rule.act, Act::Retain | Act::WithParent)
     }
@@ -113,6 +122,8 @@ pub(super) struct Row {
     pub(super) note: Option<String>,
     /// Columns emptied since.
     pub(super) nulled: BTreeSet<String>,
+    /// Columns whose lists have lost the element that referred.
+    pub(super) cut: BTreeSet<String>,
     pub(super) redacted: bool,
     pub(super) gone: bool,
 }
@@ -348,6 +359,11 @@ impl Model {
         } else {
             first.unwrap_or(raw.action)
         };
+        // Few tables keep their rows, and what is to stay with them should hang there.
+        if ACTS[usize::from(action) % ACTS.len()] == Act::WithParent {
+            let keeps = |t: &usize| self.retained(*t) && !self.columns_to(*t).is_empty();
+            parent = (1..child).find(keeps).unwrap_or(parent);
+        }
         let key = self.key(child, n, parent, raw, action, false);
         self.tables[child].keys.push(key);
     }
@@ -363,10 +379,12 @@ impl Model {
     ) -> Key {
         let (table, above) = (&self.tables[child], &self.tables[parent]);
         let mut to = self.columns_to(parent);
-        let kind = match raw.kind % 4 {
+        let kind = match raw.kind % 7 {
             _ if !raw.soft || parent == child => Kind::Foreign,
             0 | 1 => Kind::When,
             2 if to.len() == 1 => Kind::Json,
+            3 if to.len() == 1 => Kind::Array,
+            4 if to.len() == 1 => Kind::JsonList,
             _ => Kind::Soft,
         };
         let foreign = kind == Kind::Foreign;
@@ -707,6 +725,7 @@ impl Model {
             old: raw.old,
             note: (table == 0 || raw.note).then(|| format!("note of t{table} row {own}")),
             nulled: BTreeSet::new(),
+            cut: BTreeSet::new(),
             redacted: false,
             gone: false,
         });
@@ -720,9 +739,39 @@ impl Model {
             (&self.tables[table].rows[row], key),
         );
         match row.0.refs[row.1] {
-            Ref::To(to) if !key.columns.iter().any(|c| row.0.nulled.contains(c)) => Some(to),
+            Ref::To(to)
+                if !key
+                    .columns
+                    .iter()
+                    .any(|c| row.0.nulled.contains(c) || row.0.cut.contains(c)) =>
+            {
+                Some(to)
+            }
             _ => None,
         }
+    }
+
+    /// Whether the rule says `large`: every other table on which nothing hangs, whose rows go, and to
+    /// which one way leads.
+    pub(super) fn goes_in_pieces(&self, table: usize) -> bool {
+        let facts = &self.tables[table];
+        let mut all = self.tables.iter().flat_map(|t| &t.keys);
+        let [key] = facts.keys.as_slice() else {
+            return false;
+        };
+        table != 0
+            && facts.dress & 64 != 0
+            && key.rule.act == Act::Delete
+            && !key.by_element()
+            && facts.owns.is_none()
+            && facts.shared.is_none()
+            && all.all(|k| k.parent != table)
+    }
+
+    /// Whether a column holds a list whose elements refer.
+    pub(super) fn is_list(&self, table: usize, column: &String) -> bool {
+        let mut keys = self.tables[table].keys.iter();
+        keys.any(|k| k.by_element() && k.columns.contains(column))
     }
 
     /// The values of columns to which keys lead.
@@ -756,7 +805,12 @@ impl Model {
                         Some(self.values(&key.to, *to)[at])
                     }
                 };
+                let cut = r.cut.contains(column);
                 let value = value.map(|v| match key.kind {
+                    Kind::Array if cut || v == 900 => "{900}".into(),
+                    Kind::Array => format!("{{{v},900,{v}}}"),
+                    Kind::JsonList if cut || v == 900 => "[{\"id\": 900}]".into(),
+                    Kind::JsonList => format!("[{{\"id\": 900}}, {{\"id\": {v}}}]"),
                     Kind::Json if row.is_multiple_of(2) => format!("{{\"user\": {{\"id\": {v}}}}}"),
                     Kind::Json => format!("{{\"user\": {{\"id\": \"{v}\"}}}}"),
                     _ => v.to_string(),

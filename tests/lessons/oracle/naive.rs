@@ -60,7 +60,13 @@ pub(super) fn erase(model: &mut Model, subjects: &[usize]) -> Done {
                 continue;
             }
             count(&mut done, model, at.0, kind);
-            row.nulled.extend(rule.nulls.iter().cloned());
+            let (cut, nulled): (Vec<_>, Vec<_>) = rule
+                .nulls
+                .iter()
+                .cloned()
+                .partition(|c| kind == ChangeKind::Detached && model.is_list(at.0, c));
+            row.nulled.extend(nulled);
+            row.cut.extend(cut);
             row.redacted |= rule.redact;
         }
     }

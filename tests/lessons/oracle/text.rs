@@ -96,6 +96,8 @@ impl Model {
             let not_null = if key.nullable { "" } else { " NOT NULL" };
             let kind = match key.kind {
                 Kind::Json if n % 2 == 0 => "jsonb",
+                Kind::JsonList => "jsonb",
+                Kind::Array => "int[]",
                 Kind::Json => "json",
                 _ => "int",
             };
@@ -294,6 +296,9 @@ impl Model {
             format!("set = {{ {} }}\n", set.join(", "))
         };
         let text = match rule.act {
+            Act::Delete if self.goes_in_pieces(table) => {
+                "action = \"delete\"\nlarge = \"batches\"\n".into()
+            }
             Act::Delete => "action = \"delete\"\n".into(),
             Act::Detach => "action = \"detach\"\n".into(),
             Act::Exempt => "action = \"exempt\"\nreason = \"not theirs\"\n".into(),
@@ -314,6 +319,11 @@ impl Model {
         let from = match key.kind {
             Kind::Json => format!(
                 "json = {{ column = {:?}, path = [\"user\", \"id\"] }}",
+                columns[0]
+            ),
+            Kind::Array => format!("elements = {:?}", columns[0]),
+            Kind::JsonList => format!(
+                "json = {{ column = {:?}, path = [\"*\", \"id\"] }}",
                 columns[0]
             ),
             _ => format!("columns = {columns:?}"),
