@@ -1,5 +1,8 @@
 //! One leased batch of tickets, system after system, until every planned step has its result.
 
+mod keep;
+mod setback;
+
 use super::context::{Context, Planned, Unplanned, lost};
 use super::crash_point;
 use super::identity::{Identity, Mistaken};
@@ -10,15 +13,13 @@ use crate::name::TableName;
 use crate::plan::{ChangeKind, Plan, SystemPlan};
 use crate::store::StoreError;
 use crate::store::definitions::When;
-use crate::store::executing::{NewDeferral, StepRow, StoredPlan};
+use crate::store::executing::{StepRow, StoredPlan};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
 use crate::system::postgres::connect::ConnectError;
-use crate::system::postgres::execute::{
-    BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject,
-};
+use crate::system::postgres::execute::{Execution, NotErased, Outcome, Subject};
 use crate::system::postgres::failure::Failure;
-use deadpool_postgres::Transaction;
-use futures_util::future::BoxFuture;
+use keep::{Keep, PutOff, still_theirs};
+use setback::{Setback, backoff, setback, shared};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -38,34 +39,6 @@ pub struct Ended {
 struct Work {
     ticket: LeasedTicket,
     identity: Identity,
-}
-
-/// Why a group of tickets did not get through one system.
-enum Setback {
-    /// Another try may succeed; nothing need be split.
-    Later(&'static str, String),
-    /// The same will happen again until somebody changes something.
-    Stuck(&'static str, String),
-}
-
-impl Setback {
-    /// Where rows go in pieces, some may have gone before the rest did not.
-    fn after_pieces(self, part: &SystemPlan) -> Self {
-        match self {
-            Self::Stuck(code, said) if !part.pieces.is_empty() => {
-                let tables = part.pieces.iter().map(|p| p.table.to_string());
-                let tables: Vec<String> = tables.collect();
-                Self::Stuck(
-                    code,
-                    format!(
-                        "{said}; pieces of {} may have gone before, and stay gone: a retry goes on from there",
-                        tables.join(", ")
-                    ),
-                )
-            }
-            other => other,
-        }
-    }
 }
 
 /// Works a leased batch off, keeping the lease alive meanwhile.
@@ -613,166 +586,8 @@ impl Run<'_> {
     }
 }
 
-/// Two tickets of one batch may mean one person: the row that one of them holds is both's.
-fn still_theirs(planned: &Planned, group: &[Work], seen: &[Seen]) -> Result<(), NotErased> {
-    for seen in seen {
-        let key = &group[seen.ticket].identity.key;
-        for work in group.iter().filter(|w| w.identity.key == *key) {
-            let met = work.identity.clone().meet(&planned.policy, &seen.values);
-            met.map_err(|identifier| NotErased::OtherIdentity { identifier })?;
-        }
-    }
-    Ok(())
-}
-
-/// With the root rows locked and nothing changed yet: is the subject still who the ticket says?
-/// What the row says now, and the keys of what stays, are sealed before they are lost.
-struct Keep<'a> {
-    context: &'a Context,
-    token: Uuid,
-    planned: &'a Planned,
-    part: &'a SystemPlan,
-    group: &'a mut [Work],
-    known: PutOff,
-    /// Where the root's rows are held while another system is erased.
-    held: Option<&'a Transaction<'a>>,
-}
-
-/// Rows that an earlier step has put off: ticket, table, key.
-type PutOff = BTreeSet<(Uuid, TableName, Vec<String>)>;
-
-impl BeforeChange for Keep<'_> {
-    fn ready(
-        &mut self,
-        seen: Vec<Seen>,
-        deferred: Vec<Deferred>,
-    ) -> BoxFuture<'_, Result<(), NotErased>> {
-        Box::pin(self.write(seen, deferred))
-    }
-
-    /// That session says nothing meanwhile: the server may have ended it, and with it the locks.
-    fn still_held(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
-        Box::pin(async {
-            match self.held {
-                Some(tx) => Ok(tx.batch_execute("/* erasured:still held */ SELECT").await?),
-                None => Ok(()),
-            }
-        })
-    }
-
-    fn put_off(&self, ticket: usize, table: &TableName, key: &[String]) -> bool {
-        !self.known.is_empty()
-            && self
-                .known
-                .contains(&(self.group[ticket].ticket.id, table.clone(), key.to_vec()))
-    }
-}
-
-impl Keep<'_> {
-    async fn write(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> Result<(), NotErased> {
-        let mut grown = Vec::new();
-        for seen in seen {
-            let work = &mut self.group[seen.ticket];
-            let grew = work
-                .identity
-                .meet(&self.planned.policy, &seen.values)
-                .map_err(|identifier| NotErased::OtherIdentity { identifier })?;
-            if grew {
-                grown.push((
-                    work.ticket.id,
-                    work.identity
-                        .seal(&self.context.hash_key, work.ticket.id, rand::random()),
-                ));
-            }
-        }
-        let ids: Vec<Uuid> = self.group.iter().map(|w| w.ticket.id).collect();
-        let deferrals: Vec<NewDeferral> = deferred.iter().map(|d| self.deferral(d)).collect();
-        let hook = |e: StoreError| NotErased::Hook(e.to_string());
-        if !grown.is_empty() {
-            self.context
-                .store
-                .seal(self.token, &grown)
-                .await
-                .map_err(hook)?;
-        }
-        let retains = self
-            .part
-            .sets
-            .iter()
-            .flat_map(|s| &s.captures)
-            .any(|c| c.retained.is_some());
-        if retains {
-            self.context
-                .store
-                .stage_deferrals(self.token, &self.part.system, &ids, &deferrals)
-                .await
-                .map_err(hook)?;
-        }
-        Ok(())
-    }
-
-    fn deferral(&self, deferred: &Deferred) -> NewDeferral {
-        let ticket = self.group[deferred.ticket].ticket.id;
-        let keys = serde_json::to_vec(&deferred.keys).expect("keys are always JSON");
-        NewDeferral {
-            ticket,
-            system: self.part.system.clone(),
-            schema: deferred.table.schema.clone(),
-            table: deferred.table.table.clone(),
-            due_at: deferred.until,
-            basis: deferred.because.clone(),
-            rows: i64::try_from(deferred.keys.len()).unwrap_or(i64::MAX),
-            sealed: self
-                .context
-                .hash_key
-                .seal(ticket.as_bytes(), &keys, rand::random()),
-        }
-    }
-}
-
 fn attempts(context: &Context) -> i32 {
     i32::try_from(context.config.limits.attempts.get()).unwrap_or(i32::MAX)
-}
-
-/// What keeps one ticket of a batch from going keeps all of them. A connection that breaks at work
-/// is not among it: one row may be what breaks it each time, and must be found.
-fn shared(cause: &str) -> bool {
-    matches!(
-        cause,
-        "unreachable"
-            | "read_only"
-            | "out_of_resources"
-            | "too_many_connections"
-            | "drift"
-            | "overtaken"
-            | "control"
-            | "commit_unknown"
-    )
-}
-
-/// One second, doubling to ten minutes; `chance` moves it by up to a half.
-fn backoff(attempt: i32, chance: u16) -> chrono::Duration {
-    let seconds = 2_i64
-        .saturating_pow(u32::try_from(attempt.clamp(0, 20)).unwrap_or(0))
-        .min(600);
-    chrono::Duration::milliseconds(
-        seconds * 1000 + seconds * 500 * i64::from(chance) / i64::from(u16::MAX),
-    )
-}
-
-fn setback(error: NotErased) -> Setback {
-    let said = error.to_string();
-    match error {
-        NotErased::Database(_, Failure::Transient(cause)) => Setback::Later(cause, said),
-        NotErased::Database(_, Failure::Permanent) => Setback::Stuck("E0508", said),
-        NotErased::CommitUnknown => Setback::Later("commit_unknown", said),
-        NotErased::Drift { .. } => Setback::Later("drift", said),
-        NotErased::Mismatch { .. } => Setback::Stuck("E0502", said),
-        NotErased::Residual { .. } => Setback::Stuck("E0503", said),
-        NotErased::NoEnd { .. } => Setback::Stuck("E0504", said),
-        NotErased::OtherIdentity { .. } => Setback::Stuck("E0506", said),
-        NotErased::Hook(_) => Setback::Later("control", said),
-    }
 }
 
 fn stored(planned: &Planned) -> StoredPlan {
@@ -813,17 +628,5 @@ fn action(kind: ChangeKind) -> &'static str {
         ChangeKind::Detached => "detached",
         ChangeKind::Cleaned => "cleaned",
         ChangeKind::Unlinked => "unlinked",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waiting_grows_and_is_bounded() {
-        assert_eq!(backoff(0, 0), chrono::Duration::seconds(1));
-        assert_eq!(backoff(5, 0), chrono::Duration::seconds(32));
-        assert!(backoff(1000, u16::MAX) <= chrono::Duration::seconds(900));
     }
 }

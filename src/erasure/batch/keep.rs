@@ -1,0 +1,134 @@
+//! Between the capture and the first change: who was met, and what must be remembered of them.
+
+use super::super::context::{Context, Planned};
+use super::Work;
+use crate::name::TableName;
+use crate::plan::SystemPlan;
+use crate::store::StoreError;
+use crate::store::executing::NewDeferral;
+use crate::system::postgres::execute::{BeforeChange, Deferred, NotErased, Seen};
+use deadpool_postgres::Transaction;
+use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// Two tickets of one batch may mean one person: the row that one of them holds is both's.
+pub(super) fn still_theirs(
+    planned: &Planned,
+    group: &[Work],
+    seen: &[Seen],
+) -> Result<(), NotErased> {
+    for seen in seen {
+        let key = &group[seen.ticket].identity.key;
+        for work in group.iter().filter(|w| w.identity.key == *key) {
+            let met = work.identity.clone().meet(&planned.policy, &seen.values);
+            met.map_err(|identifier| NotErased::OtherIdentity { identifier })?;
+        }
+    }
+    Ok(())
+}
+
+/// With the root rows locked and nothing changed yet: is the subject still who the ticket says?
+/// What the row says now, and the keys of what stays, are sealed before they are lost.
+pub(super) struct Keep<'a> {
+    pub(super) context: &'a Context,
+    pub(super) token: Uuid,
+    pub(super) planned: &'a Planned,
+    pub(super) part: &'a SystemPlan,
+    pub(super) group: &'a mut [Work],
+    pub(super) known: PutOff,
+    /// Where the root's rows are held while another system is erased.
+    pub(super) held: Option<&'a Transaction<'a>>,
+}
+
+/// Rows that an earlier step has put off: ticket, table, key.
+pub(super) type PutOff = BTreeSet<(Uuid, TableName, Vec<String>)>;
+
+impl BeforeChange for Keep<'_> {
+    fn ready(
+        &mut self,
+        seen: Vec<Seen>,
+        deferred: Vec<Deferred>,
+    ) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(self.write(seen, deferred))
+    }
+
+    /// That session says nothing meanwhile: the server may have ended it, and with it the locks.
+    fn still_held(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(async {
+            match self.held {
+                Some(tx) => Ok(tx.batch_execute("/* erasured:still held */ SELECT").await?),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn put_off(&self, ticket: usize, table: &TableName, key: &[String]) -> bool {
+        !self.known.is_empty()
+            && self
+                .known
+                .contains(&(self.group[ticket].ticket.id, table.clone(), key.to_vec()))
+    }
+}
+
+impl Keep<'_> {
+    async fn write(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> Result<(), NotErased> {
+        let mut grown = Vec::new();
+        for seen in seen {
+            let work = &mut self.group[seen.ticket];
+            let grew = work
+                .identity
+                .meet(&self.planned.policy, &seen.values)
+                .map_err(|identifier| NotErased::OtherIdentity { identifier })?;
+            if grew {
+                grown.push((
+                    work.ticket.id,
+                    work.identity
+                        .seal(&self.context.hash_key, work.ticket.id, rand::random()),
+                ));
+            }
+        }
+        let ids: Vec<Uuid> = self.group.iter().map(|w| w.ticket.id).collect();
+        let deferrals: Vec<NewDeferral> = deferred.iter().map(|d| self.deferral(d)).collect();
+        let hook = |e: StoreError| NotErased::Hook(e.to_string());
+        if !grown.is_empty() {
+            self.context
+                .store
+                .seal(self.token, &grown)
+                .await
+                .map_err(hook)?;
+        }
+        let retains = self
+            .part
+            .sets
+            .iter()
+            .flat_map(|s| &s.captures)
+            .any(|c| c.retained.is_some());
+        if retains {
+            self.context
+                .store
+                .stage_deferrals(self.token, &self.part.system, &ids, &deferrals)
+                .await
+                .map_err(hook)?;
+        }
+        Ok(())
+    }
+
+    fn deferral(&self, deferred: &Deferred) -> NewDeferral {
+        let ticket = self.group[deferred.ticket].ticket.id;
+        let keys = serde_json::to_vec(&deferred.keys).expect("keys are always JSON");
+        NewDeferral {
+            ticket,
+            system: self.part.system.clone(),
+            schema: deferred.table.schema.clone(),
+            table: deferred.table.table.clone(),
+            due_at: deferred.until,
+            basis: deferred.because.clone(),
+            rows: i64::try_from(deferred.keys.len()).unwrap_or(i64::MAX),
+            sealed: self
+                .context
+                .hash_key
+                .seal(ticket.as_bytes(), &keys, rand::random()),
+        }
+    }
+}

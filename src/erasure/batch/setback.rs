@@ -1,0 +1,86 @@
+//! What a failure means for the tickets of a batch: another try, or a person.
+
+use crate::plan::SystemPlan;
+use crate::system::postgres::execute::NotErased;
+use crate::system::postgres::failure::Failure;
+
+/// Why a group of tickets did not get through one system.
+pub(super) enum Setback {
+    /// Another try may succeed; nothing need be split.
+    Later(&'static str, String),
+    /// The same will happen again until somebody changes something.
+    Stuck(&'static str, String),
+}
+
+impl Setback {
+    /// Where rows go in pieces, some may have gone before the rest did not.
+    pub(super) fn after_pieces(self, part: &SystemPlan) -> Self {
+        match self {
+            Self::Stuck(code, said) if !part.pieces.is_empty() => {
+                let tables = part.pieces.iter().map(|p| p.table.to_string());
+                let tables: Vec<String> = tables.collect();
+                Self::Stuck(
+                    code,
+                    format!(
+                        "{said}; pieces of {} may have gone before, and stay gone: a retry goes on from there",
+                        tables.join(", ")
+                    ),
+                )
+            }
+            other => other,
+        }
+    }
+}
+
+/// What keeps one ticket of a batch from going keeps all of them. A connection that breaks at work
+/// is not among it: one row may be what breaks it each time, and must be found.
+pub(super) fn shared(cause: &str) -> bool {
+    matches!(
+        cause,
+        "unreachable"
+            | "read_only"
+            | "out_of_resources"
+            | "too_many_connections"
+            | "drift"
+            | "overtaken"
+            | "control"
+            | "commit_unknown"
+    )
+}
+
+/// One second, doubling to ten minutes; `chance` moves it by up to a half.
+pub(super) fn backoff(attempt: i32, chance: u16) -> chrono::Duration {
+    let seconds = 2_i64
+        .saturating_pow(u32::try_from(attempt.clamp(0, 20)).unwrap_or(0))
+        .min(600);
+    chrono::Duration::milliseconds(
+        seconds * 1000 + seconds * 500 * i64::from(chance) / i64::from(u16::MAX),
+    )
+}
+
+pub(super) fn setback(error: NotErased) -> Setback {
+    let said = error.to_string();
+    match error {
+        NotErased::Database(_, Failure::Transient(cause)) => Setback::Later(cause, said),
+        NotErased::Database(_, Failure::Permanent) => Setback::Stuck("E0508", said),
+        NotErased::CommitUnknown => Setback::Later("commit_unknown", said),
+        NotErased::Drift { .. } => Setback::Later("drift", said),
+        NotErased::Mismatch { .. } => Setback::Stuck("E0502", said),
+        NotErased::Residual { .. } => Setback::Stuck("E0503", said),
+        NotErased::NoEnd { .. } => Setback::Stuck("E0504", said),
+        NotErased::OtherIdentity { .. } => Setback::Stuck("E0506", said),
+        NotErased::Hook(_) => Setback::Later("control", said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_grows_and_is_bounded() {
+        assert_eq!(backoff(0, 0), chrono::Duration::seconds(1));
+        assert_eq!(backoff(5, 0), chrono::Duration::seconds(32));
+        assert!(backoff(1000, u16::MAX) <= chrono::Duration::seconds(900));
+    }
+}
