@@ -44,6 +44,44 @@ impl fmt::Display for QualifiedTable {
     }
 }
 
+impl QualifiedTable {
+    /// One of its columns: `system.schema.table.column`.
+    pub fn column(&self, column: &str) -> String {
+        format!("{self}.{}", part(column))
+    }
+}
+
+/// A column as a policy names it: `system.schema.table.column`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QualifiedColumn {
+    /// The table that has it.
+    pub table: QualifiedTable,
+    /// Its name.
+    pub column: String,
+}
+
+impl std::str::FromStr for QualifiedColumn {
+    type Err = String;
+
+    /// Reads `system.schema.table.column`, the parts as those of a [`QualifiedTable`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = split(text)?;
+        match <[String; 4]>::try_from(parts) {
+            Ok([system, schema, table, column]) => Ok(Self {
+                table: QualifiedTable {
+                    system,
+                    table: TableName { schema, table },
+                },
+                column,
+            }),
+            Err(parts) => Err(format!(
+                "a column is written system.schema.table.column; this has {} part(s)",
+                parts.len()
+            )),
+        }
+    }
+}
+
 impl std::str::FromStr for QualifiedTable {
     type Err = String;
 

@@ -83,6 +83,7 @@ fn sample() -> Certificate {
             reference: "CC-2025-104233".into(),
             subject: "customer".into(),
             scope: "account".into(),
+            covers: None,
             ground: "jp-appi-35".into(),
             requested_at: at("2025-11-20T01:15:00Z"),
             due_at: at("2025-12-04T01:15:00Z"),

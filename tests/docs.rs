@@ -535,6 +535,7 @@ const BAD_POLICY: &str = r#"
     root = "s.p.t"
     identifier.a = { column = "c", type = "qqqqqqqq", qqqqqqqq = 1 }
     scope.a = { tables = "qqqqqqqq", sla = "qqqqqqqq", qqqqqqqq = 1, verify = { at_least = "qqqqqqqq", qqqqqqqq = 1 } }
+    category.a = { qqqqqqqq = 1 }
     sweep = { when = "qqqqqqqq", qqqqqqqq = 1 }
     [[table]]
     name = "s.p.t"
@@ -560,6 +561,8 @@ fn every_key_and_word_of_policies_is_in_their_reference() {
         "plus",
         "schedule",
         "region",
+        "categories",
+        "scopes",
     ] {
         assert!(keys.contains(key), "{key} in {keys:?}");
     }

@@ -9,7 +9,7 @@ pub mod jws;
 pub mod show;
 
 use crate::ledger::{Hash, Head};
-use crate::policy::Level;
+use crate::policy::{Covers, Level};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -68,6 +68,8 @@ pub struct Ticket {
     pub subject: String,
     /// The scope asked for, as the policy names it.
     pub scope: String,
+    /// The part of the subject that the scope covers; nothing where it is the whole.
+    pub covers: Option<Covers>,
     /// The legal ground of the request.
     pub ground: String,
     /// When the person asked.

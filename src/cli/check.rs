@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::diagnostic::{self, Diagnostic};
 use crate::erasure::context::{System, catalogs};
 use crate::lineage;
-use crate::policy::{Draft, Policy, ScopeTables};
+use crate::policy::{Draft, Policy};
 use crate::start::{self, StartError};
 use crate::store::{self, Store};
 use crate::system::postgres::{failure, readable};
@@ -128,9 +128,13 @@ fn line(policy: &Policy) -> String {
     let scopes: Vec<String> = policy
         .scopes
         .iter()
-        .map(|(name, scope)| match &scope.tables {
-            ScopeTables::All => format!("{name} (all tables)"),
-            ScopeTables::Listed(listed) => format!("{name} ({} tables)", listed.len()),
+        .map(|(name, scope)| match scope.extent.covers() {
+            None => format!("{name} (all tables)"),
+            Some(covers) => match (covers.tables.len(), covers.columns.len()) {
+                (tables, 0) => format!("{name} ({tables} tables)"),
+                (0, columns) => format!("{name} ({columns} columns)"),
+                (tables, columns) => format!("{name} ({tables} tables, {columns} columns)"),
+            },
         })
         .collect();
     let tables: BTreeSet<_> = policy.tables.iter().map(|t| t.table.to_string()).collect();

@@ -6,7 +6,7 @@ use super::{Format, print, print_json, say};
 use crate::erasure::context::{Context, Planned};
 use crate::erasure::foresee::{self, Foreseen};
 use crate::plan::show;
-use crate::policy::{Policy, ScopeTables};
+use crate::policy::Policy;
 use crate::start;
 use chrono::Utc;
 use clap::Args;
@@ -104,7 +104,7 @@ impl Plan {
         let whole: Vec<&String> = policy
             .scopes
             .iter()
-            .filter(|(_, s)| matches!(s.tables, ScopeTables::All))
+            .filter(|(_, s)| s.extent.is_all())
             .map(|(name, _)| name)
             .collect();
         match whole.as_slice() {

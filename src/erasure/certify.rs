@@ -10,13 +10,14 @@ use crate::certificate::{
 };
 use crate::ledger::{Hash, Head};
 use crate::plan::{ChangeKind, Counts};
-use crate::policy::{Level, Policy, basis};
+use crate::policy::{Covers, Level, Policy, basis};
 use crate::store::StoreError;
 use crate::store::deferrals::DeferralView;
 use crate::store::executing::{StepRow, StoredPlan};
 use crate::store::tickets::DecisionRow;
 use crate::store::verifying::{Closing, WaitingTicket};
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -79,12 +80,13 @@ async fn sign(
         store.deferrals(&ids),
         store.head()
     )?;
-    let mut plans: BTreeMap<String, StoredPlan> = BTreeMap::new();
+    let mut plans: BTreeMap<String, (StoredPlan, Option<Covers>)> = BTreeMap::new();
     for ticket in tickets {
         if !plans.contains_key(&ticket.ticket.plan_id)
             && let Some(plan) = store.plan(&ticket.ticket.plan_id).await?
         {
-            plans.insert(ticket.ticket.plan_id.clone(), plan);
+            let covers = covers(policy, &ticket.ticket.scope, Some(&plan));
+            plans.insert(ticket.ticket.plan_id.clone(), (plan, covers));
         }
     }
     let (mut of_ticket, mut decided, mut deferred) =
@@ -116,7 +118,11 @@ async fn sign(
             steps: of_ticket.get(&id).map_or(&[], Vec::as_slice),
             decisions: decided.get(&id).map_or(&[], Vec::as_slice),
             deferrals: deferred.get(&id).unwrap_or(&none),
-            plan: plans.get(&opened.ticket.plan_id),
+            plan: plans.get(&opened.ticket.plan_id).map(|(plan, _)| plan),
+            covers: match plans.get(&opened.ticket.plan_id) {
+                Some((_, covers)) => covers.clone(),
+                None => covers(policy, &opened.ticket.scope, None),
+            },
             head: Head {
                 seq: head.seq,
                 hash: Hash::new(head.hash),
@@ -148,6 +154,7 @@ struct Known<'a> {
     decisions: &'a [&'a DecisionRow],
     deferrals: &'a [&'a DeferralView],
     plan: Option<&'a StoredPlan>,
+    covers: Option<Covers>,
     head: Head,
 }
 
@@ -165,7 +172,7 @@ fn certificate(
         id: Uuid::now_v7(),
         issued_at: now,
         supplements: None,
-        ticket: about(policy, ticket, now),
+        ticket: about(policy, ticket, known.covers.clone(), now),
         subject_hash: ticket.subject_hash.clone(),
         identifiers: known
             .opened
@@ -214,12 +221,18 @@ fn searched(
     sweep.iter().map(of_person).collect()
 }
 
-fn about(policy: &Policy, ticket: &WaitingTicket, now: DateTime<Utc>) -> certificate::Ticket {
+fn about(
+    policy: &Policy,
+    ticket: &WaitingTicket,
+    covers: Option<Covers>,
+    now: DateTime<Utc>,
+) -> certificate::Ticket {
     certificate::Ticket {
         id: ticket.id,
         reference: ticket.reference.clone(),
         subject: policy.subject.clone(),
         scope: ticket.scope.clone(),
+        covers,
         ground: ticket.ground.clone(),
         requested_at: ticket.requested_at,
         due_at: ticket.due_at,
@@ -234,6 +247,21 @@ fn about(policy: &Policy, ticket: &WaitingTicket, now: DateTime<Utc>) -> certifi
             .get(&ticket.scope)
             .map_or_else(String::new, |s| s.sla.clone()),
         sla_met: now <= ticket.due_at,
+    }
+}
+
+/// What the scope covered when the plan was stored.
+pub(super) fn covers(policy: &Policy, scope: &str, plan: Option<&StoredPlan>) -> Option<Covers> {
+    #[derive(Deserialize)]
+    struct Part {
+        covers: Option<Covers>,
+    }
+    match plan.and_then(|plan| serde_json::from_str::<Part>(&plan.body).ok()) {
+        Some(part) => part.covers,
+        None => policy
+            .scopes
+            .get(scope)
+            .and_then(|scope| scope.extent.covers()),
     }
 }
 

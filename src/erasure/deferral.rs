@@ -224,6 +224,7 @@ async fn supplement(
             reference: ticket.reference.clone(),
             subject: ticket.subject.clone(),
             scope: ticket.scope.clone(),
+            covers: certify::covers(policy, &ticket.scope, plan.as_ref()),
             ground: ticket.ground.clone(),
             requested_at: ticket.requested_at,
             due_at: deferral.view.due_at,

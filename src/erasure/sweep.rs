@@ -6,7 +6,7 @@ use super::crash_point;
 use super::identity::Identity;
 use crate::certificate::{self, ExemptColumn, NotCovered, ReadFrom, TableRead};
 use crate::name::{QualifiedTable, TableName};
-use crate::policy::{Policy, ScopeTables, SweepWhen};
+use crate::policy::{Policy, SweepWhen};
 use crate::store::StoreError;
 use crate::store::verifying::{Finding, OpenSweep, SweptTable, WaitingTicket};
 use crate::system::postgres::connect::{ConnectError, Pool};
@@ -75,10 +75,7 @@ pub fn is_due(policy: &Policy, waiting_since: DateTime<Utc>, now: DateTime<Utc>)
 /// customer, whose address may stand anywhere else: there the probes inside the transaction are
 /// the whole check.
 pub(super) fn is_swept(policy: &Policy, scope: &str) -> bool {
-    let whole = policy
-        .scopes
-        .get(scope)
-        .is_some_and(|s| matches!(s.tables, ScopeTables::All));
+    let whole = policy.scopes.get(scope).is_some_and(|s| s.extent.is_all());
     whole && policy.identifiers.values().any(|i| i.residual)
 }
 

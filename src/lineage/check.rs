@@ -9,11 +9,12 @@ mod server;
 use super::{Reached, SystemLineage};
 use crate::catalog::{Catalog, Table};
 use crate::diagnostic::Diagnostic;
-use crate::name::TableName;
-use crate::policy::{Policy, ScopeTables, Span, TableRule};
+use crate::name::{QualifiedTable, TableName};
+use crate::policy::{Action, Extent, Listed, Policy, Span, TableRule};
 use std::collections::BTreeMap;
 
 pub(super) fn policy_against_lineage(
+    whole: &Policy,
     policy: &Policy,
     scope: &str,
     systems: &[SystemLineage],
@@ -21,6 +22,7 @@ pub(super) fn policy_against_lineage(
     found: &mut Vec<Diagnostic>,
 ) {
     Check {
+        whole,
         policy,
         scope,
         catalogs,
@@ -30,6 +32,9 @@ pub(super) fn policy_against_lineage(
 }
 
 struct Check<'a> {
+    /// The policy under whatever scope.
+    whole: &'a Policy,
+    /// And what of it is in force under the scope that was traced.
     policy: &'a Policy,
     /// The name of the scope that was traced.
     scope: &'a str,
@@ -109,23 +114,73 @@ impl Check<'_> {
         }
     }
 
+    /// What each scope covers must be decided, or it would be left out in silence.
     fn scopes(&mut self) {
-        for scope in self.policy.scopes.values() {
-            let ScopeTables::Listed(listed) = &scope.tables else {
-                continue;
-            };
-            for (table, span) in listed {
-                if !self.policy.tables.iter().any(|r| r.table == *table) {
-                    self.error(
-                        "E0219",
-                        span,
-                        format!(
-                            "the scope names {table}, which no [[table]] of this policy decides"
-                        ),
-                        "add a [[table]] for it, or take it out of the scope",
-                    );
-                }
+        let whole = self.whole;
+        for (name, scope) in &whole.scopes {
+            if let Extent::Listed(listed) = &scope.extent {
+                self.listed(name, listed, &whole.under(name));
             }
+        }
+    }
+
+    fn listed(&mut self, scope: &str, listed: &Listed, policy: &Policy) {
+        let columns = listed.columns.iter();
+        let first = columns.filter_map(|(table, c)| Some((table, c.values().next()?)));
+        for (table, span) in listed.tables.iter().chain(first) {
+            if !policy.tables.iter().any(|r| r.table == *table) {
+                self.error(
+                    "E0219",
+                    span,
+                    format!(
+                        "the scope {scope} names {table}, which no [[table]] of this policy decides for it"
+                    ),
+                    "add a [[table]] for it, or take it out of the scope",
+                );
+            }
+        }
+        for (table, columns) in &listed.columns {
+            for (column, span) in columns {
+                self.covered_column(scope, (table, column, span), policy);
+            }
+        }
+    }
+
+    /// Each rule for rows that are the person's own must say what becomes of the column.
+    fn covered_column(
+        &mut self,
+        scope: &str,
+        (table, column, span): (&QualifiedTable, &String, &Span),
+        policy: &Policy,
+    ) {
+        let catalog = self.catalogs.get(&table.system);
+        let facts = catalog.and_then(|c| c.tables.get(&table.table));
+        if let Some(facts) = facts.filter(|facts| facts.column(column).is_none()) {
+            let message = format!("the scope {scope} names column {column:?}, which {table} lacks");
+            self.error("E0203", span, message, columns_of(facts));
+            return;
+        }
+        let mut own = policy.tables.iter().filter(|rule| {
+            rule.table == *table && !matches!(rule.action, Action::Detach | Action::Exempt { .. })
+        });
+        let says = |rule: &TableRule| match &rule.action {
+            Action::Anonymize { set } => set.contains_key(column),
+            _ => false,
+        };
+        let there = policy.tables.iter().any(|rule| rule.table == *table);
+        let decided = own.clone().next().is_some() && own.all(says);
+        if there && !decided {
+            self.error(
+                "E0234",
+                span,
+                format!(
+                    "the scope {scope} covers {}, and not every rule for rows of the person says what becomes of the column",
+                    table.column(column)
+                ),
+                format!(
+                    "add {column} = … to the set of the rule, or a [[table]] with name = \"{table}\", scopes = [\"{scope}\"], action = \"anonymize\" and set = {{ {column} = … }}"
+                ),
+            );
         }
     }
 

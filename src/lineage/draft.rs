@@ -5,7 +5,7 @@ use super::{systems_of, trace_all};
 use crate::catalog::{Catalog, ForeignKey};
 use crate::diagnostic::Diagnostic;
 use crate::name::{QualifiedTable, TableName};
-use crate::policy::{Action, Draft, LinkTo, Policy, ScopeTables, Span};
+use crate::policy::{Action, Draft, Extent, LinkTo, Policy, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The systems that a draft names, each once.
@@ -37,7 +37,8 @@ pub fn check_draft(draft: &Draft, catalogs: &BTreeMap<String, Catalog>) -> Vec<D
     let mut found = trace_all(policy, &decided).1;
     found.retain(|d| {
         let at = d.place.as_ref().map(|(_, span)| span);
-        !(d.code == "E0219" && at.is_some_and(|at| excused.contains(&(at.start, at.end))))
+        !(matches!(d.code, "E0219" | "E0234")
+            && at.is_some_and(|at| excused.contains(&(at.start, at.end))))
     });
     found
 }
@@ -116,12 +117,18 @@ fn spans(policy: &Policy, tables: &BTreeSet<QualifiedTable>) -> BTreeSet<(usize,
     let listed = policy
         .scopes
         .values()
-        .flat_map(|scope| match &scope.tables {
-            ScopeTables::Listed(listed) => listed.as_slice(),
-            ScopeTables::All => &[],
+        .filter_map(|scope| match &scope.extent {
+            Extent::Listed(listed) => Some(listed),
+            Extent::All => None,
         });
+    let named = listed.flat_map(|listed| {
+        let columns = listed.columns.iter();
+        let columns =
+            columns.flat_map(|(table, columns)| columns.values().map(move |span| (table, span)));
+        listed.tables.iter().chain(columns)
+    });
     rules
-        .chain(listed.map(|(table, span)| (table, span)))
+        .chain(named)
         .filter(|(table, _)| tables.contains(*table))
         .map(|(_, span)| (span.start, span.end))
         .collect()

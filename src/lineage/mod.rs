@@ -20,7 +20,7 @@ pub use types::*;
 use crate::catalog::{Catalog, ForeignKey, Table, TableKind};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::{QualifiedTable, TableName};
-use crate::policy::{Action, LinkFrom, LinkTo, Policy, Scope, ScopeTables, TableRule};
+use crate::policy::{Action, Cover, LinkFrom, LinkTo, Policy, Scope, TableRule};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,8 @@ pub fn trace(
     scope: &str,
     catalogs: &BTreeMap<String, Catalog>,
 ) -> Result<(Lineage, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let whole = policy;
+    let policy = &*whole.under(scope);
     let Some(scope_rule) = policy.scopes.get(scope) else {
         return Err(vec![unknown_scope(policy, scope)]);
     };
@@ -49,7 +51,7 @@ pub fn trace(
     }
     // The root's system comes last: what could re-create the rest goes only when the rest is gone.
     systems.sort_by_key(|s| s.system == policy.root.0.system);
-    check::policy_against_lineage(policy, scope, &systems, catalogs, &mut found);
+    check::policy_against_lineage(whole, policy, scope, &systems, catalogs, &mut found);
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
@@ -411,9 +413,10 @@ impl<'a> Tracer<'a> {
 
     fn decision(&self, rule: usize) -> Decision {
         let table = &self.policy.tables[rule];
-        let in_scope = match &self.scope.tables {
-            ScopeTables::All => true,
-            ScopeTables::Listed(listed) => listed.iter().any(|(t, _)| *t == table.table),
+        let in_scope = match self.scope.extent.of(&table.table) {
+            Cover::Whole => true,
+            Cover::Columns(_) => matches!(table.action, Action::Anonymize { .. }),
+            Cover::Nothing => false,
         };
         let fate = match &table.action {
             Action::Exempt { .. } => Fate::Exempt,

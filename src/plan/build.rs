@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Builds the plan of a traced scope. The policy must be the one that was traced.
 pub fn build(policy: &Policy, lineage: &Lineage) -> Plan {
+    let policy = &*policy.under(&lineage.scope);
     Plan {
         // Without its folder: a daemon on another host, with its files elsewhere, must know the
         // plan again that this one began.
@@ -25,6 +26,10 @@ pub fn build(policy: &Policy, lineage: &Lineage) -> Plan {
         policy_sha256: lineage.policy_sha256.clone(),
         subject: lineage.subject.clone(),
         scope: lineage.scope.clone(),
+        covers: policy
+            .scopes
+            .get(&lineage.scope)
+            .and_then(|scope| scope.extent.covers()),
         systems: lineage
             .systems
             .iter()

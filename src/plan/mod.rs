@@ -14,7 +14,7 @@ pub use sql::find_subject;
 
 use crate::lineage::Fate;
 use crate::name::TableName;
-use crate::policy::{IdentifierKind, Period};
+use crate::policy::{Covers, IdentifierKind, Period};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -37,6 +37,9 @@ pub struct Plan {
     pub subject: String,
     /// Scope.
     pub scope: String,
+    /// What the scope covers; `None` for the whole subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers: Option<Covers>,
     /// In the order of execution.
     pub systems: Vec<SystemPlan>,
 }

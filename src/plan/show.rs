@@ -5,7 +5,7 @@ use super::{ChangeKind, Counts, Parameter, Part, Plan, SystemPlan};
 use crate::anonymize::Maker;
 use crate::lineage::{Edge, Fate, Lineage, Parent, Reached, SystemLineage};
 use crate::name::TableName;
-use crate::policy::{Action, HashAs, Policy, Strategy, TruncateTo};
+use crate::policy::{Action, Covers, HashAs, Policy, Strategy, TruncateTo};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -16,12 +16,14 @@ pub fn tree(
     plan: &Plan,
     counts: &BTreeMap<String, Counts>,
 ) -> String {
+    let policy = &*policy.under(&lineage.scope);
     let mut out = format!(
-        "{} · scope {} · {} (sha256 {}…)\nplan {}…\n",
+        "{} · scope {} · {} (sha256 {}…)\n{}plan {}…\n",
         lineage.subject,
         lineage.scope,
         lineage.policy_file,
         &lineage.policy_sha256[..12.min(lineage.policy_sha256.len())],
+        plan.covers.as_ref().map_or_else(String::new, covered),
         &plan.id()[..12]
     );
     for system in &lineage.systems {
@@ -53,6 +55,20 @@ pub fn tree(
         }
     }
     out
+}
+
+/// What the scope covers, a line for each kind.
+fn covered(covers: &Covers) -> String {
+    let kinds = [
+        ("categories", &covers.categories),
+        ("tables", &covers.tables),
+        ("columns", &covers.columns),
+    ];
+    let lines = kinds
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(kind, names)| format!("covers {kind}: {}\n", names.join(", ")));
+    lines.collect()
 }
 
 struct Tree<'a> {
@@ -112,12 +128,21 @@ impl Tree<'_> {
 
     /// `delete 3`, `anonymize 2`, `keep 1 until 2031-04-01`.
     fn what(&self, table: &Reached) -> String {
-        let mut fates: Vec<Fate> = table.edges.iter().map(|e| e.decision.fate).collect();
+        let mut fates: Vec<Fate> = table.edges.iter().map(|e| self.fate(e)).collect();
         fates.sort_by_key(|f| *f as u8);
         fates.dedup();
         let mut words: Vec<String> = fates.iter().map(|f| self.count(table, *f)).collect();
         words.extend(self.unlinked(table));
         words.join(" · ")
+    }
+
+    /// What only points at the subject is left alone outside the scope, not for a reason.
+    fn fate(&self, edge: &Edge) -> Fate {
+        let action = &self.policy.tables[edge.decision.rule].action;
+        match (edge.decision.fate, action) {
+            (Fate::Exempt, Action::Detach) => Fate::Untouched,
+            (fate, _) => fate,
+        }
     }
 
     /// `unlink 2 large objects`.

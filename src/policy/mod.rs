@@ -11,14 +11,17 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use draft::{Draft, Open};
+pub use extent::{Cover, Covers, Extent, Listed};
 
 pub mod basis;
 mod draft;
+mod extent;
 pub mod folder;
 pub mod read;
 #[cfg(test)]
 mod read_tests;
 mod rule;
+mod scope;
 
 /// Bytes in the policy's text, for pointing at it.
 pub type Span = Range<usize>;
@@ -79,8 +82,8 @@ pub enum IdentifierKind {
 /// What may be asked for, and what it takes.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// The tables it covers.
-    pub tables: ScopeTables,
+    /// What it covers.
+    pub extent: Extent,
     /// The least level to which identity must be verified.
     pub at_least: Level,
     /// Verifier and approver must be two people.
@@ -91,15 +94,6 @@ pub struct Scope {
     pub sla: String,
     /// Where the file declares it.
     pub span: Span,
-}
-
-/// The tables of a scope.
-#[derive(Clone, Debug)]
-pub enum ScopeTables {
-    /// Whatever the subject reaches.
-    All,
-    /// Only these.
-    Listed(Vec<(QualifiedTable, Span)>),
 }
 
 /// How far an identity is verified (`../shared/law.md`, section 2).
@@ -128,6 +122,8 @@ pub struct TableRule {
     pub via: Option<(String, Span)>,
     /// A link that the catalog does not know.
     pub link: Option<Link>,
+    /// The scopes that it is for; empty for whatever scope no rule for the same rows names.
+    pub scopes: Vec<(String, Span)>,
     /// The decision.
     pub action: Action,
     /// The rule's `name = …`, for pointing at.

@@ -1,15 +1,11 @@
 //! Reading policy files.
 
-use super::{
-    Draft, Identifier, IdentifierKind, Level, Policy, Scope, ScopeTables, Span, SweepPolicy,
-    SweepWhen, rule,
-};
+use super::{Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, rule, scope};
 use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;
-use crate::reading::{self, Codes, Table, amount, quoted};
-use crate::ticket::sla;
+use crate::reading::{self, Codes, Table, quoted};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub(super) const CODES: Codes = Codes {
     syntax: "E0102",
@@ -22,7 +18,7 @@ pub(super) const CODES: Codes = Codes {
 /// An action, strategy, level, clock or the like that does not exist.
 pub(super) const UNKNOWN_WORD: &str = "E0107";
 /// A period, a duration.
-const BAD_PERIOD: &str = "E0114";
+pub(super) const BAD_PERIOD: &str = "E0114";
 
 /// Longer names PostgreSQL cuts off, so no catalog has them.
 const LONGEST_NAME: usize = 63;
@@ -49,12 +45,12 @@ pub fn draft(path: &str, text: &str) -> Result<Draft, Vec<Diagnostic>> {
         );
         let root = table_name(file, "root");
         let identifiers = identifiers(file);
-        let scopes = scopes(file);
+        let scopes = scope::scopes(file);
         file.need(
             "table",
             "say with [[table]] what happens to each table the subject reaches",
         );
-        let (tables, open) = rule::rules(file, &identifiers);
+        let (tables, open) = rule::rules(file, &identifiers, &scopes);
         let sweep = sweep(file);
         let policy = Policy {
             source: reader.source().clone(),
@@ -65,7 +61,10 @@ pub fn draft(path: &str, text: &str) -> Result<Draft, Vec<Diagnostic>> {
                 .into_iter()
                 .filter_map(|(name, i)| Some((name, i?)))
                 .collect(),
-            scopes,
+            scopes: scopes
+                .into_iter()
+                .filter_map(|(name, s)| Some((name, s?)))
+                .collect(),
             tables,
             sweep: sweep?,
         };
@@ -109,10 +108,10 @@ pub(super) fn database_name(name: &str) -> Result<String, String> {
     }
 }
 
-const TABLE_HELP: &str = "write system.schema.table; a part that holds a dot, a quote or white \
+pub(super) const TABLE_HELP: &str = "write system.schema.table; a part that holds a dot, a quote or white \
      space stands in double quotes";
 
-fn table_text(text: &str) -> Result<QualifiedTable, String> {
+pub(super) fn table_text(text: &str) -> Result<QualifiedTable, String> {
     let name: QualifiedTable = text.parse()?;
     database_name(&name.table.schema)?;
     database_name(&name.table.table)?;
@@ -148,7 +147,7 @@ fn identifiers(file: &Table<'_>) -> BTreeMap<String, Option<Identifier>> {
     found
 }
 
-fn made_up_name(table: &Table<'_>, name: &str, span: &Span) {
+pub(super) fn made_up_name(table: &Table<'_>, name: &str, span: &Span) {
     if own_name(name).is_err() {
         let message = format!("{} is not a plain name", quoted(name));
         table
@@ -221,100 +220,6 @@ fn region(text: &str) -> Result<String, String> {
     text.parse::<phonenumber::country::Id>()
         .map(|_| text.to_owned())
         .map_err(|_| format!("{} is no country", quoted(text)))
-}
-
-const LEVELS: &[(&str, Level)] = &[
-    ("none", Level::None),
-    ("basic", Level::Basic),
-    ("reasonable", Level::Reasonable),
-    ("reasonably-high", Level::ReasonablyHigh),
-    ("high", Level::High),
-];
-
-fn scopes(file: &Table<'_>) -> BTreeMap<String, Scope> {
-    file.need("scope", "say what may be asked for: [scope.NAME]");
-    let mut scopes = BTreeMap::new();
-    for (name, span, table) in file.named("scope") {
-        made_up_name(&table, &name, &span);
-        if let Some(scope) = scope(&table, span) {
-            scopes.insert(name, scope);
-        }
-    }
-    scopes
-}
-
-fn scope(table: &Table<'_>, span: Span) -> Option<Scope> {
-    table.need("tables", "write tables = \"all\", or list them");
-    let tables = scope_tables(table);
-    table.need(
-        "verify",
-        "say what proof it takes: verify = { at_least = \"basic\" }",
-    );
-    let verify = table.table("verify").map(|verify| {
-        verify.need(
-            "at_least",
-            "one of none, basic, reasonable, reasonably-high, high",
-        );
-        let at_least = verify.word("at_least", UNKNOWN_WORD, LEVELS);
-        let four_eyes = verify.boolean("four_eyes").unwrap_or(false);
-        let cooling_off = verify
-            .parsed(
-                "cooling_off",
-                BAD_PERIOD,
-                amount::DURATION_HELP,
-                amount::duration,
-            )
-            .map_or(chrono::Duration::zero(), |(length, _)| {
-                chrono::Duration::from_std(length).expect("ten years at most fit")
-            });
-        verify.finish();
-        (at_least, four_eyes, cooling_off)
-    });
-    table.need("sla", "name the clock, such as sla = \"jp-appi\"");
-    let profiles: Vec<(&str, &str)> = sla::PROFILES.iter().map(|p| (p.code, p.code)).collect();
-    let sla = table.word("sla", UNKNOWN_WORD, &profiles);
-    table.finish();
-    let (at_least, four_eyes, cooling_off) = verify?;
-    Some(Scope {
-        tables: tables?,
-        at_least: at_least?.0,
-        four_eyes,
-        cooling_off,
-        sla: sla?.0.to_owned(),
-        span,
-    })
-}
-
-fn scope_tables(table: &Table<'_>) -> Option<ScopeTables> {
-    if table.is_string("tables") {
-        return table
-            .word("tables", UNKNOWN_WORD, &[("all", ScopeTables::All)])
-            .map(|(all, _)| all);
-    }
-    let reader = table.reader();
-    let names = table.strings("tables")?;
-    if names.is_empty() {
-        let message = format!("`tables` in {} is empty", table.label());
-        let help = "list at least one table, or write \"all\"";
-        reader.error(CODES.bad_value, table.span_of("tables")?, message, help);
-        return None;
-    }
-    let mut seen = BTreeSet::new();
-    let mut listed = Vec::new();
-    for (text, span) in names {
-        match table_text(&text) {
-            Err(why) => {
-                let message = format!("{} cannot be read: {why}", quoted(&text));
-                reader.error(CODES.bad_value, span, message, TABLE_HELP);
-            }
-            Ok(name) if !seen.insert(name.clone()) => {
-                let message = format!("{} names {} twice", table.label(), quoted(&text));
-                reader.error("E0111", span, message, "remove one of the two");
-            }
-            Ok(name) => listed.push((name, span)),
-        }
-    }
-    Some(ScopeTables::Listed(listed))
 }
 
 fn sweep(file: &Table<'_>) -> Option<SweepPolicy> {

@@ -1,6 +1,6 @@
 use super::read::{draft, read};
 use super::{
-    Action, IdentifierKind, Level, LinkFrom, LinkTo, Period, ScopeTables, Strategy, SweepWhen,
+    Action, Cover, Extent, IdentifierKind, Level, LinkFrom, LinkTo, Period, Strategy, SweepWhen,
     TruncateTo,
 };
 use crate::diagnostic::{render, to_json};
@@ -38,15 +38,15 @@ fn the_designs_policy_reads() {
     assert!(!phone.find);
 
     let account = &policy.scopes["account"];
-    assert!(matches!(account.tables, ScopeTables::All) && account.four_eyes);
+    assert!(account.extent.is_all() && account.four_eyes);
     assert_eq!(
         (account.at_least, account.cooling_off),
         (Level::ReasonablyHigh, chrono::Duration::days(3))
     );
-    let ScopeTables::Listed(listed) = &policy.scopes["marketing"].tables else {
+    let Extent::Listed(listed) = &policy.scopes["marketing"].extent else {
         panic!()
     };
-    assert_eq!(listed.len(), 2);
+    assert_eq!(listed.tables.len(), 2);
 
     assert_eq!(policy.tables.len(), 7);
     let Action::Anonymize { set } = &policy.tables[1].action else {
@@ -304,4 +304,128 @@ fn what_is_to_be_decided_is_no_policy() {
         codes(&text.replace("body = \"null\"", "body = \"nil\"")),
         ["E0107"]
     );
+}
+
+/// A policy in which one table is dealt with differently under each of three scopes.
+const SCOPED: &str = r#"
+    subject = "customer"
+    root = "shop.public.customer"
+    identifier.no = { column = "no", find = true }
+    category.mail = { columns = ["shop.public.customer.mail", "shop.public.invoice.mail"] }
+    scope.all = { tables = "all", verify = { at_least = "basic" }, sla = "jp-appi" }
+    scope.mail = { categories = ["mail"], verify = { at_least = "basic" }, sla = "jp-appi" }
+    scope.stay = { tables = ["shop.public.customer"], verify = { at_least = "basic" }, sla = "jp-appi" }
+    [[table]]
+    name = "shop.public.customer"
+    action = "delete"
+    [[table]]
+    name = "shop.public.customer"
+    scopes = ["mail", "stay"]
+    action = "anonymize"
+    set = { mail = "null", name = "redact" }
+    [[table]]
+    name = "shop.public.invoice"
+    action = "retain"
+    because = "books are kept"
+    set = { mail = "null", name = "redact" }
+"#;
+
+#[test]
+fn a_rule_for_a_scope_stands_before_one_for_any() {
+    let policy = read("f", SCOPED).unwrap();
+    let of = |scope: &str| -> Vec<String> {
+        let under = policy.under(scope);
+        // Once is enough.
+        assert_eq!(
+            format!("{:?}", under.under(scope).tables),
+            format!("{:?}", under.tables)
+        );
+        let actions = under.tables.iter().map(|rule| match &rule.action {
+            Action::Delete => "delete".to_owned(),
+            Action::Anonymize { set } => format!("set {:?}", set.keys().collect::<Vec<_>>()),
+            Action::Retain(_) => "retain".to_owned(),
+            other => panic!("{other:?}"),
+        });
+        actions.collect()
+    };
+    assert_eq!(of("all"), ["delete", "retain"]);
+    assert_eq!(of("stay"), [r#"set ["mail", "name"]"#, "retain"]);
+    assert_eq!(of("mail"), [r#"set ["mail"]"#, r#"set ["mail"]"#]);
+    let invoice = &policy.tables[2].table;
+    let covers = |scope: &str| policy.scopes[scope].extent.of(invoice);
+    assert!(matches!(covers("all"), Cover::Whole));
+    assert!(matches!(covers("mail"), Cover::Columns(_)));
+    assert!(covers("stay").is_nothing());
+}
+
+#[test]
+fn contradictions_between_scopes_are_refused() {
+    for (from, to, codes) in [
+        (
+            "categories = [\"mail\"]",
+            "categories = [\"post\"]",
+            "E0120",
+        ),
+        ("categories = [\"mail\"]", "categories = []", "E0106"),
+        (
+            "categories = [\"mail\"]",
+            "categories = [\"mail\", \"mail\"]",
+            "E0111",
+        ),
+        (
+            "categories = [\"mail\"]",
+            "tables = [\"shop.public.customer\"], categories = [\"mail\"]",
+            "E0121",
+        ),
+        (
+            "categories = [\"mail\"]",
+            "tables = \"all\", categories = [\"mail\"]",
+            "E0109",
+        ),
+        ("categories = [\"mail\"],", "", "E0104"),
+        (
+            "category.mail = {",
+            "category.void = {}\ncategory.mail = {",
+            "E0120",
+        ),
+        (
+            "category.mail = {",
+            "category.Mail = { tables = [\"a.b.c\"] }\ncategory.mail = {",
+            "E0106",
+        ),
+        (
+            "\"shop.public.invoice.mail\"",
+            "\"public.invoice.mail\"",
+            "E0106",
+        ),
+        (
+            "\"shop.public.invoice.mail\"",
+            "\"shop.public.\\\"customer\\\".mail\"",
+            "E0111",
+        ),
+        (
+            "scopes = [\"mail\", \"stay\"]",
+            "scopes = [\"mail\", \"sty\"]",
+            "E0120",
+        ),
+        ("scopes = [\"mail\", \"stay\"]", "scopes = []", "E0106"),
+        ("scopes = [\"mail\", \"stay\"]", "", "E0110"),
+        (
+            "action = \"retain\"",
+            "scopes = [\"stay\"]\naction = \"retain\"",
+            "E0121",
+        ),
+        (
+            "action = \"delete\"",
+            "scopes = [\"stay\"]\naction = \"delete\"",
+            "E0121",
+        ),
+    ] {
+        let text = SCOPED.replacen(from, to, 1);
+        assert_ne!(text, SCOPED, "{from}");
+        let found = read("f", &text).unwrap_err();
+        let mut said: Vec<&str> = found.iter().map(|d| d.code).collect();
+        said.sort_unstable();
+        assert_eq!(said.join(" "), codes, "{to}");
+    }
 }

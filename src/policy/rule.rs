@@ -1,16 +1,17 @@
 //! Reading one `[[table]]` of a policy: its action, its link, its strategies.
 
 use super::read::{CODES, DATABASE_NAME_HELP, UNKNOWN_WORD, database_name, table_name};
+use super::scope::Declared;
 use super::{
-    Action, HashAs, Identifier, Link, LinkFrom, LinkTo, Open, Period, Retain, Span, Strategy,
-    TableRule, TruncateTo, Until, basis,
+    Action, HashAs, Identifier, Link, LinkFrom, LinkTo, Open, Period, Retain, Scope, Span,
+    Strategy, TableRule, TruncateTo, Until, basis, scope,
 };
 use crate::name::QualifiedTable;
 use crate::reading::{Table, amount, choose, nearest, quoted};
 use std::collections::BTreeMap;
 
 /// A key that does not go with another.
-const CONTRADICTION: &str = "E0109";
+pub(super) const CONTRADICTION: &str = "E0109";
 /// A link that cannot be one.
 const BAD_LINK: &str = "E0118";
 
@@ -18,33 +19,73 @@ type Identifiers = BTreeMap<String, Option<Identifier>>;
 type Set = BTreeMap<String, (Strategy, Span)>;
 
 /// All rules, in the order of the file: those that are decided, and those that are not yet.
-pub(super) fn rules(file: &Table<'_>, identifiers: &Identifiers) -> (Vec<TableRule>, Vec<Open>) {
-    let mut ways: Vec<(Way, Span)> = Vec::new();
+pub(super) fn rules(
+    file: &Table<'_>,
+    identifiers: &Identifiers,
+    declared: &Declared<Scope>,
+) -> (Vec<TableRule>, Vec<Open>) {
+    let mut ways: Vec<Known> = Vec::new();
     let (mut rules, mut open) = (Vec::new(), Vec::new());
     for mut table in file.list("table") {
-        let Some(rule) = rule(&mut table, identifiers) else {
+        let Some((rule, scopes)) = rule(&mut table, identifiers, declared) else {
             continue;
         };
         let (way, span) = match &rule {
             Rule::Decided(rule) => (way(&rule.table, &rule.via, &rule.link), rule.span.clone()),
             Rule::Open(open) => (way(&open.table, &open.via, &open.link), open.span.clone()),
         };
-        if let Some((_, first)) = ways.iter().find(|(known, _)| *known == way) {
-            let (line, _) = file.reader().source().position(first.start);
-            file.reader().error(
-                "E0110",
-                span.clone(),
-                format!("{} is decided twice, first in line {line}", way.0),
-                "remove one rule, or give each its own `via` or `link`",
-            );
-        }
-        ways.push((way, span));
+        let known = Known { way, scopes, span };
+        known.stands_alone(&ways, &table);
+        ways.push(known);
         match rule {
             Rule::Decided(rule) => rules.push(rule),
             Rule::Open(one) => open.push(one),
         }
     }
     (rules, open)
+}
+
+/// A rule read before: the rows that it speaks of, the scopes that it is for, and where it is.
+struct Known {
+    way: Way,
+    scopes: Vec<(String, Span)>,
+    span: Span,
+}
+
+impl Known {
+    /// For the same rows no other rule is for the same scope, or for whatever scope is left.
+    fn stands_alone(&self, others: &[Self], table: &Table<'_>) {
+        let line = |other: &Self| table.reader().source().position(other.span.start).0;
+        for other in others.iter().filter(|other| other.way == self.way) {
+            if self.scopes.is_empty() && other.scopes.is_empty() {
+                table.reader().error(
+                    "E0110",
+                    self.span.clone(),
+                    format!(
+                        "{} is decided twice, first in line {}",
+                        self.way.0,
+                        line(other)
+                    ),
+                    "remove one rule, or give each its own `via` or `link`",
+                );
+                return;
+            }
+            let named = |scope: &str| other.scopes.iter().any(|(known, _)| known == scope);
+            if let Some((scope, at)) = self.scopes.iter().find(|(scope, _)| named(scope)) {
+                table.reader().error(
+                    scope::TWO_MEANINGS,
+                    at.clone(),
+                    format!(
+                        "{} is decided twice for the scope {scope}, first in line {}",
+                        self.way.0,
+                        line(other)
+                    ),
+                    "take the scope out of one of the two rules",
+                );
+                return;
+            }
+        }
+    }
 }
 
 /// One `[[table]]`.
@@ -81,7 +122,11 @@ const ACTIONS: &[(&str, &str)] = &[
 /// Not an action: the mark of a rule that somebody must still decide.
 const DECIDE: &str = "decide";
 
-fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<Rule> {
+fn rule(
+    table: &mut Table<'_>,
+    identifiers: &Identifiers,
+    declared: &Declared<Scope>,
+) -> Option<(Rule, Vec<(String, Span)>)> {
     table.need("name", "name the table: name = \"system.schema.table\"");
     let name = table_name(table, "name");
     if let Some((name, _)) = &name {
@@ -91,6 +136,8 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<Rule> {
     let link = table
         .table("link")
         .map(|link_table| link(&link_table, table, name.as_ref(), identifiers));
+    let of = name.as_ref().map(|(of, _)| of);
+    let scopes = scope::scopes_of_rule(table, of, declared);
     let set = table.table("set").map(|set| strategies(&set));
     let span = name
         .as_ref()
@@ -180,29 +227,33 @@ fn rule(table: &mut Table<'_>, identifiers: &Identifiers) -> Option<Rule> {
         .unwrap_or_default();
     let large_objects = large_objects(table);
     table.finish();
+    let scopes = scopes?;
     let link = match link {
         Some(link) => Some(link?),
         None => None,
     };
     if let Some(action) = undecided {
-        return Some(Rule::Open(Open {
+        let open = Open {
             table: name?.0,
             via,
             link,
             span,
             action,
-        }));
+        };
+        return Some((Rule::Open(open), scopes));
     }
-    Some(Rule::Decided(TableRule {
+    let rule = TableRule {
         table: name?.0,
         via,
         link,
+        scopes: scopes.clone(),
         action: action?,
         span,
         sweep_exempt,
         large_objects,
         in_pieces: large.map(|(_, span)| span),
-    }))
+    };
+    Some((Rule::Decided(rule), scopes))
 }
 
 /// Keys that belong to another action.

@@ -22,7 +22,10 @@ pub fn html(certificate: &Certificate, jws: &str, verified_by: Option<&KeyId>) -
         None => format!("<p class=\"seal unverified\">{}</p>", both(w::UNVERIFIED)),
     };
     let systems: String = c.systems.iter().map(system).collect();
-    let sweeps: String = c.sweep.iter().map(sweep).collect();
+    let mut sweeps: String = c.sweep.iter().map(sweep).collect();
+    if w::is_not_swept(c) {
+        sweeps = format!("<p class=\"two\">{}</p>", both(w::NOT_SWEPT));
+    }
     let annex: String = c.sweep.iter().map(tables_read).collect();
     let body = [
         head(c),
@@ -178,8 +181,11 @@ fn request(c: &Certificate) -> String {
         let value = format!("{} {}", escape(&id.kind), code(&id.hash));
         list.push((w::IDENTIFIER_HASH, value));
     }
+    list.push((w::SCOPE, escape(&t.scope)));
+    for (label, names) in t.covers.iter().flat_map(w::covers) {
+        list.push((label, escape(&names.join(", "))));
+    }
     list.extend([
-        (w::SCOPE, escape(&t.scope)),
         (w::GROUND, escape(&t.ground)),
         (w::REQUESTED, time(&t.requested_at)),
     ]);

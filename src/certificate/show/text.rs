@@ -26,6 +26,10 @@ pub fn text(certificate: &Certificate, lang: Lang) -> String {
     c.systems.iter().for_each(|system| page.system(system));
     page.deferrals(c);
     c.sweep.iter().for_each(|sweep| page.sweep(sweep));
+    if w::is_not_swept(c) {
+        page.heading(w::SWEEP, "");
+        page.line(&format!("  {}", w::NOT_SWEPT.get(lang)));
+    }
     page.heading(w::ASSURANCE, "");
     page.fields(&[
         (w::GONE, w::level(c.assurance.level).get(lang).to_owned()),
@@ -82,8 +86,11 @@ impl Page {
         for id in &c.identifiers {
             self.fields(&[(w::IDENTIFIER_HASH, format!("{} {}", id.kind, id.hash))]);
         }
+        self.fields(&[(w::SCOPE, t.scope.clone())]);
+        for (label, names) in t.covers.iter().flat_map(w::covers) {
+            self.fields(&[(label, names.join(", "))]);
+        }
         self.fields(&[
-            (w::SCOPE, t.scope.clone()),
             (w::GROUND, t.ground.clone()),
             (w::REQUESTED, time(&t.requested_at)),
         ]);

@@ -1,7 +1,8 @@
 //! The words of a certificate in both languages.
 
 use super::Lang;
-use crate::certificate::{AssuranceLevel, ReadFrom};
+use crate::certificate::{AssuranceLevel, Certificate, ReadFrom};
+use crate::policy::Covers;
 
 /// A word, or a sentence, twice.
 #[derive(Clone, Copy)]
@@ -37,6 +38,11 @@ words! {
     SUBJECT_HASH: "対象者の鍵付きハッシュ", "Subject, keyed hash";
     IDENTIFIER_HASH: "識別子の鍵付きハッシュ", "Identifier, keyed hash";
     SCOPE: "範囲", "Scope";
+    COVERS_CATEGORIES: "範囲に含まれる区分", "Covers categories";
+    COVERS_TABLES: "範囲に含まれる表", "Covers tables";
+    COVERS_COLUMNS: "範囲に含まれる列", "Covers columns";
+    NOT_SWEPT: "範囲が対象者の一部であるため、他の場所の検索は行っていない。取引内の残存検査がすべてである。",
+        "The scope is a part of what is held on the subject, so other places were not searched: the probes before commit are the whole check.";
     GROUND: "法的根拠", "Legal ground";
     REQUESTED: "請求日時", "Requested";
     DUE: "期限", "Due";
@@ -151,4 +157,19 @@ pub(super) fn server(from: ReadFrom) -> Word {
             en: "standby",
         },
     }
+}
+
+/// What a scope covers, by kind.
+pub(super) fn covers(covers: &Covers) -> impl Iterator<Item = (Word, &[String])> {
+    let kinds = [
+        (COVERS_CATEGORIES, covers.categories.as_slice()),
+        (COVERS_TABLES, covers.tables.as_slice()),
+        (COVERS_COLUMNS, covers.columns.as_slice()),
+    ];
+    kinds.into_iter().filter(|(_, names)| !names.is_empty())
+}
+
+/// Whether nothing was searched because the scope is not the whole subject.
+pub(super) fn is_not_swept(certificate: &Certificate) -> bool {
+    certificate.sweep.is_empty() && certificate.ticket.covers.is_some()
 }
