@@ -297,7 +297,7 @@ fn every_cause_of_a_retry_is_listed() {
         let (_, rest) = text.split_once(from).unwrap();
         quoted(rest.split_once(to).unwrap().0)
     };
-    let mut causes = part("src/erasure/batch.rs", "fn shared(", "\n}");
+    let mut causes = part("src/erasure/batch/setback.rs", "fn shared(", "\n}");
     let states = part(
         "src/system/postgres/failure.rs",
         "Failure::Transient(match code {",

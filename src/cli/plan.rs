@@ -7,6 +7,7 @@ use crate::erasure::context::{Context, Planned};
 use crate::erasure::foresee::{self, Foreseen};
 use crate::plan::show;
 use crate::policy::Policy;
+use crate::reading::choose_or;
 use crate::start;
 use chrono::Utc;
 use clap::Args;
@@ -93,7 +94,13 @@ impl Plan {
             (None, _) => None,
         };
         chosen.cloned().ok_or_else(|| {
-            Failure::usage(format!("say which: --kind {}", kinds.join(" or --kind ")))
+            Failure::usage(match &self.kind {
+                Some(kind) => format!(
+                    "no policy is for {kind:?}: {}",
+                    choose_or(kind, &kinds, "there are policies for")
+                ),
+                None => format!("say which: --kind {}", kinds.join(" or --kind ")),
+            })
         })
     }
 

@@ -4,6 +4,7 @@ use super::context::{Context, Unplanned};
 use super::identity::{self, Identity};
 use crate::plan::{FindBy, find_subject};
 use crate::policy::{Identifier, Policy};
+use crate::reading::choose_or;
 use crate::store::StoreError;
 use crate::store::intake::{Resolved, Unresolved};
 use crate::system::postgres::failure;
@@ -187,6 +188,16 @@ async fn resolve(
 /// Identifier name to its normalised value and the forms to ask for.
 type Understood = BTreeMap<String, (String, Vec<String>)>;
 
+/// With what is likely meant: it is the policy's word, so no personal data.
+fn not_found_by(policy: &Policy, name: &str) -> String {
+    let by = policy.identifiers.iter().filter(|(_, i)| i.find);
+    let known: Vec<&str> = by.map(|(name, _)| name.as_str()).collect();
+    format!(
+        "the policy does not find subjects by {name:?}: {}",
+        choose_or(name, &known, "it finds them by")
+    )
+}
+
 fn understand(policy: &Policy, ticket: &Unresolved) -> Result<Understood, Unfound> {
     if !policy.scopes.contains_key(&ticket.scope) {
         return Err(Unfound::new(
@@ -197,10 +208,7 @@ fn understand(policy: &Policy, ticket: &Unresolved) -> Result<Understood, Unfoun
     let mut understood = BTreeMap::new();
     for (name, value) in &ticket.identifiers {
         let Some(identifier) = policy.identifiers.get(name).filter(|i| i.find) else {
-            return Err(Unfound::new(
-                "E0401",
-                format!("the policy does not find subjects by {name:?}"),
-            ));
+            return Err(Unfound::new("E0401", not_found_by(policy, name)));
         };
         let value = identity::typed(identifier, value.expose())
             .map_err(|e| Unfound::new("E0402", format!("{name}: {e}")))?;

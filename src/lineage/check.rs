@@ -11,6 +11,7 @@ use crate::catalog::{Catalog, Table};
 use crate::diagnostic::Diagnostic;
 use crate::name::{QualifiedTable, TableName};
 use crate::policy::{Action, Extent, Listed, Policy, Span, TableRule};
+use crate::reading::{choose_or, did_you_mean, how_near};
 use std::collections::BTreeMap;
 
 pub(super) fn policy_against_lineage(
@@ -84,7 +85,7 @@ impl Check<'_> {
                     "E0202",
                     span,
                     format!("the root table {root} does not exist"),
-                    "mend the name, or create the table",
+                    nearest(&self.catalogs[&root.system], &root.table),
                 );
             }
             return;
@@ -109,7 +110,7 @@ impl Check<'_> {
                 "E0203",
                 &span,
                 format!("identifier {name} names column {column:?}, which {root} lacks"),
-                columns_of(table),
+                columns_of(table, &column),
             );
         }
     }
@@ -135,7 +136,7 @@ impl Check<'_> {
                     format!(
                         "the scope {scope} names {table}, which no [[table]] of this policy decides for it"
                     ),
-                    "add a [[table]] for it, or take it out of the scope",
+                    decided_like(policy, table),
                 );
             }
         }
@@ -157,7 +158,7 @@ impl Check<'_> {
         let facts = catalog.and_then(|c| c.tables.get(&table.table));
         if let Some(facts) = facts.filter(|facts| facts.column(column).is_none()) {
             let message = format!("the scope {scope} names column {column:?}, which {table} lacks");
-            self.error("E0203", span, message, columns_of(facts));
+            self.error("E0203", span, message, columns_of(facts, column));
             return;
         }
         let mut own = policy.tables.iter().filter(|rule| {
@@ -215,7 +216,10 @@ impl Check<'_> {
                 "E0204",
                 span,
                 format!("{} has no foreign key {via:?}", rule.table),
-                format!("its foreign keys: {}", keys.join(", ")),
+                match keys.as_slice() {
+                    [] => "it has none: take via out, or give it a link".into(),
+                    keys => choose_or(via, keys, "its foreign keys:"),
+                },
             );
         }
         self.link_columns(rule, table);
@@ -233,7 +237,7 @@ impl Check<'_> {
                     "sweep_exempt names column {column:?}, which {} lacks",
                     rule.table
                 ),
-                columns_of(table),
+                columns_of(table, &column),
             );
         }
         self.action_columns(rule, table, catalog);
@@ -257,18 +261,42 @@ fn table_of<'a>(system: &'a SystemLineage, name: &TableName) -> Option<&'a Reach
     system.table(name)
 }
 
-fn columns_of(table: &Table) -> String {
+fn columns_of(table: &Table, wanted: &str) -> String {
     let names: Vec<_> = table.columns.iter().map(|c| c.name.as_str()).collect();
-    format!("its columns: {}", names.join(", "))
+    choose_or(wanted, &names, "its columns:")
 }
 
+/// Help for a table that the policy does not decide.
+fn decided_like(policy: &Policy, wanted: &QualifiedTable) -> String {
+    let rules = policy.tables.iter().map(|r| &r.table);
+    let here = rules.filter(|t| t.system == wanted.system);
+    match likely(here.map(|t| &t.table), &wanted.table) {
+        Some(near) => did_you_mean(&format!("{}.{near}", wanted.system)),
+        None => "add a [[table]] for it, or take it out of the scope".into(),
+    }
+}
+
+/// Help for a table that is not there: one of the same name elsewhere, or one of nearly the same.
 fn nearest(catalog: &Catalog, wanted: &TableName) -> String {
-    let same_name = catalog
-        .tables
-        .keys()
-        .find(|t| t.table.eq_ignore_ascii_case(&wanted.table));
-    match same_name {
-        Some(other) => format!("there is {}.{other}", catalog.system),
+    let same = |t: &&TableName| t.table.eq_ignore_ascii_case(&wanted.table);
+    if let Some(other) = catalog.tables.keys().find(same) {
+        return format!("there is {}.{other}", catalog.system);
+    }
+    match likely(catalog.tables.keys(), wanted) {
+        Some(near) => did_you_mean(&format!("{}.{near}", catalog.system)),
         None => "mend the name as the catalog spells it (case counts), or take the rule out".into(),
     }
+}
+
+/// The table that is likely meant: both parts of its name must be near, since what they have in
+/// common says little.
+pub(super) fn likely<'t>(
+    known: impl Iterator<Item = &'t TableName>,
+    wanted: &TableName,
+) -> Option<&'t TableName> {
+    let near = known.filter_map(|t| {
+        let distance = how_near(&wanted.schema, &t.schema)? + how_near(&wanted.table, &t.table)?;
+        Some((distance, t))
+    });
+    near.min_by_key(|(distance, _)| *distance).map(|(_, t)| t)
 }

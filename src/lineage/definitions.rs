@@ -71,6 +71,7 @@ pub fn within_reach(
     scope: &str,
     catalogs: &BTreeMap<String, Catalog>,
 ) -> BTreeMap<String, Definitions> {
+    let policy = &*policy.under(scope);
     let Some(scope) = policy.scopes.get(scope) else {
         return BTreeMap::new();
     };

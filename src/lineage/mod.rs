@@ -21,6 +21,7 @@ use crate::catalog::{Catalog, ForeignKey, Table, TableKind};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::{QualifiedTable, TableName};
 use crate::policy::{Action, Cover, LinkFrom, LinkTo, Policy, Scope, TableRule};
+use crate::reading::{choose_or, did_you_mean, nearest};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +44,7 @@ pub fn trace(
     let mut systems = Vec::new();
     for system in systems_of(policy) {
         let Some(catalog) = catalogs.get(&system) else {
-            found.push(unknown_system(policy, &system));
+            found.push(unknown_system(policy, &system, catalogs));
             continue;
         };
         let tracer = Tracer::new(policy, scope_rule, catalog);
@@ -92,12 +93,20 @@ fn unknown_scope(policy: &Policy, scope: &str) -> Diagnostic {
     Diagnostic::error(
         "E0225",
         format!("the policy for {} has no scope {scope:?}", policy.subject),
-        format!("name one of: {}", known.join(", ")),
+        choose_or(scope, &known, "name one of:"),
     )
     .at(&policy.source, policy.root.1.clone())
 }
 
-fn unknown_system(policy: &Policy, system: &str) -> Diagnostic {
+fn unknown_system(
+    policy: &Policy,
+    system: &str,
+    catalogs: &BTreeMap<String, Catalog>,
+) -> Diagnostic {
+    let help = match nearest(system, catalogs.keys().map(String::as_str)) {
+        Some(near) => did_you_mean(near),
+        None => format!("add [system.{system}] to erasured.toml, or mend the name here"),
+    };
     let span = policy
         .tables
         .iter()
@@ -106,7 +115,7 @@ fn unknown_system(policy: &Policy, system: &str) -> Diagnostic {
     Diagnostic::error(
         "E0226",
         format!("the policy names the system {system:?}, which erasured.toml does not register"),
-        format!("add [system.{system}] to erasured.toml, or mend the name here"),
+        help,
     )
     .at(&policy.source, span)
 }

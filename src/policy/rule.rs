@@ -7,7 +7,7 @@ use super::{
     Strategy, TableRule, TruncateTo, Until, basis, scope,
 };
 use crate::name::QualifiedTable;
-use crate::reading::{Table, amount, choose, nearest, quoted};
+use crate::reading::{Table, amount, choose, did_you_mean, nearest, quoted};
 use std::collections::BTreeMap;
 
 /// A key that does not go with another.
@@ -316,7 +316,7 @@ fn because(table: &Table<'_>) -> Option<String> {
     if basis::looks_like_code(&text) && basis::find(&text).is_none() {
         let codes = basis::KNOWN.iter().map(|basis| basis.code);
         let help = match nearest(&text, codes) {
-            Some(near) => format!("did you mean `{near}`?"),
+            Some(near) => did_you_mean(near),
             None => "use a known code, or say the reason in words with spaces between".into(),
         };
         let message = format!("no legal basis has the code {}", quoted(&text));

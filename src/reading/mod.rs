@@ -14,7 +14,7 @@ pub mod amount;
 mod word;
 
 use word::shortened;
-pub use word::{choose, nearest, quoted};
+pub use word::{choose, choose_or, did_you_mean, how_near, nearest, quoted};
 
 /// Bytes of the text.
 pub type Span = Range<usize>;

@@ -392,3 +392,71 @@ async fn lesson_11_a_materialized_view_is_named() {
         "{warned}"
     );
 }
+
+/// What is nearly the name of something is taken for it, in words only; what is far is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_what_was_likely_meant_is_said() {
+    let target = Target::new(SCHEMA);
+    let near = |name: &str| format!("did you mean `{name}`?");
+    let rule = |name: &str, rest: &str| {
+        format!("[[table]]\nname = {name:?}\n{rest}\naction = \"delete\"\n")
+    };
+    let linked = "link = { columns = [\"bodi\"], identifier = \"email\" }";
+    let far = "link = { columns = [\"weather\"], identifier = \"email\" }";
+    let scope = "[scope.some]\nverify = { at_least = \"basic\" }\nsla = \"jp-appi\"\n";
+    for (rule, code, said) in [
+        (rule("s.public.ntoe", ""), "E0202", near("s.public.note")),
+        (rule("s.pulbic.ntoe", ""), "E0202", near("s.public.note")),
+        (
+            rule("s.public.note", "via = \"note_customer_id_fke\""),
+            "E0204",
+            near("note_customer_id_fkey"),
+        ),
+        (
+            rule("s.public.note", "via = \"weather\""),
+            "E0204",
+            "its foreign keys: ".into(),
+        ),
+        (rule("s.public.note", linked), "E0203", near("body")),
+        (rule("s.public.note", far), "E0203", "its columns: ".into()),
+        (rule("ss.public.note", far), "E0226", near("s")),
+        (
+            rule("warehouse.public.note", far),
+            "E0226",
+            "add [system.warehouse]".into(),
+        ),
+        (
+            format!("{scope}tables = [\"s.public.custmer\"]\n"),
+            "E0219",
+            near("s.public.customer"),
+        ),
+        (
+            format!("{scope}tables = [\"s.public.weather\"]\n"),
+            "E0219",
+            "add a [[table]] for it".into(),
+        ),
+    ] {
+        let name = if code == "E0219" { "some" } else { "all" };
+        // One rule a table, but for those of a key.
+        let all = policy();
+        let (without, _) = all.rsplit_once("[[table]]").unwrap();
+        let base = if rule.contains("\"s.public.note\"") && !rule.contains("via") {
+            without
+        } else {
+            &all
+        };
+        let Err(found) = plan_on(&[&target], &format!("{base}{rule}"), name).await else {
+            panic!("{rule}: accepted");
+        };
+        let found = found.iter().find(|d| d.code == code);
+        let help = found.map_or("", |d| d.help.as_str());
+        assert!(
+            help.starts_with(&said),
+            "{rule}\n{code}: {help:?}, not {said:?}"
+        );
+    }
+    let Err(found) = plan_on(&[&target], &policy(), "al").await else {
+        panic!("a scope that is not there");
+    };
+    assert_eq!(found[0].help, near("all"));
+}

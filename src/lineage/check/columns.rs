@@ -56,7 +56,7 @@ impl Check<'_> {
                         "the link names column {column:?}, which {} lacks",
                         rule.table
                     ),
-                    columns_of(table),
+                    columns_of(table, column),
                 );
             }
         }
@@ -84,7 +84,7 @@ impl Check<'_> {
                                 "until names column {:?}, which {} lacks",
                                 until.column, rule.table
                             ),
-                            columns_of(table),
+                            columns_of(table, &until.column),
                         ),
                         Some(c)
                             if !matches!(c.base.as_str(), "date" | "timestamp" | "timestamptz") =>
@@ -126,7 +126,7 @@ impl Check<'_> {
                     "E0203",
                     span,
                     format!("set names column {name:?}, which {} lacks", rule.table),
-                    columns_of(table),
+                    columns_of(table, name),
                 );
                 continue;
             };

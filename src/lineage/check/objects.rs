@@ -21,7 +21,7 @@ impl Check<'_> {
                         "large_objects names column {name:?}, which {} lacks",
                         rule.table
                     ),
-                    columns_of(table),
+                    columns_of(table, name),
                 ),
                 Some(c) if !c.may_be_large_object() => self.error(
                     "E0238",
