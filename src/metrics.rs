@@ -56,6 +56,8 @@ pub const LAST_SUCCESS: &str = "erasured_last_success_timestamp_seconds";
 /// Whether the policy for a `subject` fits its databases (1) or something within its reach has
 /// changed (0).
 pub const POLICY_FITS: &str = "erasured_policy_fits";
+/// What the policy for a `subject` seems to have overlooked in a schema that it fits.
+pub const POLICY_OVERLOOKED: &str = "erasured_policy_overlooked";
 /// Whether the policies in force stand (1) or a newer set was refused (0).
 pub const POLICIES_CURRENT: &str = "erasured_policies_current";
 /// Whether a system could be reached at the last try, by `system`.
@@ -197,6 +199,11 @@ fn describe() {
         CONTROL_SECONDS,
         Unit::Seconds,
         "Time of one transaction on the control database, by name and status."
+    );
+    describe_gauge!(
+        POLICY_OVERLOOKED,
+        Unit::Count,
+        "Tables and columns that seem to be the person's and that the policy for a subject kind does not speak of."
     );
     describe_gauge!(
         POLICY_FITS,

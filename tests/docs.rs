@@ -361,6 +361,10 @@ const TROUBLE: Series<'_> = &[
     (r#"erasured_deferrals_overdue{instance="a"}"#, "1x576"),
     (r#"erasured_policies_current{instance="a"}"#, "0x576"),
     (
+        r#"erasured_policy_overlooked{instance="a",subject="customer"}"#,
+        "2x576",
+    ),
+    (
         r#"erasured_policy_fits{instance="a",subject="customer"}"#,
         "0x576",
     ),
@@ -400,6 +404,10 @@ const WELL: Series<'_> = &[
     ),
     (r#"erasured_policies_current{instance="a"}"#, "1x576"),
     (
+        r#"erasured_policy_overlooked{instance="a",subject="customer"}"#,
+        "0x576",
+    ),
+    (
         r#"erasured_policy_fits{instance="a",subject="customer"}"#,
         "1x576",
     ),
@@ -417,7 +425,7 @@ fn alerts_fire_in_trouble_and_only_then() {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: ").map(str::to_owned))
         .collect();
-    assert_eq!(all.len(), 14);
+    assert_eq!(all.len(), 15);
     let soon: Vec<_> = WELL
         .iter()
         .map(|(name, values)| match name.contains("nearest_due") {

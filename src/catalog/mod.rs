@@ -62,6 +62,8 @@ pub struct Table {
     pub has_heirs: bool,
     /// Has rewrite rules that change what DELETE or UPDATE do.
     pub rewrites: bool,
+    /// The access method by which it, or a part of it, is stored, if not PostgreSQL's own heap.
+    pub storage: Option<String>,
     /// Materialized views made from it, over any number of views; they change nothing in a plan.
     #[serde(skip)]
     pub copied_into: Vec<TableName>,

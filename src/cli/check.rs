@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::{Format, colours, print, print_json, say};
 use crate::config::Config;
 use crate::diagnostic::{self, Diagnostic};
+use crate::discovery;
 use crate::erasure::context::{System, catalogs};
 use crate::lineage;
 use crate::policy::{Draft, Policy};
@@ -56,6 +57,9 @@ impl Check {
         let (catalogs, _) = catalogs(&systems, names).await?;
         for draft in &drafts {
             found.extend(lineage::check_draft(draft, &catalogs));
+            if draft.open().is_empty() {
+                found.extend(discovery::overlooked(draft.so_far(), &catalogs));
+            }
         }
         let store = Store::new(start::control_pool(&config, "check", 1)?.inner().clone());
         let drifts = drift::since_the_plan(&store, &drafts, &catalogs).await;

@@ -375,8 +375,14 @@ async fn fits(shared: &Shared) {
         let mut result = Ok(());
         for scope in policy.scopes.keys() {
             match context.planned(&policy.subject, scope).await {
-                // Not remembered now, it will be at the next round or with the first batch.
-                Ok(planned) => drop(context.remember(&planned, When::Fits).await),
+                Ok(planned) => {
+                    #[allow(clippy::cast_precision_loss)] // a handful
+                    let overlooks = planned.overlooks as f64;
+                    let subject = policy.subject.clone();
+                    metrics::gauge!(names::POLICY_OVERLOOKED, "subject" => subject).set(overlooks);
+                    // Not remembered now, it will be at the next round or with the first batch.
+                    drop(context.remember(&planned, When::Fits).await);
+                }
                 Err(error) => {
                     result = Err(error.to_string());
                     break;

@@ -35,6 +35,8 @@ pub enum Looks {
     Kana,
     /// A few kanji: names or places.
     Kanji,
+    /// Several numbers or UUIDs in one text: no link follows them.
+    Ids,
 }
 
 impl Looks {
@@ -49,6 +51,7 @@ impl Looks {
             Self::Phone => "are telephone numbers",
             Self::Kana => "are names in kana",
             Self::Kanji => "are names or places in kanji",
+            Self::Ids => "are lists of ids in one text, which no link can follow",
         }
     }
 
@@ -56,6 +59,7 @@ impl Looks {
     fn least(self) -> usize {
         match self {
             Self::HoldsEmail => 5,
+            Self::Ids => 20,
             Self::Email | Self::PostalCode | Self::Phone => 60,
             Self::MyNumber | Self::Card | Self::Kana | Self::Kanji => 85,
         }
@@ -73,12 +77,13 @@ impl Looks {
             Self::Phone => is_phone(value),
             Self::Kana => is_short(value, is_kana),
             Self::Kanji => is_short(value, is_kanji),
+            Self::Ids => is_list_of_ids(value),
         }
     }
 }
 
 /// The surest first.
-const ALL: [Looks; 8] = [
+const ALL: [Looks; 9] = [
     Looks::Email,
     Looks::MyNumber,
     Looks::Card,
@@ -87,7 +92,22 @@ const ALL: [Looks; 8] = [
     Looks::Kana,
     Looks::Kanji,
     Looks::HoldsEmail,
+    Looks::Ids,
 ];
+
+/// `17,4,230`, `{17;4}`, `|17|4|`; but not `1,250`, which is one number.
+fn is_list_of_ids(value: &str) -> bool {
+    let parts: Vec<&str> = value
+        .split([',', ';', '|', ' ', '\n'])
+        .map(|part| part.trim_matches(['{', '}', '[', ']', '(', ')', '"', '\'']))
+        .filter(|part| !part.is_empty())
+        .collect();
+    let number = |p: &&str| p.len() <= 19 && p.bytes().all(|b| b.is_ascii_digit());
+    let uuid = |p: &&str| p.len() == 36 && uuid::Uuid::try_parse(p).is_ok();
+    let thousands = parts.iter().skip(1).all(|p| p.len() == 3) && value.contains(',');
+    let separated = value.contains([',', ';', '|']);
+    parts.len() > 1 && separated && !thousands && parts.iter().all(|p| number(p) || uuid(p))
+}
 
 /// What most of these values look like, if it is anything personal.
 pub fn look<'v>(values: impl IntoIterator<Item = &'v str>) -> Option<Content> {
@@ -251,6 +271,41 @@ mod tests {
         ] {
             assert!(!is_card(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn lists_of_ids_are_known() {
+        for list in [
+            "17,4,230",
+            "1, 2",
+            "{17;4}",
+            "|17|4|",
+            "[3,12]",
+            "\"1\",\"22\"",
+            "5, 2001",
+        ] {
+            assert!(is_list_of_ids(list), "{list}");
+        }
+        assert!(is_list_of_ids(
+            "0190e0a0-0000-7000-8000-000000000001,0190e0a0-0000-7000-8000-000000000002"
+        ));
+        for other in [
+            "17",
+            "1,250",
+            "1,250,000",
+            "2020-01-02",
+            "a,b",
+            "17 4",
+            "",
+            ",",
+            "1.5,2.5",
+            "090-1234-5678",
+        ] {
+            assert!(!is_list_of_ids(other), "{other}");
+        }
+        let lists = ["1,2", "3", "4,15", "6", "7,2", "8"];
+        assert_eq!(looks(&lists), Some(Looks::Ids));
+        assert_eq!(looks(&["1", "2", "3", "4", "5", "6,7"]), None);
     }
 
     /// Worked by hand: digits P11…P1 times 6,5,4,3,2,7,6,5,4,3,2.

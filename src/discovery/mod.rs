@@ -9,6 +9,7 @@ mod content;
 mod identifiers;
 mod links;
 mod names;
+mod overlooked;
 mod personal;
 mod polymorphic;
 mod propose;
@@ -23,6 +24,7 @@ mod update;
 mod walk;
 
 pub use content::{Content, Looks, look};
+pub use overlooked::overlooked;
 pub use polymorphic::Pair;
 pub(crate) use polymorphic::{MOST_KINDS, kinds};
 pub use propose::{Link, Proposal, Rule, Suggested};

@@ -3,6 +3,7 @@
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::discovery;
 use crate::keys::{HashKey, KeyRing, SigningKey};
 use crate::lineage::{self, Lineage};
 use crate::plan::{self, Plan};
@@ -72,6 +73,8 @@ pub struct Planned {
     pub stamps: BTreeMap<String, String>,
     /// What is worth knowing, though nothing stops.
     pub warnings: Vec<Diagnostic>,
+    /// How many of these are of [`discovery::overlooked`].
+    pub overlooks: usize,
     /// The definitions that it was made for, to be remembered.
     definitions: Vec<Remembered>,
     /// Whether they have been, and for what.
@@ -303,8 +306,14 @@ impl Context {
             return Ok(planned.clone());
         }
         let (catalogs, stamps) = catalogs(&self.systems, lineage::systems_of(&policy)).await?;
-        let (lineage, warnings) =
+        let (lineage, mut warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
+        let overlooked = discovery::overlooked(&policy, &catalogs);
+        for warning in &overlooked {
+            tracing::warn!(subject, code = warning.code, "{}", warning.message);
+        }
+        let overlooks = overlooked.len();
+        warnings.extend(overlooked);
         let plan = plan::build(&policy, &lineage);
         let planned = Arc::new(Planned {
             id: plan.id(),
@@ -315,6 +324,7 @@ impl Context {
             plan,
             stamps,
             warnings,
+            overlooks,
         });
         self.plans
             .lock()

@@ -460,3 +460,203 @@ async fn lesson_11_what_was_likely_meant_is_said() {
     };
     assert_eq!(found[0].help, near("all"));
 }
+
+/// What names the person and no foreign key leads to: a table, an identifier, a list in a text, a
+/// column that came to a table whose rows stay. Each is named until somebody decides, with a reason
+/// if it is to be left alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_what_no_foreign_key_leads_to_is_named() {
+    const USERS: &str = "ALTER TABLE note DROP CONSTRAINT note_customer_id_fkey; ALTER TABLE note RENAME customer_id TO user_id;
+         ALTER TABLE customer RENAME TO users; ALTER TABLE note ADD FOREIGN KEY (user_id) REFERENCES users";
+    let overlooked = async |target: &Target, policy: &str| -> String {
+        let policy = erasured::policy::read::read("policy.toml", policy).unwrap();
+        let catalogs =
+            std::collections::BTreeMap::from([("s".to_owned(), target.catalog().await.0)]);
+        crate::target::told(&erasured::discovery::overlooked(&policy, &catalogs))
+    };
+    let anonymizes = policy().replacen(
+        "note\"\naction = \"delete\"",
+        "note\"\naction = \"anonymize\"\nset = { customer_id = \"null\", body = \"redact\" }",
+        1,
+    );
+    let users = policy()
+        .replace("customer\"", "users\"")
+        .replace("customer'", "users'");
+    let exempt = |link: &str, rest: &str| {
+        format!(
+            "[[table]]\nname = \"s.public.newcomer\"\nlink = {{ {link} }}\naction = \"exempt\"\nreason = \"not theirs\"\n{rest}"
+        )
+    };
+    let by_key = "columns = [\"customer_id\"], to = \"s.public.customer\"";
+    for (change, policy, says, decided) in [
+        (
+            "CREATE TABLE newcomer (id int, customer_id int, what jsonb)",
+            policy(),
+            "E0251 s.public.newcomer.customer_id is called like the key",
+            policy() + &exempt(by_key, ""),
+        ),
+        (
+            &format!("{USERS}; CREATE TABLE newcomer (id int, user_id bigint)"),
+            users.clone(),
+            "E0251 s.public.newcomer.user_id is called like the key",
+            users + &exempt("columns = [\"user_id\"], to = \"s.public.users\"", ""),
+        ),
+        (
+            "CREATE TABLE newcomer (at date, email varchar(80)) PARTITION BY RANGE (at)",
+            policy(),
+            "E0251 s.public.newcomer.email is called like an identifier",
+            policy() + &exempt("columns = [\"email\"], identifier = \"email\"", ""),
+        ),
+        (
+            "CREATE TABLE newcomer (id int, customer_ids text)",
+            policy(),
+            "E0253 s.public.newcomer.customer_ids seems to hold a list",
+            policy() + &exempt("columns = [\"id\"], to = \"s.public.customer\"", ""),
+        ),
+        (
+            "ALTER TABLE note ADD contact_phone text, ADD deleted_at date, ADD hotel text",
+            anonymizes.clone(),
+            "E0252 s.public.note is anonymized, and what its rows keep looks personal: contact_phone",
+            anonymizes.clone() + "sweep_exempt = { contact_phone = \"the hotel's\" }\n",
+        ),
+    ] {
+        let target = Target::new(SCHEMA);
+        if !change.starts_with(USERS) {
+            assert_eq!(overlooked(&target, &policy).await, "", "{change}");
+        }
+        target.execute(change);
+        let said = overlooked(&target, &policy).await;
+        assert!(
+            said.starts_with(says) && said.lines().count() == 1,
+            "{change}: {said}"
+        );
+        assert_eq!(overlooked(&target, &decided).await, "", "{decided}");
+        assert!(!target.refusal(&decided).await.contains("E0"), "{decided}");
+    }
+    // Whatever is of another type, or somebody else's name, is not.
+    let target = Target::new(SCHEMA);
+    target.execute("CREATE TABLE other (old_customer_id int, customer_id_type int, customer_id boolean, hotel_email text, customers_id inet)");
+    assert_eq!(overlooked(&target, &policy()).await, "");
+}
+
+/// A column that marks rows as gone for the application is no reason to leave them.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_a_soft_delete_column_hides_nothing() {
+    let target = Target::new(SCHEMA);
+    let planned = target.plan(&policy()).await.unwrap();
+    target.execute("ALTER TABLE note ADD deleted_at date; UPDATE note SET deleted_at = '2020-01-01' WHERE id > 3");
+    let error = target.run(&planned, &[subject(1)]).await.err().unwrap();
+    assert!(matches!(error, NotErased::Drift { .. }), "{error}");
+    let planned = target.plan(&policy()).await.unwrap();
+    target.run(&planned, &[subject(1)]).await.unwrap();
+    let left = "SELECT string_agg(concat_ws('/', id, customer_id), ' ' ORDER BY id) FROM note";
+    assert_eq!(target.value(left), "1/2 3/2 5/2 7/2 9/2");
+}
+
+/// What a DELETE does in storage of an extension is not known; a partition is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_unknown_storage_is_refused() {
+    for change in [
+        "CREATE TABLE odd (who int REFERENCES customer) USING odd_storage",
+        "CREATE TABLE odd (who int REFERENCES customer) PARTITION BY LIST (who);
+         CREATE TABLE odd_1 PARTITION OF odd FOR VALUES IN (1); CREATE TABLE odd_2 PARTITION OF odd DEFAULT USING odd_storage",
+        "CREATE TABLE odd (who int REFERENCES customer); CREATE TABLE heir () INHERITS (odd) USING odd_storage",
+    ] {
+        let target = Target::new(SCHEMA);
+        target.execute("CREATE ACCESS METHOD odd_storage TYPE TABLE HANDLER heap_tableam_handler");
+        let before = policy();
+        assert_eq!(target.refusal(&before).await, "");
+        target.execute(change);
+        let said = target.refusal(&before).await;
+        assert!(said.contains("E0201"), "{said}");
+        let deletes = before + "[[table]]\nname = \"s.public.odd\"\naction = \"delete\"\n";
+        let said = target.refusal(&deletes).await;
+        assert!(
+            said.starts_with("E0250 s.public.odd, or a part of it, is stored by the access method odd_storage"),
+            "{change}: {said}"
+        );
+    }
+}
+
+/// Through the real binary: a queue with an unlinked key and an address inside JSON. The daemon's
+/// log names it before anything is filed, the sweep refuses the certificate, and once it is decided
+/// the reasons stand there.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_what_is_left_alone_has_its_reason_on_the_certificate() {
+    let server = Server::shared();
+    let database = server.fresh_database("queue");
+    server.execute(&database, SCHEMA);
+    server.execute(
+        &database,
+        "CREATE TABLE outbox (id int PRIMARY KEY, customer_id int, payload jsonb);
+         INSERT INTO outbox VALUES (1, 1, '{\"to\": \"One@example.jp\"}'), (2, 2, '{\"to\": \"two@example.jp\"}')",
+    );
+    let control = server.fresh_database("control");
+    let workspace = Workspace::new(&server.url(&control), &[("s", server.url(&database))]);
+    workspace.write_policy("customer.toml", &policy());
+    workspace.erasured(["migrate"]).assert().success();
+    let checked = workspace.erasured(["check"]).output().unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(
+        said.contains("E0251") && said.contains("s.public.outbox.customer_id"),
+        "{said}"
+    );
+    let roles = repository().join("sql/roles/control.sql");
+    server.execute(&control, &std::fs::read_to_string(roles).unwrap());
+    let run = || {
+        let output = workspace
+            .erasured(["run", "--until-idle"])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let logged = run();
+    assert!(
+        logged.contains("E0251") && logged.contains("s.public.outbox.customer_id"),
+        "{logged}"
+    );
+    server.execute(
+        &control,
+        "DO $$ DECLARE t uuid; BEGIN
+           t := erasured.submit_ticket('CRM-2', 'customer', '{\"email\": \"one@example.jp\"}', 'all', 'telephone');
+           PERFORM set_config('erasured.actor', 'desk', true);
+           PERFORM erasured.verify_ticket(t, 'callback', 'high');
+           PERFORM set_config('erasured.actor', 'lead', true);
+           PERFORM erasured.approve_ticket(t);
+         END $$",
+    );
+    run();
+    let status = || {
+        let sql = "SELECT concat_ws('|', state, problem_code, problem) FROM erasured.ticket_status";
+        server.value(&control, sql)
+    };
+    assert!(status().starts_with("failed|E0510"), "{}", status());
+    let shown = workspace
+        .erasured(["ticket", "show", "CRM-2"])
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("public.outbox  payload"), "{shown}");
+
+    let decided = policy()
+        + "[[table]]\nname = \"s.public.outbox\"\nlink = { columns = [\"customer_id\"], to = \"s.public.customer\" }\n\
+           action = \"exempt\"\nreason = \"mails already sent\"\nsweep_exempt = { payload = \"emptied every night\" }\n";
+    workspace.write_policy("customer.toml", &decided);
+    server.execute(
+        &control,
+        "SELECT erasured.retry_ticket(id) FROM erasured.ticket_status",
+    );
+    let logged = run();
+    assert!(!logged.contains("E0251"), "{logged}");
+    assert!(status().starts_with("completed"), "{}", status());
+    let shown = workspace
+        .erasured(["certificate", "show", "CRM-2"])
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        shown.contains("mails already sent") && shown.contains("emptied every night"),
+        "{shown}"
+    );
+    assert_eq!(server.count(&database, "SELECT count(*) FROM outbox"), 2);
+}

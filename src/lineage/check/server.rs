@@ -76,6 +76,14 @@ impl Check<'_> {
                 "decide the tables behind it, or exempt it with a reason",
             ),
         }
+        if let Some(method) = &reached.facts.storage {
+            self.error(
+                "E0250",
+                &span,
+                format!("{name}, or a part of it, is stored by the access method {method}: what a DELETE or UPDATE does there is not known here"),
+                "move its rows to a table USING heap, or exempt it with a reason and erase there by other means",
+            );
+        }
         if (deletes || updates) && !reached.facts.copied_into.is_empty() {
             let views: Vec<String> = reached
                 .facts

@@ -111,6 +111,7 @@ async fn query(client: &impl GenericClient, body: &str) -> Result<Vec<Row>, Erro
     let sql = format!(
         "/* erasured:catalog */ {}",
         body.replace("{unpublishable}", UNPUBLISHABLE)
+            .replace("{whole}", WHOLE)
             .replace("{relations}", RELATIONS)
     );
     client.query(&sql, &[]).await
@@ -141,13 +142,25 @@ const TABLES: &str = "
       has_table_privilege(c.oid, 'DELETE'),
       coalesce(p.deletes, false), coalesce(p.updates, false),
       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2','4') AND c.relkind IN ('r','p')),
-      c.reltuples, pg_total_relation_size(c.oid),
+      coalesce(whole.rows, 0), coalesce(whole.bytes, 0),
       c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid),
-      has_table_privilege(c.oid, 'INSERT') OR has_any_column_privilege(c.oid, 'INSERT')
+      has_table_privilege(c.oid, 'INSERT') OR has_any_column_privilege(c.oid, 'INSERT'),
+      whole.storage
     FROM (SELECT c.oid AS id FROM {relations}) AS ours
     JOIN pg_class c ON c.oid = ours.id
     JOIN pg_namespace s ON s.oid = c.relnamespace
-    LEFT JOIN LATERAL ({unpublishable}) AS p ON c.relkind IN ('r','p')";
+    LEFT JOIN LATERAL ({unpublishable}) AS p ON c.relkind IN ('r','p')
+    LEFT JOIN LATERAL ({whole}) AS whole ON true";
+
+/// A table with its partitions and all that inherit from it: how many rows (never analyzed, by its
+/// size), how many bytes, and by what other than the server's own heap any of it is stored.
+const WHOLE: &str = "
+    WITH RECURSIVE down AS (SELECT c.oid AS id
+        UNION SELECT h.inhrelid FROM down JOIN pg_inherits h ON h.inhparent = down.id)
+    SELECT sum(CASE WHEN l.relkind = 'p' THEN 0 WHEN l.reltuples < 0 THEN pg_relation_size(l.oid) / 100 ELSE l.reltuples END)::float4 AS rows,
+      sum(pg_total_relation_size(l.oid))::int8 AS bytes,
+      min(am.amname::text) FILTER (WHERE am.amname <> 'heap') AS storage
+    FROM down JOIN pg_class l ON l.oid = down.id LEFT JOIN pg_am am ON am.oid = l.relam";
 
 /// Whether the server would refuse to change rows of `c` because of a publication. It asks where
 /// the rows are, in each partition and each table that inherits; there it looks at the
@@ -298,6 +311,7 @@ fn table(row: &Row) -> Table {
         rewrites: row.get(9),
         size: (row.get::<_, f32>(10).max(0.0), row.get(11)),
         has_heirs: row.get(12),
+        storage: row.get(14),
         ..Table::default()
     }
 }
