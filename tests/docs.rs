@@ -612,25 +612,24 @@ fn actions_clocks_and_bases_are_listed() {
         &actions.map(str::to_owned).into(),
         &first_spans(&document, "action"),
     );
-    let known: Words = sla::PROFILES
-        .iter()
-        .map(|profile| profile.code)
-        .chain(policy::basis::KNOWN.iter().map(|basis| basis.code))
-        .map(str::to_owned)
-        .collect();
+    let clocks = policy::clocks::built_in();
+    let bases = policy::basis::KNOWN.iter().map(|b| b.code.to_owned());
+    let known: Words = clocks.keys().cloned().chain(bases).collect();
     same("clocks and bases", &known, &first_spans(&document, "code"));
     for row in rows(&document, "code") {
         let code = cell(row, 0).trim_matches('`');
-        let (said, known) = match (sla::find(code), policy::basis::find(code)) {
+        let (said, known) = match (clocks.get(code), policy::basis::find(code)) {
             (Some(profile), _) => match profile.length {
-                sla::Length::Days(n) | sla::Length::WorkingDays(n) => {
-                    (cell(row, 1), format!("{n} days"))
-                }
+                sla::Length::Days(n) => (cell(row, 1), format!("{n} days")),
+                sla::Length::WorkingDays(n) => (cell(row, 1), format!("{n} working days")),
                 sla::Length::Months(n) => (cell(row, 1), format!("{n} month")),
             },
             (None, basis) => (cell(row, 2), basis.unwrap().period.to_owned()),
         };
         assert!(said.starts_with(&known), "{code}: {said:?}, not {known:?}");
+        if let Some(clock) = clocks.get(code) {
+            assert_eq!(cell(row, 3), clock.source, "{code}");
+        }
     }
 }
 
@@ -653,7 +652,7 @@ fn blocks(text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn examples_read() {
-    let (mut policies, mut configs) = (0, 0);
+    let (mut policies, mut configs, mut clocks) = (0, 0, 0);
     for file in ["docs/policies.md", "docs/operations.md"] {
         for (info, body) in blocks(&read(file)) {
             match info.as_str() {
@@ -665,6 +664,10 @@ fn examples_read() {
                     config::read(file, &body).unwrap();
                     configs += 1;
                 }
+                "toml sla.toml" => {
+                    policy::clocks::read(file, &body).unwrap();
+                    clocks += 1;
+                }
                 "toml lines" => body.lines().for_each(|line| {
                     toml::from_str::<toml::Table>(line).unwrap();
                 }),
@@ -675,7 +678,7 @@ fn examples_read() {
             }
         }
     }
-    assert_eq!((policies, configs), (1, 2));
+    assert_eq!((policies, configs, clocks), (1, 2, 1));
 }
 
 #[test]

@@ -85,10 +85,13 @@ impl Discover {
         let shown = file.display().to_string();
         let unreadable = |e: std::io::Error| Failure::usage(format!("{shown}: {e}"));
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
-        let draft = read::draft(&shown, &text).map_err(|diagnostics| Failure::Mistakes {
+        let mistakes = |diagnostics| Failure::Mistakes {
             diagnostics,
             exit_code: 2,
-        })?;
+        };
+        let beside = file.parent().unwrap_or(Path::new(""));
+        let clocks = folder::clocks(beside).map_err(mistakes)?;
+        let draft = read::draft(&shown, &text, &clocks).map_err(mistakes)?;
         let request = self.request_of(&draft);
         let catalogs = read_catalogs(config, lineage::systems_of_draft(&draft)).await?;
         let catalog = &catalogs[&request.system];

@@ -251,7 +251,7 @@ pub fn offers(context: &Context) -> Vec<ScopeOffer> {
             at_least: scope.at_least,
             four_eyes: scope.four_eyes,
             cooling_off: scope.cooling_off,
-            sla: scope.sla.clone(),
+            sla: scope.sla.code.clone(),
         })
     });
     all.collect()

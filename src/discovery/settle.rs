@@ -8,7 +8,7 @@ use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::lineage;
 use crate::name::TableName;
-use crate::policy::{Draft, read};
+use crate::policy::{Draft, clocks, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why there can be no draft.
@@ -71,7 +71,8 @@ pub(super) fn settled(
     let mut overrides = Overrides::new();
     loop {
         let proposal = maker.propose(&overrides);
-        let draft = read::draft("draft.toml", &write(&proposal)).map_err(unreadable)?;
+        let draft =
+            read::draft("draft.toml", &write(&proposal), clocks::built_in()).map_err(unreadable)?;
         let found = lineage::check_draft(&draft, catalogs);
         let errors: Vec<&Diagnostic> = found
             .iter()

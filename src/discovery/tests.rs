@@ -5,7 +5,7 @@ use crate::catalog::{Access, Catalog, Column, ForeignKey, OnDelete, Table, Table
 use crate::diagnostic::Severity;
 use crate::lineage::check_draft;
 use crate::name::TableName;
-use crate::policy::read;
+use crate::policy::{clocks, read};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -223,7 +223,7 @@ proptest! {
         let observed = observed(&shape, &catalog, &request);
         let text = fresh(&catalog, &request, &observed).unwrap();
         let catalogs = BTreeMap::from([("app".to_owned(), catalog.clone())]);
-        let draft = read::draft("p.toml", &text).unwrap();
+        let draft = read::draft("p.toml", &text, clocks::built_in()).unwrap();
         let errors: Vec<_> = check_draft(&draft, &catalogs)
             .into_iter()
             .filter(|d| d.severity == Severity::Error)
@@ -271,9 +271,9 @@ proptest! {
                 _ => line.to_owned(),
             }
         }).collect();
-        let draft = read::draft("p.toml", &decided).unwrap();
+        let draft = read::draft("p.toml", &decided, clocks::built_in()).unwrap();
         let once = update(&catalogs, &request, &observed, &draft, &decided).unwrap();
-        let draft = read::draft("p.toml", &once.text).unwrap();
+        let draft = read::draft("p.toml", &once.text, clocks::built_in()).unwrap();
         let twice = update(&catalogs, &request, &observed, &draft, &once.text).unwrap();
         prop_assert_eq!(&twice.said, &Vec::<String>::new(), "{}", once.text);
         prop_assert_eq!(twice.text, once.text);

@@ -245,7 +245,7 @@ fn about(
         sla_profile: policy
             .scopes
             .get(&ticket.scope)
-            .map_or_else(String::new, |s| s.sla.clone()),
+            .map_or_else(String::new, |s| s.sla.code.clone()),
         sla_met: now <= ticket.due_at,
     }
 }

@@ -231,7 +231,7 @@ async fn supplement(
             not_before: ticket.not_before,
             started_at: system.committed_at,
             finished_at: now,
-            sla_profile: scope.map_or_else(String::new, |s| s.sla.clone()),
+            sla_profile: scope.map_or_else(String::new, |s| s.sla.code.clone()),
             sla_met: ticket.sla_met.unwrap_or(true),
         },
         subject_hash: deferral.subject_hash.clone(),

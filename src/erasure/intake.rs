@@ -8,8 +8,6 @@ use crate::reading::choose_or;
 use crate::store::StoreError;
 use crate::store::intake::{Resolved, Unresolved};
 use crate::system::postgres::failure;
-use crate::ticket::sla;
-use chrono_tz::Tz;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -97,9 +95,9 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
 
 fn seal(context: &Context, policy: &Policy, ticket: &Unresolved, identity: &Identity) -> Resolved {
     let scope = policy.scopes.get(&ticket.scope);
-    let profile = scope.map_or("", |s| s.sla.as_str());
-    // A profile without a number of days still needs a date to sort by: the customary 30.
-    let due_at = sla::due(profile, ticket.requested_at, zone(profile))
+    // A scope that has gone meanwhile still needs a date to sort by: the customary 30 days.
+    let due_at = scope
+        .and_then(|s| s.sla.due(ticket.requested_at))
         .unwrap_or(ticket.requested_at + chrono::Duration::days(30));
     Resolved {
         id: ticket.id,
@@ -114,24 +112,6 @@ fn seal(context: &Context, policy: &Policy, ticket: &Unresolved, identity: &Iden
         sealed: identity.seal(&context.hash_key, ticket.id, rand::random()),
         due_at,
         not_before: None,
-    }
-}
-
-/// The days of a profile are counted where its law holds.
-fn zone(profile: &str) -> Tz {
-    match profile.split('-').next() {
-        Some("jp") => Tz::Asia__Tokyo,
-        Some("kr") => Tz::Asia__Seoul,
-        Some("cn") => Tz::Asia__Shanghai,
-        Some("tw") => Tz::Asia__Taipei,
-        Some("in") => Tz::Asia__Kolkata,
-        Some("eu") => Tz::Europe__Brussels,
-        Some("uk") => Tz::Europe__London,
-        Some("us") => Tz::America__Los_Angeles,
-        Some("ca") => Tz::America__Montreal,
-        Some("br") => Tz::America__Sao_Paulo,
-        Some("za") => Tz::Africa__Johannesburg,
-        _ => Tz::UTC,
     }
 }
 

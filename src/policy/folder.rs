@@ -1,5 +1,6 @@
 //! Reading a folder of policy files.
 
+use super::clocks::{self, Clocks};
 use super::{Draft, Policy, read};
 use crate::diagnostic::Diagnostic;
 use std::io::Write;
@@ -34,6 +35,10 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
     let paths = paths(folder).map_err(|error| vec![unreadable(folder, &error)])?;
     let mut drafts: Vec<Draft> = Vec::new();
     let mut mistakes = Vec::new();
+    let clocks = clocks(folder).unwrap_or_else(|more| {
+        mistakes.extend(more);
+        clocks::built_in().clone()
+    });
     for path in &paths {
         let text = match text(path) {
             Ok(text) => text,
@@ -42,7 +47,7 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
                 continue;
             }
         };
-        match read::draft(&path.display().to_string(), &text) {
+        match read::draft(&path.display().to_string(), &text, &clocks) {
             Ok(draft) => drafts.push(draft),
             Err(more) => mistakes.extend(more),
         }
@@ -81,6 +86,21 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
     }
 }
 
+/// The clocks that policies of this folder may name.
+///
+/// # Errors
+/// The mistakes of its `sla.toml`.
+pub fn clocks(folder: &Path) -> Result<Clocks, Vec<Diagnostic>> {
+    let path = folder.join(clocks::FILE);
+    match text(&path) {
+        Ok(text) => clocks::read(&path.display().to_string(), &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(clocks::built_in().clone())
+        }
+        Err(error) => Err(vec![unreadable(&path, &error)]),
+    }
+}
+
 /// Writes a policy where there is none.
 ///
 /// # Errors
@@ -116,10 +136,10 @@ fn paths(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let hidden = path
+        let no_policy = path
             .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|end| end == "toml") {
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b".") || name == clocks::FILE);
+        if !no_policy && path.extension().is_some_and(|end| end == "toml") {
             paths.push(path);
         }
     }

@@ -5,15 +5,18 @@
 //! database is the lineage's question.
 
 use crate::name::{QualifiedTable, TableName};
+use crate::ticket::sla::Profile;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 pub use draft::{Draft, Open};
 pub use extent::{Cover, Covers, Extent, Listed};
 
 pub mod basis;
+pub mod clocks;
 mod draft;
 mod extent;
 pub mod folder;
@@ -90,8 +93,8 @@ pub struct Scope {
     pub four_eyes: bool,
     /// How long an approved ticket waits before it may run.
     pub cooling_off: chrono::Duration,
-    /// The clock: a profile of [`crate::ticket::sla`].
-    pub sla: String,
+    /// The clock.
+    pub sla: Arc<Profile>,
     /// Where the file declares it.
     pub span: Span,
 }

@@ -1,5 +1,6 @@
 //! Reading policy files.
 
+use super::clocks::{self, Clocks};
 use super::{Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, rule, scope};
 use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;
@@ -23,16 +24,17 @@ pub(super) const BAD_PERIOD: &str = "E0114";
 /// Longer names PostgreSQL cuts off, so no catalog has them.
 const LONGEST_NAME: usize = 63;
 
-/// Reads one policy; all mistakes of the file at once, what is not decided among them.
+/// Reads one policy, under the built-in clocks; all mistakes of the file at once, what is not decided
+/// among them.
 pub fn read(path: &str, text: &str) -> Result<Policy, Vec<Diagnostic>> {
-    draft(path, text)?.decided()
+    draft(path, text, clocks::built_in())?.decided()
 }
 
-/// Reads one policy that may not be finished: rules that say `decide` are no mistakes here.
+/// Reads one policy, under these clocks, that may not be finished: rules that say `decide` are no mistakes here.
 ///
 /// # Errors
 /// All mistakes of the file at once.
-pub fn draft(path: &str, text: &str) -> Result<Draft, Vec<Diagnostic>> {
+pub fn draft(path: &str, text: &str, clocks: &Clocks) -> Result<Draft, Vec<Diagnostic>> {
     reading::read(path, text, text, false, CODES, |reader, file| {
         file.need(
             "subject",
@@ -45,7 +47,7 @@ pub fn draft(path: &str, text: &str) -> Result<Draft, Vec<Diagnostic>> {
         );
         let root = table_name(file, "root");
         let identifiers = identifiers(file);
-        let scopes = scope::scopes(file);
+        let scopes = scope::scopes(file, clocks);
         file.need(
             "table",
             "say with [[table]] what happens to each table the subject reaches",

@@ -1,3 +1,4 @@
+use super::clocks;
 use super::read::{draft, read};
 use super::{
     Action, Cover, Extent, IdentifierKind, Level, LinkFrom, LinkTo, Period, Strategy, SweepWhen,
@@ -285,7 +286,7 @@ fn what_is_to_be_decided_is_no_policy() {
     assert!(errors[0].message.contains("shop.public.letter"));
     let (_, span) = errors[0].place.clone().unwrap();
     assert_eq!(&text[span], "\"decide\"");
-    let read_as_draft = draft("p.toml", &text).unwrap();
+    let read_as_draft = draft("p.toml", &text, clocks::built_in()).unwrap();
     assert_eq!(read_as_draft.open().len(), 1);
     assert_eq!(read_as_draft.so_far().tables.len(), 7);
     assert!(read_as_draft.decided().is_err());
@@ -293,7 +294,7 @@ fn what_is_to_be_decided_is_no_policy() {
     // It counts as a rule for its rows, and its other keys must be what they are.
     let twice = format!("{text}[[table]]\nname = \"shop.public.letter\"\naction = \"delete\"\n");
     let codes = |text: &str| -> Vec<&str> {
-        draft("p", text)
+        draft("p", text, clocks::built_in())
             .unwrap_err()
             .iter()
             .map(|d| d.code)

@@ -1,5 +1,6 @@
 //! Reading `[scope.…]` and `[category.…]`: what may be asked for, and what it covers.
 
+use super::clocks::Clocks;
 use super::read::{
     BAD_PERIOD, CODES, TABLE_HELP, UNKNOWN_WORD, database_name, made_up_name, table_text,
 };
@@ -7,7 +8,6 @@ use super::rule::CONTRADICTION;
 use super::{Extent, Level, Listed, Scope, Span};
 use crate::name::{QualifiedColumn, QualifiedTable};
 use crate::reading::{Table, amount, choose, quoted};
-use crate::ticket::sla;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A scope or a category that is not there, or holds nothing.
@@ -32,13 +32,13 @@ const LEVELS: &[(&str, Level)] = &[
 pub(super) type Declared<T> = BTreeMap<String, Option<T>>;
 
 /// All scopes.
-pub(super) fn scopes(file: &Table<'_>) -> Declared<Scope> {
+pub(super) fn scopes(file: &Table<'_>, clocks: &Clocks) -> Declared<Scope> {
     let categories = categories(file);
     file.need("scope", "say what may be asked for: [scope.NAME]");
     let mut scopes = Declared::new();
     for (name, span, table) in file.named("scope") {
         made_up_name(&table, &name, &span);
-        let scope = scope(&table, span, &categories);
+        let scope = scope(&table, span, &categories, clocks);
         scopes.insert(name, scope);
     }
     scopes
@@ -60,7 +60,12 @@ fn categories(file: &Table<'_>) -> Declared<Listed> {
     categories
 }
 
-fn scope(table: &Table<'_>, span: Span, categories: &Declared<Listed>) -> Option<Scope> {
+fn scope(
+    table: &Table<'_>,
+    span: Span,
+    categories: &Declared<Listed>,
+    clocks: &Clocks,
+) -> Option<Scope> {
     let extent = extent(table, categories);
     table.need(
         "verify",
@@ -87,7 +92,7 @@ fn scope(table: &Table<'_>, span: Span, categories: &Declared<Listed>) -> Option
         (at_least, four_eyes, cooling_off)
     });
     table.need("sla", "name the clock, such as sla = \"jp-appi\"");
-    let profiles: Vec<(&str, &str)> = sla::PROFILES.iter().map(|p| (p.code, p.code)).collect();
+    let profiles: Vec<_> = clocks.iter().map(|(code, p)| (code.as_str(), p)).collect();
     let sla = table.word("sla", UNKNOWN_WORD, &profiles);
     table.finish();
     let (at_least, four_eyes, cooling_off) = verify?;
@@ -96,7 +101,7 @@ fn scope(table: &Table<'_>, span: Span, categories: &Declared<Listed>) -> Option
         at_least: at_least?.0,
         four_eyes,
         cooling_off,
-        sla: sla?.0.to_owned(),
+        sla: sla?.0.clone(),
         span,
     })
 }

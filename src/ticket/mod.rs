@@ -1,3 +1,4 @@
 //! Tickets as values: states, identifiers, clocks.
 
+pub mod holidays;
 pub mod sla;

@@ -1,0 +1,157 @@
+//! `sla.toml`: the clocks that scopes may name.
+
+use super::read::{CODES, UNKNOWN_WORD, made_up_name};
+use crate::diagnostic::Diagnostic;
+use crate::reading::{self, Table};
+use crate::ticket::holidays::Calendar;
+use crate::ticket::sla::{Confidence, Length, Profile, Roll};
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
+
+/// Clocks by their code.
+pub type Clocks = BTreeMap<String, Arc<Profile>>;
+
+/// The file's name in a folder of policies, where it is no policy.
+pub const FILE: &str = "sla.toml";
+
+/// Those that ship with the program: `policies/sla.toml`.
+pub fn built_in() -> &'static Clocks {
+    static BUILT_IN: LazyLock<Clocks> = LazyLock::new(|| {
+        let read = profiles(FILE, include_str!("../../policies/sla.toml"));
+        read.unwrap_or_else(|mistakes| unreachable!("our own {FILE}: {mistakes:?}"))
+    });
+    &BUILT_IN
+}
+
+/// Those of a file, and the built-in ones that it does not name.
+///
+/// # Errors
+/// All mistakes of the file at once.
+pub fn read(path: &str, text: &str) -> Result<Clocks, Vec<Diagnostic>> {
+    let mut clocks = built_in().clone();
+    clocks.extend(profiles(path, text)?);
+    Ok(clocks)
+}
+
+fn profiles(path: &str, text: &str) -> Result<Clocks, Vec<Diagnostic>> {
+    reading::read(path, text, text, false, CODES, |_, file| {
+        let mut calendars = BTreeMap::from([("jp".to_owned(), Some(Calendar::Japan))]);
+        for (name, span, table) in file.named("calendar") {
+            made_up_name(&table, &name, &span);
+            calendars.insert(name, calendar(&table));
+        }
+        let mut clocks = Some(Clocks::new());
+        for (name, span, table) in file.named("profile") {
+            made_up_name(&table, &name, &span);
+            match (profile(&table, &name, &calendars), &mut clocks) {
+                (Some(profile), Some(clocks)) => {
+                    clocks.insert(name, Arc::new(profile));
+                }
+                _ => clocks = None,
+            }
+        }
+        clocks
+    })
+}
+
+fn calendar(table: &Table<'_>) -> Option<Calendar> {
+    table.need("days", "list its holidays: days = [\"2026-12-25\"]");
+    let listed = table.strings("days");
+    table.finish();
+    let mut days = BTreeSet::new();
+    for (text, span) in listed? {
+        match text.parse::<NaiveDate>() {
+            Ok(day) => drop(days.insert(day)),
+            Err(_) => {
+                let message = format!("`{text}` in {} is no date", table.label());
+                let help = "write year-month-day, such as \"2026-12-25\"";
+                table.reader().error(CODES.bad_value, span, message, help);
+            }
+        }
+    }
+    Some(Calendar::Listed(days))
+}
+
+fn profile(
+    table: &Table<'_>,
+    code: &str,
+    calendars: &BTreeMap<String, Option<Calendar>>,
+) -> Option<Profile> {
+    const ROLLS: &[(&str, Roll)] = &[
+        ("stays", Roll::Stays),
+        ("next working day", Roll::NextWorkingDay),
+        ("after Sunday", Roll::AfterSunday),
+    ];
+    const SURE: &[(&str, Confidence)] = &[
+        ("sure", Confidence::Sure),
+        ("likely", Confidence::Likely),
+        ("check", Confidence::Check),
+    ];
+    table.need("length", LENGTH_HELP);
+    table.need("zone", ZONE_HELP);
+    table.need(
+        "source",
+        "say where it comes from: the article, or whose promise it is",
+    );
+    table.need("sure", "say how sure that is: sure, likely or check");
+    let length = table.parsed("length", CODES.bad_value, LENGTH_HELP, length);
+    let zone = table.parsed("zone", CODES.bad_value, ZONE_HELP, |text| {
+        text.parse::<Tz>()
+            .map_err(|_| "there is no such time zone".to_owned())
+    });
+    let roll = table.word("roll", UNKNOWN_WORD, ROLLS);
+    let known: Vec<(&str, &Option<Calendar>)> = calendars
+        .iter()
+        .map(|(name, c)| (name.as_str(), c))
+        .collect();
+    let calendar = table.word("calendar", UNKNOWN_WORD, &known);
+    let source = table.string("source");
+    let sure = table.word("sure", UNKNOWN_WORD, SURE);
+    let wrong = |key, is_read: bool| table.has(key) && !is_read;
+    table.finish();
+    if wrong("roll", roll.is_some()) || wrong("calendar", calendar.is_some()) {
+        return None;
+    }
+    Some(Profile {
+        code: code.to_owned(),
+        length: length?.0,
+        roll: roll.map(|(roll, _)| roll).unwrap_or_default(),
+        zone: zone?.0,
+        calendar: match calendar {
+            Some((calendar, _)) => calendar.clone()?,
+            None => Calendar::default(),
+        },
+        source: source?.0,
+        sure: sure?.0,
+    })
+}
+
+const LENGTH_HELP: &str = "write such as \"14 days\", \"15 working days\" or \"1 month\"";
+const ZONE_HELP: &str = "name a zone of the tz database, such as \"Asia/Tokyo\"";
+
+fn length(text: &str) -> Result<Length, String> {
+    let (number, unit) = text
+        .trim()
+        .split_once(' ')
+        .ok_or("it needs a number and a unit")?;
+    let number: u16 = number
+        .parse()
+        .map_err(|_| "it does not begin with a number")?;
+    if number == 0 {
+        return Err("it is nothing".into());
+    }
+    match unit.trim() {
+        "day" | "days" => Ok(Length::Days(number)),
+        "working day" | "working days" => Ok(Length::WorkingDays(number)),
+        "month" | "months" => match u8::try_from(number) {
+            Ok(months) if months <= 120 => Ok(Length::Months(months)),
+            _ => Err("it is longer than ten years".into()),
+        },
+        other => Err(format!("`{other}` is no unit of it")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use super::*;
+use chrono::{DateTime, Utc};
+
+/// Clock, moment of the request, last day where the clock counts, and why.
+#[rustfmt::skip]
+const WORKED: &[(&str, &str, &str, &str)] = &[
+    ("jp-appi", "2026-11-20T12:00:00+09:00", "2026-12-04 Fri", "fourteen days"),
+    ("jp-appi", "2026-11-20T00:00:00+09:00", "2026-12-04 Fri", "the first second of a day is of the day"),
+    ("jp-appi", "2026-11-20T23:59:59+09:00", "2026-12-04 Fri", "and the last"),
+    ("jp-appi", "2026-11-20T15:00:00Z", "2026-12-05 Sat", "in Tokyo it is the 21st already"),
+    ("jp-appi", "2026-01-31T00:30:00+09:00", "2026-02-14 Sat", "a Saturday stays"),
+    ("jp-appi", "2027-02-20T12:00:00+09:00", "2027-03-06 Sat", "February has 28 days"),
+    ("jp-appi", "2028-02-20T12:00:00+09:00", "2028-03-05 Sun", "or 29"),
+    ("jp-appi", "2026-12-25T12:00:00+09:00", "2027-01-08 Fri", "over the year's end, holidays counted"),
+    ("eu-gdpr", "2026-10-03T12:00:00+02:00", "2026-11-03 Tue", "the day of the same number (Toeters, C-171/03)"),
+    ("eu-gdpr", "2026-09-03T12:00:00+02:00", "2026-10-05 Mon", "Saturday becomes Monday (Reg. 1182/71 Art. 3(4))"),
+    ("eu-gdpr", "2026-01-31T12:00:00+01:00", "2026-03-02 Mon", "no 31 February: its last day, a Saturday"),
+    ("eu-gdpr", "2026-01-30T12:00:00+01:00", "2026-03-02 Mon", "nor a 30th"),
+    ("eu-gdpr", "2026-01-29T12:00:00+01:00", "2026-03-02 Mon", "nor a 29th"),
+    ("eu-gdpr", "2026-01-28T12:00:00+01:00", "2026-03-02 Mon", "28 February 2026 is a Saturday"),
+    ("eu-gdpr", "2028-01-31T12:00:00+01:00", "2028-02-29 Tue", "a leap year"),
+    ("eu-gdpr", "2028-01-29T12:00:00+01:00", "2028-02-29 Tue", "which has a 29th"),
+    ("eu-gdpr", "2026-02-28T12:00:00+01:00", "2026-03-30 Mon", "the last of February is 28 March, a Saturday, not the last of March"),
+    ("eu-gdpr", "2026-03-31T12:00:00+02:00", "2026-04-30 Thu", "April has 30 days"),
+    ("eu-gdpr", "2026-05-31T12:00:00+02:00", "2026-06-30 Tue", "June too"),
+    ("eu-gdpr", "2026-08-31T12:00:00+02:00", "2026-09-30 Wed", "September too"),
+    ("eu-gdpr", "2026-10-31T12:00:00+01:00", "2026-11-30 Mon", "November too"),
+    ("eu-gdpr", "2026-12-31T12:00:00+01:00", "2027-02-01 Mon", "31 January 2027 is a Sunday"),
+    ("eu-gdpr", "2027-01-31T12:00:00+01:00", "2027-03-01 Mon", "28 February 2027 is one"),
+    ("eu-gdpr", "2026-03-28T22:30:00Z", "2026-04-28 Tue", "half past eleven in Brussels, an hour before summer time"),
+    ("eu-gdpr", "2026-03-28T23:30:00Z", "2026-04-29 Wed", "half past midnight"),
+    ("eu-gdpr", "2026-09-25T12:00:00+02:00", "2026-10-26 Mon", "the Sunday on which winter time begins"),
+    ("uk-gdpr", "2026-09-03T12:00:00+01:00", "2026-10-05 Mon", "the ICO's example: 3 September to 3 October, here a Saturday"),
+    ("uk-gdpr", "2026-03-31T12:00:00+01:00", "2026-04-30 Thu", "the ICO's other example"),
+    ("uk-gdpr", "2024-01-31T12:00:00Z", "2024-02-29 Thu", "a leap year"),
+    ("uk-gdpr", "2026-11-25T12:00:00Z", "2026-12-25 Fri", "Christmas is not known without a calendar: early, never late"),
+    ("us-ca", "2026-11-20T12:00:00-08:00", "2027-01-04 Mon", "45 days (11 CCR 7021(b))"),
+    ("us-ca", "2026-01-01T12:00:00-08:00", "2026-02-15 Sun", "a Sunday stays"),
+    ("us-ca", "2028-01-20T12:00:00-08:00", "2028-03-05 Sun", "over 29 February"),
+    ("us-ca", "2026-03-01T12:00:00-08:00", "2026-04-15 Wed", "over the beginning of summer time"),
+    ("us-ca", "2026-11-20T07:59:00Z", "2027-01-03 Sun", "in Los Angeles it is still the 19th"),
+    ("us-state-45", "2026-11-20T12:00:00-08:00", "2027-01-04 Mon", "45 days"),
+    ("us-ia", "2026-11-20T12:00:00-08:00", "2027-02-18 Thu", "90 days"),
+    ("us-ia", "2027-12-01T12:00:00-08:00", "2028-02-29 Tue", "the last of them 29 February"),
+    ("br-lgpd", "2026-11-20T12:00:00-03:00", "2026-12-05 Sat", "15 days"),
+    ("cn-pipl", "2026-11-20T12:00:00+08:00", "2026-12-11 Fri", "15 working days from a Friday"),
+    ("cn-pipl", "2026-11-21T12:00:00+08:00", "2026-12-11 Fri", "from the Saturday after it, the same"),
+    ("kr-pipa", "2026-11-20T12:00:00+09:00", "2026-11-30 Mon", "10 days"),
+    ("kr-pipa", "2026-12-25T12:00:00+09:00", "2027-01-04 Mon", "over the year's end"),
+    ("tw-pdpa", "2026-11-20T12:00:00+08:00", "2026-12-20 Sun", "30 days, no month"),
+    ("tw-pdpa", "2026-01-30T12:00:00+08:00", "2026-03-01 Sun", "30 days from 30 January"),
+    ("za-popia", "2026-11-20T12:00:00+02:00", "2026-12-21 Mon", "a Sunday rolls"),
+    ("za-popia", "2026-11-19T12:00:00+02:00", "2026-12-19 Sat", "a Saturday does not"),
+    ("ca-qc", "2026-11-20T12:00:00-05:00", "2026-12-20 Sun", "30 days"),
+    ("in-dpdp", "2026-11-20T12:00:00+05:30", "2027-02-18 Thu", "90 days"),
+    ("company", "2026-04-24T12:00:00+09:00", "2026-05-14 Thu", "29 April, 4 to 6 May are off"),
+    ("company", "2026-09-14T12:00:00+09:00", "2026-10-01 Thu", "22 September lies between two holidays"),
+    ("company", "2026-12-25T12:00:00+09:00", "2027-01-12 Tue", "New Year's Day and the second Monday of January"),
+];
+
+fn due_on(clocks: &Clocks, code: &str, requested: &str) -> String {
+    let requested: DateTime<Utc> = requested.parse().unwrap();
+    let clock = &clocks[code];
+    let due = clock.due(requested).unwrap().with_timezone(&clock.zone);
+    assert_eq!(due.format("%H:%M:%S").to_string(), "23:59:59");
+    due.format("%Y-%m-%d %a").to_string()
+}
+
+#[test]
+fn every_clock_counts_as_worked_out_by_hand() {
+    let mut met = BTreeSet::new();
+    for (code, requested, due, why) in WORKED {
+        assert_eq!(due_on(built_in(), code, requested), *due, "{code}: {why}");
+        met.insert((*code).to_owned());
+    }
+    assert_eq!(met, built_in().keys().cloned().collect());
+}
+
+#[test]
+fn a_file_adds_clocks_and_calendars_and_replaces_what_it_names() {
+    let text = r#"
+        [profile.uk-gdpr]
+        length = "1 month"
+        roll = "next working day"
+        zone = "Europe/London"
+        calendar = "england"
+        source = "UK GDPR"
+        sure = "sure"
+        [profile.za-popia]
+        length = "30 days"
+        roll = "after Sunday"
+        zone = "Africa/Johannesburg"
+        calendar = "za"
+        source = "POPIA s. 24"
+        sure = "likely"
+        [calendar.england]
+        days = ["2026-12-25", "2026-12-28"]
+        [calendar.za]
+        days = ["2026-12-16"]
+    "#;
+    let clocks = read("sla.toml", text).unwrap();
+    let at = "2026-11-25T12:00:00Z";
+    // Friday, Saturday, Sunday, and the Monday that makes up for Boxing Day.
+    assert_eq!(due_on(&clocks, "uk-gdpr", at), "2026-12-29 Tue");
+    let day = "2026-11-16T12:00:00+02:00";
+    assert_eq!(due_on(&clocks, "za-popia", day), "2026-12-17 Thu");
+    assert_eq!(clocks["eu-gdpr"], built_in()["eu-gdpr"]);
+}
+
+#[test]
+fn mistakes_are_told_with_their_places() {
+    let text = r#"
+        [profile.Mine]
+        length = "ten days"
+        roll = "next working dya"
+        zone = "Asia/Tokio"
+        calendar = "england"
+        [profile.yours]
+        length = "0 days"
+        zone = "Asia/Tokyo"
+        source = "x"
+        sure = "sure"
+        every = 3
+        [calendar.mine]
+        days = ["2026-02-30"]
+    "#;
+    let mistakes = read("sla.toml", text).unwrap_err();
+    let mut codes: Vec<&str> = mistakes.iter().map(|m| m.code).collect();
+    codes.sort_unstable();
+    assert_eq!(
+        codes,
+        [
+            "E0103", "E0104", "E0104", "E0106", "E0106", "E0106", "E0106", "E0106", "E0107",
+            "E0107"
+        ],
+        "{mistakes:#?}"
+    );
+    assert!(mistakes.iter().all(|m| m.place.is_some()));
+}
+
+#[test]
+fn days_without_midnight_end_too() {
+    // Chile put its clocks forward at midnight of 6 September 2026: that day began at 01:00.
+    let clock = Profile {
+        zone: chrono_tz::America::Santiago,
+        ..(*built_in()["kr-pipa"]).clone()
+    };
+    let clocks = Clocks::from([("kr-pipa".to_owned(), Arc::new(clock))]);
+    assert_eq!(
+        due_on(&clocks, "kr-pipa", "2026-08-26T15:00:00Z"),
+        "2026-09-05 Sat"
+    );
+}
+
+#[test]
+fn beyond_the_calendar_is_nothing() {
+    assert_eq!(built_in()["eu-gdpr"].due(DateTime::<Utc>::MAX_UTC), None);
+}
