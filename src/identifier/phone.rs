@@ -39,15 +39,29 @@ pub(super) fn e164(region: &str, text: &str) -> Result<Zeroizing<String>, BadIde
             attempts.push(Zeroizing::new(format!("+{}", digits.as_str())));
         }
     }
-    for attempt in &attempts {
-        // A number whose plan is not known in detail is taken if its length is possible.
-        if let Ok(number) = phonenumber::parse(Some(id), attempt.as_str())
-            && (number.is_valid() || attempts.len() == 1 && is_plausible(&number))
-        {
-            return Ok(Zeroizing::new(number.format().mode(Mode::E164).to_string()));
-        }
+    let parse = |attempt: &str| parse(id, attempt);
+    let valid = attempts.iter().find_map(|attempt| {
+        let number = parse(attempt)?;
+        number.is_valid().then_some(number)
+    });
+    // A number whose plan is not known in detail is taken as it is written if its length is
+    // possible: where the zero behind the country code is part of it (Italy), with that.
+    let only = attempts.len() == 1 || international.is_some();
+    let taken = valid.or_else(|| parse(attempts.last().filter(|_| only)?).filter(is_plausible));
+    if let Some(number) = taken {
+        return Ok(Zeroizing::new(number.format().mode(Mode::E164).to_string()));
     }
     Err(refused())
+}
+
+/// A number with its country code is read by the plan of that country, not of the region, whose
+/// trunk zero might be part of the number there.
+fn parse(region: country::Id, text: &str) -> Option<phonenumber::PhoneNumber> {
+    let abroad = text
+        .starts_with('+')
+        .then(|| phonenumber::parse(None, text));
+    let abroad = abroad.and_then(Result::ok);
+    abroad.or_else(|| phonenumber::parse(Some(region), text).ok())
 }
 
 /// Numbering plans change faster than programs: a number of ordinary length is taken even if
@@ -83,7 +97,7 @@ fn digits(text: &str) -> Option<Zeroizing<String>> {
 /// Empty for what is not E.164.
 pub fn phone_variants(e164: &str) -> Vec<String> {
     let Ok(number) = phonenumber::parse(None, e164) else {
-        return Vec::new();
+        return without_a_plan(e164);
     };
     let only_digits =
         |text: String| -> String { text.chars().filter(char::is_ascii_digit).collect() };
@@ -114,4 +128,15 @@ pub fn phone_variants(e164: &str) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     variants.retain(|v| seen.insert(v.clone()));
     variants
+}
+
+/// The writings of a number that no plan knows how to part.
+fn without_a_plan(e164: &str) -> Vec<String> {
+    match e164.strip_prefix('+') {
+        Some(whole) if !whole.is_empty() && whole.bytes().all(|b| b.is_ascii_digit()) => {
+            let prefixes = ["", "00", "010", "011"];
+            prefixes.map(|prefix| format!("{prefix}{whole}")).to_vec()
+        }
+        _ => Vec::new(),
+    }
 }

@@ -39,6 +39,24 @@ fn one_phone_in_many_writings() {
     assert_eq!(of(&us, "(212) 555-0123"), "+12125550123");
     assert_eq!(of(&us, "011 81 3 1234 5678"), "+81312345678");
     assert_eq!(of(&jp(), "+1 212 555 0123"), "+12125550123");
+    // The zero is part of the number there, in ranges that nobody has listed, too.
+    let it = IdentifierKind::Phone {
+        region: "IT".into(),
+    };
+    for raw in ["0466 0000", "+39 0466 0000", "0039 04660000"] {
+        assert_eq!(of(&it, raw), "+3904660000", "{raw}");
+    }
+    // From another region as well, whose own trunk zero is dropped.
+    for raw in ["+39 06 1234 5678", "＋39‐06‐12345678"] {
+        assert_eq!(of(&jp(), raw), "+390612345678", "{raw}");
+        assert_eq!(
+            phone_variants("+390612345678")[..2],
+            ["0612345678", "390612345678"]
+        );
+    }
+    // And one that no plan can part is known by its digits at least.
+    assert_eq!(of(&jp(), "+7 800 000 0000"), "+78000000000");
+    assert_eq!(phone_variants("+78000000000")[0], "78000000000");
 }
 
 #[test]
