@@ -16,6 +16,7 @@ pub mod diagnostic;
 pub mod discovery;
 pub mod erasure;
 pub mod explanation;
+pub mod graph;
 pub mod http;
 pub mod identifier;
 pub mod keys;

@@ -6,6 +6,7 @@ mod discover;
 mod drift;
 mod explain;
 mod failure;
+mod graph;
 mod identifiers;
 mod keygen;
 mod ledger;
@@ -36,6 +37,7 @@ The way of a ticket:
   erasured migrate                       once, as the owner of the databases
   erasured discover …                    a first draft of a policy, from the database
   erasured check                         do the policies fit the databases?
+  erasured graph --output customer.html  what a policy reaches, as a picture
   erasured ticket submit …               the desk files it; verify, then approve it
   erasured plan --ticket CRM-1           what will happen, before it does
   erasured run                           the daemon erases, checks, signs
@@ -78,6 +80,7 @@ enum Command {
     Explain(explain::Explain),
     Discover(discover::Discover),
     Plan(plan::Plan),
+    Graph(graph::Graph),
     #[command(subcommand)]
     Ticket(ticket::Ticket),
     #[command(subcommand)]
@@ -137,6 +140,7 @@ impl Command {
             Self::Explain(explain) => explain.execute(),
             Self::Discover(discover) => discover.execute(config).await,
             Self::Plan(plan) => plan.execute(config).await,
+            Self::Graph(graph) => graph.execute(config).await,
             Self::Ticket(ticket) => ticket.execute(config).await,
             Self::Certificate(certificate) => certificate.execute(config).await,
             Self::Ledger(ledger) => ledger.execute(config).await,

@@ -3,7 +3,7 @@
 //! They are kept in the control database beside the plans. What people may have written values
 //! into, the source of a function and the expression of a CHECK, is kept as a digest only.
 
-use super::{Reached, Tracer, systems_of};
+use super::{Reached, survey};
 use crate::catalog::{Catalog, Column, ForeignKey, OnDelete, Table, TableKind, Trigger};
 use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
@@ -71,15 +71,10 @@ pub fn within_reach(
     scope: &str,
     catalogs: &BTreeMap<String, Catalog>,
 ) -> BTreeMap<String, Definitions> {
-    let policy = &*policy.under(scope);
-    let Some(scope) = policy.scopes.get(scope) else {
-        return BTreeMap::new();
-    };
-    let systems = systems_of(policy).into_iter();
-    let known = systems.filter_map(|system| Some((catalogs.get(&system)?, system)));
-    let described = known.map(|(catalog, system)| {
-        let reached = Tracer::new(policy, scope, catalog).run(&mut Vec::new());
-        (system, Definitions::of(&reached.tables, catalog))
+    let surveyed = survey(policy, scope, catalogs).into_iter();
+    let described = surveyed.map(|s| {
+        let of = Definitions::of(&s.tables, &catalogs[&s.system]);
+        (s.system, of)
     });
     described.collect()
 }

@@ -10,11 +10,13 @@ mod definitions;
 mod draft;
 mod found_again;
 mod order;
+mod survey;
 mod types;
 
 pub use definitions::{Definitions, Difference, Mark, within_reach};
 pub use draft::{check_draft, systems_of_draft};
 pub use found_again::FoundAgain;
+pub use survey::{Survey, survey};
 pub use types::*;
 
 use crate::catalog::{Catalog, ForeignKey, Table, TableKind};
@@ -166,6 +168,13 @@ impl<'a> Tracer<'a> {
     }
 
     fn run(mut self, found: &mut Vec<Diagnostic>) -> SystemLineage {
+        self.walk(found);
+        self.two_keys_one_rule(found);
+        let groups = order::parents_first(&self.tables);
+        self.finish(groups)
+    }
+
+    fn walk(&mut self, found: &mut Vec<Diagnostic>) {
         let mut queue = self.entries(found);
         let mut seen: BTreeSet<TableName> = queue.iter().cloned().collect();
         while let Some(parent) = queue.pop() {
@@ -175,9 +184,6 @@ impl<'a> Tracer<'a> {
                 }
             }
         }
-        self.two_keys_one_rule(found);
-        let groups = order::parents_first(&self.tables);
-        self.finish(groups)
     }
 
     /// Where the subject enters this system: its root row, or links by identifier.

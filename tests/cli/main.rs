@@ -13,6 +13,7 @@ mod desk;
 mod discover;
 mod drift;
 mod explain;
+mod graph;
 mod help;
 mod http;
 mod identity;
