@@ -16,6 +16,7 @@ mod documented;
 mod hostile;
 mod large;
 mod lesson_02;
+mod lesson_04;
 mod lesson_05;
 mod lesson_06;
 mod lesson_07;

@@ -2,9 +2,10 @@
 
 use super::super::{Edge, Fate, Join, Parent, Reached, SystemLineage};
 use super::{Check, table_of};
-use crate::catalog::{Catalog, ForeignKey, OnDelete};
+use crate::catalog::{Catalog, ForeignKey, OnDelete, TableKind};
 use crate::name::QualifiedTable;
 use crate::policy::{Action, LinkFrom, LinkTo, Span, Strategy, TableRule};
+use crate::system::postgres::quote::identifier;
 
 /// Tables below this many rows are searched quickly without an index.
 const SMALL: f32 = 10_000.0;
@@ -303,7 +304,7 @@ impl Check<'_> {
             "E0221",
             span,
             format!("no index leads with {} of {}.{} (about {:.0} rows): each batch reads the whole table", child.join(", "), system.system, reached.table, reached.facts.size.0),
-            format!("CREATE INDEX CONCURRENTLY ON {} ({})", reached.table, child.join(", ")),
+            create_index(reached, child),
         );
     }
 
@@ -429,6 +430,24 @@ impl Check<'_> {
                 format!("add {columns} = \"null\" to set, keep the rows of {} (anonymize them), or delete both", above.table)
             },
         );
+    }
+}
+
+/// The statement that makes the index, fit to be run as it stands.
+fn create_index(reached: &Reached, columns: &[String]) -> String {
+    let table = format!(
+        "{}.{}",
+        identifier(&reached.table.schema),
+        identifier(&reached.table.table)
+    );
+    let columns: Vec<String> = columns.iter().map(|c| identifier(c)).collect();
+    let columns = columns.join(", ");
+    match reached.facts.kind {
+        // The server makes none concurrently on a whole partitioned table.
+        TableKind::Partitioned => format!(
+            "CREATE INDEX ON {table} ({columns}); on a busy table first CONCURRENTLY on each partition"
+        ),
+        _ => format!("CREATE INDEX CONCURRENTLY ON {table} ({columns})"),
     }
 }
 

@@ -157,7 +157,7 @@ const TABLES: &str = "
 const WHOLE: &str = "
     WITH RECURSIVE down AS (SELECT c.oid AS id
         UNION SELECT h.inhrelid FROM down JOIN pg_inherits h ON h.inhparent = down.id)
-    SELECT sum(CASE WHEN l.relkind = 'p' THEN 0 WHEN l.reltuples < 0 THEN pg_relation_size(l.oid) / 100 ELSE l.reltuples END)::float4 AS rows,
+    SELECT sum(CASE WHEN l.relkind = 'p' THEN 0 WHEN l.reltuples < 0 THEN pg_relation_size(l.oid) / 64 ELSE l.reltuples END)::float4 AS rows,
       sum(pg_total_relation_size(l.oid))::int8 AS bytes,
       min(am.amname::text) FILTER (WHERE am.amname <> 'heap') AS storage
     FROM down JOIN pg_class l ON l.oid = down.id LEFT JOIN pg_am am ON am.oid = l.relam";
