@@ -4,7 +4,7 @@ PG ?= 15
 export KEEP CUSTOMERS
 N ?= 1000
 
-.PHONY: demo test fuzz bench fmt lint ci
+.PHONY: demo test fuzz schemas bench fmt lint ci
 .DEFAULT_GOAL := demo
 
 # The main job on a private server with the demo company; KEEP=1 leaves it up.
@@ -23,6 +23,12 @@ fuzz:
 	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
 	ERASURED_TEST_PGBIN=$$bin FUZZ_CASES=$(N) FUZZ_SEED=$(SEED) exec cargo test --locked --features failpoints --test lessons -- \
 		--exact oracle::random_schemas_end_as_the_naive_oracle_says --nocapture
+
+# Schemas of real applications, their packages from PyPI: make schemas ONLY=oscar
+schemas:
+	@scripts/install.sh test
+	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin exec cargo test --locked --features failpoints --test schemas -- \
+		--include-ignored --nocapture --test-threads 1 $(ONLY)
 
 # The table of figures, and target/bench.json; one part alone: make bench ONLY=sweep
 bench:

@@ -38,6 +38,11 @@ if [[ $what != demo ]] && command -v python3 >/dev/null && ! python3 -c 'import 
     missing+=(python3-cryptography)
 fi
 
+# For the packages of scripts/schemas.sh; Debian's python3 comes without.
+if [[ $what != demo ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    missing+=(python3-venv)
+fi
+
 if ((${#missing[@]})); then
     as_root=()
     if ((EUID != 0)); then
