@@ -75,7 +75,11 @@ const SHAPES: &[&str] = &[
     "exempt",
     "tree deleted without being read",
     "rows in pieces",
+    NARROW,
 ];
+
+/// A scope of some tables that had something to do.
+const NARROW: &str = "scope of some tables";
 
 /// Schemas, rows and, for each shape, schemas that have it.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +111,14 @@ impl Met {
         for shape in shapes {
             assert!(SHAPES.contains(&shape), "{shape} is not listed");
             *self.shapes.entry(shape).or_default() += 1;
+        }
+    }
+
+    /// So many changes under a scope of some tables.
+    pub(super) fn narrow(&mut self, changed: i64) {
+        self.changed += changed;
+        if changed > 0 {
+            *self.shapes.entry(NARROW).or_default() += 1;
         }
     }
 

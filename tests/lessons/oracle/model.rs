@@ -199,6 +199,8 @@ pub(super) struct Model {
     pub(super) tables: Vec<Table>,
     /// Positions, hence ids, of rows of table 0: batch after batch.
     pub(super) batches: Vec<Vec<usize>>,
+    /// The tables of the scope that is asked for; `None` for the whole person.
+    pub(super) scope: Option<BTreeSet<usize>>,
 }
 
 const ACTS: [Act; 12] = [
@@ -227,6 +229,7 @@ impl Model {
             root: rule((0, 99), root_act[usize::from(raw.root_action % 4)], true),
             tables: vec![Table::new(vec!["id"], Form::Plain, 0)],
             batches: batches(raw, rows),
+            scope: None,
         };
         if let Some(key) = &raw.root_self {
             let key = RawKey {
@@ -255,6 +258,21 @@ impl Model {
         }
         model.add_rows(raw, rows);
         model
+    }
+
+    /// Whether the scope covers a table.
+    pub(super) fn covers(&self, table: usize) -> bool {
+        self.scope.as_ref().is_none_or(|s| s.contains(&table))
+    }
+
+    /// The same under a scope of some tables, drawn by these bits; `None` if they draw none.
+    pub(super) fn narrowed(&self, bits: u64) -> Option<Self> {
+        let drawn = (0..self.tables.len()).filter(|t| bits >> t & 1 == 1);
+        let scope: BTreeSet<usize> = drawn.collect();
+        (!scope.is_empty()).then(|| Self {
+            scope: Some(scope),
+            ..self.clone()
+        })
     }
 
     fn add_table(&mut self, raw: &RawTable) {

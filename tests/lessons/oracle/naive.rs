@@ -4,7 +4,9 @@
 //! than to detach or to exempt make the row the subject's too. A shared row is claimed if it has
 //! owners and all of them are the subject's. A row is kept if a claim keeps it (its day is not
 //! over, or it hangs on a kept row); otherwise it goes if a claim takes it; rows that stay are
-//! changed by every claim that changes rows that stay.
+//! changed by every claim that changes rows that stay. Under a scope all that is said of what goes,
+//! is kept or changes is said of its tables only; whose a row is does not depend on it, but that
+//! what is shared is nobody's as long as its owners are outside and do not leave.
 
 use super::model::{Act, Model, Rule};
 use erasured::plan::ChangeKind;
@@ -31,8 +33,9 @@ pub(super) fn erase(model: &mut Model, subjects: &[usize]) -> Done {
     let claims = |row: At| claims_on(model, &theirs, row);
     let kept = spread(model, |row, from| {
         let by_day = !model.tables[row.0].rows[row.1].old;
-        claims(row).iter().any(|(act, _)| *act == Act::Retain) && by_day
-            || from.iter().any(|(act, _)| *act == Act::WithParent)
+        model.covers(row.0)
+            && (claims(row).iter().any(|(act, _)| *act == Act::Retain) && by_day
+                || from.iter().any(|(act, _)| *act == Act::WithParent))
     });
     let goes = spread(model, |row, from| {
         let old = model.tables[row.0].rows[row.1].old;
@@ -40,7 +43,8 @@ pub(super) fn erase(model: &mut Model, subjects: &[usize]) -> Done {
         let taken = claims(row)
             .iter()
             .any(|(act, _)| *act == Act::Delete || *act == Act::Retain && old);
-        !kept.contains(&row)
+        model.covers(row.0)
+            && !kept.contains(&row)
             && (root || taken || from.iter().any(|(act, _)| *act == Act::WithParent))
     });
     let mut done = Done {
@@ -49,6 +53,9 @@ pub(super) fn erase(model: &mut Model, subjects: &[usize]) -> Done {
     };
     let mut after = model.clone();
     for at in all(model) {
+        if !model.covers(at.0) {
+            continue;
+        }
         let row = &mut after.tables[at.0].rows[at.1];
         if goes.contains(&at) {
             row.gone = true;
@@ -121,7 +128,7 @@ fn claims_on<'m>(model: &'m Model, set: &BTreeSet<At>, row: At) -> Vec<(Act, &'m
             claims.push((key.rule.act, &key.rule));
         }
     }
-    if let Some((owners, rule)) = &table.shared {
+    if let Some((owners, rule)) = table.shared.as_ref().filter(|(o, _)| model.covers(*o)) {
         let mut of_it = all(model);
         of_it.retain(|owner| owner.0 == *owners && owns(model, *owner, row));
         if !of_it.is_empty() && of_it.iter().all(|owner| set.contains(owner)) {

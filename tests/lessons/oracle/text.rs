@@ -250,6 +250,17 @@ impl Model {
     /// The policy: a rule for the root, then one for each key by its name.
     pub(super) fn policy(&self) -> String {
         let mut policy = head(&format!("s.{}", self.told(0)));
+        if let Some(scope) = &self.scope {
+            let tables: Vec<String> = scope
+                .iter()
+                .map(|t| format!("s.{}", self.told(*t)))
+                .collect();
+            writeln!(
+                policy,
+                "[scope.narrow]\ntables = {tables:?}\nverify = {{ at_least = \"basic\" }}\nsla = \"jp-appi\""
+            )
+            .unwrap();
+        }
         self.write_rule(&mut policy, 0, None, &self.root);
         for (at, table) in self.tables.iter().enumerate() {
             if let Some((owners, _)) = &table.shared {
