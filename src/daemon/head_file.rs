@@ -41,7 +41,7 @@ async fn known_and_held(context: &Context) -> Result<Option<Head>, DaemonError> 
     let Some(known) = read(&context.config.state_dir).map_err(DaemonError::State)? else {
         return Ok(None);
     };
-    let head = context.store.head().await?;
+    // The entry before the end: cut off between the two questions it is found, or the end is older.
     let there = match known.seq {
         0 => None,
         seq => context
@@ -52,6 +52,7 @@ async fn known_and_held(context: &Context) -> Result<Option<Head>, DaemonError> 
             .find(|row| row.seq == seq),
     };
     let there = there.and_then(|row| Hash::try_from(row.hash.as_slice()).ok());
+    let head = context.store.head().await?;
     known
         .is_held(head.seq, there)
         .map_err(|fault| DaemonError::Ledger { fault })?;
