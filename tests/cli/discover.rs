@@ -271,6 +271,8 @@ fn a_nasty_schema_becomes_a_draft_with_nothing_but_decisions_left() {
         ("old_style", None, "delete"),
         ("ruled", None, "decide"),
         ("published", None, "decide"),
+        ("scan", None, "decide"),
+        ("crew", None, "delete"),
         ("generated", None, "decide"),
         ("survey", None, "decide"),
         ("legacy", None, "decide"),
@@ -281,6 +283,11 @@ fn a_nasty_schema_becomes_a_draft_with_nothing_but_decisions_left() {
         assert_eq!(action(&text, &name, via), expected, "{table}\n{text}");
     }
     assert!(why(&text, "app.crm.published").contains("E0215"), "{text}");
+    assert!(why(&text, "app.crm.scan").contains("E0237"), "{text}");
+    assert!(
+        why(&text, "app.crm.crew").contains("others (100 % of 30 sampled values are lists of ids"),
+        "{text}"
+    );
     assert!(
         why(&text, "app.crm.legacy").contains("90 % of 50 sampled rows match"),
         "{text}"

@@ -209,6 +209,33 @@ async fn lesson_11_an_audit_trigger_is_found() {
     assert_eq!(target.count("SELECT count(*) FROM customer"), 2);
 }
 
+/// A trigger that changes rows of which no rule speaks is named; one that only locks or looks is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_a_trigger_that_changes_other_rows_is_named() {
+    for (body, named) in [
+        ("UPDATE hall SET free = free + 1", true),
+        (
+            "UPDATE ONLY public.hall AS h SET free = 1 WHERE h.free = OLD.id",
+            true,
+        ),
+        ("DELETE FROM public.hall WHERE free = OLD.id", true),
+        ("TRUNCATE TABLE hall", true),
+        ("PERFORM 1 FROM hall FOR UPDATE", false),
+        ("PERFORM 1 FROM hall FOR UPDATE OF hall", false),
+        ("UPDATE note SET body = free FROM hall", false),
+    ] {
+        let target = Target::new(&format!(
+            "{SCHEMA} CREATE TABLE hall (free int); INSERT INTO hall VALUES (0);
+             CREATE FUNCTION free() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN OLD; END $$;
+             CREATE TRIGGER free AFTER DELETE ON note FOR EACH ROW EXECUTE FUNCTION free()"
+        ));
+        let warned = target.warnings(&policy()).await;
+        let says = "E0254 trigger free on s.public.note (public.free) changes rows of public.hall,";
+        assert_eq!(warned.contains(says), named, "{body}: {warned}");
+        assert_eq!(warned.is_empty(), !named, "{body}: {warned}");
+    }
+}
+
 /// A trigger that deletes what the policy keeps is found by check.
 #[tokio::test(flavor = "multi_thread")]
 async fn lesson_11_a_trigger_that_takes_what_is_kept_is_found() {

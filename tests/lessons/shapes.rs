@@ -699,6 +699,51 @@ async fn an_element_is_taken_out_of_a_list() {
     }
 }
 
+/// From PostgreSQL 18 on: a key over periods, which a row may meet in several rows of the parent, and
+/// one that is not enforced. What overlaps the leaving person's period goes, the rest stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temporal_key_and_one_that_is_not_enforced() {
+    let server = crate::support::Server::shared();
+    if server.count(
+        "postgres",
+        "SELECT current_setting('server_version_num')::int8",
+    ) < 180_000
+    {
+        return;
+    }
+    let target = Target::new(
+        "CREATE EXTENSION btree_gist; CREATE TABLE customer (id int PRIMARY KEY, email text);
+         CREATE TABLE lease (room int, during daterange, customer_id int REFERENCES customer, PRIMARY KEY (room, during WITHOUT OVERLAPS));
+         CREATE TABLE visit (id int PRIMARY KEY, room int, at daterange, FOREIGN KEY (room, PERIOD at) REFERENCES lease (room, PERIOD during));
+         CREATE TABLE note (id int, customer_id int REFERENCES customer NOT ENFORCED, twice int GENERATED ALWAYS AS (id * 2) VIRTUAL);
+         INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
+         INSERT INTO lease VALUES (1, '[2026-01-01,2026-02-01)', 1), (1, '[2026-02-01,2026-03-01)', 2), (2, '[2026-01-01,2026-03-01)', 2);
+         INSERT INTO visit VALUES (1, 1, '[2026-01-05,2026-01-06)'), (2, 1, '[2026-01-30,2026-02-03)'), (3, 1, '[2026-02-05,2026-02-06)'), (4, 2, '[2026-01-05,2026-01-06)');
+         INSERT INTO note (id, customer_id) VALUES (1, 1), (2, 2), (3, 99)",
+    );
+    let delete =
+        |table: &str| format!("[[table]]\nname = \"s.public.{table}\"\naction = \"delete\"\n");
+    let policy = rules(DELETE, &["lease", "visit", "note"].map(delete).concat());
+    let planned = target.plan(&policy).await;
+    let planned = planned.unwrap_or_else(|e| panic!("{}", crate::target::told(&e)));
+    let dry = target.dry_run(&planned, &[subject(1)]).await.unwrap();
+    let outcome = target.run(&planned, &[subject(1)]).await;
+    let outcome = outcome.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(totals(&outcome.counts), totals(&dry));
+    let left = |table: &str| {
+        target.value(&format!(
+            "SELECT string_agg(t::text, ' ' ORDER BY 1) FROM {table} t"
+        ))
+    };
+    assert_eq!(
+        target.value("SELECT string_agg(id::text, ',' ORDER BY id) FROM visit"),
+        "3,4"
+    );
+    assert_eq!(target.count("SELECT count(*) FROM lease"), 2);
+    assert!(!left("lease").contains(",1)"), "{}", left("lease"));
+    assert_eq!(left("note"), "(2,2,4) (3,99,6)");
+}
+
 /// An object whose keys are people: `detach` takes the key out, `delete` the row; what is no object
 /// has no keys, and a value that looks like one is none.
 #[tokio::test(flavor = "multi_thread")]

@@ -131,6 +131,7 @@ impl Check<'_> {
             .collect();
         for trigger in firing {
             self.writes_again(system, reached, trigger, span);
+            self.changes_others(system, reached, trigger, span);
             let Some(taken) = written_to(&trigger.body)
                 .into_iter()
                 .find(|t| kept.contains(t.as_str()))
@@ -147,6 +148,43 @@ impl Check<'_> {
                 "change the trigger, or decide that table differently",
             );
         }
+    }
+
+    /// A trigger that changes rows of a table which nobody decided: they may be anybody's, and no
+    /// certificate speaks of them.
+    fn changes_others(
+        &mut self,
+        system: &SystemLineage,
+        reached: &Reached,
+        trigger: &Trigger,
+        span: &Span,
+    ) {
+        let changed = changed_in(&trigger.body);
+        let decided = |table: &TableName| {
+            let mut rules = self.policy.tables.iter();
+            rules.any(|r| r.table.system == system.system && r.table.table == *table)
+        };
+        let tables = self.catalogs[&system.system].tables.keys();
+        let others: Vec<String> = tables
+            .filter(|t| changed.contains(&t.table.to_lowercase()) && !decided(t))
+            .map(ToString::to_string)
+            .collect();
+        if others.is_empty() {
+            return;
+        }
+        self.warn(
+            "E0254",
+            span,
+            format!(
+                "trigger {} on {}.{} ({}) changes rows of {}, which no policy decides and no certificate counts",
+                trigger.name,
+                system.system,
+                reached.table,
+                trigger.function,
+                others.join(" and of ")
+            ),
+            "see whose rows these are; if they must not change, let it pass over the daemon's login: WHEN (session_user <> '…')",
+        );
     }
 
     /// An audit trigger writes the person down again while they are erased, where no probe looks.
@@ -200,6 +238,29 @@ impl Check<'_> {
     }
 }
 
+/// Bare names after each UPDATE, DELETE FROM and TRUNCATE of a function: a schema and a table, or a
+/// table and what follows it.
+fn changed_in(body: &str) -> BTreeSet<String> {
+    let words = words(body);
+    let mut changed = BTreeSet::new();
+    for (at, word) in words.iter().enumerate() {
+        let before = at.checked_sub(1).map(|b| words[b].as_str());
+        let mut rest = words[at + 1..].iter();
+        let verb = match word.as_str() {
+            // Not FOR UPDATE OF, nor ON CONFLICT DO UPDATE SET.
+            "update" => !matches!(before, Some("for" | "do" | "key" | "on")),
+            "delete" => rest.next().is_some_and(|w| w == "from"),
+            "truncate" => true,
+            _ => false,
+        };
+        if verb {
+            let names = rest.filter(|w| !matches!(w.as_str(), "only" | "table"));
+            changed.extend(names.take(2).cloned());
+        }
+    }
+    changed
+}
+
 /// Bare names of the tables that a trigger function inserts into, read from its source: what it
 /// puts together at run time is not seen.
 fn inserted_into(body: &str) -> BTreeSet<String> {
@@ -243,7 +304,20 @@ fn written_to(body: &str) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::written_to;
+    use super::{changed_in, written_to};
+
+    #[test]
+    fn finds_what_a_trigger_changes_and_no_more() {
+        let body = "BEGIN UPDATE public.\"Stock\" SET n = n + 1; DELETE FROM ONLY old_visit v; TRUNCATE TABLE cache;
+            PERFORM 1 FROM room FOR UPDATE OF room; SELECT 1 FROM hall FOR NO KEY UPDATE; INSERT INTO log VALUES (1) ON CONFLICT DO UPDATE SET n = 1; END";
+        let found = changed_in(body);
+        for table in ["stock", "old_visit", "cache"] {
+            assert!(found.contains(table), "{table}: {found:?}");
+        }
+        for table in ["room", "hall", "log"] {
+            assert!(!found.contains(table), "{table}: {found:?}");
+        }
+    }
 
     #[test]
     fn finds_what_a_trigger_writes_to() {
