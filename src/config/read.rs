@@ -320,7 +320,7 @@ impl Default for Limits {
             piece_rows: count(50_000),
             workers: NonZeroUsize::MIN.saturating_add(1),
             lease: Duration::from_secs(60),
-            lock_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_millis(500),
             statement_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
             poll: Duration::from_secs(5),

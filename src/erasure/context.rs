@@ -22,6 +22,11 @@ use std::sync::{Arc, Mutex, RwLock};
 /// Tells the time; tests bring their own.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
+/// The longest wait of a batch of several tickets for one lock. An application that waits for what
+/// the batch holds, and has what the batch waits for, loses the deadlock once the server looks for
+/// one, a second after the wait began (`deadlock_timeout`): the batch lets go before.
+const BATCH_WAITS: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Policies by subject kind.
 pub type Policies = BTreeMap<String, Arc<Policy>>;
 
@@ -267,7 +272,7 @@ impl Context {
     pub fn timeouts(&self, tickets: usize) -> Timeouts {
         let limits = &self.config.limits;
         let lock = if tickets > 1 {
-            limits.lock_timeout.min(std::time::Duration::from_secs(1))
+            limits.lock_timeout.min(BATCH_WAITS)
         } else {
             limits.lock_timeout
         };
