@@ -453,6 +453,7 @@ impl Run<'_> {
             part,
             group,
             known,
+            active: Vec::new(),
             held: held.as_ref(),
         };
         let outcome = execution.run(&mut client, &mut keep).await;

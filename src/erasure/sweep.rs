@@ -5,8 +5,8 @@ use super::context::{Context, System};
 use super::crash_point;
 use super::identity::Identity;
 use crate::certificate::{self, ExemptColumn, NotCovered, ReadFrom, TableRead};
-use crate::name::{QualifiedTable, TableName};
-use crate::policy::{Policy, SweepWhen};
+use crate::name::TableName;
+use crate::policy::{Policy, SweepWhen, TableRule};
 use crate::store::StoreError;
 use crate::store::verifying::{Finding, OpenSweep, SweptTable, WaitingTicket};
 use crate::system::postgres::connect::{ConnectError, Pool};
@@ -15,6 +15,7 @@ use crate::system::postgres::readable::{self, Readable, Target};
 use crate::system::postgres::sweep::{self as reading, Sweep, SweepError, Timeouts};
 use crate::verify::matcher::{Matcher, Needle};
 use chrono::{DateTime, Utc};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,7 +131,7 @@ async fn all_systems(
     let hunt = Hunt::new(policy, &tickets);
     let mut reads = Vec::new();
     for system in context.systems.values() {
-        reads.push(one_system(context, policy, system, &open, &hunt, &tickets).await?);
+        reads.push(one_system(context, system, &open, &hunt, &tickets).await?);
     }
     crash_point("before-sign");
     let problem = "something of the person is left: `erasured ticket show` says where; mend the policy, then `erasured ticket retry`";
@@ -192,15 +193,19 @@ pub(super) async fn fail_waiting(
 }
 
 /// What is sought, and whose it is.
-struct Hunt {
+struct Hunt<'p> {
+    /// The policy as it is in force under each scope whose tickets are searched for.
+    in_force: Vec<Cow<'p, Policy>>,
     matcher: Matcher,
     /// Tag to position of the ticket and name of the identifier.
     tags: Vec<(usize, String)>,
     names: Vec<String>,
 }
 
-impl Hunt {
-    fn new(policy: &Policy, tickets: &[Opened]) -> Self {
+impl<'p> Hunt<'p> {
+    fn new(policy: &'p Policy, tickets: &[Opened]) -> Self {
+        let scopes = tickets.iter().map(|t| t.ticket.scope.as_str());
+        let scopes: BTreeSet<&str> = scopes.filter(|s| is_swept(policy, s)).collect();
         let mut tags = Vec::new();
         let mut needles = Vec::new();
         for (at, ticket) in tickets.iter().enumerate() {
@@ -220,6 +225,7 @@ impl Hunt {
             .map(|(name, _)| name.clone())
             .collect();
         Self {
+            in_force: scopes.into_iter().map(|s| policy.under(s)).collect(),
             matcher: Matcher::new(needles),
             tags,
             names,
@@ -229,10 +235,9 @@ impl Hunt {
 
 async fn one_system(
     context: &Context,
-    policy: &Policy,
     system: &System,
     open: &OpenSweep,
-    hunt: &Hunt,
+    hunt: &Hunt<'_>,
     tickets: &[Opened],
 ) -> Result<certificate::Sweep, SweepFailed> {
     let failed =
@@ -247,7 +252,8 @@ async fn one_system(
     } = readable::readable(&client, timeouts(context))
         .await
         .map_err(failed)?;
-    let exempt = |table: &TableName, column: &str| exempt(policy, &system.name, table, column);
+    let exempt =
+        |table: &TableName, column: &str| exempt(&hunt.in_force, &system.name, table, column);
     let mut read = certificate::Sweep {
         system: system.name.clone(),
         read_from,
@@ -338,16 +344,21 @@ async fn where_to_read(system: &System) -> Result<(&Pool, ReadFrom), SweepFailed
     Err(SweepFailed::Behind(system.name.clone()))
 }
 
-fn exempt(policy: &Policy, system: &str, table: &TableName, column: &str) -> Option<String> {
-    let name = QualifiedTable {
-        system: system.to_owned(),
-        table: table.clone(),
-    };
-    policy
-        .tables
-        .iter()
-        .filter(|r| r.table == name)
-        .find_map(|r| r.sweep_exempt.get(column).cloned())
+/// Why a column is left unread: a rule says so under every scope that is searched for. A rule for
+/// other scopes says nothing here.
+fn exempt(
+    in_force: &[Cow<'_, Policy>],
+    system: &str,
+    table: &TableName,
+    column: &str,
+) -> Option<String> {
+    let here = |r: &&TableRule| r.table.system == system && r.table.table == *table;
+    let mut reasons = in_force.iter().map(|policy| {
+        let mut rules = policy.tables.iter().filter(here);
+        rules.find_map(|r| r.sweep_exempt.get(column))
+    });
+    let first = reasons.next()??.clone();
+    reasons.all(|reason| reason.is_some()).then_some(first)
 }
 
 #[allow(clippy::too_many_arguments)] // one table of one system of one sweep
@@ -358,7 +369,7 @@ async fn one_table(
     target: &Target,
     exempt: &(dyn Fn(&TableName, &str) -> Option<String> + Sync),
     open: &OpenSweep,
-    hunt: &Hunt,
+    hunt: &Hunt<'_>,
     tickets: &[Opened],
     read: &mut certificate::Sweep,
 ) -> Result<Option<SweptTable>, SweepFailed> {
@@ -422,7 +433,7 @@ fn unread(system: &str, error: &SweepError) -> SweepFailed {
 }
 
 /// One finding a row key; rows beyond those remembered are counted on the last.
-fn findings(hunt: &Hunt, tickets: &[Opened], found: &[reading::Finding]) -> Vec<Finding> {
+fn findings(hunt: &Hunt<'_>, tickets: &[Opened], found: &[reading::Finding]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for hit in found {
         let (ticket, identifier) = &hunt.tags[hit.tag as usize];
@@ -470,5 +481,68 @@ fn note(
             }),
             None => read.columns += 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Policy, TableName, exempt};
+    use crate::policy::read::read;
+
+    const POLICY: &str = r#"
+subject = "customer"
+root = "s.public.customer"
+[identifier.email]
+column = "email"
+type = "email"
+find = true
+residual = true
+[scope.account]
+tables = "all"
+verify = { at_least = "basic" }
+sla = "jp-appi"
+[scope.business]
+tables = "all"
+verify = { at_least = "basic" }
+sla = "jp-appi"
+[scope.news]
+tables = ["s.public.letter"]
+verify = { at_least = "basic" }
+sla = "jp-appi"
+[[table]]
+name = "s.public.customer"
+action = "delete"
+[[table]]
+name = "s.public.letter"
+action = "delete"
+sweep_exempt = { photo = "an image" }
+[[table]]
+name = "s.public.letter"
+scopes = ["business"]
+action = "delete"
+sweep_exempt = { photo = "an image", body = "of the firm" }
+[[table]]
+name = "s.public.letter"
+scopes = ["news"]
+action = "delete"
+sweep_exempt = { note = "no name" }
+"#;
+
+    /// A rule for one scope takes nothing out of the search for a ticket of another.
+    #[test]
+    fn what_one_scope_exempts_is_read_for_the_others() {
+        let policy: Policy = read("policy.toml", POLICY).unwrap();
+        let letter = TableName::new("public", "letter");
+        let unread = |scopes: &[&str]| -> Vec<&str> {
+            let in_force: Vec<_> = scopes.iter().map(|s| policy.under(s)).collect();
+            let columns = ["body", "note", "photo"].into_iter();
+            columns
+                .filter(|c| exempt(&in_force, "s", &letter, c).is_some())
+                .collect()
+        };
+        assert_eq!(unread(&["account"]), ["photo"]);
+        assert_eq!(unread(&["business"]), ["body", "photo"]);
+        assert_eq!(unread(&["account", "business"]), ["photo"]);
+        assert!(unread(&[]).is_empty());
     }
 }

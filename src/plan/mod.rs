@@ -232,6 +232,7 @@ pub struct Change {
     pub count: Option<Statement>,
     /// For rows not captured that hang on each other: locks them, before anything changes, and
     /// returns how many and a number that tells them from others; asked until both stay the same.
+    /// For large objects: holds their numbers, of all columns at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Statement>,
     /// What must hold before it runs: no row may still refer, by a key through which the database

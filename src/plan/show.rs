@@ -349,7 +349,7 @@ fn how_large(system: &SystemPlan, table: &str, piece_rows: i64) -> String {
     let tree = system
         .changes
         .iter()
-        .any(|c| is(&c.table) && c.lock.is_some());
+        .any(|c| is(&c.table) && c.kind == ChangeKind::Deleted && c.lock.is_some());
     if tree {
         return format!("go {once}");
     }

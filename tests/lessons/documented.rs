@@ -193,7 +193,7 @@ fn daemons_role(target: &Target) -> Target {
     target.execute(
         "DROP ROLE IF EXISTS daemon_shapes; CREATE ROLE daemon_shapes LOGIN;
          GRANT USAGE ON SCHEMA erasured, public TO daemon_shapes;
-         GRANT SELECT, INSERT ON erasured.applied_step TO daemon_shapes;
+         GRANT SELECT, INSERT ON erasured.applied_step, erasured.applied_piece TO daemon_shapes;
          GRANT SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO daemon_shapes",
     );
     Target::as_role("shop", &target.database, "daemon_shapes")

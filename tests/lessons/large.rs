@@ -4,7 +4,8 @@
 use super::support::Server;
 use super::target::{Target, by_keys, head, subject, totals};
 use erasured::plan::ChangeKind;
-use erasured::system::postgres::execute::NotErased;
+use erasured::system::postgres::execute::{BeforeChange, Deferred, NotErased, Seen};
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -256,6 +257,82 @@ async fn pieces_of_two_daemons_take_each_row_once() {
     }
     let remembered = target.count("SELECT sum(rows)::int8 FROM erasured.applied_piece");
     assert_eq!(remembered, 35);
+}
+
+/// An invoice that the law keeps, and its lines, of which there are more each year.
+const INVOICES: &str = "
+    CREATE TABLE customer (id int PRIMARY KEY, email text);
+    CREATE TABLE invoice (id int PRIMARY KEY, customer int REFERENCES customer, day date NOT NULL);
+    CREATE TABLE line (invoice int REFERENCES invoice, what text);
+    CREATE INDEX ON line (invoice);
+    INSERT INTO customer VALUES (1, 'one@example.jp'), (2, 'two@example.jp');
+    INSERT INTO invoice VALUES (1, 1, '2026-01-01'), (2, 2, '2026-01-01');
+    INSERT INTO line SELECT 1 + n % 2, 'line ' || n FROM generate_series(1, 50) n";
+
+fn invoices_policy(large: &str) -> String {
+    head("s.public.customer")
+        + "[[table]]\nname = \"s.public.customer\"\naction = \"anonymize\"\nset = { email = \"null\" }\n\
+           [[table]]\nname = \"s.public.invoice\"\naction = \"retain\"\nuntil = { column = \"day\", plus = \"7 years\" }\nbecause = \"books are kept\"\nthen = \"delete\"\n"
+        + &format!("[[table]]\nname = \"s.public.line\"\naction = \"delete\"\n{large}")
+}
+
+/// Stops where anything stays, as a deferral does when its rows have a later date.
+struct Later;
+
+impl BeforeChange for Later {
+    fn ready(
+        &mut self,
+        _: Vec<Seen>,
+        deferred: Vec<Deferred>,
+    ) -> BoxFuture<'_, Result<(), NotErased>> {
+        let stays = !deferred.is_empty();
+        let answer = if stays {
+            Err(NotErased::Hook("later".into()))
+        } else {
+            Ok(())
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// What the law kept, with all that hangs off it, waits until its new date: nothing goes beforehand.
+/// When it goes, pieces of an attempt that failed are counted, though the next plan has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_their_date_pieces_go_with_what_was_kept() {
+    let target = Target::new(INVOICES);
+    let on_its_date = async |large: &str| {
+        let mut planned = target.plan(&invoices_policy(large)).await.unwrap();
+        let table = erasured::name::TableName::new("public", "invoice");
+        let lineage = erasured::lineage::of_retained(&planned.lineage, "s", &table).unwrap();
+        planned.plan = erasured::plan::build(&planned.policy, &lineage);
+        planned
+    };
+    let planned = on_its_date(IN_PIECES).await;
+    assert_eq!(planned.part("s").pieces.len(), 1);
+    let due = [subject(1)];
+    let before = target.rows();
+    let stopped = target
+        .run_with(&planned, planned.part("s"), &due, &mut Later)
+        .await;
+    assert!(matches!(stopped, Err(NotErased::Hook(_))));
+    assert_eq!(target.rows(), before);
+
+    target.execute(
+        "UPDATE invoice SET day = '2001-01-01';
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
+         CREATE TRIGGER refuse AFTER DELETE ON invoice FOR EACH STATEMENT EXECUTE FUNCTION refuse()",
+    );
+    let planned = on_its_date(IN_PIECES).await;
+    let part = planned.part("s");
+    let refused = target.run_with(&planned, part, &due, &mut Later).await;
+    assert!(refused.is_err());
+    assert_eq!(target.count("SELECT count(*) FROM line"), 25);
+    target.execute("DROP FUNCTION refuse() CASCADE");
+    let planned = on_its_date("").await;
+    let outcome = target.run(&planned, &due).await.unwrap();
+    let rows = BTreeMap::from([deleted("invoice", 1), deleted("line", 25)]);
+    assert_eq!(totals(&outcome.counts), rows);
+    assert_eq!(target.count("SELECT count(*) FROM line"), 25);
 }
 
 #[tokio::test(flavor = "multi_thread")]

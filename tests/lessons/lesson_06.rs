@@ -28,7 +28,7 @@ fn role(target: &Target, name: &str) -> Target {
     target.execute(&format!(
         "DROP ROLE IF EXISTS {name}; CREATE ROLE {name} LOGIN;
          GRANT USAGE ON SCHEMA erasured, public TO {name};
-         GRANT SELECT, INSERT ON erasured.applied_step TO {name};
+         GRANT SELECT, INSERT ON erasured.applied_step, erasured.applied_piece TO {name};
          GRANT SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}"
     ));
     Target::as_role("s", &target.database, name)

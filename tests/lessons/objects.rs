@@ -97,6 +97,24 @@ async fn two_people_of_one_batch_share_an_object() {
     assert_eq!(target.value(OBJECTS), "302,304");
 }
 
+/// Two tickets at once each take one of the two rows that share an object: neither must leave it to
+/// the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tickets_at_once_share_an_object() {
+    let target = Target::new(SCHEMA);
+    // Both are held up before they commit, so that neither sees the other's row as gone.
+    target.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.7); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER slow AFTER DELETE ON customer DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let planned = planned(&target, RULES).await;
+    let (one, two) = ([subject(1)], [subject(2)]);
+    let (a, b) = tokio::join!(target.run(&planned, &one), target.run(&planned, &two));
+    a.unwrap_or_else(|e| panic!("{e}"));
+    b.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(target.value(OBJECTS), "302,304");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_leaves_an_object_is_refused() {
     let target = Target::new(SCHEMA);
@@ -219,7 +237,7 @@ async fn an_object_of_another_role_stops_the_ticket() {
     owner.execute(
         "DROP ROLE IF EXISTS daemon_objects; CREATE ROLE daemon_objects LOGIN;
          GRANT USAGE ON SCHEMA erasured, public TO daemon_objects;
-         GRANT SELECT, INSERT ON erasured.applied_step TO daemon_objects;
+         GRANT SELECT, INSERT ON erasured.applied_step, erasured.applied_piece TO daemon_objects;
          GRANT SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO daemon_objects;
          REVOKE ALL ON pool FROM daemon_objects",
     );

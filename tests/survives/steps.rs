@@ -41,6 +41,10 @@ fn attempts_that_failed_and_those_that_did_not() {
             pieces_are_counted_once_wherever_the_daemon_dies,
         ),
         (
+            "what_half_a_batch_put_off_survives_the_other_half",
+            what_half_a_batch_put_off_survives_the_other_half,
+        ),
+        (
             "a_comment_in_the_policy_changes_no_plan",
             a_comment_in_the_policy_changes_no_plan,
         ),
@@ -257,6 +261,60 @@ fn a_commit_not_written_down_is_recalled_by_the_next_generation() {
     retry(&case);
     run(&host).ends_well();
     assert_eq!(case.control(NOT_KNOWN), "0");
+    case.is_whole();
+}
+
+/// A batch is split, one half commits, and the daemon dies before it has written that down: whoever
+/// takes both halves up together does not forget what the first has put off.
+fn what_half_a_batch_put_off_survives_the_other_half() {
+    let case = small().copy();
+    let host = whole_batch(&case);
+    let people = &small().people;
+    let among: Vec<String> = people.iter().map(ToString::to_string).collect();
+    let last = case.server().value(
+        &case.shop,
+        &format!(
+            "SELECT max(customer_id) FROM booking WHERE customer_id IN ({})",
+            among.join(", ")
+        ),
+    );
+    let hold = format!(
+        "SELECT count(*) FROM (SELECT FROM booking WHERE customer_id = {last} FOR UPDATE) AS b; SELECT pg_sleep(300)"
+    );
+    let application_name = format!("SET application_name = 'holds {last}';");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Ended from outside.
+            let _ = case
+                .server()
+                .try_execute(&case.shop, &(application_name + &hold));
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let daemon = Running::start(
+            &host,
+            &["run", "--until-idle"],
+            "before-step-done=1*off->return",
+        );
+        daemon.dies();
+        case.server().execute(
+            &case.shop,
+            &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holds {last}'"),
+        );
+    });
+    let committed = case.server().count(
+        &case.shop,
+        "SELECT count(*) FROM erasured.applied_step WHERE system = 'shop'",
+    );
+    assert!(
+        committed > 0 && committed < i64::try_from(people.len()).unwrap(),
+        "{committed}"
+    );
+    run(&host).ends_well();
+    for n in people {
+        let kept = case.truth().counts[n].get("shop.public.invoice kept");
+        let kept = kept.copied().unwrap_or(0);
+        assert_eq!(put_off(&case, *n), kept.to_string(), "{n}");
+    }
     case.is_whole();
 }
 

@@ -37,6 +37,9 @@ pub(super) struct Keep<'a> {
     pub(super) part: &'a SystemPlan,
     pub(super) group: &'a mut [Work],
     pub(super) known: PutOff,
+    /// Of the group those whose step had not committed before. What the others put off was staged
+    /// then, their rows are gone, and staging for them again would forget it.
+    pub(super) active: Vec<usize>,
     /// Where the root's rows are held while another system is erased.
     pub(super) held: Option<&'a Transaction<'a>>,
 }
@@ -45,6 +48,10 @@ pub(super) struct Keep<'a> {
 pub(super) type PutOff = BTreeSet<(Uuid, TableName, Vec<String>)>;
 
 impl BeforeChange for Keep<'_> {
+    fn take_part(&mut self, active: &[usize]) {
+        self.active = active.to_vec();
+    }
+
     fn ready(
         &mut self,
         seen: Vec<Seen>,
@@ -88,7 +95,8 @@ impl Keep<'_> {
                 ));
             }
         }
-        let ids: Vec<Uuid> = self.group.iter().map(|w| w.ticket.id).collect();
+        let active = self.active.iter().map(|&at| self.group[at].ticket.id);
+        let ids: Vec<Uuid> = active.collect();
         let deferrals: Vec<NewDeferral> = deferred.iter().map(|d| self.deferral(d)).collect();
         let hook = |e: StoreError| NotErased::Hook(e.to_string());
         if !grown.is_empty() {

@@ -1,6 +1,6 @@
 //! Large objects of rows that go, or lose their number: what refers to them goes first.
 
-use super::super::sql::objects::{Holder, Numbers, unlink};
+use super::super::sql::objects::{Holder, Numbers, hold, unlink};
 use super::super::{Change, ChangeKind, Part, Probe, Rows};
 use super::{Builder, edges};
 use crate::lineage::{Fate, Reached};
@@ -43,6 +43,9 @@ impl<'a> Builder<'a> {
             done += own.len();
             let table = &reached.table;
             let sets = &self.plan.sets;
+            // Once, for all columns: in one order, so that two tickets never wait for each other.
+            let first = earlier.is_empty();
+            let lock = first.then(|| hold(table, sets, &all));
             let unlink = unlink(table, sets, &own, earlier, &all, &holders);
             self.plan.changes.push(Change {
                 table: table.clone(),
@@ -52,7 +55,7 @@ impl<'a> Builder<'a> {
                 rows: None,
                 ring: Vec::new(),
                 count: Some(unlink.count),
-                lock: None,
+                lock,
                 before: Vec::new(),
                 moves: false,
             });

@@ -32,6 +32,22 @@ pub(in crate::plan) struct Unlink {
     pub probe: Statement,
 }
 
+/// Holds the objects' numbers until the transaction ends: two tickets that each take a row of one
+/// object must not both find that the other's row is left. The second waits here, and looks when the
+/// first has ended. The server has no lock of rows for objects, so it is one of ours.
+pub(in crate::plan) fn hold(table: &TableName, sets: &[RowSet], all: &[Numbers]) -> Statement {
+    let mut binds = Binds::default();
+    let body = format!(
+        "WITH {} SELECT count(pg_advisory_xact_lock(({OURS}::int8 << 32) | held.o::int8)), ''::text \
+         FROM (SELECT own.o FROM own ORDER BY own.o OFFSET 0) AS held",
+        own_numbers(&mut binds, sets, all)
+    );
+    binds.statement("hold", table, &body)
+}
+
+/// `eras`, before the object's own number: nobody else's advisory locks are meant.
+const OURS: i64 = 0x6572_6173;
+
 /// Removes the objects of captured rows that no row refers to any more, whoever's it is: it runs
 /// when all rows have changed. `others` are all numbers of the plan, `earlier` those whose objects
 /// are removed before.

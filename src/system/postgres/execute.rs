@@ -155,6 +155,10 @@ pub struct Seen {
 /// What goes on elsewhere: written down between the capture and the first change, held until
 /// COMMIT.
 pub trait BeforeChange: Send {
+    /// Positions of the tickets that take part: the step of the others had been committed before, and
+    /// what was written down for them then stands. Called before [`BeforeChange::ready`].
+    fn take_part(&mut self, _active: &[usize]) {}
+
     /// Is given what the locked root rows say and the rows to come back for; may stop the batch.
     /// What it writes must bear being written twice.
     fn ready(
@@ -258,6 +262,7 @@ impl Execution<'_> {
         }
         let mut counts = vec![Counts::default(); self.subjects.len()];
         let deferred = capture::kept(self, &captured, &mut counts, before_change);
+        before_change.take_part(&active);
         before_change
             .ready(capture::seen(self, &captured), deferred)
             .await?;
@@ -454,8 +459,8 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// Locks what hangs on each other and is found again only when it goes; how many rows of each
-    /// table those are.
+    /// Locks what hangs on each other and is found again only when it goes, and the numbers of large
+    /// objects; how many rows of each table those are.
     async fn lock_found_again<'c>(
         &'c self,
         tx: &Transaction<'_>,
@@ -464,6 +469,11 @@ impl Execution<'_> {
         let mut locked = BTreeMap::new();
         for change in &self.plan.changes {
             let Some(lock) = &change.lock else { continue };
+            if change.kind == ChangeKind::Unlinked {
+                // What was captured does not change, and whoever held it is waited for: once is enough.
+                self.query(tx, captured, lock, "").await?;
+                continue;
+            }
             let mut before: Option<(i64, String)> = None;
             loop {
                 let found = self.query(tx, captured, lock, "").await?;

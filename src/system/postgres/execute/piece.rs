@@ -50,8 +50,12 @@ impl Execution<'_> {
             tx.rollback().await?;
             return Err(already_committed());
         }
+        // What stays may have stopped all the rest: then nothing goes beforehand either.
+        let mut counts = vec![Counts::default(); self.subjects.len()];
+        let deferred = capture::kept(self, &captured, &mut counts, before_change);
         let seen = capture::seen(self, &captured);
-        before_change.ready(seen, Vec::new()).await?;
+        before_change.take_part(&active);
+        before_change.ready(seen, deferred).await?;
         path(&tx, THEIRS).await?;
         let found = self.query(&tx, &captured, &piece.statement, "").await?;
         let rows = found.iter().map(|row| (position(row.get(0)), row.get(1)));
@@ -96,7 +100,8 @@ impl Execution<'_> {
     }
 
     /// Adds to a step's counts what pieces have taken since the ticket's step before, if it had one.
-    /// A plan without pieces may follow one that had some.
+    /// A plan without pieces may follow one that had some: of a ticket in its next generation, of a
+    /// deferral in the same.
     pub(super) async fn add_pieces(
         &self,
         tx: &Transaction<'_>,
@@ -106,7 +111,7 @@ impl Execution<'_> {
         let subjects = active.iter().map(|&at| &self.subjects[at]);
         let (tickets, generations): (Vec<Uuid>, Vec<i32>) =
             subjects.map(|s| (s.ticket, s.generation)).unzip();
-        if self.plan.pieces.is_empty() && generations.iter().all(|g| *g <= 1) {
+        if self.plan.pieces.is_empty() && generations.iter().all(|g| *g == 1) {
             return Ok(());
         }
         let ordinals: Vec<i32> = active.iter().map(|&at| ordinal(at)).collect();
