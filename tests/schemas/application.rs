@@ -133,7 +133,14 @@ impl Place {
         let errors = found.iter().filter(|d| d["severity"] == "error");
         let (known, other): (Vec<_>, Vec<_>) =
             errors.partition(|d| codes.contains(&d["code"].as_str().unwrap()));
-        assert!(other.is_empty(), "{}: {other:#?}", self.name);
+        let told = other.iter().map(|d| {
+            format!(
+                "{}: {}: {}; {}\n",
+                d["line"], d["code"], d["message"], d["help"]
+            )
+        });
+        let told: String = told.collect();
+        assert!(other.is_empty(), "{}: {told}", self.name);
         known.len()
     }
 

@@ -109,7 +109,7 @@ impl Filling<'_> {
         }
         let columns: Vec<String> = columns.iter().map(|c| quoted(c)).collect();
         let sql = format!(
-            "INSERT INTO {} ({}) SELECT {} FROM {from} ON CONFLICT DO NOTHING",
+            "INSERT INTO {} ({}) SELECT {} FROM {from} ORDER BY n ON CONFLICT DO NOTHING",
             named(name),
             columns.join(", "),
             values.join(", ")

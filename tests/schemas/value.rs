@@ -46,7 +46,8 @@ fn text(column: &Column, theirs: bool) -> String {
     if theirs && says(&["email"]) && longest >= 25 {
         return format!("'p' || {owner} || '@example.org'");
     }
-    if theirs && says(&["note", "comment", "message", "body"]) && longest >= 60 {
+    if theirs && says(&["note", "comment", "message", "body"]) && !says(&["type"]) && longest >= 60
+    {
         return format!("'write to p' || {owner} || '@example.org'");
     }
     match longest {
