@@ -5,7 +5,7 @@ use crate::definition::Definition;
 use crate::fill::{ByHand, Filling};
 use crate::oracle::{Database, Oracle};
 use crate::support::{Server, Workspace, repository};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -119,9 +119,9 @@ impl Place {
         out
     }
 
-    /// `check` has no error but these codes; how many of them there are.
+    /// `check` has no error but these codes.
     #[track_caller]
-    fn checks(&self, codes: &[&str]) -> usize {
+    fn checks(&self, codes: &[&str]) {
         let output = self
             .workspace
             .erasured(["check", "--format", "json"])
@@ -141,7 +141,15 @@ impl Place {
         });
         let told: String = told.collect();
         assert!(other.is_empty(), "{}: {told}", self.name);
-        known.len()
+        let mut warned: BTreeMap<&str, usize> = BTreeMap::new();
+        for warning in found.iter().filter(|d| d["severity"] != "error") {
+            *warned.entry(warning["code"].as_str().unwrap()).or_default() += 1;
+        }
+        eprintln!(
+            "{}: {} to decide, warned {warned:?}",
+            self.name,
+            known.len()
+        );
     }
 
     /// Drafts, and says how many rules it made, how many it left open, and how many of our tables

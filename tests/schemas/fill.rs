@@ -79,8 +79,15 @@ impl Filling<'_> {
         let (mut columns, mut values) = (Vec::new(), Vec::new());
         let mut from = format!("generate_series(0, {}) n", rows - 1);
         // By the first the row is somebody's, whose words stand in it; the others may lead elsewhere.
-        let by_root = keys.iter().position(|key| key.parent == self.root);
-        let first = by_root.or_else(|| keys.iter().position(|k| self.reached.contains(&k.parent)));
+        let hangs = |key: &&Key| self.reached.contains(&key.parent);
+        let first = keys
+            .iter()
+            .position(|key| key.parent == self.root)
+            .or_else(|| {
+                keys.iter()
+                    .position(|key| hangs(key) && self.is_needed(key))
+            })
+            .or_else(|| keys.iter().position(hangs));
         for (at, key) in keys.iter().enumerate() {
             // Two keys over one column: the first says what it holds.
             if key.columns.iter().any(|c| columns.contains(c)) || self.told(name, &key.columns) {
