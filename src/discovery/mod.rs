@@ -9,6 +9,7 @@ mod content;
 mod identifiers;
 mod links;
 mod names;
+mod onward;
 mod overlooked;
 mod personal;
 mod polymorphic;

@@ -2,6 +2,7 @@
 
 use super::identifiers::{Identifier, declared, suggested};
 use super::names::row_name;
+use super::onward::{generic_relations, pointed_at};
 use super::personal::by_name;
 use super::suggest::facts;
 use super::walk::{Overrides, Start, Walked, Way, is_a_table};
@@ -103,6 +104,10 @@ impl Maker<'_> {
         self.name_the_links(&mut rules);
         if self.known.is_none() {
             notes.extend(self.perhaps_shared(&rules));
+            notes.extend(generic_relations(
+                self.catalog,
+                &self.qualified(&self.request.root),
+            ));
             notes.extend(self.not_reached(&walked, &rules));
         }
         Proposal {
@@ -317,10 +322,10 @@ impl Maker<'_> {
                 } else {
                     " (not a table)"
                 };
-                Some(format!(
-                    "{t}{what}: nothing leads here; {}",
-                    self.personal(t)?
-                ))
+                let said = self.personal(t)?;
+                let by = pointed_at(self.catalog, t, &ruled);
+                let by = by.map(|by| format!("; {by}")).unwrap_or_default();
+                Some(format!("{t}{what}: nothing leads here; {said}{by}"))
             })
             .collect()
     }

@@ -152,8 +152,8 @@ impl Place {
         );
     }
 
-    /// Drafts, and says how many rules it made, how many it left open, and how many of our tables
-    /// it knew nothing of.
+    /// Drafts, and says how many rules it made, how many it left open, and of how many of our tables
+    /// it could only say in a comment that something may be the person's.
     #[track_caller]
     fn draft(&self, decided: &Decided) -> String {
         let file = self.workspace.path().join("policies/draft.toml");
@@ -186,12 +186,21 @@ impl Place {
                 .count()
         };
         let known: BTreeSet<String> = rules.iter().map(|r| table_of(&r["name"])).collect();
-        let missed = decided
+        let missed: BTreeSet<&String> = decided
             .tables
             .iter()
             .filter(|t| !known.contains(*t))
-            .count();
-        format!("{} | {} | {missed}", rules.len(), of("decide"))
+            .collect();
+        let untold: Vec<_> = missed
+            .iter()
+            .filter(|t| !text.contains(&format!("# - {t}: ")))
+            .collect();
+        assert!(
+            untold.is_empty(),
+            "{}: the draft says nothing of {untold:?}",
+            self.name
+        );
+        format!("{} | {} | {}", rules.len(), of("decide"), missed.len())
     }
 
     /// Erases so many persons from this number on; how long the daemon took, and what is wrong.
