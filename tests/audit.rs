@@ -457,3 +457,28 @@ fn the_text_is_aligned_and_obeys_no_escape() {
     };
     assert_eq!(ends("public.customer"), ends("public.booking"));
 }
+
+/// Large objects that went with their rows are said where there were any, and nowhere else: a
+/// certificate of before such objects were removed reads as it did.
+#[test]
+fn removed_large_objects_are_said() {
+    let mut certificate = sample();
+    let without = serde_json::to_string(&certificate).unwrap();
+    assert!(!without.contains("large_objects"));
+    assert!(!show::text(&certificate, Lang::En).contains("Large objects"));
+    let booking = |t: &&mut Table| t.table == "public.booking";
+    let mut tables = certificate.systems.iter_mut().flat_map(|s| &mut s.tables);
+    tables.find(booking).unwrap().large_objects = 1_200;
+    let text = show::text(&certificate, Lang::En);
+    assert!(
+        text.contains("  public.booking: Large objects removed: 1,200\n"),
+        "{text}"
+    );
+    assert!(show::text(&certificate, Lang::Ja).contains("ラージオブジェクト: 1,200"));
+    let jws = sign(&certificate, &key());
+    let page = show::html(&certificate, &jws, None);
+    assert!(page.contains("Large objects removed") && page.contains(": 1,200</small>"));
+    let again: Certificate =
+        serde_json::from_str(&serde_json::to_string(&certificate).unwrap()).unwrap();
+    assert_eq!(again, certificate);
+}
