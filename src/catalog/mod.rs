@@ -60,6 +60,10 @@ pub struct Table {
     pub triggers: Vec<Trigger>,
     /// Other tables inherit from it (not as partitions): its rows are theirs too.
     pub has_heirs: bool,
+    /// The tables that it inherits from, at any height: a statement on one of them meets its rows
+    /// too. They change nothing in a plan.
+    #[serde(skip)]
+    pub heir_of: Vec<TableName>,
     /// Has rewrite rules that change what DELETE or UPDATE do.
     pub rewrites: bool,
     /// The access method by which it, or a part of it, is stored, if not PostgreSQL's own heap.

@@ -9,8 +9,8 @@ use super::walk::{is_a_table, links_column, one_row};
 use crate::catalog::{Catalog, Table};
 use crate::diagnostic::Diagnostic;
 use crate::name::TableName;
-use crate::policy::{Action, Policy, TableRule};
-use std::collections::BTreeMap;
+use crate::policy::{Action, Cover, Extent, Policy, Span, TableRule};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Warnings on one policy: tables that name the person and that no rule speaks of, lists of ids in
 /// a text, and columns of anonymized tables that look personal and are not set.
@@ -52,7 +52,7 @@ fn unlinked(policy: &Policy, catalog: &Catalog) -> Vec<Diagnostic> {
     let candidates = candidates(catalog, &policy.root.0.table, &identifiers);
     let undecided = candidates
         .into_iter()
-        .filter(|c| c.exact && rules(policy, catalog, &c.table).next().is_none());
+        .filter(|c| c.exact && !is_decided(policy, catalog, &c.table, &c.column));
     undecided
         .map(|c| {
             let table = format!("{}.{}", catalog.system, c.table);
@@ -78,6 +78,18 @@ fn unlinked(policy: &Policy, catalog: &Catalog) -> Vec<Diagnostic> {
         .collect()
 }
 
+/// Whether a rule speaks of the table, or of one that it inherits from and has the column from: the
+/// statements for that one meet its rows too.
+fn is_decided(policy: &Policy, catalog: &Catalog, table: &TableName, column: &str) -> bool {
+    let ruled = |table: &TableName| rules(policy, catalog, table).next().is_some();
+    let has_it = |above: &&TableName| {
+        let facts = catalog.tables.get(*above);
+        facts.is_some_and(|t| t.column(column).is_some())
+    };
+    let mut above = catalog.tables[table].heir_of.iter().filter(has_it);
+    ruled(table) || above.any(ruled)
+}
+
 /// `customer_ids`: lists of the root's key in a text, which no link can follow.
 fn lists(policy: &Policy, catalog: &Catalog) -> Vec<Diagnostic> {
     let root = &policy.root.0.table;
@@ -100,11 +112,39 @@ fn lists(policy: &Policy, catalog: &Catalog) -> Vec<Diagnostic> {
                     "{}.{table}.{} seems to hold a list of keys of {root} in one text: no link can follow it, so nothing is taken out of it",
                     catalog.system, c.name
                 ),
-                "make it an array (link = { elements = … }) or a table with a row for each; if it is none, name it in sweep_exempt with the reason",
+                format!(
+                    "make it an array (link = {{ elements = … }}) or a table with a row for each; if it is none, {}",
+                    left_alone(policy, catalog, table, &c.name)
+                ),
             )
             .at(&policy.source, policy.root.1.clone())
         })
         .collect()
+}
+
+/// How to say that a column is to be left alone. A table without a rule needs a link for one, since
+/// nothing else leads there (`E0219`); of a rule that only exempts, any will do.
+fn left_alone(policy: &Policy, catalog: &Catalog, table: &TableName, column: &str) -> String {
+    if rules(policy, catalog, table).next().is_some() {
+        return format!("add sweep_exempt = {{ {column:?} = … }} to its rule, with the reason");
+    }
+    let root = catalog.tables.get(&policy.root.0.table);
+    let in_text = |of: &str| {
+        root.and_then(|r| r.column(of))
+            .is_some_and(|c| c.category == 'S')
+    };
+    let texts = policy
+        .identifiers
+        .iter()
+        .filter(|(_, i)| in_text(&i.column));
+    let to = match texts.map(|(name, _)| name).next() {
+        Some(name) => format!("identifier = {name:?}"),
+        None => format!("to = {:?}", policy.root.0.to_string()),
+    };
+    format!(
+        "add a [[table]] with name = {:?}, link = {{ columns = [{column:?}], {to} }}, action = \"exempt\" and a reason",
+        format!("{}.{table}", catalog.system)
+    )
 }
 
 /// Columns of tables whose rows stay without the person, and that look as if they still said who
@@ -112,25 +152,17 @@ fn lists(policy: &Policy, catalog: &Catalog) -> Vec<Diagnostic> {
 fn not_set(policy: &Policy, catalog: &Catalog) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (name, table) in &catalog.tables {
-        let set: Vec<_> = rules(policy, catalog, name)
-            .filter_map(|r| match &r.action {
-                Action::Anonymize { set } => Some((r, set)),
-                _ => None,
-            })
+        let kept: Vec<_> = policy
+            .scopes
+            .iter()
+            .filter_map(|(scope, s)| kept_under(policy, (scope, &s.extent), catalog, name))
             .collect();
-        let Some((first, _)) = set.first() else {
+        let Some((span, _)) = kept.first() else {
             continue;
-        };
-        let known = |column: &str| {
-            set.iter().any(|(_, set)| set.contains_key(column))
-                || rules(policy, catalog, name).any(|r| {
-                    let linked = r.link.as_ref().is_some_and(|l| links_column(l, column));
-                    linked || r.sweep_exempt.contains_key(column)
-                })
         };
         let left = personal_columns(table);
         let left: Vec<String> = left
-            .filter(|(column, _)| !known(column))
+            .filter(|(column, _)| kept.iter().any(|(_, named)| !named.contains(*column)))
             .map(|(column, says)| format!("{column} ({says})"))
             .collect();
         if !left.is_empty() {
@@ -144,11 +176,46 @@ fn not_set(policy: &Policy, catalog: &Catalog) -> Vec<Diagnostic> {
                     ),
                     "name each column in set; if one is nobody's, name it in sweep_exempt with the reason",
                 )
-                .at(&policy.source, first.span.clone()),
+                .at(&policy.source, span.clone()),
             );
         }
     }
     found
+}
+
+/// If a scope leaves rows of the table without the person: the rule that does, and the columns of
+/// which some rule says something. What a scope does not cover is meant to stay, and so is what a
+/// rule for some narrow scopes does not set.
+fn kept_under(
+    policy: &Policy,
+    (scope, extent): (&str, &Extent),
+    catalog: &Catalog,
+    table: &TableName,
+) -> Option<(Span, BTreeSet<String>)> {
+    let under = policy.under(scope);
+    let anonymizes = rules(&under, catalog, table).filter_map(|r| match &r.action {
+        Action::Anonymize { set } => Some((r, set)),
+        _ => None,
+    });
+    let whole = |rule: &TableRule| {
+        extent.is_all() || rule.scopes.is_empty() && matches!(extent.of(&rule.table), Cover::Whole)
+    };
+    let anonymizes: Vec<_> = anonymizes.filter(|(r, _)| whole(r)).collect();
+    let (first, _) = anonymizes.first()?;
+    let set = anonymizes.iter().flat_map(|(_, set)| set.keys());
+    let spoken_of = table_columns(catalog, table).filter(|column| {
+        rules(policy, catalog, table).any(|r| {
+            let linked = r.link.as_ref().is_some_and(|l| links_column(l, column));
+            linked || r.sweep_exempt.contains_key(*column)
+        })
+    });
+    let named = set.cloned().chain(spoken_of.map(String::from)).collect();
+    Some((first.span.clone(), named))
+}
+
+fn table_columns<'c>(catalog: &'c Catalog, table: &TableName) -> impl Iterator<Item = &'c str> {
+    let columns = catalog.tables.get(table).map_or(&[][..], |t| &t.columns);
+    columns.iter().map(|c| c.name.as_str())
 }
 
 fn personal_columns(table: &Table) -> impl Iterator<Item = (&str, &'static str)> {

@@ -137,7 +137,8 @@ fn names_the_key(root: &TableName, key: &str, column: &str) -> Option<bool> {
         .then_some(false)
 }
 
-/// `email` for `customer.email`; `contact_email` and `customer_no` not quite.
+/// `email` for `customer.email`, and for `customer.メール` if the policy calls that `email`;
+/// `contact_email` and `customer_no` not quite.
 fn names_the_identifier(root: &TableName, identifier: &Identifier, column: &str) -> Option<bool> {
     if identifier.kind == IdentifierKind::Name {
         return None;
@@ -145,7 +146,8 @@ fn names_the_identifier(root: &TableName, identifier: &Identifier, column: &str)
     let said = joined(column);
     let own = joined(&identifier.column);
     let row = one_row(root);
-    if said == own || said == format!("_{row}{own}") {
+    let is = |called: &str| said == called || said == format!("_{row}{called}");
+    if is(&own) || is(&joined(&identifier.name)) {
         return Some(true);
     }
     let numbered = ["no", "num", "number", "code", "cd", "bangou"]
@@ -171,6 +173,29 @@ fn kind_of(kind: &IdentifierKind) -> Option<super::personal::Personal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_name_an_identifier_by_either_name() {
+        let root = TableName::new("public", "customers");
+        let identifier = Identifier {
+            name: "email".into(),
+            column: "メール".into(),
+            kind: IdentifierKind::Email,
+            find: true,
+            residual: true,
+            why: "",
+        };
+        for (column, expected) in [
+            ("メール", Some(true)),
+            ("email", Some(true)),
+            ("customerEmail", Some(true)),
+            ("hotel_email", Some(false)),
+            ("email_count", None),
+        ] {
+            let is = names_the_identifier(&root, &identifier, column);
+            assert_eq!(is, expected, "{column}");
+        }
+    }
 
     #[test]
     fn columns_name_the_key() {

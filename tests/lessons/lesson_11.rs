@@ -488,6 +488,16 @@ async fn lesson_11_what_was_likely_meant_is_said() {
     assert_eq!(found[0].help, near("all"));
 }
 
+async fn overlooked_by(target: &Target, policy: &str) -> Vec<erasured::diagnostic::Diagnostic> {
+    let policy = erasured::policy::read::read("policy.toml", policy).unwrap();
+    let catalogs = std::collections::BTreeMap::from([("s".to_owned(), target.catalog().await.0)]);
+    erasured::discovery::overlooked(&policy, &catalogs)
+}
+
+async fn overlooked(target: &Target, policy: &str) -> String {
+    crate::target::told(&overlooked_by(target, policy).await)
+}
+
 /// What names the person and no foreign key leads to: a table, an identifier, a list in a text, a
 /// column that came to a table whose rows stay. Each is named until somebody decides, with a reason
 /// if it is to be left alone.
@@ -495,12 +505,6 @@ async fn lesson_11_what_was_likely_meant_is_said() {
 async fn lesson_11_what_no_foreign_key_leads_to_is_named() {
     const USERS: &str = "ALTER TABLE note DROP CONSTRAINT note_customer_id_fkey; ALTER TABLE note RENAME customer_id TO user_id;
          ALTER TABLE customer RENAME TO users; ALTER TABLE note ADD FOREIGN KEY (user_id) REFERENCES users";
-    let overlooked = async |target: &Target, policy: &str| -> String {
-        let policy = erasured::policy::read::read("policy.toml", policy).unwrap();
-        let catalogs =
-            std::collections::BTreeMap::from([("s".to_owned(), target.catalog().await.0)]);
-        crate::target::told(&erasured::discovery::overlooked(&policy, &catalogs))
-    };
     let anonymizes = policy().replacen(
         "note\"\naction = \"delete\"",
         "note\"\naction = \"anonymize\"\nset = { customer_id = \"null\", body = \"redact\" }",
@@ -538,7 +542,7 @@ async fn lesson_11_what_no_foreign_key_leads_to_is_named() {
             "CREATE TABLE newcomer (id int, customer_ids text)",
             policy(),
             "E0253 s.public.newcomer.customer_ids seems to hold a list",
-            policy() + &exempt("columns = [\"id\"], to = \"s.public.customer\"", ""),
+            policy() + &exempt("columns = [\"customer_ids\"], identifier = \"email\"", ""),
         ),
         (
             "ALTER TABLE note ADD contact_phone text, ADD deleted_at date, ADD hotel text",
@@ -564,6 +568,127 @@ async fn lesson_11_what_no_foreign_key_leads_to_is_named() {
     let target = Target::new(SCHEMA);
     target.execute("CREATE TABLE other (old_customer_id int, customer_id_type int, customer_id boolean, hotel_email text, customers_id inet)");
     assert_eq!(overlooked(&target, &policy()).await, "");
+}
+
+/// A policy may call `email` what the root calls `メール`: other tables are compared with both.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_an_identifier_is_known_by_its_name_and_by_its_column() {
+    let policy = policy().replace("column = \"email\"", "column = \"メール\"");
+    for column in ["メール", "email", "customer_email"] {
+        let target = Target::new(SCHEMA);
+        target.execute("ALTER TABLE customer RENAME email TO メール");
+        assert_eq!(overlooked(&target, &policy).await, "", "{column}");
+        target.execute(&format!("CREATE TABLE newcomer (id int, {column} text)"));
+        let said = overlooked(&target, &policy).await;
+        let says = format!("E0251 s.public.newcomer.{column} is called like an identifier");
+        assert!(said.starts_with(&says), "{column}: {said}");
+    }
+}
+
+/// What inherits from a table with a rule is met by its statements; a column of its own is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_an_heir_of_a_decided_table_is_decided() {
+    let target = Target::new(SCHEMA);
+    target.execute(
+        "CREATE TABLE old_note () INHERITS (note); CREATE TABLE older_note (customer_email text) INHERITS (old_note);
+         CREATE TABLE old_customer (PRIMARY KEY (id)) INHERITS (customer);
+         CREATE TABLE day (customer_id int, at date) PARTITION BY RANGE (at); CREATE TABLE day_1 PARTITION OF day DEFAULT",
+    );
+    let mut said = overlooked_by(&target, &policy()).await;
+    said.sort_by(|a, b| a.message.cmp(&b.message));
+    let said: Vec<&str> = said.iter().map(|d| d.message.as_str()).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("s.public.day.customer_id"), "{said:?}");
+    assert!(
+        said[1].starts_with("s.public.older_note.customer_email"),
+        "{said:?}"
+    );
+}
+
+/// Who cancels the newsletter stays a customer: what a narrow scope leaves is meant to stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_what_a_narrow_scope_leaves_is_meant_to_stay() {
+    let target = Target::new(SCHEMA);
+    target.execute("ALTER TABLE customer ADD newsletter_email text, ADD phone text");
+    let scope = |covers: &str| {
+        format!(
+            "{}[scope.newsletter]\n{covers}\nverify = {{ at_least = \"basic\" }}\nsla = \"jp-appi\"\n",
+            policy()
+        )
+    };
+    let rule = |scopes: &str| {
+        format!(
+            "[[table]]\nname = \"s.public.customer\"\n{scopes}\naction = \"anonymize\"\nset = {{ newsletter_email = \"null\" }}\n"
+        )
+    };
+    let columns = scope("columns = [\"s.public.customer.newsletter_email\"]");
+    let rows = scope("tables = [\"s.public.customer\"]");
+    let only = rule("scopes = [\"newsletter\"]");
+    let first = "[[table]]\nname = \"s.public.customer\"\naction = \"delete\"\n";
+    for (policy, says) in [
+        (columns.clone() + &only, ""),
+        (rows.clone() + &only, ""),
+        // Without `scopes` it is what becomes of a customer who asks for everything.
+        (
+            columns.replacen(first, &rule(""), 1),
+            "E0252 s.public.customer is anonymized, and what its rows keep looks personal: email (an e-mail address), phone",
+        ),
+        (
+            columns.replacen(first, &rule("scopes = [\"all\"]"), 1) + &only,
+            "E0252 s.public.customer is anonymized, and what its rows keep looks personal: email (an e-mail address), phone",
+        ),
+        (
+            rows.replace("tables = \"all\"", "tables = [\"s.public.note\"]")
+                .replacen(first, &rule(""), 1),
+            "E0252 s.public.customer is anonymized",
+        ),
+        (
+            columns
+                .replace("tables = \"all\"", "tables = [\"s.public.note\"]")
+                .replacen(first, &rule(""), 1),
+            "",
+        ),
+    ] {
+        let said = overlooked(&target, &policy).await;
+        assert!(
+            said.starts_with(says) && said.lines().count() == usize::from(!says.is_empty()),
+            "{policy}\n{said}"
+        );
+    }
+}
+
+/// The help against a list in a text can be followed as it stands: with a rule and without, and
+/// whatever the identifiers are.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_the_help_for_a_list_in_a_text_can_be_followed() {
+    let by_number = policy()
+        .replace("column = \"email\"", "column = \"no\"")
+        .replace("type = \"email\"", "type = \"plain\"");
+    for policy in [policy(), by_number] {
+        let target = Target::new(SCHEMA);
+        target.execute("ALTER TABLE customer ADD no bigint; CREATE TABLE newcomer (id int, \"Customer_ids\" text)");
+        let said = overlooked_by(&target, &policy).await;
+        let [one] = said.as_slice() else {
+            panic!("{said:?}");
+        };
+        let (_, rule) = one.help.split_once("[[table]] with ").unwrap();
+        let rule = rule.strip_suffix(" and a reason").unwrap();
+        let rule = rule
+            .replace(", link", "\nlink")
+            .replace(", action", "\naction");
+        let decided = format!("{policy}[[table]]\n{rule}\nreason = \"lists of seats\"\n");
+        assert_eq!(overlooked(&target, &decided).await, "", "{decided}");
+        assert_eq!(target.refusal(&decided).await, "", "{decided}");
+    }
+    let target = Target::new(SCHEMA);
+    target.execute("ALTER TABLE note ADD customer_ids text");
+    let said = overlooked_by(&target, &policy()).await;
+    assert_eq!(said.len(), 1);
+    let (_, rest) = said[0].help.split_once("if it is none, add ").unwrap();
+    let (exempt, _) = rest.split_once(" to its rule").unwrap();
+    let decided = policy() + &exempt.replace('…', "\"lists of seats\"") + "\n";
+    assert_eq!(overlooked(&target, &decided).await, "", "{decided}");
+    assert_eq!(target.refusal(&decided).await, "", "{decided}");
 }
 
 /// A column that marks rows as gone for the application is no reason to leave them.

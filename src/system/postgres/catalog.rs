@@ -19,7 +19,7 @@ const RELATIONS: &str = "
 ///
 /// The session's `search_path` must be `pg_catalog` alone, so that types are spelled in full.
 pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, Error> {
-    let (about, tables, columns, indexes, checks, triggers, keys, copies) = tokio::try_join!(
+    let (about, tables, columns, indexes, checks, triggers, keys, copies, heirs) = tokio::try_join!(
         client.query_one(
             "/* erasured:catalog */ SELECT current_setting('server_version_num')::int4, \
              current_setting('server_encoding') = 'UTF8', EXISTS (SELECT FROM pg_largeobject_metadata AS m \
@@ -33,6 +33,7 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
         query(client, TRIGGERS),
         query(client, FOREIGN_KEYS),
         query(client, COPIES),
+        query(client, HEIRS),
     )?;
     let mut by_name: BTreeMap<TableName, Table> =
         tables.iter().map(|row| (name(row), table(row))).collect();
@@ -55,12 +56,10 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
         edit(&mut by_name, row, |t| t.triggers.push(trigger(row)));
     }
     for row in &copies {
-        edit(&mut by_name, row, |t| {
-            t.copied_into.push(TableName::new(
-                row.get::<_, String>(2),
-                row.get::<_, String>(3),
-            ));
-        });
+        edit(&mut by_name, row, |t| t.copied_into.push(other(row)));
+    }
+    for row in &heirs {
+        edit(&mut by_name, row, |t| t.heir_of.push(other(row)));
     }
     Ok(Catalog {
         system: system.to_owned(),
@@ -133,6 +132,17 @@ const COPIES: &str = "
       JOIN pg_class c ON c.oid = t.source
       JOIN pg_namespace s ON s.oid = c.relnamespace
      ORDER BY 1, 2, 3, 4";
+
+/// What a table inherits from. Partitions are no tables of their own here.
+const HEIRS: &str = "
+    SELECT s.nspname::text, c.relname::text, ps.nspname::text, p.relname::text
+    FROM (SELECT c.oid AS id FROM {relations}) AS ours
+    JOIN pg_class c ON c.oid = ours.id
+    JOIN pg_namespace s ON s.oid = c.relnamespace
+    CROSS JOIN LATERAL (WITH RECURSIVE up AS (SELECT h.inhparent AS oid FROM pg_inherits h WHERE h.inhrelid = c.oid
+        UNION SELECT h.inhparent FROM up JOIN pg_inherits h ON h.inhrelid = up.oid) SELECT oid FROM up) AS above
+    JOIN pg_class p ON p.oid = above.oid JOIN pg_namespace ps ON ps.oid = p.relnamespace
+    ORDER BY 1, 2, 3, 4";
 
 const TABLES: &str = "
     SELECT s.nspname::text, c.relname::text, c.relkind::text,
@@ -282,6 +292,11 @@ const FOREIGN_KEYS: &str = "
 
 fn name(row: &Row) -> TableName {
     TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))
+}
+
+/// The other table of a row that names two.
+fn other(row: &Row) -> TableName {
+    TableName::new(row.get::<_, String>(2), row.get::<_, String>(3))
 }
 
 fn edit(tables: &mut BTreeMap<TableName, Table>, row: &Row, change: impl FnOnce(&mut Table)) {
