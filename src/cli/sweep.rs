@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  printf 'email=taro@example.jp\\nphone=03-1234-5678\\n' | erasured sweep --identifier-file -
+  printf 'email=taro@example.jp\\nplain=TM-0000042\\n' | erasured sweep --identifier-file -
 
 NAME is an identifier of a policy, or one of plain, email, name. Reads in short transactions and
 within [limits] sweep_bytes_per_second. Values are never printed: a finding says which line of the

@@ -272,6 +272,9 @@ impl List {
             ]);
         }
         table.print();
+        if tickets.len() == usize::try_from(self.limit).unwrap_or(usize::MAX) {
+            say!("the first {}; --limit shows more", self.limit);
+        }
         Ok(())
     }
 }

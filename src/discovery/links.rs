@@ -17,7 +17,7 @@ impl Maker<'_> {
         }
         let candidates = super::soft::candidates(self.catalog, &self.request.root, identifiers);
         for candidate in &candidates {
-            if self.is_ruled(candidate) {
+            if self.is_ruled(candidate) || self.is_decided(&candidate.table) {
                 continue;
             }
             let share = self.observed.shares.get(candidate).copied();
@@ -47,6 +47,14 @@ impl Maker<'_> {
         self.is_linked(&candidate.table, |link| {
             links_column(link, &candidate.column) && leads_to(link, identifier, &self.request.root)
         })
+    }
+
+    /// Whether somebody has said already what becomes of the table's rows: by which of its columns was
+    /// a question then, and is not asked again each time.
+    fn is_decided(&self, table: &TableName) -> bool {
+        let here = |t: &QualifiedTable| t.system == self.catalog.system && t.table == *table;
+        let rules = self.known.map(|draft| draft.so_far().tables.iter());
+        rules.is_some_and(|mut rules| rules.any(|r| here(&r.table)))
     }
 
     /// Whether the policy that is there has such a link.

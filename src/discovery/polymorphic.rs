@@ -109,10 +109,17 @@ fn named(value: &str, catalog: &Catalog) -> Option<TableName> {
     if wanted.is_empty() {
         return None;
     }
-    let mut tables = catalog.tables.keys();
-    tables
-        .find(|t| row_name(&t.table).replace('_', "") == wanted)
-        .cloned()
+    let schema = value.rsplit(['\\', '.', ':', '/']).nth(1);
+    let schema = schema.map(str::to_lowercase);
+    // Of several schemas' tables of that name the one that is said, else the one that most keys lead
+    // to: the person's, not a copy of it.
+    let same = |t: &&TableName| row_name(&t.table).replace('_', "") == wanted;
+    let best = |t: &&TableName| {
+        let said = schema.as_ref() == Some(&t.schema);
+        let keys = catalog.referring_to(t).count();
+        (said, keys, std::cmp::Reverse((*t).clone()))
+    };
+    catalog.tables.keys().filter(same).max_by_key(best).cloned()
 }
 
 #[cfg(test)]
@@ -138,6 +145,22 @@ mod tests {
         let words: Vec<&str> = found.known.iter().map(|(word, _)| word.as_str()).collect();
         assert_eq!(words, ["App\\Models\\Customer", "StaffMember"]);
         assert_eq!(found.others, 3);
+        // The copy comes first by its name, and no key leads to it.
+        let copy = TableName::new("crm", "customer");
+        catalog.tables.insert(copy.clone(), Table::default());
+        let person = TableName::new("public", "customers");
+        catalog.foreign_keys.push(crate::catalog::ForeignKey {
+            parent: (person.clone(), Vec::new()),
+            ..Default::default()
+        });
+        let found = kinds(["Customer", "crm.Customer"], &catalog);
+        assert_eq!(
+            found.known,
+            [
+                ("Customer".to_owned(), person),
+                ("crm.Customer".to_owned(), copy)
+            ]
+        );
         let many: Vec<String> = (0..30)
             .map(|n| format!("{}customer", ":".repeat(n)))
             .collect();

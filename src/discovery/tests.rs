@@ -279,3 +279,109 @@ proptest! {
         prop_assert_eq!(twice.text, once.text);
     }
 }
+
+/// A school's: a conversation is shared by those who take part, its creator is not its owner, and of
+/// the history somebody has said by which column it is the person's.
+#[test]
+fn an_update_asks_what_nobody_has_said_and_nothing_twice() {
+    let mut catalog = Catalog {
+        system: "app".into(),
+        ..Catalog::default()
+    };
+    for (name, columns) in [
+        ("member", ["member_no", "email"]),
+        ("talk", ["created_by", "closed_by"]),
+        ("taking_part", ["talk_id", "member_id"]),
+        ("history", ["member_id", "member_no"]),
+    ] {
+        let mut table = Table {
+            primary_key: vec!["id".into()],
+            unique: vec![vec!["id".into()]],
+            columns: vec![column("id", "int8", 'N', true)],
+            access: Access {
+                select: true,
+                update: true,
+                delete: true,
+                ..Access::default()
+            },
+            ..Table::default()
+        };
+        for name in columns {
+            let (base, category) = match name {
+                "member_no" | "email" => ("text", 'S'),
+                _ => ("int8", 'N'),
+            };
+            table.columns.push(column(name, base, category, false));
+        }
+        catalog.tables.insert(TableName::new("public", name), table);
+    }
+    for (child, of, parent) in [
+        ("talk", "created_by", "member"),
+        ("talk", "closed_by", "member"),
+        ("taking_part", "talk_id", "talk"),
+        ("taking_part", "member_id", "member"),
+    ] {
+        catalog.foreign_keys.push(ForeignKey {
+            name: format!("{child}_{of}"),
+            child: (TableName::new("public", child), vec![of.into()]),
+            parent: (TableName::new("public", parent), vec!["id".into()]),
+            equality: vec!["OPERATOR(pg_catalog.=)".into()],
+            enforced: true,
+            ..ForeignKey::default()
+        });
+    }
+    let text = r#"
+subject = "member"
+root = "app.public.member"
+[identifier.member_no]
+column = "member_no"
+type = "plain"
+find = true
+[scope.all]
+tables = "all"
+verify = { at_least = "basic" }
+sla = "jp-appi"
+[[table]]
+name = "app.public.member"
+action = "delete"
+[[table]]
+name = "app.public.taking_part"
+action = "delete"
+[[table]]
+name = "app.public.talk"
+action = "shared"
+through = "app.public.taking_part"
+[[table]]
+name = "app.public.talk"
+via = "talk_created_by"
+action = "detach"
+[[table]]
+name = "app.public.history"
+link = { columns = ["member_id"], to = "app.public.member" }
+action = "delete"
+"#;
+    let request = Request {
+        system: "app".into(),
+        root: TableName::new("public", "member"),
+        subject: None,
+        region: "JP".into(),
+    };
+    let catalogs = BTreeMap::from([("app".to_owned(), catalog)]);
+    let draft = read::draft("p.toml", text, clocks::built_in()).unwrap();
+    let asked = questions(&catalogs["app"], &request, Some(&draft));
+    let all = Share {
+        matched: 2,
+        sampled: 2,
+    };
+    let observed = Observed {
+        shares: asked.links.into_iter().map(|link| (link, all)).collect(),
+        ..Observed::default()
+    };
+    let updated = update(&catalogs, &request, &observed, &draft, text).unwrap();
+    assert_eq!(
+        updated.said,
+        ["new: app.public.talk, via talk_closed_by: detach"],
+        "{}",
+        updated.text
+    );
+}

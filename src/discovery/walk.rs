@@ -4,7 +4,7 @@ use super::names;
 use super::suggest::{Verdict, behind, suggest};
 use crate::catalog::{Catalog, ForeignKey, TableKind};
 use crate::name::TableName;
-use crate::policy::{Action, Draft, Link, LinkTo};
+use crate::policy::{Action, Draft, Link, LinkTo, TableRule};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Suggestions that did not hold, by table and key, each with the reason. The root's own rule
@@ -127,13 +127,19 @@ impl<'a> Start<'a> {
             table.system == *system && table.table == key.child.0
         };
         let decided = draft.so_far().tables.iter();
-        let decided = decided.filter(|r| is_here(&r.table)).map(|r| {
-            let ruling = match r.action {
-                Action::Detach | Action::Exempt { .. } => Ruling::Stops,
-                _ => Ruling::Followed,
-            };
-            (r.via.as_ref().map(|(via, _)| via.as_str()), ruling)
-        });
+        // What a shared table's rule says of owners it does not say of the table's own keys.
+        let of_keys =
+            |r: &&TableRule| r.via.is_some() || !matches!(r.action, Action::Shared { .. });
+        let decided = decided
+            .filter(|r| is_here(&r.table))
+            .filter(of_keys)
+            .map(|r| {
+                let ruling = match r.action {
+                    Action::Detach | Action::Exempt { .. } => Ruling::Stops,
+                    _ => Ruling::Followed,
+                };
+                (r.via.as_ref().map(|(via, _)| via.as_str()), ruling)
+            });
         let open = draft.open().iter().filter(|o| is_here(&o.table));
         let open = open.map(|o| (o.via.as_ref().map(|(via, _)| via.as_str()), Ruling::Open));
         let rules: Vec<(Option<&str>, Ruling)> = decided.chain(open).collect();

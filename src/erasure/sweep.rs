@@ -142,7 +142,9 @@ async fn all_systems(
         .into_iter()
         .collect();
     for id in &failed {
-        tracing::error!(ticket = %id, code = "E0510", "a residual was found; the certificate is refused");
+        let of = tickets.iter().find(|t| t.ticket.id == *id);
+        let reference = of.map_or("", |t| t.ticket.reference.as_str());
+        tracing::error!(ticket = %id, reference, code = "E0510", "a residual was found; the certificate is refused; `erasured ticket show` says where");
         context.has_failed("E0510");
     }
     let clean: Vec<Opened> = tickets

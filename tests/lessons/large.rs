@@ -101,8 +101,8 @@ async fn nothing_comes_to_hang_on_a_locked_tree() {
     );
 }
 
-/// A trigger that keeps a row of the tree would be noticed: here one that fires for each statement
-/// and so may not veto by what the catalog says.
+/// What was locked and what went are held against each other: here the lock counts one row more, as
+/// if something had kept it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tree_that_does_not_go_whole_does_not_go() {
     let target = Target::new(FORUM);
@@ -242,13 +242,24 @@ async fn pieces_of_a_failed_attempt_are_counted_by_the_next() {
     assert!(outcome.counts[0].pieces.is_empty());
 }
 
-/// Two daemons at once, the one without knowing that it has lost its lease.
+/// Two daemons at once, the one without knowing that it has lost its lease: the second is made to
+/// wait at the person's row, in the middle of the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn pieces_of_two_daemons_take_each_row_once() {
     let target = Target::new(&events(false));
     let planned = target.plan(&events_policy(IN_PIECES)).await.unwrap();
     let one = [tenant(1)];
-    let (a, b) = tokio::join!(target.run(&planned, &one), target.run(&planned, &one));
+    // Both have begun before either can take a piece.
+    let gate = Server::shared().connect(&target.database).await;
+    gate.batch_execute("BEGIN; SELECT FROM customer WHERE id = 1 FOR UPDATE")
+        .await
+        .unwrap();
+    let open = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        gate.batch_execute("COMMIT").await.unwrap();
+    };
+    let both = async { tokio::join!(target.run(&planned, &one), target.run(&planned, &one)) };
+    let ((a, b), ()) = tokio::join!(both, open);
     let done: Vec<_> = [a, b].into_iter().filter_map(Result::ok).collect();
     assert!(!done.is_empty());
     for outcome in done {

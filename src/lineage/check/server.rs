@@ -32,7 +32,7 @@ impl Check<'_> {
                 "E0213",
                 &span,
                 format!("row-level security on {name} hides rows from the daemon's role, so it could not know what is left"),
-                "ALTER ROLE … BYPASSRLS for the daemon, or make it the owner without FORCE ROW LEVEL SECURITY",
+                "ALTER ROLE … BYPASSRLS for the login that erasured.toml names (a group's is not inherited), or make it the owner without FORCE ROW LEVEL SECURITY",
             );
         }
         let lacks = [
