@@ -144,6 +144,9 @@ pub struct Trigger {
     pub may_veto: bool,
     /// The function runs with its owner's rights, not with those of who fires it.
     pub definer: bool,
+    /// Its WHEN passes over the login that read this: it does not fire for the daemon.
+    #[serde(default)]
+    pub spares: bool,
     /// Schema-qualified function.
     pub function: String,
     /// Source of the function, where its language has one.

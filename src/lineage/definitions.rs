@@ -367,6 +367,7 @@ mod tests {
             on_update: false,
             may_veto: false,
             definer: false,
+            spares: false,
             function: "public.f".into(),
             body: "… 'taro@example.jp' …".into(),
         };

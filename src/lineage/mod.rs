@@ -404,16 +404,28 @@ impl<'a> Tracer<'a> {
         if let Some((rule, _)) = named {
             return Some(rule);
         }
-        // Another row of the same table is another person, or another person's: never by default.
-        let root = &self.policy.root.0;
-        let is_root = root.system == self.catalog.system && root.table == key.child.0;
-        if is_root || key.child.0 == key.parent.0 {
+        if self.leads_to_its_like(key) {
             return None;
         }
         // What else refers by the table itself (`created_by`) says nothing of its owners.
         let shared =
             |rule: &usize| matches!(self.policy.tables[*rule].action, Action::Shared { .. });
         self.default_rule(&key.child.0).filter(|rule| !shared(rule))
+    }
+
+    /// Another row of the same table is another person, or another person's: never by default.
+    fn leads_to_its_like(&self, key: &ForeignKey) -> bool {
+        let root = &self.policy.root.0;
+        let is_root = root.system == self.catalog.system && root.table == key.child.0;
+        is_root || key.child.0 == key.parent.0
+    }
+
+    fn why_not_by_default(&self, key: &ForeignKey) -> &'static str {
+        if self.leads_to_its_like(key) {
+            " (it leads to other rows of the same kind, so the table's general rule does not cover it)"
+        } else {
+            " (the table's general rule, shared, speaks only of rows reached through their owners)"
+        }
     }
 
     fn default_rule(&self, table: &TableName) -> Option<usize> {
@@ -476,10 +488,9 @@ impl<'a> Tracer<'a> {
                 },
             ),
         };
-        let why = if via.is_empty() {
-            ""
-        } else {
-            " (it leads to other rows of the same kind, so the table's general rule does not cover it)"
+        let why = match key {
+            Some(key) if !via.is_empty() => self.why_not_by_default(key),
+            _ => "",
         };
         Diagnostic::error(
             "E0201",

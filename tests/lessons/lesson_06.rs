@@ -114,8 +114,41 @@ async fn lesson_06_matched_equals_affected_a_trigger_lacks_a_right() {
         "{said}"
     );
     assert_eq!(owner.count("SELECT count(*) FROM customer"), 2);
+    for (when, warns) in [
+        ("session_user <> 'daemon_trigger'", false),
+        (
+            "session_user::text <> 'daemon_trigger' AND OLD.id > 0",
+            false,
+        ),
+        ("session_user NOT IN ('batch', 'daemon_trigger')", false),
+        ("session_user IS DISTINCT FROM 'daemon_trigger'", false),
+        // It fires, or may.
+        ("session_user <> 'erasured_daemon'", true),
+        ("session_user <> 'daemon_trigger' OR OLD.id > 0", true),
+        ("NOT session_user <> 'daemon_trigger'", true),
+    ] {
+        owner.execute(&format!(
+            "DROP TRIGGER aud ON customer; CREATE TRIGGER aud AFTER DELETE ON customer FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION aud()"
+        ));
+        let warned = target.warnings(&rules(DELETE)).await;
+        for code in ["E0214", "E0230"] {
+            assert_eq!(warned.contains(code), warns, "{when}: {warned}");
+        }
+        if warns {
+            let planned = target.plan(&rules(DELETE)).await.unwrap();
+            let error = target.run(&planned, &[subject(1)]).await.err();
+            assert!(error.is_some(), "{when}");
+        }
+    }
     owner.execute("ALTER FUNCTION aud() SECURITY DEFINER");
     assert!(!target.warnings(&rules(DELETE)).await.contains("E0214"));
+    owner.execute(
+        "ALTER FUNCTION aud() SECURITY INVOKER; DROP TRIGGER aud ON customer; CREATE TRIGGER aud AFTER DELETE ON customer
+           FOR EACH ROW WHEN (session_user NOT IN ('batch', 'daemon_trigger')) EXECUTE FUNCTION aud()",
+    );
+    let planned = target.plan(&rules(DELETE)).await.unwrap();
+    target.run(&planned, &[subject(1)]).await.unwrap();
+    assert_eq!(owner.count("SELECT count(*) FROM customer"), 1);
 }
 
 /// A published table without replica identity rejects every DELETE.

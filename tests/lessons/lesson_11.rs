@@ -233,6 +233,15 @@ async fn lesson_11_a_trigger_that_changes_other_rows_is_named() {
         let says = "E0254 trigger free on s.public.note (public.free) changes rows of public.hall,";
         assert_eq!(warned.contains(says), named, "{body}: {warned}");
         assert_eq!(warned.is_empty(), !named, "{body}: {warned}");
+        target.execute(
+            "DROP TRIGGER free ON note; CREATE TRIGGER free AFTER DELETE ON note FOR EACH ROW WHEN (OLD.id > 0) EXECUTE FUNCTION free()",
+        );
+        assert_eq!(target.warnings(&policy()).await, warned, "{body}");
+        target.execute(
+            "DROP TRIGGER free ON note;
+             DO $$ BEGIN EXECUTE format('CREATE TRIGGER free AFTER DELETE ON note FOR EACH ROW WHEN (session_user <> %L) EXECUTE FUNCTION free()', session_user); END $$",
+        );
+        assert_eq!(target.warnings(&policy()).await, "", "{body}");
     }
 }
 
@@ -249,6 +258,11 @@ async fn lesson_11_a_trigger_that_takes_what_is_kept_is_found() {
         + "[[table]]\nname = \"s.public.ledger\"\naction = \"retain\"\nuntil = { column = \"day\", plus = \"7 years\" }\nbecause = \"books are kept\"\nthen = \"delete\"\nset = { who = \"null\" }\n";
     let said = target.refusal(&keeps).await;
     assert!(said.contains("E0211") && said.contains("ledger"), "{said}");
+    target.execute(
+        "DROP TRIGGER clean ON customer;
+         DO $$ BEGIN EXECUTE format('CREATE TRIGGER clean AFTER DELETE ON customer FOR EACH ROW WHEN (session_user <> %L) EXECUTE FUNCTION clean()', session_user); END $$",
+    );
+    assert_eq!(target.refusal(&keeps).await, "");
 }
 
 /// A key that refers to a partition, or to a table that inherits, counts as one to the table

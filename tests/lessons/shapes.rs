@@ -604,7 +604,7 @@ async fn shared_without_owners_is_refused() {
         (
             with("via = \"talk_opened_by_fkey\"", "via = \"none\""),
             "E0201",
-            "talk_opened_by_fkey",
+            "talk_opened_by_fkey from public.customer, and no policy decides it (the table's general rule, shared, speaks only of",
         ),
         (
             with(

@@ -4,6 +4,7 @@ use crate::catalog::{
     Access, Catalog, Check, Column, ForeignKey, OnDelete, Table, TableKind, Trigger,
 };
 use crate::name::TableName;
+use crate::system::postgres::spared::passes_over;
 use deadpool_postgres::GenericClient;
 use std::collections::BTreeMap;
 use tokio_postgres::{Error, Row};
@@ -253,7 +254,8 @@ const TRIGGERS: &str = "
       (g.tgtype & 8) <> 0, (g.tgtype & 16) <> 0,
       (g.tgtype & 1) <> 0 AND (g.tgtype & 66) <> 0,
       quote_ident(fs.nspname) || '.' || quote_ident(f.proname),
-      coalesce(f.prosrc, ''), f.prosecdef
+      coalesce(f.prosrc, ''), f.prosecdef,
+      coalesce(substring(pg_get_triggerdef(g.oid) FROM ' WHEN \\((.*)\\) EXECUTE (?:FUNCTION|PROCEDURE) '), ''), session_user::text
     FROM pg_trigger g
     CROSS JOIN LATERAL (WITH RECURSIVE up AS (SELECT g.tgrelid AS oid
         UNION SELECT h.inhparent FROM up JOIN pg_inherits h ON h.inhrelid = up.oid) SELECT oid FROM up) AS above
@@ -366,6 +368,7 @@ fn trigger(row: &Row) -> Trigger {
         function: row.get(6),
         body: row.get(7),
         definer: row.get(8),
+        spares: passes_over(row.get(9), row.get(10)),
     }
 }
 

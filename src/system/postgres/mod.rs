@@ -9,6 +9,7 @@ pub mod failure;
 pub mod libpq;
 pub mod quote;
 pub mod readable;
+mod spared;
 pub mod sweep;
 mod tls;
 mod tuples;
