@@ -12,6 +12,7 @@ declare -A packages=(
     [django]="Django==5.2.19 django-taggit==6.1.0 psycopg[binary]==3.2.13"
     [oscar]="django-oscar==3.2.6 sorl-thumbnail==13.4.0 Django==4.2.30 psycopg2-binary==2.9.13"
     [pretix]="pretix==2026.8.0 Django==5.2.19 psycopg2-binary==2.9.13"
+    [pretalx]="pretalx==2025.2.2 Django==5.2.19 psycopg2-binary==2.9.13"
     [superset]="apache-superset==6.1.0 Flask-Caching==2.3.1 psycopg2-binary==2.9.13"
 )
 

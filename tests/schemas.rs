@@ -42,6 +42,12 @@ fn pretix() {
 }
 
 #[test]
+#[ignore = "calls for papers, with proposals of several speakers, from PyPI: make schemas"]
+fn pretalx() {
+    erased_as_the_oracle_says("pretalx");
+}
+
+#[test]
 #[ignore = "dashboards, with one user in the corner of every row, from PyPI: make schemas"]
 fn superset() {
     erased_as_the_oracle_says("superset");
