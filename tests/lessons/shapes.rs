@@ -608,6 +608,14 @@ async fn shared_without_owners_is_refused() {
         ),
         (
             with(
+                "via = \"talk_opened_by_fkey\"\naction = \"detach\"",
+                "via = \"talk_opened_by_fkey\"\naction = \"anonymize\"\nset = { opened_by = \"null\" }",
+            ),
+            "E0229",
+            "would count as theirs alone",
+        ),
+        (
+            with(
                 "participant\"\naction = \"delete\"",
                 "participant\"\naction = \"anonymize\"\nset = { customer_id = { constant = \"4\" } }",
             ),

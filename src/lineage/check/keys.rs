@@ -19,6 +19,8 @@ impl Check<'_> {
         }
         if edge.shared {
             self.owners_go(system, reached, edge, &span);
+        } else {
+            self.is_not_others_too(system, reached, edge, &span);
         }
         if edge.decision.fate == Fate::Detach {
             self.detach(system, reached, edge, &span);
@@ -86,6 +88,38 @@ impl Check<'_> {
                     system.system, reached.table
                 ),
                 format!("delete the rows of {owners}, or decide {} otherwise", reached.table),
+            );
+        }
+    }
+
+    /// Rows that a rule changes and keeps count as the person's own, and so does all that hangs off
+    /// them: of what is shared, the others' part.
+    fn is_not_others_too(
+        &mut self,
+        system: &SystemLineage,
+        reached: &Reached,
+        edge: &Edge,
+        span: &Span,
+    ) {
+        let stays = matches!(
+            edge.decision.fate,
+            Fate::Anonymize | Fate::Retain | Fate::RetainWithParent
+        );
+        let mut rules = self.whole.tables.iter();
+        let shared = rules.any(|r| {
+            r.table.system == system.system
+                && r.table.table == reached.table
+                && matches!(r.action, Action::Shared { .. })
+        });
+        if stays && shared {
+            self.error(
+                "E0229",
+                span,
+                format!(
+                    "{}.{} is shared, and a row that this rule keeps for one person ({}) would count as theirs alone, with all that others have in it",
+                    system.system, reached.table, edge.label
+                ),
+                "detach that link instead, which empties its columns and leads no further; anonymize what the person wrote in the tables below",
             );
         }
     }
