@@ -500,8 +500,17 @@ impl Model {
         let table = &self.tables[child];
         let keyless = table.key.is_empty() && !table.has(Dress::Unique);
         let owner = table.owns.is_some();
+        let detachable = key.nullable && key.kind != Kind::Json;
         match key.rule.act {
             Act::Anonymize | Act::Retain | Act::WithParent if owner => Act::Delete,
+            // What is shared is nobody's alone.
+            Act::Anonymize | Act::Retain | Act::WithParent if table.shared.is_some() => {
+                if detachable {
+                    Act::Detach
+                } else {
+                    Act::Delete
+                }
+            }
             Act::Exempt if goes && key.foreign() => Act::Delete,
             Act::Retain | Act::WithParent if keyless => Act::Delete,
             Act::WithParent if !self.retained(key.parent) || key.parent == child || key.back => {
