@@ -3,8 +3,8 @@
 
 use super::support::Server;
 use super::target::{Target, by_keys, head, subject, totals};
-use erasured::plan::ChangeKind;
-use erasured::system::postgres::execute::{BeforeChange, Deferred, NotErased, Seen};
+use erasured::plan::{ChangeKind, show};
+use erasured::system::postgres::execute::{BeforeChange, Deferred, NotErased, Seen, Subject};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -344,6 +344,40 @@ async fn on_their_date_pieces_go_with_what_was_kept() {
     let rows = BTreeMap::from([deleted("invoice", 1), deleted("line", 25)]);
     assert_eq!(totals(&outcome.counts), rows);
     assert_eq!(target.count("SELECT count(*) FROM line"), 25);
+}
+
+/// The plan says beforehand of whom a table has more rows than go in one piece, and how they go.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_warns_of_what_is_large() {
+    let said = async |target: &Target, policy: &str, who: &Subject| {
+        let planned = target.plan(policy).await.unwrap();
+        let counts = target.dry_run(&planned, std::slice::from_ref(who)).await;
+        let counts = BTreeMap::from([("s".to_owned(), counts.unwrap().remove(0))]);
+        show::large(&planned.plan, &counts, 12)
+    };
+    let target = Target::new(&events(false));
+    let at_once = said(&target, &events_policy(""), &tenant(1)).await;
+    assert_eq!(
+        at_once,
+        [
+            "s: public.event: 35 rows go in one transaction, locked until its end; large = \"batches\" in the policy would take them in pieces"
+        ]
+    );
+    let in_pieces = said(&target, &events_policy(IN_PIECES), &tenant(1)).await;
+    assert_eq!(
+        in_pieces,
+        [
+            "s: public.event: 35 rows go beforehand in pieces of 12, each a transaction of its own: what has gone stays gone"
+        ]
+    );
+    // Twelve are one piece, and no reason for a word.
+    let few = said(&target, &events_policy(""), &tenant(2)).await;
+    assert!(few.is_empty(), "{few:?}");
+    let forum = said(&Target::new(FORUM), &forum_policy(), &subject(1)).await;
+    assert_eq!(
+        forum,
+        ["s: public.message: 3001 rows go in one transaction, locked until its end"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

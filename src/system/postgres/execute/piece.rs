@@ -20,7 +20,7 @@ impl Execution<'_> {
             while self.one_piece(client, before_change, piece).await? >= self.piece_rows {
                 fail::fail_point!("after-piece", |how: Option<String>| {
                     super::die_if_told(how);
-                    Err(NotErased::Hook("failpoint after-piece".into()))
+                    Err(NotErased::CommitUnknown)
                 });
             }
         }
