@@ -5,8 +5,24 @@ use super::fold::is_phone_separator;
 use phonenumber::{Mode, country};
 use zeroize::Zeroizing;
 
-/// `text` is folded and trimmed already.
+/// `text` is folded and trimmed already. What comes out reads as itself: of a number outside its
+/// country's plan a trunk prefix may be stripped at each reading (+7 888 … loses an 8 and then
+/// another), and two readings would be two people.
 pub(super) fn e164(region: &str, text: &str) -> Result<Zeroizing<String>, BadIdentifier> {
+    let mut number = read(region, text)?;
+    loop {
+        let again = read(region, &number)?;
+        if again.len() >= number.len() {
+            let same = again == number;
+            return same
+                .then_some(number)
+                .ok_or_else(|| BadIdentifier::NotAPhone(region.to_owned()));
+        }
+        number = again;
+    }
+}
+
+fn read(region: &str, text: &str) -> Result<Zeroizing<String>, BadIdentifier> {
     let id: country::Id = region
         .parse()
         .map_err(|_| BadIdentifier::Region(region.to_owned()))?;
