@@ -206,7 +206,7 @@ show erasured ticket submit --reference CRM-1 --subject customer --scope account
 show erasured ticket submit --reference CRM-2 --subject customer --scope account --ground policy --identifier "phone=$phone"
 show erasured ticket submit --reference CRM-3 --subject customer --scope account --ground policy --identifier member_no=ｔｍ－００００１０７
 for ticket in CRM-1 CRM-2 CRM-3; do
-    show erasured ticket verify "$ticket" --method callback --level reasonably-high
+    show erasured ticket verify "$ticket" --method callback_dob
 done
 ERASURED_CONTROL=$(as kenji)
 for ticket in CRM-1 CRM-2 CRM-3; do
@@ -252,7 +252,7 @@ crm "SELECT count(erasured.submit_ticket('MON-' || n, 'customer',
             jsonb_build_object('member_no', 'TM-' || lpad(n::text, 7, '0')), 'account', 'policy'))
        FROM generate_series(20, $customers) AS n
       WHERE n % 100 <> 13 AND n <= 20 + 505 AND n <> 107" >"$work/filed"
-crm "SELECT count(erasured.verify_ticket(id, 'login', 'reasonably-high'))
+crm "SELECT count(erasured.verify_ticket(id, 'login_reauth'))
        FROM erasured.ticket_status WHERE state = 'received'" >/dev/null
 step psql -d erasured_control -U kenji -qAt -c "SELECT count(erasured.approve_ticket(id))
        FROM erasured.ticket_status WHERE state = 'verified'" >/dev/null

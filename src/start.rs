@@ -6,6 +6,7 @@ use crate::config::{self, Config, Database};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::erasure::context::{Clock, Context, Policies, System};
 use crate::keys::{BadKey, HashKey, KeyRing, PublicKey, SigningKey};
+use crate::policy::proof::Proofs;
 use crate::policy::{Draft, Policy, folder};
 use crate::store::Store;
 use crate::system::postgres::connect::{self, ConnectError, Pool, Timeouts};
@@ -60,6 +61,14 @@ pub fn configuration(path: &Path) -> Result<Config, StartError> {
 pub fn policies(config: &Config) -> Result<Policies, StartError> {
     let read = folder::read_folder(&config.policies).map_err(StartError::Mistakes)?;
     Ok(by_subject(read))
+}
+
+/// Reads the ways to prove who is asking, which lie in the policy folder.
+///
+/// # Errors
+/// [`StartError::Mistakes`], all of them.
+pub fn proofs(config: &Config) -> Result<Proofs, StartError> {
+    folder::proofs(&config.policies).map_err(StartError::Mistakes)
 }
 
 /// Reads the policy folder, unfinished policies as they are: for those who only look.
@@ -132,6 +141,7 @@ pub fn with_policies(
     policies: Policies,
     clock: Clock,
 ) -> Result<Context, StartError> {
+    let proofs = proofs(&config)?;
     let signing = signing_key(&config)?;
     let ring = key_ring(&config, &signing)?;
     let hash = hash_key(&config)?;
@@ -143,7 +153,7 @@ pub fn with_policies(
     );
     let systems = systems(&config)?;
     Ok(Context::new(
-        config, store, systems, hash, signing, ring, policies, clock,
+        config, store, systems, hash, signing, ring, policies, proofs, clock,
     ))
 }
 

@@ -224,6 +224,9 @@ fn examples_of_mistakes_make_them() {
         let read = config::read("f", &format!("{CONFIG}{part}\n"));
         compare(section.code, read.err(), claim);
     }
+    for (section, claim, part) in explained::examples("toml part of identity.toml") {
+        compare(section.code, policy::proof::read("f", &part).err(), claim);
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(tried > 50, "{tried}");
     for section in explanation::all() {
@@ -253,7 +256,7 @@ fn every_sqlstate_of_ours_is_explained() {
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let program = codes(&(sources() + &sql), "ER", 3);
-    assert_eq!(program.len(), 10);
+    assert!(program.len() > 10, "{program:?}");
     same(
         "SQLSTATEs",
         &program,
@@ -633,6 +636,29 @@ fn actions_clocks_and_bases_are_listed() {
     }
 }
 
+/// Each method with its level and what it demands, and every key of the file.
+#[test]
+fn ways_to_prove_who_is_asking_are_listed() {
+    let document = read("docs/policies.md");
+    let built_in = policy::proof::built_in();
+    let known: Words = built_in.methods.keys().cloned().collect();
+    same("methods", &known, &first_spans(&document, "method"));
+    for row in rows(&document, "method") {
+        let method = &built_in.methods[cell(row, 0).trim_matches('`')];
+        let level = serde_json::to_value(method.level).unwrap();
+        assert_eq!(cell(row, 1), level.as_str().unwrap(), "{row}");
+        assert_eq!(cell(row, 2), method.demands.word(), "{row}");
+        assert_eq!(cell(row, 3), method.en, "{row}");
+    }
+    for never in built_in.never.values() {
+        assert!(document.contains(&never.en), "{}", never.en);
+    }
+    let unknown = "qqqqqqqq = 1\nmethod.a = { qqqqqqqq = 1 }\nnever.a = { qqqqqqqq = 1 }";
+    let mistakes = policy::proof::read("f", unknown).unwrap_err();
+    let missing: Words = &offered(&mistakes, "E0103") - &span_words(&document);
+    assert!(missing.is_empty(), "keys not explained: {missing:?}");
+}
+
 /// Code blocks with what stands behind their opening fence.
 fn blocks(text: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
@@ -652,7 +678,7 @@ fn blocks(text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn examples_read() {
-    let (mut policies, mut configs, mut clocks) = (0, 0, 0);
+    let (mut policies, mut configs, mut clocks, mut proofs) = (0, 0, 0, 0);
     for file in ["docs/policies.md", "docs/operations.md"] {
         for (info, body) in blocks(&read(file)) {
             match info.as_str() {
@@ -668,6 +694,10 @@ fn examples_read() {
                     policy::clocks::read(file, &body).unwrap();
                     clocks += 1;
                 }
+                "toml identity.toml" => {
+                    policy::proof::read(file, &body).unwrap();
+                    proofs += 1;
+                }
                 "toml lines" => body.lines().for_each(|line| {
                     toml::from_str::<toml::Table>(line).unwrap();
                 }),
@@ -678,7 +708,7 @@ fn examples_read() {
             }
         }
     }
-    assert_eq!((policies, configs, clocks), (1, 2, 1));
+    assert_eq!((policies, configs, clocks, proofs), (1, 2, 1, 1));
 }
 
 #[test]

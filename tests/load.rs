@@ -190,7 +190,7 @@ impl Shop {
             let _ = writeln!(
                 file,
                 "t := erasured.submit_ticket('L-{n}', 'customer', '{{\"email\": \"c{n}@example.jp\"}}', 'all', 'telephone');
-                 PERFORM erasured.verify_ticket(t, 'callback', 'high'); PERFORM erasured.approve_ticket(t);"
+                 PERFORM erasured.verify_ticket(t, 'callback'); PERFORM erasured.approve_ticket(t);"
             );
         }
         self.server.execute(self.control(), &(file + "END $$"));

@@ -10,6 +10,7 @@
 --   ER003 reference already used for another   ER008 four eyes: verifier and approver are one
 --   ER004 no policy for this subject or scope  ER009 history is append-only
 --   ER005 identifiers are not acceptable       ER010 a daemon is at work on the ticket
+--   ER011 a proof that the request does not deserve
 -- None of their texts repeats an identifier's value.
 
 -- ---------------------------------------------------------------- small vocabulary

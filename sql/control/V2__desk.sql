@@ -147,19 +147,28 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION erasured.submit_ticket IS 'Files a request and returns its ticket; the same reference with the same content is the same ticket, as long as it is open.';
 
-CREATE FUNCTION erasured.verify_ticket(ticket uuid, method text, level text) RETURNS text
+-- The level is the method's own: whoever verifies cannot state one.
+CREATE FUNCTION erasured.verify_ticket(ticket uuid, method text, reason text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    t    erasured.ticket := erasured.lock_ticket(ticket);
-    rank smallint := erasured.level_rank(level);
-    who  text := erasured.actor();
+    t       erasured.ticket := erasured.lock_ticket(ticket);
+    rank    smallint;
+    demands text;
+    needed  smallint;
+    who     text := erasured.actor();
 BEGIN
     PERFORM erasured.require_code('method', method);
-    IF rank IS NULL THEN
-        RAISE EXCEPTION 'there is no such level of verification' USING ERRCODE = 'ER006',
-            HINT = 'Levels: none, basic, reasonable, reasonably-high, high.';
+    IF reason IS NOT NULL THEN
+        PERFORM erasured.require_code('reason', reason);
+    END IF;
+    SELECT m.level, m.demands INTO rank, demands FROM erasured.method m WHERE m.code = method;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no such method of verification' USING ERRCODE = 'ER006',
+            HINT = coalesce('Methods: ' || (SELECT left(string_agg(m.code, ', ' ORDER BY m.level, m.code), 600)
+                                              FROM erasured.method m),
+                            'None has been published yet: start the daemon.');
     END IF;
     IF EXISTS (SELECT FROM erasured.decision d
                 WHERE d.ticket_id = t.id AND d.kind = 'verify' AND d.method = verify_ticket.method
@@ -171,18 +180,31 @@ BEGIN
         RAISE EXCEPTION 'a ticket in state % is not verified', t.state USING ERRCODE = 'ER002',
             HINT = 'Identity is verified before approval.';
     END IF;
-    INSERT INTO erasured.decision (ticket_id, kind, method, level, by_name, by_role)
-    VALUES (t.id, 'verify', method, rank, who, erasured.actor_role('erasured_desk'));
+    SELECT s.at_least INTO needed FROM erasured.scope s WHERE s.subject = t.subject AND s.scope = t.scope;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no policy offers %/% any more', t.subject, t.scope USING ERRCODE = 'ER004';
+    END IF;
+    -- A burden that the request does not deserve: people give up, and what was shown must be kept safe.
+    IF rank > needed AND demands IN ('document', 'presence') AND reason IS NULL THEN
+        RAISE EXCEPTION 'this method demands a %, and % is enough here', demands, erasured.level_name(needed)
+            USING ERRCODE = 'ER011',
+                  HINT = 'Enough: ' || coalesce((SELECT left(string_agg(m.code, ', ' ORDER BY m.level, m.code), 400)
+                                                   FROM erasured.method m WHERE m.level >= needed
+                                                    AND m.demands NOT IN ('document', 'presence')), 'nothing less')
+                         || '. Or record why by a reason''s code.';
+    END IF;
+    INSERT INTO erasured.decision (ticket_id, kind, method, level, reason, by_name, by_role)
+    VALUES (t.id, 'verify', method, rank, reason, who, erasured.actor_role('erasured_desk'));
     IF t.state = 'received' THEN
         UPDATE erasured.ticket x SET state = 'verified' WHERE x.id = t.id;
     ELSE
         INSERT INTO erasured.event (kind, ticket_id, body)
-        VALUES ('verified_again', t.id, jsonb_build_object('by', who, 'method', method, 'level', level));
+        VALUES ('verified_again', t.id, jsonb_build_object('by', who, 'method', method, 'level', erasured.level_name(rank)));
     END IF;
     PERFORM pg_notify('erasured_ticket', t.id::text);
     RETURN CASE t.state WHEN 'received' THEN 'verified' ELSE t.state END;
 END $$;
-COMMENT ON FUNCTION erasured.verify_ticket IS 'Records how far and by which method the caller''s identity was verified. The method, never what was seen.';
+COMMENT ON FUNCTION erasured.verify_ticket IS 'Records by which method the person''s identity was verified; how far that reaches is the method''s. Never what was seen.';
 
 CREATE FUNCTION erasured.approve_ticket(ticket uuid) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp

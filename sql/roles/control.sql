@@ -92,6 +92,10 @@ GRANT INSERT, DELETE                          ON erasured.event TO erasured_daem
 GRANT INSERT                                  ON erasured.ledger, erasured.certificate TO erasured_daemon;
 GRANT INSERT, UPDATE, DELETE                  ON erasured.daemon TO erasured_daemon;
 
+-- Who is asking.
+GRANT INSERT, UPDATE, DELETE ON erasured.method TO erasured_daemon;
+GRANT SELECT ON erasured.method TO erasured_desk, erasured_approver, erasured_auditor;
+
 -- Identifiers travel as parameters of statements, and a server that logs statements (log_statement,
 -- log_min_duration_statement, auto_explain) writes parameters into its log, where no erasure finds
 -- them. Settings of a group do not reach its members, so for each login; as superuser:

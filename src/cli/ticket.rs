@@ -23,7 +23,7 @@ Example, with the desk's own logins and no configuration file:
   export ERASURED_CONTROL=postgresql://hana@db.example/erasured
   erasured ticket submit --reference CRM-1042 --subject customer --scope account \\
       --ground appi-35-5 --identifier member_no=TM-0000042
-  erasured ticket verify CRM-1042 --method callback --level reasonably-high
+  erasured ticket verify CRM-1042 --method callback_dob
   erasured ticket approve CRM-1042          (another person, where the policy asks for four eyes)")]
 pub(super) enum Ticket {
     Submit(Submit),
@@ -63,17 +63,17 @@ pub(super) struct Submit {
     actor: Actor,
 }
 
-/// Record how far and by which method identity was verified; never what was seen.
+/// Record by which method identity was verified; never what was seen.
 #[derive(Args, Debug)]
 pub(super) struct Verify {
     /// Id or reference.
     ticket: String,
-    /// Code of the method, such as login, callback or id_masked.
+    /// Code of the method, such as login, callback_dob or id_masked; how far it reaches is its own.
     #[arg(long)]
     method: String,
-    /// none, basic, reasonable, reasonably-high or high.
+    /// Code of the reason, for a method that asks for more than the scope needs.
     #[arg(long)]
-    level: String,
+    reason: Option<String>,
     #[command(flatten)]
     actor: Actor,
 }
@@ -160,7 +160,7 @@ impl Ticket {
             Self::Submit(submit) => submit.execute(config).await,
             Self::Verify(v) => {
                 let (store, id, actor) = v.actor.about(config, &v.ticket).await?;
-                let state = store.verify(id, &v.method, &v.level, actor.as_deref());
+                let state = store.verify(id, &v.method, v.reason.as_deref(), actor.as_deref());
                 said(&v.ticket, &state.await?)
             }
             Self::Approve(one) => {

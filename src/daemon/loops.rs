@@ -231,6 +231,7 @@ async fn publish_if_needed(shared: &Shared) {
 }
 
 async fn publish(context: &Context) -> Result<(), StoreError> {
+    context.store.publish_methods(&context.proofs()).await?;
     context.store.publish_scopes(&offers(context)).await
 }
 
@@ -267,8 +268,10 @@ pub(super) fn forget(context: &Context) {
 pub(super) async fn reload(shared: &Arc<Shared>) {
     let _one = shared.reloading.lock().await;
     let context = &shared.context;
-    let found = match start::policies(&context.config) {
-        Ok(policies) => {
+    let read = start::policies(&context.config)
+        .and_then(|policies| Ok((policies, start::proofs(&context.config)?)));
+    let found = match read {
+        Ok((policies, proofs)) => {
             let names = policies
                 .values()
                 .flat_map(|p| lineage::systems_of(p))
@@ -280,7 +283,7 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
                         .flat_map(|p| lineage::trace_all(p, &catalogs).1)
                         .collect();
                     if !start::stops(&found) {
-                        context.replace_policies(policies);
+                        context.replace_policies(policies, proofs);
                         metrics::gauge!(names::POLICIES_CURRENT).set(1.0);
                         shared.health.set("policies", Ok(()));
                         shared.set_unpublished(true);

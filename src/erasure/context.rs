@@ -8,6 +8,7 @@ use crate::keys::{HashKey, KeyRing, SigningKey};
 use crate::lineage::{self, Lineage};
 use crate::plan::{self, Plan};
 use crate::policy::Policy;
+use crate::policy::proof::Proofs;
 use crate::store::definitions::{Remembered, When};
 use crate::store::{Store, StoreError};
 use crate::system::postgres::catalog;
@@ -50,6 +51,7 @@ pub struct Context {
     pub clock: Clock,
     failures: AtomicU64,
     policies: RwLock<Arc<Policies>>,
+    proofs: RwLock<Arc<Proofs>>,
     plans: Mutex<HashMap<(String, String), Arc<Planned>>>,
 }
 
@@ -211,6 +213,7 @@ impl Context {
         signing_key: SigningKey,
         key_ring: KeyRing,
         policies: Policies,
+        proofs: Proofs,
         clock: Clock,
     ) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -225,6 +228,7 @@ impl Context {
             clock,
             failures: AtomicU64::new(0),
             policies: RwLock::new(Arc::new(policies)),
+            proofs: RwLock::new(Arc::new(proofs)),
             plans: Mutex::new(HashMap::new()),
         }
     }
@@ -259,12 +263,24 @@ impl Context {
             .clone()
     }
 
-    /// Puts other policies into force.
-    pub fn replace_policies(&self, policies: Policies) {
+    /// The ways to prove who is asking that are in force.
+    pub fn proofs(&self) -> Arc<Proofs> {
+        self.proofs
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Puts other policies into force, and what lies beside them.
+    pub fn replace_policies(&self, policies: Policies, proofs: Proofs) {
         *self
             .policies
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(policies);
+        *self
+            .proofs
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(proofs);
     }
 
     /// Bounds for one transaction on a system; where many are in one batch, one held lock must

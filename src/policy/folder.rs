@@ -1,6 +1,7 @@
 //! Reading a folder of policy files.
 
 use super::clocks::{self, Clocks};
+use super::proof::{self, Proofs};
 use super::{Draft, Policy, read};
 use crate::diagnostic::Diagnostic;
 use std::io::Write;
@@ -39,6 +40,7 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
         mistakes.extend(more);
         clocks::built_in().clone()
     });
+    mistakes.extend(proofs(folder).err().unwrap_or_default());
     for path in &paths {
         let text = match text(path) {
             Ok(text) => text,
@@ -91,15 +93,34 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
 /// # Errors
 /// The mistakes of its `sla.toml`.
 pub fn clocks(folder: &Path) -> Result<Clocks, Vec<Diagnostic>> {
-    let path = folder.join(clocks::FILE);
+    data(folder, clocks::FILE, clocks::read, clocks::built_in)
+}
+
+/// The ways to prove who is asking that hold in this folder.
+///
+/// # Errors
+/// The mistakes of its `identity.toml`.
+pub fn proofs(folder: &Path) -> Result<Proofs, Vec<Diagnostic>> {
+    data(folder, proof::FILE, proof::read, proof::built_in)
+}
+
+/// A file that need not be there; what is built in then.
+fn data<T: Clone + 'static>(
+    folder: &Path,
+    name: &str,
+    read: impl FnOnce(&str, &str) -> Result<T, Vec<Diagnostic>>,
+    built_in: impl FnOnce() -> &'static T,
+) -> Result<T, Vec<Diagnostic>> {
+    let path = folder.join(name);
     match text(&path) {
-        Ok(text) => clocks::read(&path.display().to_string(), &text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(clocks::built_in().clone())
-        }
+        Ok(text) => read(&path.display().to_string(), &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(built_in().clone()),
         Err(error) => Err(vec![unreadable(&path, &error)]),
     }
 }
+
+/// Files beside the policies that are none.
+const DATA: &[&str] = &[clocks::FILE, proof::FILE];
 
 /// Writes a policy where there is none.
 ///
@@ -136,9 +157,9 @@ fn paths(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let no_policy = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b".") || name == clocks::FILE);
+        let no_policy = path.file_name().is_some_and(|name| {
+            name.as_encoded_bytes().starts_with(b".") || DATA.iter().any(|data| name == *data)
+        });
         if !no_policy && path.extension().is_some_and(|end| end == "toml") {
             paths.push(path);
         }

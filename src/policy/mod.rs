@@ -20,6 +20,7 @@ pub mod clocks;
 mod draft;
 mod extent;
 pub mod folder;
+pub mod proof;
 pub mod read;
 #[cfg(test)]
 mod read_tests;
@@ -109,9 +110,9 @@ pub enum Level {
     Basic,
     /// Two good points, or possession of a registered address.
     Reasonable,
-    /// Possession and knowledge, or a document.
+    /// Possession and knowledge, or in person.
     ReasonablyHigh,
-    /// In person, or a cryptographic identity card.
+    /// A cryptographic identity card.
     High,
 }
 

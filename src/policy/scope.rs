@@ -20,7 +20,7 @@ pub(super) const TWICE: &str = "E0111";
 const COLUMN_HELP: &str = "write system.schema.table.column; a part that holds a dot, a quote or \
      white space stands in double quotes";
 
-const LEVELS: &[(&str, Level)] = &[
+pub(super) const LEVELS: &[(&str, Level)] = &[
     ("none", Level::None),
     ("basic", Level::Basic),
     ("reasonable", Level::Reasonable),

@@ -14,7 +14,7 @@ pub enum StoreError {
     /// A rule of the control schema says no: SQLSTATE class `ER`, listed in `sql/control`.
     #[error("{message}{}", hint.as_deref().map(|h| format!(" ({h})")).unwrap_or_default())]
     Refused {
-        /// `ER001` to `ER010`.
+        /// As `sql/control/V1__control.sql` lists them.
         code: String,
         /// What is wrong.
         message: String,

@@ -10,6 +10,10 @@ const CONTROL: &[(&str, &str)] = &[
         include_str!("../../sql/control/V1__control.sql"),
     ),
     ("V2__desk", include_str!("../../sql/control/V2__desk.sql")),
+    (
+        "V3__identity",
+        include_str!("../../sql/control/V3__identity.sql"),
+    ),
 ];
 const TARGET: &[(&str, &str)] = &[(
     "V1__applied_step",

@@ -14,6 +14,7 @@ pub mod deferrals;
 pub mod definitions;
 mod error;
 pub mod executing;
+pub mod identity;
 pub mod intake;
 pub mod lease;
 pub mod ledger;

@@ -209,18 +209,22 @@ impl Store {
         })
     }
 
-    /// Records how identity was verified; returns the state.
+    /// Records by which method identity was verified, and why it is one that asks for more than the
+    /// scope needs; returns the state.
     pub async fn verify(
         &self,
         ticket: Uuid,
         method: &str,
-        level: &str,
+        reason: Option<&str>,
         actor: Option<&str>,
     ) -> Result<String> {
         run_tx!(self, "verify", |tx| {
             act_as(tx, actor).await?;
             let sql = "/* erasured:verify */ SELECT erasured.verify_ticket($1, $2, $3)";
-            Ok(tx.query_one(sql, &[&ticket, &method, &level]).await?.get(0))
+            Ok(tx
+                .query_one(sql, &[&ticket, &method, &reason])
+                .await?
+                .get(0))
         })
     }
 

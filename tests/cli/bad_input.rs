@@ -80,22 +80,9 @@ fn the_desk_is_told_at_once_what_cannot_be_filed() {
     unknown[7] = "everything";
     refused(&unknown, "ER004");
     refused(&["ticket", "approve", "T-9"], "there is no such ticket");
+    refused(&["ticket", "verify", "T-1", "--method", "logon"], "ER006");
     refused(
-        &[
-            "ticket", "verify", "T-1", "--method", "login", "--level", "sure",
-        ],
-        "ER006",
-    );
-    refused(
-        &[
-            "ticket",
-            "verify",
-            "T-1",
-            "--method",
-            "Licence No. 123",
-            "--level",
-            "high",
-        ],
+        &["ticket", "verify", "T-1", "--method", "Licence No. 123"],
         "ER006",
     );
     // Approved by nobody, it waits; verified too weakly, it cannot be approved.
@@ -103,15 +90,7 @@ fn the_desk_is_told_at_once_what_cannot_be_filed() {
     assert!(kenji(&["ticket", "approve", "T-1"]).contains("ER002"));
     stdout(desk.as_person(
         "hana",
-        [
-            "ticket",
-            "verify",
-            "T-1",
-            "--method",
-            "name_contact",
-            "--level",
-            "basic",
-        ],
+        ["ticket", "verify", "T-1", "--method", "name_contact"],
     ));
     assert!(kenji(&["ticket", "approve", "T-1"]).contains("ER007"));
     desk.run_until_idle().assert().success();

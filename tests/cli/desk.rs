@@ -97,15 +97,7 @@ impl Desk {
         self.as_person("hana", submit(reference, identifier))
             .assert()
             .success();
-        let verify = [
-            "ticket",
-            "verify",
-            reference,
-            "--method",
-            "callback",
-            "--level",
-            "reasonably-high",
-        ];
+        let verify = ["ticket", "verify", reference, "--method", "callback_dob"];
         self.as_person("hana", verify).assert().success();
     }
 

@@ -26,7 +26,7 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
         (
             "erasured_demo",
             &control,
-            "SELECT erasured.verify_ticket('TICKET', 'login', 'high')",
+            "SELECT erasured.verify_ticket('TICKET', 'login')",
         ),
         (
             "erasured_demo",
@@ -141,6 +141,7 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
             &control,
             "INSERT INTO erasured.ticket (reference) VALUES ('x')",
         ),
+        ("hana", &control, "UPDATE erasured.method SET level = 4"),
         // The approver does not file or verify.
         (
             "kenji",
@@ -150,7 +151,7 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
         (
             "kenji",
             &control,
-            "SELECT erasured.verify_ticket('TICKET', 'login', 'high')",
+            "SELECT erasured.verify_ticket('TICKET', 'login')",
         ),
         (
             "kenji",
@@ -265,10 +266,8 @@ fn what_was_approved_is_asked_again_when_it_runs() {
     desk.run_until_idle().assert().success();
     desk.server
         .execute("postgres", "GRANT erasured_approver TO hana");
-    let verify = |method: &str, level: &str| {
-        let arguments = [
-            "ticket", "verify", "R-1", "--method", method, "--level", level,
-        ];
+    let verify = |method: &str| {
+        let arguments = ["ticket", "verify", "R-1", "--method", method];
         stdout(desk.as_person("hana", arguments));
     };
     stdout(desk.as_person(
@@ -288,7 +287,7 @@ fn what_was_approved_is_asked_again_when_it_runs() {
             "member_no=TM-0000005",
         ],
     ));
-    verify("login", "basic");
+    verify("name_contact");
     stdout(desk.as_person("hana", ["ticket", "approve", "R-1"]));
     std::fs::write(&file, strict).unwrap();
 
@@ -305,8 +304,8 @@ fn what_was_approved_is_asked_again_when_it_runs() {
         );
     };
     fails();
-    verify("in_person", "high");
-    verify("callback", "basic");
+    verify("in_person");
+    verify("callback");
     stdout(desk.as_person("hana", ["ticket", "retry", "R-1"]));
     fails();
     stdout(desk.as_person("kenji", ["ticket", "approve", "R-1"]));
@@ -315,7 +314,7 @@ fn what_was_approved_is_asked_again_when_it_runs() {
     let shown = stdout(desk.erasured(["certificate", "show", "R-1", "--format", "json"]));
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
     let identity = &shown["identity"];
-    assert_eq!(identity["level"], "high", "{identity}");
+    assert_eq!(identity["level"], "reasonably-high", "{identity}");
     assert_eq!(identity["method"], "in_person");
     assert_eq!(identity["four_eyes"], true);
 }
@@ -327,9 +326,7 @@ fn stderr_of_self_approval(desk: &Desk) -> String {
     stdout(desk.as_person("hana", submit("R-2", "member_no=TM-0000009")));
     stdout(desk.as_person(
         "hana",
-        [
-            "ticket", "verify", "R-2", "--method", "callback", "--level", "high",
-        ],
+        ["ticket", "verify", "R-2", "--method", "callback_dob"],
     ));
     // She is not trusted to speak for others, so this changes nothing.
     let said = stderr(

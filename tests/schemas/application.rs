@@ -277,7 +277,7 @@ impl Place {
         let tickets: Vec<String> = who.iter().enumerate().map(|(n, value)| {
             format!(
                 "t := erasured.submit_ticket('T-{}', '{}', '{{\"{identifier}\": \"{value}\"}}', 'account', 'telephone');
-                 PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'callback', 'reasonable');
+                 PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'callback');
                  PERFORM set_config('erasured.actor', 'lead', true); PERFORM erasured.approve_ticket(t);",
                 first + n, decided.subject
             )

@@ -90,7 +90,7 @@ async fn ready(store: &Store, count: u32) -> Vec<Uuid> {
     let mut ids = vec![];
     for n in 0..count {
         let id = submit(store, &format!("R{n}"), CANARY).await.unwrap();
-        store.verify(id, "callback", "high", None).await.unwrap();
+        store.verify(id, "callback", None, None).await.unwrap();
         store.approve(id, None).await.unwrap();
         ids.push(id);
     }
@@ -547,15 +547,15 @@ async fn invariant_9_nobody_erases_alone() {
     );
     let id = submit(&both, "R", CANARY).await.unwrap();
     assert_eq!(code(boss.approve(id, None).await), "ER002", "not verified");
-    both.verify(id, "callback", "reasonable", None)
-        .await
-        .unwrap();
+    both.verify(id, "callback", None, None).await.unwrap();
     assert_eq!(
         code(boss.approve(id, None).await),
         "ER007",
         "not far enough"
     );
-    both.verify(id, "in_person", "high", None).await.unwrap();
+    both.verify(id, "jpki", Some("walked-in"), None)
+        .await
+        .unwrap();
     assert_eq!(code(both.approve(id, None).await), "ER008");
     assert_eq!(
         code(both.approve(id, Some("somebody else")).await),
@@ -566,7 +566,7 @@ async fn invariant_9_nobody_erases_alone() {
     assert_eq!(boss.approve(id, None).await.unwrap(), "approved");
 
     let id = submit(&crm, "S", CANARY).await.unwrap();
-    crm.verify(id, "callback", "high", Some("hana"))
+    crm.verify(id, "callback_dob", None, Some("hana"))
         .await
         .unwrap();
     assert_eq!(code(crm.approve(id, Some("hana")).await), "ER008");
@@ -607,10 +607,13 @@ async fn invariant_9_holds_on_the_day_of_the_erasure() {
         submit(&alone, "R1", CANARY).await.unwrap(),
         submit(&alone, "R2", CANARY).await.unwrap(),
     );
-    alone.verify(weak, "login", "basic", None).await.unwrap();
+    alone
+        .verify(weak, "name_contact", None, None)
+        .await
+        .unwrap();
     alone.approve(weak, None).await.unwrap();
     alone
-        .verify(strong, "in_person", "high", None)
+        .verify(strong, "jpki", Some("asked-to"), None)
         .await
         .unwrap();
     boss.approve(strong, None).await.unwrap();
@@ -653,7 +656,7 @@ async fn invariant_9_holds_on_the_day_of_the_erasure() {
             .is_empty()
     );
     // It can be made good, one thing after the other.
-    alone.verify(weak, "in_person", "high", None).await.unwrap();
+    alone.verify(weak, "jpki", None, None).await.unwrap();
     alone.retry(weak, None).await.unwrap();
     assert_eq!(begin("four eyes").await, "failed");
     assert_eq!(code(alone.approve(weak, None).await), "ER008");
@@ -670,7 +673,7 @@ async fn nobody_cuts_the_cooling_off_short() {
     offered.cooling_off = Days::days(3);
     owner.publish_scopes(&[offered]).await.unwrap();
     let id = submit(&owner, "R", CANARY).await.unwrap();
-    owner.verify(id, "callback", "high", None).await.unwrap();
+    owner.verify(id, "callback", None, None).await.unwrap();
     owner.approve(id, None).await.unwrap();
     owner.resolve(&[resolved(id)]).await.unwrap();
     let login = db.login("daemon", "erasured_daemon").await;
@@ -717,7 +720,7 @@ async fn each_role_may_do_its_part_and_no_more() {
     let id = submit(&owner, "R", CANARY).await.unwrap();
     let moves = [
         ("submit", "SELECT erasured.submit_ticket('{who}', 'customer', '{\"email\":\"x\"}', 'account', 'policy')".into(), "desk"),
-        ("verify", format!("SELECT erasured.verify_ticket('{id}', 'callback', 'high')"), "desk"),
+        ("verify", format!("SELECT erasured.verify_ticket('{id}', 'callback')"), "desk"),
         ("approve", format!("SELECT erasured.approve_ticket('{id}')"), "approver"),
         ("hold", format!("SELECT erasured.hold_ticket('{id}', 'court')"), "approver"),
         ("release", format!("SELECT erasured.release_ticket('{id}')"), "approver"),
@@ -736,6 +739,7 @@ async fn each_role_may_do_its_part_and_no_more() {
         ("empty the outbox", "DELETE FROM erasured.event WHERE false".into(), "daemon"),
         ("append", "INSERT INTO erasured.ledger SELECT * FROM erasured.ledger WHERE false".into(), "daemon"),
         ("ask for less", "UPDATE erasured.scope SET at_least = 0 WHERE false".into(), "daemon"),
+        ("reach further", "UPDATE erasured.method SET level = 4 WHERE false".into(), "daemon"),
         ("truncate", "TRUNCATE erasured.event".into(), ""),
     ];
     for role in ["daemon", "desk", "approver", "auditor"] {

@@ -47,7 +47,14 @@ impl Database {
             .batch_execute(include_str!("../../sql/roles/control.sql"))
             .await
             .unwrap();
-        Self { name }
+        let known = erasured::policy::proof::built_in();
+        let database = Self { name };
+        database
+            .store("owner")
+            .publish_methods(known)
+            .await
+            .unwrap();
+        database
     }
 
     /// A connection of its own.

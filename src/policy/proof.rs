@@ -1,0 +1,232 @@
+//! `identity.toml`: the ways in which people prove who is asking, and how far each reaches.
+
+use super::read::{CODES, UNKNOWN_WORD, made_up_name};
+use super::scope::LEVELS;
+use super::{Level, Span};
+use crate::diagnostic::Diagnostic;
+use crate::reading::{self, Table, choose, quoted};
+use crate::ticket::sla::Confidence;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// The file's name in a folder of policies, where it is no policy.
+pub const FILE: &str = "identity.toml";
+
+/// A method that asks for what must never be taken.
+const NEVER_ASKED: &str = "E0122";
+
+/// What the file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proofs {
+    /// Methods by their code.
+    pub methods: BTreeMap<String, Method>,
+    /// What is never taken, by its code.
+    pub never: BTreeMap<String, Never>,
+}
+
+/// One way to prove who is asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// How far it reaches. Whoever verifies cannot state another.
+    pub level: Level,
+    /// What the person must have for it.
+    pub demands: Demands,
+    /// What may be asked, by words.
+    pub ask: Vec<String>,
+    /// What it is called in Japanese, to read aloud.
+    pub ja: String,
+    /// What it is called in English.
+    pub en: String,
+    /// Where it comes from.
+    pub source: String,
+    /// How sure that is.
+    pub sure: Confidence,
+}
+
+/// What a method demands of the person: each a heavier burden than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Demands {
+    /// Nothing at all.
+    Nothing,
+    /// That they know something.
+    Knowledge,
+    /// That they hold something on file: a telephone, a mailbox, an account.
+    Possession,
+    /// That they show a document or card. Refused where the scope needs less.
+    Document,
+    /// That they come. Refused where the scope needs less.
+    Presence,
+}
+
+const DEMANDS: &[(&str, Demands)] = &[
+    ("nothing", Demands::Nothing),
+    ("knowledge", Demands::Knowledge),
+    ("possession", Demands::Possession),
+    ("document", Demands::Document),
+    ("presence", Demands::Presence),
+];
+
+impl Demands {
+    /// As the file writes it.
+    pub fn word(self) -> &'static str {
+        let known = DEMANDS.iter().find(|(_, demands)| *demands == self);
+        known.map_or("", |(word, _)| word)
+    }
+}
+
+/// Something that no desk may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Never {
+    /// What it is called in Japanese.
+    pub ja: String,
+    /// What it is called in English.
+    pub en: String,
+    /// The law that says so.
+    pub source: String,
+    /// How sure that is.
+    pub sure: Confidence,
+}
+
+/// What ships with the program: `policies/identity.toml`.
+pub fn built_in() -> &'static Proofs {
+    static BUILT_IN: LazyLock<Proofs> = LazyLock::new(|| {
+        let read = proofs(
+            FILE,
+            include_str!("../../policies/identity.toml"),
+            Proofs::default(),
+        );
+        read.unwrap_or_else(|mistakes| unreachable!("our own {FILE}: {mistakes:?}"))
+    });
+    &BUILT_IN
+}
+
+/// What a file says, and what is built in where it says nothing.
+///
+/// # Errors
+/// All mistakes of the file at once.
+pub fn read(path: &str, text: &str) -> Result<Proofs, Vec<Diagnostic>> {
+    proofs(path, text, built_in().clone())
+}
+
+fn proofs(path: &str, text: &str, mut known: Proofs) -> Result<Proofs, Vec<Diagnostic>> {
+    reading::read(path, text, text, false, CODES, |_, file| {
+        let mut whole = true;
+        for (name, span, table) in file.named("never") {
+            made_up_name(&table, &name, &span);
+            match never(&table) {
+                Some(never) => drop(known.never.insert(name, never)),
+                None => whole = false,
+            }
+        }
+        for (name, span, table) in file.named("method") {
+            made_up_name(&table, &name, &span);
+            if table.boolean("offered") == Some(false) {
+                table.finish();
+                whole &= withdrawn(&table, &mut known, &name, span);
+                continue;
+            }
+            match method(&table, &known.never) {
+                Some(method) => drop(known.methods.insert(name, method)),
+                None => whole = false,
+            }
+        }
+        whole.then_some(known)
+    })
+}
+
+fn withdrawn(table: &Table<'_>, known: &mut Proofs, name: &str, span: Span) -> bool {
+    if known.methods.remove(name).is_some() {
+        return true;
+    }
+    let codes: Vec<&str> = known.methods.keys().map(String::as_str).collect();
+    let message = format!("there is no method {} to do without", quoted(name));
+    let help = choose(name, &codes);
+    table.reader().error(UNKNOWN_WORD, span, message, help);
+    false
+}
+
+fn method(table: &Table<'_>, never: &BTreeMap<String, Never>) -> Option<Method> {
+    table.need(
+        "level",
+        "say how far it reaches: none, basic, reasonable, reasonably-high or high",
+    );
+    table.need(
+        "demands",
+        "say what the person must have: nothing, knowledge, possession, document or presence",
+    );
+    table.need("ask", "list what may be asked, by words: ask = []");
+    let level = table.word("level", UNKNOWN_WORD, LEVELS);
+    let demands = table.word("demands", UNKNOWN_WORD, DEMANDS);
+    let ask = table.strings("ask");
+    let told = told(table);
+    table.finish();
+    let ask = asked(table, ask?, never)?;
+    let (ja, en, source, sure) = told?;
+    Some(Method {
+        level: level?.0,
+        demands: demands?.0,
+        ask,
+        ja,
+        en,
+        source,
+        sure,
+    })
+}
+
+fn asked(
+    table: &Table<'_>,
+    ask: Vec<(String, Span)>,
+    never: &BTreeMap<String, Never>,
+) -> Option<Vec<String>> {
+    let mut allowed = true;
+    for (word, span) in &ask {
+        made_up_name(table, word, span);
+        let Some(law) = never.get(word) else { continue };
+        let message = format!(
+            "{} asks for {}, which nobody may take",
+            table.label(),
+            quoted(word)
+        );
+        let help = format!("ask for something else: {}", law.source);
+        table
+            .reader()
+            .error(NEVER_ASKED, span.clone(), message, help);
+        allowed = false;
+    }
+    allowed.then(|| ask.into_iter().map(|(word, _)| word).collect())
+}
+
+fn never(table: &Table<'_>) -> Option<Never> {
+    let told = told(table);
+    table.finish();
+    let (ja, en, source, sure) = told?;
+    Some(Never {
+        ja,
+        en,
+        source,
+        sure,
+    })
+}
+
+/// What every row says of itself.
+fn told(table: &Table<'_>) -> Option<(String, String, String, Confidence)> {
+    const SURE: &[(&str, Confidence)] = &[
+        ("sure", Confidence::Sure),
+        ("likely", Confidence::Likely),
+        ("check", Confidence::Check),
+    ];
+    table.need("ja", "say what it is called in Japanese, to read aloud");
+    table.need("en", "say what it is called in English");
+    table.need(
+        "source",
+        "say where it comes from: the article, or whose judgement it is",
+    );
+    table.need("sure", "say how sure that is: sure, likely or check");
+    let texts = ["ja", "en", "source"].map(|key| table.string(key).map(|(text, _)| text));
+    let sure = table.word("sure", UNKNOWN_WORD, SURE);
+    let [ja, en, source] = texts;
+    Some((ja?, en?, source?, sure?.0))
+}
+
+#[cfg(test)]
+mod tests;

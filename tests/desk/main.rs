@@ -1,0 +1,12 @@
+//! The privacy desk from outside: what callers ask, what the desk may do, what it may not.
+
+#![allow(clippy::unwrap_used)] // a test may
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[allow(dead_code)] // what the tests of the command line need besides
+#[path = "../cli/desk.rs"]
+mod desk;
+
+mod proof_in_proportion;
