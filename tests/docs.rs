@@ -599,6 +599,15 @@ fn every_key_and_word_of_policies_is_in_their_reference() {
     }
 }
 
+fn length(length: sla::Length) -> String {
+    let plural = |n: u16| if n == 1 { "" } else { "s" };
+    match length {
+        sla::Length::Days(n) => format!("{n} day{}", plural(n)),
+        sla::Length::WorkingDays(n) => format!("{n} working day{}", plural(n)),
+        sla::Length::Months(n) => format!("{n} month{}", plural(n.into())),
+    }
+}
+
 #[test]
 fn actions_clocks_and_bases_are_listed() {
     let document = read("docs/policies.md");
@@ -622,16 +631,26 @@ fn actions_clocks_and_bases_are_listed() {
     for row in rows(&document, "code") {
         let code = cell(row, 0).trim_matches('`');
         let (said, known) = match (clocks.get(code), policy::basis::find(code)) {
-            (Some(profile), _) => match profile.length {
-                sla::Length::Days(n) => (cell(row, 1), format!("{n} days")),
-                sla::Length::WorkingDays(n) => (cell(row, 1), format!("{n} working days")),
-                sla::Length::Months(n) => (cell(row, 1), format!("{n} month")),
-            },
+            (Some(profile), _) => (cell(row, 1), length(profile.length)),
             (None, basis) => (cell(row, 2), basis.unwrap().period.to_owned()),
         };
         assert!(said.starts_with(&known), "{code}: {said:?}, not {known:?}");
         if let Some(clock) = clocks.get(code) {
             assert_eq!(cell(row, 3), clock.source, "{code}");
+            let said = |at: usize| cell(row, at).trim_matches('`').to_owned();
+            let or_none = |of: Option<sla::Length>| of.map_or("–".to_owned(), length);
+            assert_eq!(said(4), or_none(clock.acknowledge), "{code}");
+            assert_eq!(said(5), or_none(clock.extend), "{code}");
+            let pause = match clock.pause {
+                sla::Pause::None => "none",
+                sla::Pause::RestartOnId => "restart-on-id",
+                sla::Pause::SuspendWhileAsked => "suspend-while-asked",
+            };
+            let end = match clock.when_due {
+                sla::WhenDue::Late => "late",
+                sla::WhenDue::Explain => "explain",
+            };
+            assert_eq!((said(6).as_str(), said(7).as_str()), (pause, end), "{code}");
         }
     }
 }

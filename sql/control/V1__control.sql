@@ -11,6 +11,7 @@
 --   ER004 no policy for this subject or scope  ER009 history is append-only
 --   ER005 identifiers are not acceptable       ER010 a daemon is at work on the ticket
 --   ER011 a proof that the request does not deserve
+--   ER017 the term is not made longer          ER018 a question is open, or none is
 -- None of their texts repeats an identifier's value.
 
 -- ---------------------------------------------------------------- small vocabulary
@@ -37,10 +38,12 @@ CREATE TABLE erasured.scope (
     four_eyes     boolean     NOT NULL,
     cooling_off   interval    NOT NULL CHECK (cooling_off >= interval '0'),
     sla           text        NOT NULL,
+    clock_moves   text[]      NOT NULL DEFAULT '{}',
     published_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (subject, scope)
 );
 COMMENT ON TABLE erasured.scope IS 'What may be asked for and what it takes: published by the daemon from the policies it has loaded.';
+COMMENT ON COLUMN erasured.scope.clock_moves IS 'Kinds of decisions with which the SLA profile''s clock begins.';
 COMMENT ON COLUMN erasured.scope.identifiers IS 'Names by which a ticket may find the subject.';
 
 CREATE TABLE erasured.plan (
@@ -94,6 +97,15 @@ CREATE TABLE erasured.ticket (
     verifying_since timestamptz,
     finished_at     timestamptz,
     sla_met         boolean,
+    clock           text        NOT NULL DEFAULT 'running' CHECK (clock IN ('not_started', 'running', 'paused')),
+    clock_stale     boolean     NOT NULL DEFAULT true,
+    acknowledge_by  timestamptz,
+    acknowledged_at timestamptz,
+    extended_due_at timestamptz,
+    extended_at     timestamptz,
+    extended_for    text,
+    asked_at        timestamptz,
+    asked_for       text,
     CHECK (state NOT IN ('scheduled', 'executing', 'verifying', 'completed', 'deferred')
            OR (subject_hash IS NOT NULL AND due_at IS NOT NULL)),
     CHECK (state NOT IN ('completed', 'deferred', 'rejected')
@@ -104,6 +116,10 @@ COMMENT ON COLUMN erasured.ticket.reference IS 'The desk''s own word for the req
 COMMENT ON COLUMN erasured.ticket.problem IS 'Why it does not go on; free of personal data.';
 COMMENT ON COLUMN erasured.ticket.next_attempt_at IS 'Not leased before; NULL means now. Cooling off and back-off both wait here.';
 COMMENT ON COLUMN erasured.ticket.sealed IS 'Root key and residual identifiers, encrypted by the daemon; NULL once closed.';
+COMMENT ON COLUMN erasured.ticket.due_at IS 'As the daemon counts it; the earliest that it can be while the clock has not started or is paused.';
+COMMENT ON COLUMN erasured.ticket.clock_stale IS 'Something has happened that may move its due time: the daemon counts again.';
+COMMENT ON COLUMN erasured.ticket.extended_due_at IS 'Due time with the extension that the profile knows; NULL where it knows none.';
+COMMENT ON COLUMN erasured.ticket.asked_for IS 'What the customer is being asked for, since asked_at; NULL when nothing is open.';
 COMMENT ON COLUMN erasured.ticket.generation IS 'Grows when a person retries a failed ticket: a new plan, new steps.';
 
 -- The queue: only what may run now is in these two, so that waiting tickets cost nothing.
@@ -116,6 +132,7 @@ CREATE INDEX ticket_wakes ON erasured.ticket (next_attempt_at)
     WHERE state IN ('approved', 'scheduled') AND next_attempt_at IS NOT NULL AND subject_hash IS NOT NULL;
 CREATE INDEX ticket_unresolved ON erasured.ticket (requested_at)
     WHERE state IN ('received', 'verified', 'approved') AND subject_hash IS NULL AND problem_code IS NULL;
+CREATE INDEX ticket_clock_stale ON erasured.ticket (requested_at) WHERE clock_stale;
 CREATE INDEX ticket_verifying ON erasured.ticket (subject, verifying_since) WHERE state = 'verifying';
 CREATE INDEX ticket_open_due ON erasured.ticket (due_at)
     WHERE state NOT IN ('completed', 'deferred', 'rejected');
@@ -152,7 +169,8 @@ CREATE INDEX ticket_identifier_hash ON erasured.ticket_identifier (hash) WHERE h
 CREATE TABLE erasured.decision (
     id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     ticket_id uuid        NOT NULL REFERENCES erasured.ticket (id),
-    kind      text        NOT NULL CHECK (kind IN ('verify', 'approve', 'reject', 'hold', 'release', 'retry')),
+    kind      text        NOT NULL CHECK (kind IN ('verify', 'approve', 'reject', 'hold', 'release', 'retry',
+                                               'acknowledge', 'extend', 'ask', 'answer')),
     method    text,
     level     smallint    CHECK (level BETWEEN 0 AND 4),
     reason    text,

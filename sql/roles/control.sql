@@ -95,6 +95,13 @@ GRANT INSERT, UPDATE, DELETE                  ON erasured.daemon TO erasured_dae
 -- Who is asking.
 GRANT INSERT, UPDATE, DELETE ON erasured.method TO erasured_daemon;
 GRANT SELECT ON erasured.method TO erasured_desk, erasured_approver, erasured_auditor;
+-- The clock. Making the term longer is a decision; confirming receipt and asking are the desk's.
+GRANT EXECUTE ON FUNCTION erasured.acknowledge_ticket(uuid)        TO erasured_desk, erasured_approver;
+GRANT EXECUTE ON FUNCTION erasured.ask_ticket(uuid, text)          TO erasured_desk, erasured_approver;
+GRANT EXECUTE ON FUNCTION erasured.answered_ticket(uuid)           TO erasured_desk, erasured_approver;
+GRANT EXECUTE ON FUNCTION erasured.extend_ticket(uuid, text)       TO erasured_approver;
+GRANT SELECT ON erasured.pause TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
+GRANT UPDATE (clock, clock_stale, acknowledge_by, extended_due_at) ON erasured.ticket TO erasured_daemon;
 
 -- Identifiers travel as parameters of statements, and a server that logs statements (log_statement,
 -- log_min_duration_statement, auto_explain) writes parameters into its log, where no erasure finds

@@ -1,5 +1,7 @@
 //! `erasured ticket`.
 
+mod clock;
+
 use super::failure::Failure;
 use super::identifiers::Identifiers;
 use super::source::Control;
@@ -17,7 +19,7 @@ use uuid::Uuid;
 #[command(after_help = "\
 A ticket is named by its id or by the desk's own reference. The same can be done in SQL, from a
 CRM's own transaction: erasured.submit_ticket, verify_ticket, approve_ticket, reject_ticket,
-retry_ticket, and the view erasured.ticket_status.
+retry_ticket, acknowledge_ticket, ask_ticket, answered_ticket, extend_ticket, and the view erasured.ticket_status.
 
 Example, with the desk's own logins and no configuration file:
   export ERASURED_CONTROL=postgresql://hana@db.example/erasured
@@ -32,6 +34,8 @@ pub(super) enum Ticket {
     Approve(One),
     Reject(Reject),
     Retry(Retry),
+    #[command(flatten)]
+    Clock(clock::Clock),
     List(List),
     Show(Show),
 }
@@ -173,6 +177,7 @@ impl Ticket {
                 said(&r.ticket, &state)
             }
             Self::Retry(retry) => retry.execute(config).await,
+            Self::Clock(clock) => clock.execute(config).await,
             Self::List(list) => list.execute(config).await,
             Self::Show(show) => show.execute(config).await,
         }
@@ -301,6 +306,7 @@ fn print(detail: &TicketDetail) {
     field("named by", t.identified_by.join(", "));
     field("requested", table::time(Some(t.requested_at)));
     field("due", due(t));
+    clock::print(t, &field);
     if let Some(at) = t.next_attempt_at {
         field("not before", table::time(Some(at)));
     }

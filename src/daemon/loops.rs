@@ -6,7 +6,7 @@ use super::{DaemonError, Progress, head_file};
 use crate::diagnostic;
 use crate::erasure::context::{Context, catalogs};
 use crate::erasure::intake::IntakeFailed;
-use crate::erasure::{batch, deferral, intake, sweep};
+use crate::erasure::{batch, clock, deferral, intake, sweep};
 use crate::lineage;
 use crate::metrics as names;
 use crate::start;
@@ -82,8 +82,12 @@ fn hindered(error: &StoreError) -> Round {
 }
 
 async fn intake_round(shared: &Shared) -> Round {
+    let counted = match clock::round(&shared.context, INTAKE).await {
+        Ok(counted) => counted,
+        Err(error) => return hindered(&error),
+    };
     match intake::round(&shared.context, INTAKE).await {
-        Ok(n) => worked(n > 0),
+        Ok(n) => worked(n + counted > 0),
         Err(IntakeFailed::Store(error)) => hindered(&error),
         Err(error) => Round::Hindered(error.to_string()),
     }
@@ -253,6 +257,12 @@ pub fn offers(context: &Context) -> Vec<ScopeOffer> {
             four_eyes: scope.four_eyes,
             cooling_off: scope.cooling_off,
             sla: scope.sla.code.clone(),
+            clock_moves: scope
+                .sla
+                .moved_by()
+                .iter()
+                .map(|&kind| kind.into())
+                .collect(),
         })
     });
     all.collect()

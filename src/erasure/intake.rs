@@ -1,5 +1,6 @@
 //! From what a desk typed to exactly one root row.
 
+use super::clock;
 use super::context::{Context, Unplanned};
 use super::identity::{self, Identity};
 use crate::plan::{FindBy, find_subject};
@@ -8,6 +9,7 @@ use crate::reading::choose_or;
 use crate::store::StoreError;
 use crate::store::intake::{Resolved, Unresolved};
 use crate::system::postgres::failure;
+use crate::ticket::clock::Events;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -94,11 +96,9 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
 }
 
 fn seal(context: &Context, policy: &Policy, ticket: &Unresolved, identity: &Identity) -> Resolved {
-    let scope = policy.scopes.get(&ticket.scope);
-    // A scope that has gone meanwhile still needs a date to sort by: the customary 30 days.
-    let due_at = scope
-        .and_then(|s| s.sla.due(ticket.requested_at))
-        .unwrap_or(ticket.requested_at + chrono::Duration::days(30));
+    // For one that came in after the clocks were counted; they are counted again before it matters.
+    let events = Events::received(ticket.requested_at);
+    let clock = clock::counted(Some(policy), &ticket.scope, &events, context.now());
     Resolved {
         id: ticket.id,
         subject_hash: subject_hash(context, policy, &identity.key),
@@ -110,7 +110,7 @@ fn seal(context: &Context, policy: &Policy, ticket: &Unresolved, identity: &Iden
             })
             .collect(),
         sealed: identity.seal(&context.hash_key, ticket.id, rand::random()),
-        due_at,
+        due_at: clock.due_at,
         not_before: None,
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod certify;
+pub mod clock;
 pub mod context;
 pub mod deferral;
 pub mod foresee;

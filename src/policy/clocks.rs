@@ -4,7 +4,7 @@ use super::read::{CODES, UNKNOWN_WORD, made_up_name};
 use crate::diagnostic::Diagnostic;
 use crate::reading::{self, Table};
 use crate::ticket::holidays::Calendar;
-use crate::ticket::sla::{Confidence, Length, Profile, Roll};
+use crate::ticket::sla::{Confidence, Length, Pause, Profile, Roll, Start, WhenDue};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,21 +74,33 @@ fn calendar(table: &Table<'_>) -> Option<Calendar> {
     Some(Calendar::Listed(days))
 }
 
+const STARTS: &[(&str, Start)] = &[
+    ("received", Start::Received),
+    ("identity", Start::Identity),
+    ("ground-accepted", Start::GroundAccepted),
+];
+const ROLLS: &[(&str, Roll)] = &[
+    ("stays", Roll::Stays),
+    ("next working day", Roll::NextWorkingDay),
+    ("after Sunday", Roll::AfterSunday),
+];
+const PAUSES: &[(&str, Pause)] = &[
+    ("none", Pause::None),
+    ("restart-on-id", Pause::RestartOnId),
+    ("suspend-while-asked", Pause::SuspendWhileAsked),
+];
+const ENDS: &[(&str, WhenDue)] = &[("late", WhenDue::Late), ("explain", WhenDue::Explain)];
+const SURE: &[(&str, Confidence)] = &[
+    ("sure", Confidence::Sure),
+    ("likely", Confidence::Likely),
+    ("check", Confidence::Check),
+];
+
 fn profile(
     table: &Table<'_>,
     code: &str,
     calendars: &BTreeMap<String, Option<Calendar>>,
 ) -> Option<Profile> {
-    const ROLLS: &[(&str, Roll)] = &[
-        ("stays", Roll::Stays),
-        ("next working day", Roll::NextWorkingDay),
-        ("after Sunday", Roll::AfterSunday),
-    ];
-    const SURE: &[(&str, Confidence)] = &[
-        ("sure", Confidence::Sure),
-        ("likely", Confidence::Likely),
-        ("check", Confidence::Check),
-    ];
     table.need("length", LENGTH_HELP);
     table.need("zone", ZONE_HELP);
     table.need(
@@ -101,31 +113,57 @@ fn profile(
         text.parse::<Tz>()
             .map_err(|_| "there is no such time zone".to_owned())
     });
-    let roll = table.word("roll", UNKNOWN_WORD, ROLLS);
-    let known: Vec<(&str, &Option<Calendar>)> = calendars
+    let known: Vec<(&str, Option<Calendar>)> = calendars
         .iter()
-        .map(|(name, c)| (name.as_str(), c))
+        .map(|(name, c)| (name.as_str(), c.clone()))
         .collect();
-    let calendar = table.word("calendar", UNKNOWN_WORD, &known);
+    let start = default_word(table, "start", STARTS);
+    let acknowledge = optional_length(table, "acknowledge");
+    let extend = optional_length(table, "extend");
+    let roll = default_word(table, "roll", ROLLS);
+    let pause = default_word(table, "pause", PAUSES);
+    let when_due = default_word(table, "when_due", ENDS);
+    let calendar = match table.word("calendar", UNKNOWN_WORD, &known) {
+        Some((calendar, _)) => calendar,
+        None => (!table.has("calendar")).then(Calendar::default),
+    };
     let source = table.string("source");
     let sure = table.word("sure", UNKNOWN_WORD, SURE);
-    let wrong = |key, is_read: bool| table.has(key) && !is_read;
     table.finish();
-    if wrong("roll", roll.is_some()) || wrong("calendar", calendar.is_some()) {
-        return None;
-    }
     Some(Profile {
         code: code.to_owned(),
+        start: start?,
         length: length?.0,
-        roll: roll.map(|(roll, _)| roll).unwrap_or_default(),
+        acknowledge: acknowledge?,
+        extend: extend?,
+        roll: roll?,
+        pause: pause?,
+        when_due: when_due?,
         zone: zone?.0,
-        calendar: match calendar {
-            Some((calendar, _)) => calendar.clone()?,
-            None => Calendar::default(),
-        },
+        calendar: calendar?,
         source: source?.0,
         sure: sure?.0,
     })
+}
+
+/// A word that may be left out; `None` if what is there is none.
+fn default_word<T: Clone + Default>(
+    table: &Table<'_>,
+    key: &'static str,
+    known: &[(&str, T)],
+) -> Option<T> {
+    match table.word(key, UNKNOWN_WORD, known) {
+        Some((word, _)) => Some(word),
+        None => (!table.has(key)).then(T::default),
+    }
+}
+
+/// A length that may be left out; `None` if what is there is none.
+fn optional_length(table: &Table<'_>, key: &'static str) -> Option<Option<Length>> {
+    match table.parsed(key, CODES.bad_value, LENGTH_HELP, length) {
+        Some((length, _)) => Some(Some(length)),
+        None => (!table.has(key)).then_some(None),
+    }
 }
 
 const LENGTH_HELP: &str = "write such as \"14 days\", \"15 working days\" or \"1 month\"";

@@ -41,7 +41,7 @@ pub struct Resolved {
     pub identifier_hashes: Vec<(String, String)>,
     /// Root key and residual identifiers, encrypted.
     pub sealed: Vec<u8>,
-    /// By the SLA profile.
+    /// By the SLA profile; counts only where none is counted yet.
     pub due_at: DateTime<Utc>,
     /// Not before this, if later than the cooling-off time demands.
     pub not_before: Option<DateTime<Utc>>,
@@ -138,7 +138,7 @@ impl Store {
                     "/* erasured:resolve */ WITH open AS MATERIALIZED ( \
                        SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND subject_hash IS NULL \
                           AND state IN ('received', 'verified', 'approved', 'on_hold') ORDER BY id FOR UPDATE) \
-                     UPDATE erasured.ticket t SET subject_hash = n.subject_hash, sealed = n.sealed, due_at = n.due_at, \
+                     UPDATE erasured.ticket t SET subject_hash = n.subject_hash, sealed = n.sealed, due_at = coalesce(t.due_at, n.due_at), \
                             not_before = greatest(t.not_before, n.not_before), \
                             next_attempt_at = CASE WHEN t.state = 'approved' \
                               THEN greatest(t.not_before, n.not_before) ELSE t.next_attempt_at END, \

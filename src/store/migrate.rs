@@ -14,6 +14,7 @@ const CONTROL: &[(&str, &str)] = &[
         "V3__identity",
         include_str!("../../sql/control/V3__identity.sql"),
     ),
+    ("V5__clock", include_str!("../../sql/control/V5__clock.sql")),
 ];
 const TARGET: &[(&str, &str)] = &[(
     "V1__applied_step",

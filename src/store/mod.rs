@@ -3,13 +3,14 @@
 //! A [`Store`] has one door, the macro `run_tx`: it begins, bounds how long anything may wait,
 //! repeats what failed by no fault of its own, and measures. The files below are what goes
 //! through the door, in the order of a ticket's life: [`tickets`] (the desk), [`intake`] (who is
-//! it?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`], [`deferrals`],
+//! it?), [`clock`] (until when?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`], [`deferrals`],
 //! [`ledger`]; [`census`] counts for the metrics, [`definitions`] remembers what plans were made for.
 //!
 //! Times are the database's own, so daemons on hosts whose clocks disagree agree on leases.
 
 pub mod census;
 pub mod certificates;
+pub mod clock;
 pub mod deferrals;
 pub mod definitions;
 mod error;

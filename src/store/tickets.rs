@@ -70,6 +70,8 @@ pub struct ScopeOffer {
     pub cooling_off: chrono::Duration,
     /// SLA profile.
     pub sla: String,
+    /// Kinds of decisions that move its clock.
+    pub clock_moves: Vec<String>,
 }
 
 /// Which tickets to list.
@@ -109,6 +111,14 @@ pub struct TicketView {
     pub generation: i32,
     pub plan_id: Option<String>,
     pub subject_hash: Option<String>,
+    pub clock: String,
+    pub acknowledge_by: Option<DateTime<Utc>>,
+    pub acknowledged_at: Option<DateTime<Utc>>,
+    pub extended_due_at: Option<DateTime<Utc>>,
+    pub extended_at: Option<DateTime<Utc>>,
+    pub extended_for: Option<String>,
+    pub asked_at: Option<DateTime<Utc>>,
+    pub asked_for: Option<String>,
     pub identified_by: Vec<String>,
     pub verified_by_method: Option<String>,
     pub verified_level: Option<String>,
@@ -155,7 +165,7 @@ pub struct FindingView {
 pub struct DecisionRow {
     /// The ticket.
     pub ticket: Uuid,
-    /// `verify`, `approve`, `reject`, `hold`, `release` or `retry`.
+    /// As in erasured.decision, such as `verify` or `approve`.
     pub kind: String,
     /// How identity was verified.
     pub method: Option<String>,
@@ -286,15 +296,15 @@ impl Store {
             for o in offers {
                 tx.execute(
                     "/* erasured:publish_scopes */ INSERT INTO erasured.scope AS s \
-                       (subject, scope, policy_sha256, identifiers, at_least, four_eyes, cooling_off, sla) \
-                     VALUES ($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8) \
+                       (subject, scope, policy_sha256, identifiers, at_least, four_eyes, cooling_off, sla, clock_moves) \
+                     VALUES ($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8, $9) \
                      ON CONFLICT (subject, scope) DO UPDATE SET policy_sha256 = excluded.policy_sha256, \
                        identifiers = excluded.identifiers, at_least = excluded.at_least, four_eyes = excluded.four_eyes, \
-                       cooling_off = excluded.cooling_off, sla = excluded.sla, published_at = now() \
-                     WHERE (s.policy_sha256, s.identifiers, s.at_least, s.four_eyes, s.cooling_off, s.sla) IS DISTINCT FROM \
-                       (excluded.policy_sha256, excluded.identifiers, excluded.at_least, excluded.four_eyes, excluded.cooling_off, excluded.sla)",
+                       cooling_off = excluded.cooling_off, sla = excluded.sla, clock_moves = excluded.clock_moves, published_at = now() \
+                     WHERE (s.policy_sha256, s.identifiers, s.at_least, s.four_eyes, s.cooling_off, s.sla, s.clock_moves) IS DISTINCT FROM \
+                       (excluded.policy_sha256, excluded.identifiers, excluded.at_least, excluded.four_eyes, excluded.cooling_off, excluded.sla, excluded.clock_moves)",
                     &[&o.subject, &o.scope, &o.policy_sha256, &o.identifiers, &(o.at_least as i16), &o.four_eyes,
-                      &(o.cooling_off.num_seconds() as f64), &o.sla],
+                      &(o.cooling_off.num_seconds() as f64), &o.sla, &o.clock_moves],
                 )
                 .await?;
             }
@@ -396,7 +406,7 @@ async fn one(tx: &Tx<'_>, id_or_reference: &str) -> Result<TicketView> {
     .ok_or(StoreError::NotFound("such ticket"))
 }
 
-async fn act_as(tx: &Tx<'_>, actor: Option<&str>) -> Result<()> {
+pub(super) async fn act_as(tx: &Tx<'_>, actor: Option<&str>) -> Result<()> {
     if let Some(actor) = actor {
         tx.execute(
             "/* erasured:act_as */ SELECT set_config('erasured.actor', $1, true)",
@@ -443,6 +453,14 @@ fn view(r: &Row) -> TicketView {
         generation: r.get("generation"),
         plan_id: r.get("plan_id"),
         subject_hash: r.get("subject_hash"),
+        clock: r.get("clock"),
+        acknowledge_by: r.get("acknowledge_by"),
+        acknowledged_at: r.get("acknowledged_at"),
+        extended_due_at: r.get("extended_due_at"),
+        extended_at: r.get("extended_at"),
+        extended_for: r.get("extended_for"),
+        asked_at: r.get("asked_at"),
+        asked_for: r.get("asked_for"),
         identified_by: r
             .get::<_, Option<Vec<String>>>("identified_by")
             .unwrap_or_default(),

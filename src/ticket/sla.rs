@@ -1,6 +1,7 @@
 //! Clocks that a ticket runs against.
 //!
-//! Which there are is data, `policies/sla.toml`, with its sources; here is how they count.
+//! Which there are is data, `policies/sla.toml`, with its sources; here is how they count. What a
+//! ticket's events make of one is in [`super::clock`].
 
 use super::holidays::Calendar;
 use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, TimeZone, Utc, Weekday};
@@ -30,6 +31,40 @@ pub enum Roll {
     AfterSunday,
 }
 
+/// With what a clock begins to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// The request.
+    #[default]
+    Received,
+    /// The proof of identity.
+    Identity,
+    /// The approval, which is where the ground is found good.
+    GroundAccepted,
+}
+
+/// What a question to the customer does to a clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pause {
+    /// Nothing: 11 CCR 7021(b), "regardless of time required to verify".
+    #[default]
+    None,
+    /// Asked for proof of identity, the clock begins anew with the answer: UK GDPR Art. 12A.
+    RestartOnId,
+    /// The days until the answer do not count: EDPB Guidelines 01/2022, 5.3.
+    SuspendWhileAsked,
+}
+
+/// What it means that the last day is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenDue {
+    /// The company is late.
+    #[default]
+    Late,
+    /// It owes an explanation: APPI Art. 39 lets the person sue from then on, and fixes no end.
+    Explain,
+}
+
 /// How far the compilers trust a row of `policies/sla.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confidence {
@@ -46,8 +81,19 @@ pub enum Confidence {
 pub struct Profile {
     /// As a policy writes it in `sla`.
     pub code: String,
+    /// From when.
+    pub start: Start,
     /// How long.
     pub length: Length,
+    /// Within what receipt is to be confirmed; from the request always.
+    pub acknowledge: Option<Length>,
+    /// By how much the term may be made longer, once, with notice; on top of `length`, from where
+    /// that began.
+    pub extend: Option<Length>,
+    /// While the customer is asked something.
+    pub pause: Pause,
+    /// After the last day.
+    pub when_due: WhenDue,
     /// Where a last day falls on a day off.
     pub roll: Roll,
     /// Where the days are counted.
@@ -60,22 +106,71 @@ pub struct Profile {
     pub sure: Confidence,
 }
 
+/// Days that do not count: those after the first, up to and with the last.
+pub(super) type Gap = (NaiveDate, NaiveDate);
+
 impl Profile {
-    /// The last second in which a request of `requested` is on time: the end of the due day in the
-    /// profile's zone. `None` for a date beyond the calendar.
-    pub fn due(&self, requested: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        // A zone's offset at the very end of the calendar would overflow.
-        requested.checked_add_signed(Duration::days(2))?;
-        let from = requested.with_timezone(&self.zone).date_naive();
-        let day = match self.length {
-            Length::Days(days) => from.checked_add_days(Days::new(days.into()))?,
-            Length::Months(months) => from.checked_add_months(Months::new(months.into()))?,
-            Length::WorkingDays(days) => self.working_days(from, days)?,
-        };
-        end_of(self.rolled(day)?, self.zone)
+    /// The day on which a moment falls where the clock counts.
+    pub(super) fn day(&self, at: DateTime<Utc>) -> NaiveDate {
+        at.with_timezone(&self.zone).date_naive()
     }
 
-    fn working_days(&self, from: NaiveDate, days: u16) -> Option<NaiveDate> {
+    /// The last second of a term that begins at `from` and takes these lengths together, without
+    /// the days of the gaps, which are in order. It rolls once. `None` beyond the calendar.
+    pub(super) fn end(
+        &self,
+        from: DateTime<Utc>,
+        lengths: &[Length],
+        gaps: &[Gap],
+    ) -> Option<DateTime<Utc>> {
+        // A zone's offset at the very end of the calendar would overflow.
+        from.checked_add_signed(Duration::days(2))?;
+        let from = self.day(from);
+        let works = matches!(lengths.last(), Some(Length::WorkingDays(_)));
+        let mut last = self.counted(from, lengths)?;
+        let mut behind = from;
+        for &(first, end) in gaps {
+            let first = first.max(behind);
+            // Whoever is late already is not made punctual by a question.
+            if end <= first || first > self.rolled(last, works)? {
+                continue;
+            }
+            last = if works {
+                self.working_days(last, self.works_within(first, end))?
+            } else {
+                last.checked_add_signed(end - first)?
+            };
+            // On a rolled day little is left, but never less than the day of the answer.
+            last = last.max(end);
+            behind = end;
+        }
+        end_of(self.rolled(last, works)?, self.zone)
+    }
+
+    /// Months are added up first: three from 31 January end on 30 April, not on the 28th.
+    fn counted(&self, from: NaiveDate, lengths: &[Length]) -> Option<NaiveDate> {
+        let months = lengths.iter().map(|length| match length {
+            Length::Months(n) => u32::from(*n),
+            Length::Days(_) | Length::WorkingDays(_) => 0,
+        });
+        let mut day = from.checked_add_months(Months::new(months.sum()))?;
+        for length in lengths {
+            day = match *length {
+                Length::Days(n) => day.checked_add_days(Days::new(n.into()))?,
+                Length::WorkingDays(n) => self.working_days(day, n.into())?,
+                Length::Months(_) => day,
+            };
+        }
+        Some(day)
+    }
+
+    fn works_within(&self, first: NaiveDate, end: NaiveDate) -> u32 {
+        let days = first.iter_days().skip(1).take_while(|day| *day <= end);
+        let days = days.filter(|day| self.calendar.is_working_day(*day));
+        u32::try_from(days.count()).unwrap_or(u32::MAX)
+    }
+
+    fn working_days(&self, from: NaiveDate, days: u32) -> Option<NaiveDate> {
         let mut day = from;
         let mut left = days;
         while left > 0 {
@@ -87,10 +182,10 @@ impl Profile {
         Some(day)
     }
 
-    fn rolled(&self, mut day: NaiveDate) -> Option<NaiveDate> {
+    fn rolled(&self, mut day: NaiveDate, works: bool) -> Option<NaiveDate> {
         let off = |day: NaiveDate| match self.roll {
-            Roll::Stays => false,
-            Roll::NextWorkingDay => !self.calendar.is_working_day(day),
+            Roll::Stays if !works => false,
+            Roll::Stays | Roll::NextWorkingDay => !self.calendar.is_working_day(day),
             Roll::AfterSunday => day.weekday() == Weekday::Sun || self.calendar.is_holiday(day),
         };
         while off(day) {

@@ -9,6 +9,7 @@ mod support;
 mod explained;
 
 mod bad_input;
+mod clock;
 mod desk;
 mod discover;
 mod drift;

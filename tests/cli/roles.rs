@@ -142,6 +142,11 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
             "INSERT INTO erasured.ticket (reference) VALUES ('x')",
         ),
         ("hana", &control, "UPDATE erasured.method SET level = 4"),
+        (
+            "hana",
+            &control,
+            "SELECT erasured.extend_ticket('TICKET', 'complex')",
+        ),
         // The approver does not file or verify.
         (
             "kenji",
@@ -168,6 +173,16 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
             "auditor",
             &control,
             "SELECT erasured.retry_ticket('TICKET')",
+        ),
+        (
+            "auditor",
+            &control,
+            "SELECT erasured.acknowledge_ticket('TICKET')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "SELECT erasured.ask_ticket('TICKET', 'identity')",
         ),
         (
             "auditor",

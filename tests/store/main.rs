@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps what is not there fails, as it should.
 
+mod clock;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
@@ -32,6 +33,7 @@ fn offer(scope: &str, four_eyes: bool, at_least: Level) -> ScopeOffer {
         four_eyes,
         cooling_off: Days::zero(),
         sla: "jp-appi".into(),
+        clock_moves: vec![],
     }
 }
 
@@ -725,6 +727,15 @@ async fn each_role_may_do_its_part_and_no_more() {
         ("hold", format!("SELECT erasured.hold_ticket('{id}', 'court')"), "approver"),
         ("release", format!("SELECT erasured.release_ticket('{id}')"), "approver"),
         ("reject", format!("SELECT erasured.reject_ticket('{id}', 'no')"), "approver"),
+        ("acknowledge", format!("SELECT erasured.acknowledge_ticket('{id}')"), "desk approver"),
+        ("ask", format!("SELECT erasured.ask_ticket('{id}', 'x')"), "desk approver"),
+        ("answered", format!("SELECT erasured.answered_ticket('{id}')"), "desk approver"),
+        ("extend", format!("SELECT erasured.extend_ticket('{id}', 'x')"), "approver"),
+        ("end a question", format!("SELECT erasured.end_question('{id}', 'x')"), ""),
+        ("pauses", "SELECT * FROM erasured.pause".into(), "daemon desk approver auditor"),
+        ("pause", format!("INSERT INTO erasured.pause (ticket_id, asked_for) VALUES ('{id}', 'x')"), ""),
+        ("extend by hand", "UPDATE erasured.ticket SET extended_at = now()".into(), ""),
+        ("count", "UPDATE erasured.ticket SET clock = 'running' WHERE false".into(), "daemon"),
         ("status", "SELECT * FROM erasured.ticket_status".into(), "daemon desk approver auditor"),
         ("certificates", "SELECT * FROM erasured.certificate".into(), "daemon desk approver auditor"),
         ("ledger", "SELECT * FROM erasured.ledger".into(), "daemon auditor"),
@@ -1212,7 +1223,7 @@ async fn the_desk_by_sql_is_as_documented() {
                         AND (has_function_privilege('erasured_desk', oid, 'EXECUTE') \
                           OR has_function_privilege('erasured_approver', oid, 'EXECUTE')) AND proname LIKE '%ticket'";
     let functions = admin.query(functions, &[]).await.unwrap();
-    assert_eq!(functions.len(), 7);
+    assert_eq!(functions.len(), 11);
     for function in functions.iter().map(|r| r.get::<_, String>(0)) {
         assert!(
             document.contains(&function),
@@ -1223,6 +1234,10 @@ async fn the_desk_by_sql_is_as_documented() {
     let (examples, _) = examples.split_once("```").unwrap();
     let (mut id, mut ran) = (String::new(), 0);
     for example in examples.lines() {
+        if example.contains("extend_ticket") {
+            let counted = "UPDATE erasured.ticket SET due_at = now() + interval '1 day', extended_due_at = now() + interval '2 days'";
+            admin.batch_execute(counted).await.unwrap();
+        }
         if example.contains("retry_ticket") {
             let stuck = "UPDATE erasured.ticket SET problem_code = 'E0403'";
             admin.batch_execute(stuck).await.unwrap();
@@ -1235,7 +1250,7 @@ async fn the_desk_by_sql_is_as_documented() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 8);
+    assert_eq!(ran, 12);
     assert_eq!(store.ticket(&id).await.unwrap().state, "rejected");
 }
 

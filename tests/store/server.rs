@@ -69,6 +69,11 @@ impl Database {
         Store::new(Pool::builder(manager).max_size(8).build().unwrap())
     }
 
+    /// A store with the daemon's rights and no more.
+    pub(crate) async fn daemon(&self) -> Store {
+        self.store(&self.login("daemon", "erasured_daemon").await)
+    }
+
     /// A new login with these rights, its name unlike any other test's.
     pub(crate) async fn login(&self, person: &str, roles: &str) -> String {
         let name = format!("{person}_{}", self.name);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ticket::clock::{Events, Question, Standing};
 use chrono::{DateTime, Utc};
 
 /// Clock, moment of the request, last day where the clock counts, and why.
@@ -61,7 +62,8 @@ const WORKED: &[(&str, &str, &str, &str)] = &[
 fn due_on(clocks: &Clocks, code: &str, requested: &str) -> String {
     let requested: DateTime<Utc> = requested.parse().unwrap();
     let clock = &clocks[code];
-    let due = clock.due(requested).unwrap().with_timezone(&clock.zone);
+    let counted = clock.clock(&Events::received(requested), requested);
+    let due = counted.unwrap().due.with_timezone(&clock.zone);
     assert_eq!(due.format("%H:%M:%S").to_string(), "23:59:59");
     due.format("%Y-%m-%d %a").to_string()
 }
@@ -74,6 +76,131 @@ fn every_clock_counts_as_worked_out_by_hand() {
         met.insert((*code).to_owned());
     }
     assert_eq!(met, built_in().keys().cloned().collect());
+}
+
+/// Clock, what happens (R request, I proof of identity, X extension, Q a question, P one for proof
+/// of identity, A its answer), then acknowledged by, due, extended, how it stands at the last
+/// of these; and why. Noon where the clock counts.
+#[rustfmt::skip]
+const EVENTFUL: &[(&str, &str, [&str; 3], Standing, &str)] = &[
+    ("us-ca", "R 2026-11-20", ["2026-12-04", "2027-01-04", "2027-02-18"], Standing::Running, "10 business days to confirm; 90 days from receipt in all (7021)"),
+    ("us-ca", "R 2026-11-20, P 2026-11-21, A 2026-12-20", ["2026-12-04", "2027-01-04", "2027-02-18"], Standing::Running, "regardless of time required to verify (7021(b))"),
+    ("us-ca", "R 2026-11-20, P 2026-11-21, N 2027-01-05", ["2026-12-04", "2027-01-04", "2027-02-18"], Standing::Late, "an open question changes nothing there"),
+    ("us-ca", "R 2026-11-20, X 2026-12-20", ["2026-12-04", "2027-02-18", "2027-02-18"], Standing::Running, "extended (1798.130(a)(2))"),
+    ("us-ca", "R 2026-12-18", ["2027-01-01", "2027-02-01", "2027-03-18"], Standing::Running, "without a calendar only weekends are off: early, never late"),
+    ("us-state-45", "R 2026-11-20, X 2026-12-20", ["", "2027-02-18", "2027-02-18"], Standing::Running, "45 and 45 (Va. 59.1-577(B))"),
+    ("us-ia", "R 2026-11-20, X 2027-02-01", ["", "2027-04-04", "2027-04-04"], Standing::Running, "90 and 45 (715D.3)"),
+    ("tw-pdpa", "R 2026-11-20, X 2026-12-01", ["", "2027-01-19", "2027-01-19"], Standing::Running, "30 and 30 (Art. 13(2))"),
+    ("kr-pipa", "R 2026-11-20, N 2026-12-01", ["", "2026-11-30", ""], Standing::Late, "the eleventh day is late, and no extension is written"),
+    ("jp-appi", "R 2026-11-20, N 2026-12-04", ["", "2026-12-04", ""], Standing::Running, "the fourteenth day"),
+    ("jp-appi", "R 2026-11-20, N 2026-12-05", ["", "2026-12-04", ""], Standing::ExplainDuty, "no overdue in the law: from now on the person may sue (Art. 39)"),
+    ("jp-appi", "R 2026-11-20, P 2026-11-21, A 2026-12-20", ["", "2026-12-04", ""], Standing::ExplainDuty, "no pause is written"),
+    ("eu-gdpr", "R 2026-01-31, X 2026-02-20", ["", "2026-04-30", "2026-04-30"], Standing::Running, "three months from the original start: 30 April, a Thursday; not 28 February and two more"),
+    ("eu-gdpr", "R 2026-03-05, X 2026-03-20", ["", "2026-06-05", "2026-06-05"], Standing::Running, "rolled once, at the very end: 5 April was a Sunday"),
+    ("eu-gdpr", "R 2026-09-05, X 2026-09-20", ["", "2026-12-07", "2026-12-07"], Standing::Running, "5 December is a Saturday"),
+    ("eu-gdpr", "R 2026-11-30, X 2026-12-20", ["", "2027-03-01", "2027-03-01"], Standing::Running, "28 February 2027 is a Sunday"),
+    ("eu-gdpr", "R 2027-11-30, X 2027-12-20", ["", "2028-02-29", "2028-02-29"], Standing::Running, "a leap year"),
+    ("eu-gdpr", "R 2026-10-05, Q 2026-10-07, A 2026-10-12", ["", "2026-11-10", "2027-01-11"], Standing::Running, "five days asked, five days more (EDPB 01/2022 5.3)"),
+    ("eu-gdpr", "R 2026-10-05, Q 2026-10-07, A 2026-10-07", ["", "2026-11-05", "2027-01-05"], Standing::Running, "answered the same day: nothing is won"),
+    ("eu-gdpr", "R 2026-10-05, Q 2026-10-07, A 2026-10-12, Q 2026-10-20, A 2026-10-21", ["", "2026-11-11", "2027-01-11"], Standing::Running, "two questions add up; 11 January is a Monday"),
+    ("eu-gdpr", "R 2026-10-05, Q 2026-10-07, N 2026-12-24", ["", "2027-01-22", "2027-03-24"], Standing::Paused, "while it is open the clock stands; 78 days so far"),
+    ("eu-gdpr", "R 2026-10-05, Q 2026-11-06, N 2026-11-07", ["", "2026-11-05", "2027-01-06"], Standing::Late, "asked when it was late already"),
+    ("eu-gdpr", "R 2026-09-03, Q 2026-10-04, A 2026-10-08", ["", "2026-10-08", "2026-12-07"], Standing::Running, "asked on the Sunday before the rolled day: the day of the answer is left"),
+    ("eu-gdpr", "R 2026-03-27, Q 2026-03-28, A 2026-03-30", ["", "2026-04-29", "2026-06-29"], Standing::Running, "over the beginning of summer time days are days"),
+    ("uk-gdpr", "R 2026-10-05, P 2026-10-06, A 2026-10-20", ["", "2026-11-20", "2027-01-20"], Standing::Running, "a month from the receipt of the proof (Art. 12A, ICO)"),
+    ("uk-gdpr", "R 2026-10-05, I 2026-10-20", ["", "2026-11-05", "2027-01-05"], Standing::Running, "nobody had asked for it: from receipt"),
+    ("uk-gdpr", "R 2026-10-05, Q 2026-10-06, A 2026-10-20", ["", "2026-11-05", "2027-01-05"], Standing::Running, "another question does not count"),
+    ("uk-gdpr", "R 2026-10-05, P 2026-10-06, N 2026-12-20", ["", "2026-11-05", "2027-01-05"], Standing::Paused, "while the proof is waited for"),
+    ("uk-gdpr", "R 2026-10-05, P 2026-11-10, A 2026-11-20", ["", "2026-11-05", "2027-01-05"], Standing::Late, "asked for too late"),
+    ("uk-gdpr", "R 2026-10-05, P 2026-10-06, A 2026-10-31, X 2026-11-01", ["", "2027-02-01", "2027-02-01"], Standing::Running, "31 January 2027 is a Sunday; from the new start"),
+    ("za-popia", "R 2026-11-20, Q 2026-11-21, N 2026-12-22", ["", "2026-12-21", ""], Standing::Late, "no pause and no extension"),
+    ("ca-qc", "R 2026-11-20, N 2026-12-21", ["", "2026-12-20", ""], Standing::Late, "silence is a refusal (s. 32)"),
+    ("company", "R 2026-04-24", ["2026-04-30", "2026-05-14", "2026-05-28"], Standing::Running, "29 April is off, and 4 to 6 May"),
+    ("company", "R 2026-04-24, Q 2026-04-27, A 2026-05-07", ["2026-04-30", "2026-05-20", "2026-06-03"], Standing::Running, "of the days asked 28 and 30 April, 1 and 7 May are working days"),
+    ("company", "R 2026-04-24, Q 2026-05-02, A 2026-05-06", ["2026-04-30", "2026-05-14", "2026-05-28"], Standing::Running, "nobody works on these days anyway"),
+];
+
+#[test]
+fn events_move_the_clock_as_worked_out_by_hand() {
+    for (code, story, days, standing, why) in EVENTFUL {
+        let profile = &built_in()[*code];
+        let mut events = Events::received(DateTime::UNIX_EPOCH);
+        let mut now = DateTime::UNIX_EPOCH;
+        for event in story.split(", ") {
+            let (kind, day) = event.split_once(' ').unwrap();
+            let day: NaiveDate = day.parse().unwrap();
+            let noon = day.and_hms_opt(12, 0, 0).unwrap();
+            now = noon.and_local_timezone(profile.zone).unwrap().to_utc();
+            match kind {
+                "R" => events.requested_at = now,
+                "I" => events.proven_at = Some(now),
+                "X" => events.extended_at = Some(now),
+                "A" => events.questions.last_mut().unwrap().answered_at = Some(now),
+                "N" => {}
+                _ => events.questions.push(Question {
+                    for_identity: kind == "P",
+                    asked_at: now,
+                    answered_at: None,
+                }),
+            }
+        }
+        let clock = profile.clock(&events, now).unwrap();
+        let day = |at: DateTime<Utc>| at.with_timezone(&profile.zone).date_naive().to_string();
+        let got = [clock.acknowledge_by, Some(clock.due), clock.extended_due];
+        let got = got.map(|at| at.map(day).unwrap_or_default());
+        assert_eq!(
+            (&got.each_ref().map(String::as_str), &clock.standing),
+            (days, standing),
+            "{code}: {story}: {why}"
+        );
+    }
+}
+
+#[test]
+fn a_clock_may_begin_with_proof_or_with_approval() {
+    let text = r#"
+        [profile.proof]
+        start = "identity"
+        length = "30 days"
+        zone = "Asia/Tokyo"
+        source = "x"
+        sure = "check"
+        [profile.ground]
+        start = "ground-accepted"
+        length = "30 days"
+        zone = "Asia/Tokyo"
+        source = "x"
+        sure = "check"
+    "#;
+    let clocks = read("sla.toml", text).unwrap();
+    let at = |day: &str| {
+        format!("{day}T12:00:00+09:00")
+            .parse::<DateTime<Utc>>()
+            .unwrap()
+    };
+    let mut events = Events::received(at("2026-11-01"));
+    let stands = |code: &str, events: &Events| {
+        let clock = clocks[code].clock(events, at("2026-12-15")).unwrap();
+        let due = clock.due.with_timezone(&clocks[code].zone);
+        (due.date_naive().to_string(), clock.standing)
+    };
+    let waits = ("2026-12-01".to_owned(), Standing::NotStarted);
+    assert_eq!(
+        stands("proof", &events),
+        waits,
+        "the earliest that it can be"
+    );
+    events.proven_at = Some(at("2026-11-10"));
+    assert_eq!(
+        stands("proof", &events),
+        ("2026-12-10".to_owned(), Standing::Late)
+    );
+    assert_eq!(stands("ground", &events), waits);
+    events.accepted_at = Some(at("2026-11-20"));
+    assert_eq!(
+        stands("ground", &events),
+        ("2026-12-20".to_owned(), Standing::Running)
+    );
 }
 
 #[test]
@@ -121,6 +248,11 @@ fn mistakes_are_told_with_their_places() {
         source = "x"
         sure = "sure"
         every = 3
+        start = "approval"
+        extend = "a while"
+        acknowledge = "0 days"
+        pause = "always"
+        when_due = "never"
         [calendar.mine]
         days = ["2026-02-30"]
     "#;
@@ -130,8 +262,8 @@ fn mistakes_are_told_with_their_places() {
     assert_eq!(
         codes,
         [
-            "E0103", "E0104", "E0104", "E0106", "E0106", "E0106", "E0106", "E0106", "E0107",
-            "E0107"
+            "E0103", "E0104", "E0104", "E0106", "E0106", "E0106", "E0106", "E0106", "E0106",
+            "E0106", "E0107", "E0107", "E0107", "E0107", "E0107"
         ],
         "{mistakes:#?}"
     );
@@ -154,5 +286,7 @@ fn days_without_midnight_end_too() {
 
 #[test]
 fn beyond_the_calendar_is_nothing() {
-    assert_eq!(built_in()["eu-gdpr"].due(DateTime::<Utc>::MAX_UTC), None);
+    let events = Events::received(DateTime::<Utc>::MAX_UTC);
+    let clock = built_in()["eu-gdpr"].clock(&events, events.requested_at);
+    assert_eq!(clock, None);
 }

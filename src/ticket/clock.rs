@@ -1,0 +1,169 @@
+//! What a ticket's events make of its profile: when it is due, and how it stands.
+
+use super::sla::{Gap, Pause, Profile, Start, WhenDue};
+use chrono::{DateTime, Utc};
+
+/// A question put to the customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// It was for proof of identity.
+    pub for_identity: bool,
+    /// When it was asked.
+    pub asked_at: DateTime<Utc>,
+    /// When it was answered; `None` while it is open.
+    pub answered_at: Option<DateTime<Utc>>,
+}
+
+/// What has happened to a ticket, as far as a clock cares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// When the person asked.
+    pub requested_at: DateTime<Utc>,
+    /// When identity was first proven: the earliest proof, since an early clock is never late.
+    pub proven_at: Option<DateTime<Utc>>,
+    /// When it was first approved.
+    pub accepted_at: Option<DateTime<Utc>>,
+    /// When the term was made longer.
+    pub extended_at: Option<DateTime<Utc>>,
+    /// In the order in which they were asked.
+    pub questions: Vec<Question>,
+}
+
+impl Events {
+    /// Those of a ticket that has just come in.
+    pub fn received(requested_at: DateTime<Utc>) -> Self {
+        Self {
+            requested_at,
+            proven_at: None,
+            accepted_at: None,
+            extended_at: None,
+            questions: Vec::new(),
+        }
+    }
+}
+
+/// How a clock stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// What it begins with has not happened.
+    NotStarted,
+    /// Time counts.
+    Running,
+    /// The customer is asked, and meanwhile it does not.
+    Paused,
+    /// The last day is over.
+    Late,
+    /// It is over, and the company owes an explanation.
+    ExplainDuty,
+}
+
+/// A ticket's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// Until when receipt is to be confirmed, where the profile asks for that.
+    pub acknowledge_by: Option<DateTime<Utc>>,
+    /// The last second in which the ticket is on time, an extension counted. Before the clock has
+    /// started or while it is paused, the earliest that it can come to be.
+    pub due: DateTime<Utc>,
+    /// What an extension makes of it; `None` where the profile has none.
+    pub extended_due: Option<DateTime<Utc>>,
+    /// How it stands now.
+    pub standing: Standing,
+}
+
+impl Profile {
+    /// The clock of a ticket of these events, as of `now`. `None` for dates beyond the calendar.
+    pub fn clock(&self, events: &Events, now: DateTime<Utc>) -> Option<Clock> {
+        let (start, started) = self.begun(events)?;
+        let gaps = self.gaps(events, now);
+        let extended_due = match self.extend {
+            Some(more) => Some(self.end(start, &[self.length, more], &gaps)?),
+            None => None,
+        };
+        let first_due = self.end(start, &[self.length], &gaps)?;
+        let due = match (events.extended_at, extended_due) {
+            (Some(_), Some(extended)) => extended,
+            _ => first_due,
+        };
+        let standing = if !started {
+            Standing::NotStarted
+        } else if self.is_paused(events, due) {
+            Standing::Paused
+        } else if now <= due {
+            Standing::Running
+        } else {
+            match self.when_due {
+                WhenDue::Late => Standing::Late,
+                WhenDue::Explain => Standing::ExplainDuty,
+            }
+        };
+        let acknowledge_by = match self.acknowledge {
+            Some(within) => Some(self.end(events.requested_at, &[within], &[])?),
+            None => None,
+        };
+        Some(Clock {
+            acknowledge_by,
+            due,
+            extended_due,
+            standing,
+        })
+    }
+
+    /// The kinds of decisions that may move a ticket's due time, as the control schema calls them.
+    pub fn moved_by(&self) -> &'static [&'static str] {
+        match self.start {
+            Start::Received => &[],
+            Start::Identity => &["verify"],
+            Start::GroundAccepted => &["approve"],
+        }
+    }
+
+    /// Where the term begins, and whether it has.
+    fn begun(&self, events: &Events) -> Option<(DateTime<Utc>, bool)> {
+        let begins = match self.start {
+            Start::Received => Some(events.requested_at),
+            Start::Identity => events.proven_at,
+            Start::GroundAccepted => events.accepted_at,
+        };
+        let Some(mut start) = begins else {
+            return Some((events.requested_at, false));
+        };
+        if self.pause == Pause::RestartOnId {
+            for question in events.questions.iter().filter(|q| q.for_identity) {
+                if let Some(answered) = question.answered_at
+                    && answered > start
+                    && question.asked_at <= self.end(start, &[self.length], &[])?
+                {
+                    start = answered;
+                }
+            }
+        }
+        Some((start, true))
+    }
+
+    fn gaps(&self, events: &Events, now: DateTime<Utc>) -> Vec<Gap> {
+        if self.pause != Pause::SuspendWhileAsked {
+            return Vec::new();
+        }
+        let gap = |q: &Question| {
+            let answered = q.answered_at.unwrap_or(now);
+            (self.day(q.asked_at), self.day(answered))
+        };
+        events.questions.iter().map(gap).collect()
+    }
+
+    /// A question is open that was asked in time and stops this clock.
+    fn is_paused(&self, events: &Events, due: DateTime<Utc>) -> bool {
+        events.questions.iter().any(|question| {
+            let stops = match self.pause {
+                Pause::None => false,
+                Pause::RestartOnId => question.for_identity,
+                Pause::SuspendWhileAsked => true,
+            };
+            stops && question.answered_at.is_none() && question.asked_at <= due
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
