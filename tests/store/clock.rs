@@ -117,7 +117,7 @@ async fn one_question_at_a_time_and_proof_answers_the_one_for_it() {
         store.ticket("R").await.unwrap().asked_for.as_deref(),
         Some("identity")
     );
-    store.verify(id, "callback", "high", None).await.unwrap();
+    store.verify(id, "callback", None, None).await.unwrap();
     let seen = count(&daemon, 30, None).await.remove(0).events;
     assert!(seen.proven_at.is_some() && seen.accepted_at.is_none());
     let answered = |q: &erasured::ticket::clock::Question| q.answered_at.is_some();
@@ -152,7 +152,7 @@ async fn decisions_move_only_the_clocks_that_begin_with_them() {
             .await
             .unwrap();
         assert_eq!(count(&daemon, 30, None).await.len(), 1);
-        store.verify(id, "callback", "high", None).await.unwrap();
+        store.verify(id, "callback", None, None).await.unwrap();
         let proven = count(&daemon, 30, None).await.len();
         store.approve(id, None).await.unwrap();
         assert_eq!(
