@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod lineage;
 pub mod metrics;
 pub mod name;
+pub mod outbox;
 pub mod plan;
 pub mod policy;
 pub mod reading;

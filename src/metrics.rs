@@ -64,6 +64,14 @@ pub const POLICIES_CURRENT: &str = "erasured_policies_current";
 pub const SYSTEM_UP: &str = "erasured_system_up";
 /// One transaction on the control database, by `name` and `status`.
 pub const CONTROL_SECONDS: &str = "erasured_control_transaction_seconds";
+/// Messages not yet delivered, by `target`.
+pub const OUTBOX_WAITING: &str = "erasured_outbox_waiting_messages";
+/// Messages given up, by `target`.
+pub const OUTBOX_DEAD: &str = "erasured_outbox_dead_messages";
+/// Age of the oldest message not yet delivered, by `target`.
+pub const OUTBOX_OLDEST: &str = "erasured_outbox_oldest_seconds";
+/// Tries to deliver a message, by `target` and `outcome`.
+pub const DELIVERIES: &str = "erasured_deliveries_total";
 /// Always 1; the `version` is the label.
 pub const BUILD_INFO: &str = "erasured_build_info";
 
@@ -205,6 +213,7 @@ fn describe() {
         Unit::Count,
         "Tables and columns that seem to be the person's and that the policy for a subject kind does not speak of."
     );
+    describe_outbox();
     describe_gauge!(
         POLICY_FITS,
         Unit::Count,
@@ -214,5 +223,28 @@ fn describe() {
         BUILD_INFO,
         Unit::Count,
         "Always 1; the label says which version runs."
+    );
+}
+
+fn describe_outbox() {
+    describe_gauge!(
+        OUTBOX_WAITING,
+        Unit::Count,
+        "Messages that a target has not got yet."
+    );
+    describe_gauge!(
+        OUTBOX_DEAD,
+        Unit::Count,
+        "Messages that were given up for a target."
+    );
+    describe_gauge!(
+        OUTBOX_OLDEST,
+        Unit::Seconds,
+        "Age of the oldest message that a target has not got yet."
+    );
+    describe_counter!(
+        DELIVERIES,
+        Unit::Count,
+        "Tries to deliver a message, by target and outcome."
     );
 }

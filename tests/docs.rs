@@ -374,6 +374,10 @@ const TROUBLE: Series<'_> = &[
     (r#"erasured_system_up{instance="a",system="shop"}"#, "0x576"),
     (r#"erasured_ledger_pending_events{instance="a"}"#, "9x576"),
     (r#"erasured_ledger_height_entries{instance="a"}"#, "40x576"),
+    (
+        r#"erasured_outbox_dead_messages{instance="a",target="callback/crm"}"#,
+        "1x576",
+    ),
     (r#"up{instance="a",job="erasured"}"#, "0x576"),
 ];
 /// And of one that is well and has work.
@@ -417,6 +421,10 @@ const WELL: Series<'_> = &[
     (r#"erasured_system_up{instance="a",system="shop"}"#, "1x576"),
     (r#"erasured_ledger_pending_events{instance="a"}"#, "9x576"),
     (r#"erasured_ledger_height_entries{instance="a"}"#, "0+1x576"),
+    (
+        r#"erasured_outbox_dead_messages{instance="a",target="callback/crm"}"#,
+        "0x576",
+    ),
     (r#"up{instance="a",job="erasured"}"#, "1x576"),
 ];
 
@@ -428,7 +436,7 @@ fn alerts_fire_in_trouble_and_only_then() {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: ").map(str::to_owned))
         .collect();
-    assert_eq!(all.len(), 15);
+    assert_eq!(all.len(), 16);
     let soon: Vec<_> = WELL
         .iter()
         .map(|(name, values)| match name.contains("nearest_due") {
@@ -502,6 +510,9 @@ fn every_key_of_the_configuration_is_in_its_reference() {
         http.qqqqqqqq = 1
         log.qqqqqqqq = 1
         limits.qqqqqqqq = 1
+        outbox.qqqqqqqq = 1
+        callback.a = { url = "http://localhost", qqqqqqqq = 1 }
+        hook.a = { command = ["/x"], qqqqqqqq = 1 }
     "#;
     let known = offered(&config::read("f", NOBODY_KNOWS).unwrap_err(), "E0003");
     assert!(
@@ -698,7 +709,11 @@ fn blocks(text: &str) -> Vec<(String, String)> {
 #[test]
 fn examples_read() {
     let (mut policies, mut configs, mut clocks, mut proofs) = (0, 0, 0, 0);
-    for file in ["docs/policies.md", "docs/operations.md"] {
+    for file in [
+        "docs/policies.md",
+        "docs/operations.md",
+        "docs/integration.md",
+    ] {
         for (info, body) in blocks(&read(file)) {
             match info.as_str() {
                 "toml policy" => {

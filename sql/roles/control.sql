@@ -112,3 +112,12 @@ GRANT UPDATE (clock, clock_stale, acknowledge_by, extended_due_at) ON erasured.t
 -- ALTER ROLE hana SET log_statement = 'none';
 -- ALTER ROLE hana SET log_min_duration_statement = -1;
 -- ALTER ROLE hana SET log_min_error_statement = 'panic';
+
+-- The outbox. Messages hold no personal data; who LISTENs reads them by their id.
+GRANT SELECT ON erasured.outbox, erasured.outbox_delivery, erasured.outbox_target
+   TO erasured_desk, erasured_approver, erasured_auditor;
+GRANT EXECUTE ON FUNCTION erasured.redeliver(text) TO erasured_desk, erasured_approver;
+GRANT INSERT, UPDATE, DELETE ON erasured.outbox_target TO erasured_daemon;
+GRANT DELETE                 ON erasured.outbox        TO erasured_daemon;
+GRANT UPDATE (state, attempts, next_at, problem, lease_token, lease_until, done_at)
+                             ON erasured.outbox_delivery TO erasured_daemon;

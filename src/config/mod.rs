@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod mask;
+pub mod outbox;
 mod read;
 pub mod secret;
 
+pub use outbox::Outbox;
 pub(crate) use read::holds_password;
 pub use read::read;
 pub use secret::SecretSource;
@@ -38,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// Bounds of its work.
     pub limits: Limits,
+    /// Who is told.
+    pub outbox: Outbox,
 }
 
 /// How to reach one PostgreSQL database.

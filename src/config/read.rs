@@ -12,7 +12,7 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const CODES: Codes = Codes {
+pub(super) const CODES: Codes = Codes {
     syntax: "E0002",
     unknown_key: "E0003",
     missing_key: "E0004",
@@ -45,6 +45,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
         let http = http(top.table("http"), folder);
         let log = log(top.table("log"));
         let limits = limits(top.table("limits"));
+        let outbox = super::outbox::read(top, folder);
         Some(Config {
             source: reader.source().clone(),
             state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/erasured")),
@@ -55,11 +56,12 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             http,
             log,
             limits,
+            outbox,
         })
     })
 }
 
-const PATH_HELP: &str = "write a path, absolute or relative to this file";
+pub(super) const PATH_HELP: &str = "write a path, absolute or relative to this file";
 
 fn path_text(text: &str, folder: &Path) -> Result<PathBuf, String> {
     if text.is_empty() {
@@ -68,7 +70,7 @@ fn path_text(text: &str, folder: &Path) -> Result<PathBuf, String> {
     Ok(folder.join(text))
 }
 
-fn path_at(table: &Table<'_>, key: &'static str, folder: &Path) -> Option<PathBuf> {
+pub(super) fn path_at(table: &Table<'_>, key: &'static str, folder: &Path) -> Option<PathBuf> {
     let parse = |text: &str| path_text(text, folder);
     table
         .parsed(key, CODES.bad_value, PATH_HELP, parse)

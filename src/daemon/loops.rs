@@ -9,6 +9,7 @@ use crate::erasure::intake::IntakeFailed;
 use crate::erasure::{batch, clock, deferral, intake, sweep};
 use crate::lineage;
 use crate::metrics as names;
+use crate::outbox;
 use crate::start;
 use crate::store::census::{Census, Closed};
 use crate::store::definitions::When;
@@ -42,6 +43,8 @@ pub(super) enum Work {
     Sweep,
     Deferral,
     Ledger,
+    /// Telling the target of this number.
+    Outbox(usize),
 }
 
 /// Tickets that one round of intake looks at.
@@ -52,7 +55,7 @@ const APPEND: u32 = 2_000;
 const BAR: Duration = Duration::from_millis(500);
 
 pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
-    if !matches!(work, Work::Ledger)
+    if !matches!(work, Work::Ledger | Work::Outbox(_))
         && let Some(problem) = shared.clock_problem()
     {
         return Round::Hindered(problem);
@@ -62,6 +65,7 @@ pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
         Work::Batch => batch_round(shared).await,
         Work::Sweep => sweep_round(shared).await,
         Work::Deferral => deferral_round(shared).await,
+        Work::Outbox(target) => outbox_round(shared, target).await,
         Work::Ledger => match append(&shared.context).await {
             Ok(more) => worked(more),
             Err(error) => Round::Fatal(error),
@@ -172,6 +176,17 @@ async fn sweep_kind(shared: &Shared, subject: &str, since: DateTime<Utc>) -> Rou
     }
 }
 
+/// One target's messages. What it does not take is waited for, and is no hindrance to the daemon.
+async fn outbox_round(shared: &Shared, target: usize) -> Round {
+    match shared.targets.get(target) {
+        Some(target) => match outbox::round(&shared.context, target).await {
+            Ok(tried) => worked(tried > 0),
+            Err(error) => hindered(&error),
+        },
+        None => Round::Nothing,
+    }
+}
+
 async fn deferral_round(shared: &Shared) -> Round {
     match deferral::round(&shared.context).await {
         Ok(n) => worked(n > 0),
@@ -236,7 +251,9 @@ async fn publish_if_needed(shared: &Shared) {
 
 async fn publish(context: &Context) -> Result<(), StoreError> {
     context.store.publish_methods(&context.proofs()).await?;
-    context.store.publish_scopes(&offers(context)).await
+    context.store.publish_scopes(&offers(context)).await?;
+    let targets = context.config.outbox.targets();
+    context.store.publish_targets(&targets).await
 }
 
 /// What the policies in force ask, as the desk's functions enforce it.
@@ -359,6 +376,7 @@ pub(super) async fn census(
                     progress(&census, &closed);
                 }
             }
+            tidy_outbox(context, round).await;
             publish_if_needed(shared).await;
             if let Ok(theirs) = context.store.clock().await {
                 shared.compare_clocks(theirs);
@@ -378,6 +396,26 @@ pub(super) async fn census(
         }
     }
     Ok(())
+}
+
+/// Counts what waits for others to hear of it; now and then, removes what all have heard of.
+async fn tidy_outbox(context: &Context, round: u64) {
+    if context.config.outbox.targets().is_empty() {
+        return;
+    }
+    for backlog in context.store.backlog().await.unwrap_or_default() {
+        let target = backlog.target;
+        metrics::gauge!(names::OUTBOX_WAITING, "target" => target.clone())
+            .set(float(backlog.waiting));
+        metrics::gauge!(names::OUTBOX_DEAD, "target" => target.clone()).set(float(backlog.dead));
+        metrics::gauge!(names::OUTBOX_OLDEST, "target" => target).set(backlog.oldest);
+    }
+    if round.is_multiple_of(60) {
+        let keep = context.config.outbox.keep;
+        if let Err(error) = context.store.prune_outbox(keep).await {
+            tracing::debug!(%error, "old messages were not removed");
+        }
+    }
 }
 
 /// Drift is told before a ticket meets it.

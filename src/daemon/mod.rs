@@ -211,6 +211,9 @@ fn spawn_loops(
     spawn("sweep", limits.poll, loops::Work::Sweep);
     spawn("deferral", limits.poll, loops::Work::Deferral);
     spawn("ledger", limits.poll, loops::Work::Ledger);
+    for target in 0..shared.targets.len() {
+        spawn("outbox", limits.poll, loops::Work::Outbox(target));
+    }
     let shared_census = shared.clone();
     tasks.spawn(async move { loops::census(&shared_census, progress).await });
     let shared_listen = shared.clone();

@@ -1,6 +1,7 @@
 //! What the loops share besides the database: pulses, the stop flag, health.
 
 use crate::erasure::context::Context;
+use crate::outbox;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,8 @@ pub struct Shared {
     pub health: Health,
     /// One reload after the other: the last reads the newest files.
     pub(super) reloading: tokio::sync::Mutex<()>,
+    /// Who is told of what becomes of tickets.
+    pub targets: Vec<outbox::Target>,
     pulse: watch::Sender<u64>,
     stop: watch::Sender<bool>,
     idle: Mutex<Vec<Seen>>,
@@ -68,6 +71,7 @@ impl Shared {
         let health = Health::default();
         health.set("control", Err("not reached yet".into()));
         Arc::new(Self {
+            targets: outbox::targets(&context.config.outbox),
             context,
             health,
             reloading: tokio::sync::Mutex::new(()),

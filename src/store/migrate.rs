@@ -15,6 +15,10 @@ const CONTROL: &[(&str, &str)] = &[
         include_str!("../../sql/control/V3__identity.sql"),
     ),
     ("V5__clock", include_str!("../../sql/control/V5__clock.sql")),
+    (
+        "V6__outbox",
+        include_str!("../../sql/control/V6__outbox.sql"),
+    ),
 ];
 const TARGET: &[(&str, &str)] = &[(
     "V1__applied_step",

@@ -4,7 +4,7 @@
 //! repeats what failed by no fault of its own, and measures. The files below are what goes
 //! through the door, in the order of a ticket's life: [`tickets`] (the desk), [`intake`] (who is
 //! it?), [`clock`] (until when?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`], [`deferrals`],
-//! [`ledger`]; [`census`] counts for the metrics, [`definitions`] remembers what plans were made for.
+//! [`ledger`]; [`outbox`] tells others, [`census`] counts for the metrics, [`definitions`] remembers what plans were made for.
 //!
 //! Times are the database's own, so daemons on hosts whose clocks disagree agree on leases.
 
@@ -20,6 +20,7 @@ pub mod intake;
 pub mod lease;
 pub mod ledger;
 mod migrate;
+pub mod outbox;
 pub mod tickets;
 pub mod verifying;
 

@@ -18,6 +18,7 @@ mod graph;
 mod help;
 mod http;
 mod identity;
+mod outbox;
 mod proof;
 mod readme;
 mod roles;

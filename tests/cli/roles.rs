@@ -113,6 +113,38 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
             &desk.demo.shop,
             "INSERT INTO customer DEFAULT VALUES",
         ),
+        // What others are told is written by the change itself.
+        (
+            "erasured_demo",
+            &control,
+            "INSERT INTO erasured.outbox (ticket_id, seq, kind, body) VALUES ('TICKET', 99, 'completed', '{}')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "UPDATE erasured.outbox SET body = '{}'",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "SELECT erasured.redeliver('callback/crm')",
+        ),
+        ("hana", &control, "DELETE FROM erasured.outbox"),
+        (
+            "hana",
+            &control,
+            "UPDATE erasured.outbox_delivery SET state = 'delivered'",
+        ),
+        (
+            "hana",
+            &control,
+            "INSERT INTO erasured.outbox_target VALUES ('callback/mine')",
+        ),
+        (
+            "auditor",
+            &control,
+            "SELECT erasured.redeliver('callback/crm')",
+        ),
         // The desk files and verifies, and sees no values.
         ("hana", &control, "SELECT erasured.approve_ticket('TICKET')"),
         (

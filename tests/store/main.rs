@@ -1250,7 +1250,7 @@ async fn the_desk_by_sql_is_as_documented() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 12);
+    assert_eq!(ran, 13);
     assert_eq!(store.ticket(&id).await.unwrap().state, "rejected");
 }
 
