@@ -35,6 +35,10 @@ pub const NEAREST_DUE: &str = "erasured_sla_nearest_due_seconds";
 pub const SLA_MET: &str = "erasured_sla_met_total";
 /// Tickets closed too late.
 pub const SLA_MISSED: &str = "erasured_sla_missed_total";
+/// Open tickets that have reached a step of escalation and are not late.
+pub const ESCALATED: &str = "erasured_sla_escalated_tickets";
+/// Steps of escalation told, by `profile` and `step`: its number, or `late` or `explain_required`.
+pub const ESCALATIONS: &str = "erasured_sla_escalations_total";
 /// Bytes read by the sweep, by `system`.
 pub const SWEEP_BYTES: &str = "erasured_sweep_read_bytes_total";
 /// Residuals found, by `system`.
@@ -128,7 +132,11 @@ fn describe() {
         Unit::Seconds,
         "Time of one batch's transaction on one system."
     );
-    describe_gauge!(OVERDUE, Unit::Count, "Open tickets past their due time.");
+    describe_gauge!(
+        OVERDUE,
+        Unit::Count,
+        "Open tickets past their due time, clocks that stand still not counted."
+    );
     describe_gauge!(DUE, Unit::Count, "Open tickets with a due time.");
     describe_gauge!(
         UNFOUND,
@@ -155,6 +163,16 @@ fn describe() {
         SLA_MISSED,
         Unit::Count,
         "Tickets closed after their due time."
+    );
+    describe_gauge!(
+        ESCALATED,
+        Unit::Count,
+        "Open tickets that have reached a step of escalation and are not late."
+    );
+    describe_counter!(
+        ESCALATIONS,
+        Unit::Count,
+        "Steps of escalation told, by SLA profile and step."
     );
     describe_counter!(
         SWEEP_BYTES,

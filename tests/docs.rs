@@ -339,6 +339,7 @@ fn promtool(arguments: &[&str]) -> String {
 /// What Prometheus sees of a daemon in trouble, every five minutes for two days.
 const TROUBLE: Series<'_> = &[
     (r#"erasured_sla_overdue_tickets{instance="a"}"#, "2x576"),
+    (r#"erasured_sla_escalated_tickets{instance="a"}"#, "1x576"),
     (
         r#"erasured_sla_nearest_due_seconds{instance="a"}"#,
         "-5x576",
@@ -385,6 +386,7 @@ const WELL: Series<'_> = &[
     (r#"erasured_unfound_tickets{instance="a"}"#, "0x576"),
     (r#"erasured_deferrals_overdue{instance="a"}"#, "0x576"),
     (r#"erasured_sla_overdue_tickets{instance="a"}"#, "0x576"),
+    (r#"erasured_sla_escalated_tickets{instance="a"}"#, "0x576"),
     (
         r#"erasured_sla_nearest_due_seconds{instance="a"}"#,
         "9999999x576",
@@ -439,8 +441,8 @@ fn alerts_fire_in_trouble_and_only_then() {
     assert_eq!(all.len(), 16);
     let soon: Vec<_> = WELL
         .iter()
-        .map(|(name, values)| match name.contains("nearest_due") {
-            true => (*name, "86400x576"),
+        .map(|(name, values)| match name.contains("escalated") {
+            true => (*name, "2x576"),
             false => (*name, *values),
         })
         .collect();

@@ -104,6 +104,10 @@ CREATE TABLE erasured.ticket (
     extended_due_at timestamptz,
     extended_at     timestamptz,
     extended_for    text,
+    escalated       smallint    NOT NULL DEFAULT 0,
+    escalate_at     timestamptz,
+    filed_by        text        NOT NULL DEFAULT session_user,
+    turn            integer     NOT NULL DEFAULT 0,
     asked_at        timestamptz,
     asked_for       text,
     CHECK (state NOT IN ('scheduled', 'executing', 'verifying', 'completed', 'deferred')
@@ -119,13 +123,17 @@ COMMENT ON COLUMN erasured.ticket.sealed IS 'Root key and residual identifiers, 
 COMMENT ON COLUMN erasured.ticket.due_at IS 'As the daemon counts it; the earliest that it can be while the clock has not started or is paused.';
 COMMENT ON COLUMN erasured.ticket.clock_stale IS 'Something has happened that may move its due time: the daemon counts again.';
 COMMENT ON COLUMN erasured.ticket.extended_due_at IS 'Due time with the extension that the profile knows; NULL where it knows none.';
+COMMENT ON COLUMN erasured.ticket.escalated IS 'Steps of the profile''s escalation that have been told; one more than it has once the ticket is late.';
+COMMENT ON COLUMN erasured.ticket.escalate_at IS 'When the next step is reached; NULL when none is to come or time does not count.';
+COMMENT ON COLUMN erasured.ticket.filed_by IS 'The login that filed it: the desk among which turns are shared.';
+COMMENT ON COLUMN erasured.ticket.turn IS 'Which one of its desk''s for its due time it is, from 1: who is due at the same time is taken in turns.';
 COMMENT ON COLUMN erasured.ticket.asked_for IS 'What the customer is being asked for, since asked_at; NULL when nothing is open.';
 COMMENT ON COLUMN erasured.ticket.generation IS 'Grows when a person retries a failed ticket: a new plan, new steps.';
 
 -- The queue: only what may run now is in these two, so that waiting tickets cost nothing.
-CREATE INDEX ticket_ready ON erasured.ticket (due_at)
+CREATE INDEX ticket_ready ON erasured.ticket (due_at, turn)
     WHERE state = 'scheduled' AND next_attempt_at IS NULL;
-CREATE INDEX ticket_ready_alike ON erasured.ticket (subject, scope, (coalesce(plan_id, '')), due_at)
+CREATE INDEX ticket_ready_alike ON erasured.ticket (subject, scope, (coalesce(plan_id, '')), due_at, turn)
     WHERE state = 'scheduled' AND next_attempt_at IS NULL;
 -- What becomes leasable by the clock.
 CREATE INDEX ticket_wakes ON erasured.ticket (next_attempt_at)
@@ -133,8 +141,10 @@ CREATE INDEX ticket_wakes ON erasured.ticket (next_attempt_at)
 CREATE INDEX ticket_unresolved ON erasured.ticket (requested_at)
     WHERE state IN ('received', 'verified', 'approved') AND subject_hash IS NULL AND problem_code IS NULL;
 CREATE INDEX ticket_clock_stale ON erasured.ticket (requested_at) WHERE clock_stale;
+CREATE INDEX ticket_escalates ON erasured.ticket (escalate_at) WHERE escalate_at IS NOT NULL;
 CREATE INDEX ticket_verifying ON erasured.ticket (subject, verifying_since) WHERE state = 'verifying';
-CREATE INDEX ticket_open_due ON erasured.ticket (due_at)
+-- With the turn like the queue's, or the planner may take this one for it and sort.
+CREATE INDEX ticket_open_due ON erasured.ticket (due_at, turn)
     WHERE state NOT IN ('completed', 'deferred', 'rejected');
 CREATE INDEX ticket_subject_hash ON erasured.ticket (subject_hash) WHERE subject_hash IS NOT NULL;
 CREATE INDEX ticket_requested ON erasured.ticket (requested_at);

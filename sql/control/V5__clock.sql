@@ -15,6 +15,15 @@ COMMENT ON TABLE erasured.pause IS 'Questions put to the customer. Whether the d
 CREATE INDEX pause_ticket ON erasured.pause (ticket_id);
 CREATE UNIQUE INDEX pause_open ON erasured.pause (ticket_id) WHERE answered_at IS NULL;
 
+-- Counted by the daemon with the due time, so that filing waits for nobody.
+CREATE TABLE erasured.turn (
+    desk   text        NOT NULL,
+    due_at timestamptz NOT NULL,
+    taken  integer     NOT NULL,
+    PRIMARY KEY (desk, due_at)
+);
+COMMENT ON TABLE erasured.turn IS 'How many tickets each desk has had for one due time: the last turn given.';
+
 CREATE FUNCTION erasured.acknowledge_ticket(ticket uuid) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
@@ -164,6 +173,6 @@ END $$;
 CREATE TRIGGER clock_heard AFTER INSERT ON erasured.decision
     FOR EACH ROW WHEN (NEW.kind IN ('verify', 'approve')) EXECUTE FUNCTION erasured.clock_heard();
 
-REVOKE ALL ON erasured.pause FROM PUBLIC;
+REVOKE ALL ON erasured.pause, erasured.turn FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.acknowledge_ticket, erasured.extend_ticket, erasured.ask_ticket, erasured.answered_ticket,
     erasured.end_question, erasured.clock_heard FROM PUBLIC;

@@ -101,7 +101,8 @@ GRANT EXECUTE ON FUNCTION erasured.ask_ticket(uuid, text)          TO erasured_d
 GRANT EXECUTE ON FUNCTION erasured.answered_ticket(uuid)           TO erasured_desk, erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.extend_ticket(uuid, text)       TO erasured_approver;
 GRANT SELECT ON erasured.pause TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
-GRANT UPDATE (clock, clock_stale, acknowledge_by, extended_due_at) ON erasured.ticket TO erasured_daemon;
+GRANT SELECT, INSERT, UPDATE, DELETE ON erasured.turn TO erasured_daemon;
+GRANT UPDATE (clock, clock_stale, acknowledge_by, extended_due_at, escalated, escalate_at, turn) ON erasured.ticket TO erasured_daemon;
 
 -- Identifiers travel as parameters of statements, and a server that logs statements (log_statement,
 -- log_min_duration_statement, auto_explain) writes parameters into its log, where no erasure finds

@@ -469,6 +469,7 @@ impl Behind {
 fn show(census: &Census) {
     count_states(&OPEN, &census.by_state);
     metrics::gauge!(names::OVERDUE).set(float(census.overdue));
+    metrics::gauge!(names::ESCALATED).set(float(census.escalated));
     metrics::gauge!(names::NEAREST_DUE).set(census.nearest_due_seconds.unwrap_or(f64::INFINITY));
     metrics::gauge!(names::LEASED).set(float(census.leased));
     metrics::gauge!(names::LEDGER_PENDING).set(float(census.outbox));

@@ -1,6 +1,7 @@
 //! Counting due times again when something has happened that moves them.
 
 use super::context::Context;
+use crate::metrics::ESCALATIONS;
 use crate::policy::Policy;
 use crate::store::Result;
 use crate::store::clock::{Counted, Uncounted};
@@ -19,37 +20,79 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize> {
             policy.map(AsRef::as_ref),
             &ticket.scope,
             &ticket.events,
+            ticket.escalated,
             now,
         )
     };
-    context.store.recount(limit, count).await
+    let (counted, told) = context.store.recount(limit, now, count).await?;
+    for told in told {
+        let scope = policies.get(&told.subject);
+        let scope = scope.and_then(|policy| policy.scopes.get(&told.scope));
+        let profile = scope.map_or_else(String::new, |scope| scope.sla.code.clone());
+        let step = match told.called {
+            ESCALATED => told.step.to_string(),
+            end => end.to_owned(),
+        };
+        tracing::warn!(
+            profile,
+            step,
+            "a ticket comes nearer to its due time, or is past it"
+        );
+        metrics::counter!(ESCALATIONS, "profile" => profile, "step" => step).increment(1);
+    }
+    Ok(counted)
 }
 
-/// The clock of a ticket of this scope. A scope that has gone meanwhile still needs a date to sort
-/// by: the customary 30 days.
+const ESCALATED: &str = "escalated";
+const LATE: &str = "late";
+
+/// The clock of a ticket of this scope, of which so many steps of escalation are told.
 pub(super) fn counted(
     policy: Option<&Policy>,
     scope: &str,
     events: &Events,
+    told: u8,
     now: DateTime<Utc>,
 ) -> Counted {
     let scope = policy.and_then(|policy| policy.scopes.get(scope));
-    let Some(clock) = scope.and_then(|scope| scope.sla.clock(events, now)) else {
-        return Counted {
-            acknowledge_by: None,
-            due_at: events.requested_at + Duration::days(30),
-            extended_due_at: None,
-            clock: "running",
-        };
+    let profile = scope.map(|scope| &scope.sla);
+    let Some((profile, clock)) = profile.and_then(|p| Some((p, p.clock(events, now)?))) else {
+        return customary(events, now);
     };
+    let (clock_word, called) = match clock.standing {
+        Standing::NotStarted => ("not_started", ESCALATED),
+        Standing::Paused => ("paused", ESCALATED),
+        Standing::Running => ("running", ESCALATED),
+        Standing::Late => ("running", LATE),
+        Standing::ExplainDuty => ("running", "explain_required"),
+    };
+    let escalation = profile.escalation(&clock, now);
     Counted {
         acknowledge_by: clock.acknowledge_by,
         due_at: clock.due,
         extended_due_at: clock.extended_due,
-        clock: match clock.standing {
-            Standing::NotStarted => "not_started",
-            Standing::Paused => "paused",
-            Standing::Running | Standing::Late | Standing::ExplainDuty => "running",
+        clock: clock_word,
+        // What was told before a pause is not told again after it.
+        escalated: if clock_word == "running" {
+            escalation.reached
+        } else {
+            told
         },
+        escalate_at: escalation.next,
+        called,
+    }
+}
+
+/// A scope that has gone meanwhile still needs a date to sort by: the customary 30 days.
+fn customary(events: &Events, now: DateTime<Utc>) -> Counted {
+    let due_at = events.requested_at + Duration::days(30);
+    Counted {
+        acknowledge_by: None,
+        due_at,
+        extended_due_at: None,
+        clock: "running",
+        escalated: u8::from(now > due_at),
+        escalate_at: (now <= due_at).then_some(due_at),
+        called: LATE,
     }
 }

@@ -98,7 +98,7 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
 fn seal(context: &Context, policy: &Policy, ticket: &Unresolved, identity: &Identity) -> Resolved {
     // For one that came in after the clocks were counted; they are counted again before it matters.
     let events = Events::received(ticket.requested_at);
-    let clock = clock::counted(Some(policy), &ticket.scope, &events, context.now());
+    let clock = clock::counted(Some(policy), &ticket.scope, &events, 0, context.now());
     Resolved {
         id: ticket.id,
         subject_hash: subject_hash(context, policy, &identity.key),

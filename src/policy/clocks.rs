@@ -123,6 +123,7 @@ fn profile(
     let roll = default_word(table, "roll", ROLLS);
     let pause = default_word(table, "pause", PAUSES);
     let when_due = default_word(table, "when_due", ENDS);
+    let escalate = escalate(table);
     let calendar = match table.word("calendar", UNKNOWN_WORD, &known) {
         Some((calendar, _)) => calendar,
         None => (!table.has("calendar")).then(Calendar::default),
@@ -139,11 +140,41 @@ fn profile(
         roll: roll?,
         pause: pause?,
         when_due: when_due?,
+        escalate: escalate?,
         zone: zone?.0,
         calendar: calendar?,
         source: source?.0,
         sure: sure?.0,
     })
+}
+
+/// The steps before the due time; a week and two days if they are left out.
+fn escalate(table: &Table<'_>) -> Option<Vec<u16>> {
+    const HELP: &str =
+        "write days, fewer from step to step, at most nine: [\"7 days\", \"2 days\"]";
+    if !table.has("escalate") {
+        return Some(vec![7, 2]);
+    }
+    let at = table.span_of("escalate")?;
+    let mut steps = Vec::new();
+    for (text, span) in table.strings("escalate")? {
+        match length(&text) {
+            Ok(Length::Days(days)) if steps.last().is_none_or(|last| days < *last) => {
+                steps.push(days);
+            }
+            _ => {
+                let message = format!("`{text}` in {} is no step", table.label());
+                table.reader().error(CODES.bad_value, span, message, HELP);
+                return None;
+            }
+        }
+    }
+    if steps.len() > 9 {
+        let message = format!("{} has too many steps", table.label());
+        table.reader().error(CODES.bad_value, at, message, HELP);
+        return None;
+    }
+    Some(steps)
 }
 
 /// A word that may be left out; `None` if what is there is none.

@@ -12,6 +12,8 @@ pub struct Census {
     pub by_state: BTreeMap<String, i64>,
     /// Open tickets past their due date.
     pub overdue: i64,
+    /// Open tickets that have reached a step of escalation and are not late.
+    pub escalated: i64,
     /// Seconds until the nearest due date of an open ticket; negative when past.
     pub nearest_due_seconds: Option<f64>,
     /// Tickets whose person could not be found.
@@ -51,8 +53,9 @@ impl Store {
             let states = tx
                 .query(
                     "/* erasured:census */ SELECT state, count(*) AS n, \
-                            count(*) FILTER (WHERE due_at < now()) AS late, \
-                            (extract(epoch FROM min(due_at) - now()))::float8 AS due_in, \
+                            count(*) FILTER (WHERE due_at < now() AND clock = 'running') AS late, \
+                            count(*) FILTER (WHERE escalated > 0 AND due_at >= now()) AS escalated, \
+                            (extract(epoch FROM min(due_at) FILTER (WHERE clock = 'running') - now()))::float8 AS due_in, \
                             count(*) FILTER (WHERE subject_hash IS NULL AND problem_code IS NOT NULL) AS lost, \
                             count(*) FILTER (WHERE state = 'executing' OR state = 'scheduled' AND (attempt > 0 OR l.ticket_id IS NOT NULL)) AS retrying, \
                             count(due_at) AS with_due, \
@@ -66,6 +69,7 @@ impl Store {
             for r in &states {
                 let state: String = r.get("state");
                 census.overdue += r.get::<_, i64>("late");
+                census.escalated += r.get::<_, i64>("escalated");
                 census.unresolvable += r.get::<_, i64>("lost");
                 census.leased += r.get::<_, i64>("leased");
                 census.retrying += r.get::<_, i64>("retrying");
@@ -129,6 +133,9 @@ impl Store {
                 &[&daemon, &host, &version],
             )
             .await?;
+            // A turn counts while tickets of its due time wait; what is a year late waits for a person.
+            tx.execute("/* erasured:seen */ DELETE FROM erasured.turn WHERE due_at < now() - interval '1 year'", &[])
+                .await?;
             tx.execute("/* erasured:seen */ DELETE FROM erasured.daemon WHERE seen_at < now() - interval '1 day'", &[])
                 .await?;
             Ok(())

@@ -18,6 +18,8 @@ pub struct Uncounted {
     pub scope: String,
     /// What has happened.
     pub events: Events,
+    /// Steps of escalation that have been told.
+    pub escalated: u8,
 }
 
 /// What was counted.
@@ -31,6 +33,25 @@ pub struct Counted {
     pub extended_due_at: Option<DateTime<Utc>>,
     /// `not_started`, `running` or `paused`.
     pub clock: &'static str,
+    /// Steps of escalation that are reached.
+    pub escalated: u8,
+    /// When the next one is.
+    pub escalate_at: Option<DateTime<Utc>>,
+    /// What it is called that the step now reached is; told as an event if it is a new one.
+    pub called: &'static str,
+}
+
+/// What was told of a ticket by an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Subject kind.
+    pub subject: String,
+    /// Scope.
+    pub scope: String,
+    /// [`Counted::called`].
+    pub called: &'static str,
+    /// Steps reached.
+    pub step: u8,
 }
 
 impl Store {
@@ -70,18 +91,26 @@ impl Store {
         })
     }
 
-    /// Counts again up to `limit` tickets, oldest request first; how many there were. They are
-    /// locked meanwhile, so that nothing that happens to them is missed; those that somebody else
-    /// has locked are left for the next time. A due time that moves is an event.
+    /// Counts again up to `limit` tickets to which something has happened, oldest request first,
+    /// and as many whose next step of escalation is reached by `now`; how many there were, and what
+    /// was told. They are locked meanwhile, so that nothing that happens to them is missed; those
+    /// that somebody else has locked are left for the next time. A due time that moves is an event,
+    /// and so is a step that was not told before.
     pub async fn recount(
         &self,
         limit: u32,
+        now: DateTime<Utc>,
         count: impl Fn(&Uncounted) -> Counted,
-    ) -> Result<usize> {
+    ) -> Result<(usize, Vec<Told>)> {
         run_tx!(self, "recount", |tx| {
-            let rows = tx.query(UNCOUNTED, &[&i64::from(limit)]).await?;
+            let rows = tx.query(UNCOUNTED, &[&i64::from(limit), &now]).await?;
+            if rows.is_empty() {
+                return Ok((0, Vec::new()));
+            }
             let (mut ids, mut within, mut due) = (vec![], vec![], vec![]);
             let (mut extended, mut clocks) = (vec![], vec![]);
+            let (mut steps, mut next, mut called) = (vec![], vec![], vec![]);
+            let mut told = Vec::new();
             for row in &rows {
                 let ticket = uncounted(row);
                 let counted = count(&ticket);
@@ -90,18 +119,41 @@ impl Store {
                 due.push(counted.due_at);
                 extended.push(counted.extended_due_at);
                 clocks.push(counted.clock);
+                steps.push(i16::from(counted.escalated));
+                next.push(counted.escalate_at);
+                let closed: bool = row.get("closed");
+                let news = !closed && counted.escalated > ticket.escalated;
+                called.push(news.then_some(counted.called));
+                if news {
+                    told.push(Told {
+                        subject: ticket.subject,
+                        scope: ticket.scope,
+                        called: counted.called,
+                        step: counted.escalated,
+                    });
+                }
             }
-            tx.execute(COUNTED, &[&ids, &within, &due, &extended, &clocks])
-                .await?;
-            Ok(rows.len())
+            tx.execute(
+                COUNTED,
+                &[
+                    &ids, &within, &due, &extended, &clocks, &steps, &next, &called,
+                ],
+            )
+            .await?;
+            Ok((rows.len(), told))
         })
     }
 }
 
 const UNCOUNTED: &str = "/* erasured:uncounted */ WITH stale AS MATERIALIZED ( \
-       SELECT id, subject, scope, requested_at, extended_at FROM erasured.ticket WHERE clock_stale \
-        ORDER BY requested_at LIMIT $1 FOR UPDATE SKIP LOCKED) \
-     SELECT t.*, d.proven_at, d.accepted_at, p.asked, p.asked_at, p.answered_at FROM stale t, \
+       SELECT id FROM erasured.ticket WHERE clock_stale ORDER BY requested_at LIMIT $1 FOR UPDATE SKIP LOCKED), \
+     reached AS MATERIALIZED ( \
+       SELECT id FROM erasured.ticket WHERE escalate_at <= $2 AND escalate_at IS NOT NULL \
+        ORDER BY escalate_at LIMIT $1 FOR UPDATE SKIP LOCKED) \
+     SELECT t.id, t.subject, t.scope, t.requested_at, t.extended_at, t.escalated, \
+            t.state IN ('completed', 'deferred', 'rejected') AS closed, \
+            d.proven_at, d.accepted_at, p.asked, p.asked_at, p.answered_at \
+       FROM (SELECT id FROM stale UNION SELECT id FROM reached) n JOIN erasured.ticket t ON t.id = n.id, \
        LATERAL (SELECT min(at) FILTER (WHERE kind = 'verify') AS proven_at, \
                        min(at) FILTER (WHERE kind = 'approve') AS accepted_at \
                   FROM erasured.decision WHERE ticket_id = t.id AND kind IN ('verify', 'approve')) d, \
@@ -110,20 +162,39 @@ const UNCOUNTED: &str = "/* erasured:uncounted */ WITH stale AS MATERIALIZED ( \
                        coalesce(array_agg(answered_at ORDER BY id), '{}') AS answered_at \
                   FROM erasured.pause WHERE ticket_id = t.id) p";
 
-/// What is closed keeps the due time by which it was measured.
+/// What is closed keeps the due time by which it was measured. A new due time takes the desk's next
+/// turn for it.
 const COUNTED: &str = "/* erasured:counted */ WITH n AS ( \
-       SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::text[]) \
-                AS n (id, acknowledge_by, due_at, extended_due_at, clock)), \
-     before AS (SELECT t.id, t.due_at, t.state FROM erasured.ticket t JOIN n ON n.id = t.id), \
+       SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::text[], \
+                            $6::int2[], $7::timestamptz[], $8::text[]) \
+                AS n (id, acknowledge_by, due_at, extended_due_at, clock, escalated, escalate_at, called)), \
+     before AS MATERIALIZED ( \
+       SELECT t.id, t.due_at, t.turn, t.filed_by, t.requested_at FROM erasured.ticket t JOIN n ON n.id = t.id \
+        WHERE t.state NOT IN ('completed', 'deferred', 'rejected')), \
+     moved AS MATERIALIZED ( \
+       SELECT n.id, b.filed_by, n.due_at, \
+              row_number() OVER (PARTITION BY b.filed_by, n.due_at ORDER BY b.requested_at, n.id) AS nth, \
+              count(*) OVER (PARTITION BY b.filed_by, n.due_at) AS of \
+         FROM n JOIN before b ON b.id = n.id WHERE b.turn = 0 OR b.due_at IS DISTINCT FROM n.due_at), \
+     taken AS ( \
+       INSERT INTO erasured.turn AS x (desk, due_at, taken) \
+       SELECT filed_by, due_at, count(*) FROM moved GROUP BY filed_by, due_at ORDER BY filed_by, due_at \
+       ON CONFLICT (desk, due_at) DO UPDATE SET taken = x.taken + excluded.taken RETURNING *), \
      told AS ( \
        INSERT INTO erasured.event (kind, ticket_id, body) \
        SELECT 'due_moved', n.id, jsonb_build_object('from', b.due_at, 'until', n.due_at) \
-         FROM n JOIN before b ON b.id = n.id \
-        WHERE b.due_at <> n.due_at AND b.state NOT IN ('completed', 'deferred', 'rejected') ORDER BY n.id) \
+         FROM n JOIN before b ON b.id = n.id WHERE b.due_at <> n.due_at \
+       UNION ALL \
+       SELECT n.called, n.id, jsonb_build_object('step', n.escalated, 'due', n.due_at) \
+         FROM n WHERE n.called IS NOT NULL) \
      UPDATE erasured.ticket t SET clock_stale = false, clock = n.clock, \
-            acknowledge_by = n.acknowledge_by, extended_due_at = n.extended_due_at, \
-            due_at = CASE WHEN t.state IN ('completed', 'deferred', 'rejected') THEN t.due_at ELSE n.due_at END \
-       FROM n WHERE t.id = n.id";
+            acknowledge_by = n.acknowledge_by, extended_due_at = n.extended_due_at, escalated = n.escalated, \
+            escalate_at = CASE WHEN b.id IS NULL THEN NULL ELSE n.escalate_at END, \
+            due_at = CASE WHEN b.id IS NULL THEN t.due_at ELSE n.due_at END, \
+            turn = coalesce(x.taken - m.of + m.nth, t.turn) \
+       FROM n LEFT JOIN before b ON b.id = n.id LEFT JOIN moved m ON m.id = n.id \
+         LEFT JOIN taken x ON x.desk = m.filed_by AND x.due_at = m.due_at \
+      WHERE t.id = n.id";
 
 fn uncounted(r: &Row) -> Uncounted {
     let asked: Vec<bool> = r.get("asked");
@@ -134,6 +205,7 @@ fn uncounted(r: &Row) -> Uncounted {
         id: r.get("id"),
         subject: r.get("subject"),
         scope: r.get("scope"),
+        escalated: u8::try_from(r.get::<_, i16>("escalated")).unwrap_or_default(),
         events: Events {
             requested_at: r.get("requested_at"),
             proven_at: r.get("proven_at"),

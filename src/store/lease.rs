@@ -3,6 +3,10 @@
 //! The token is the right to write. A daemon that was thought dead, and whose tickets were taken
 //! over, holds a token that no lease carries any more, and every write of its fails.
 //!
+//! Due first. Due times are the ends of days, so that many tickets share one: those are taken in
+//! turns, the first of each desk before the second of any. The turn is given with the due time
+//! ([`super::clock`]) and stands in the index, so that fairness costs a lease nothing.
+//!
 //! A lease is a row of its own beside the ticket, so that lending touches no index that grows with
 //! the tickets. Whoever adds, takes over or ends one locks the ticket first.
 
@@ -269,7 +273,7 @@ pub(super) async fn end(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<()> {
 const FIRST_READY: &str = "/* erasured:lease */ SELECT t.subject, t.scope, coalesce(t.plan_id, '') FROM erasured.ticket t \
       WHERE t.state = 'scheduled' AND t.next_attempt_at IS NULL \
         AND t.id NOT IN (SELECT l.ticket_id FROM erasured.lease l) \
-      ORDER BY t.due_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED";
+      ORDER BY t.due_at, t.turn LIMIT 1 FOR UPDATE OF t SKIP LOCKED";
 
 /// A lease that came to be between the look at it and the lock on the ticket is in the way of the
 /// insert, and its ticket is left out.
@@ -278,7 +282,7 @@ const TAKE_READY: &str = "/* erasured:take_ready */ WITH picked AS MATERIALIZED 
         WHERE t.state = 'scheduled' AND t.next_attempt_at IS NULL \
           AND t.subject = $1 AND t.scope = $2 AND coalesce(t.plan_id, '') = $3 \
           AND t.id NOT IN (SELECT l.ticket_id FROM erasured.lease l) \
-        ORDER BY t.due_at LIMIT $4 FOR UPDATE OF t SKIP LOCKED), \
+        ORDER BY t.due_at, t.turn LIMIT $4 FOR UPDATE OF t SKIP LOCKED), \
      batch AS MATERIALIZED (SELECT gen_random_uuid() AS token), \
      lent AS ( \
        INSERT INTO erasured.lease (ticket_id, token, until, holder) \

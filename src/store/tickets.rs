@@ -324,7 +324,7 @@ impl Store {
                 .query(
                     "/* erasured:list */ SELECT * FROM erasured.ticket_status \
                       WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR subject = $2) \
-                        AND (NOT $3 OR (due_at < now() AND state NOT IN ('completed', 'deferred', 'rejected'))) \
+                        AND (NOT $3 OR (due_at < now() AND clock = 'running' AND state NOT IN ('completed', 'deferred', 'rejected'))) \
                       ORDER BY requested_at DESC, id LIMIT $4",
                     &[&filter.state, &filter.subject, &filter.overdue, &limit],
                 )

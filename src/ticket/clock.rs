@@ -1,7 +1,7 @@
 //! What a ticket's events make of its profile: when it is due, and how it stands.
 
 use super::sla::{Gap, Pause, Profile, Start, WhenDue};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 
 /// A question put to the customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,15 @@ pub struct Clock {
     pub standing: Standing,
 }
 
+/// How far a ticket is on its way to being late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// Steps of the profile that are behind; one more than there are when the last day is too.
+    pub reached: u8,
+    /// When the next is reached; `None` if none is to come, or time does not count.
+    pub next: Option<DateTime<Utc>>,
+}
+
 impl Profile {
     /// The clock of a ticket of these events, as of `now`. `None` for dates beyond the calendar.
     pub fn clock(&self, events: &Events, now: DateTime<Utc>) -> Option<Clock> {
@@ -107,6 +116,25 @@ impl Profile {
             extended_due,
             standing,
         })
+    }
+
+    /// How far a clock of this profile is on its way to being late.
+    pub fn escalation(&self, clock: &Clock, now: DateTime<Utc>) -> Escalation {
+        if matches!(clock.standing, Standing::NotStarted | Standing::Paused) {
+            return Escalation {
+                reached: 0,
+                next: None,
+            };
+        }
+        let steps = self.escalate.iter();
+        let steps = steps.map(|days| clock.due - Duration::days((*days).into()));
+        // The due second itself is still on time.
+        let moments = steps.chain([clock.due + Duration::seconds(1)]);
+        let (behind, ahead): (Vec<_>, Vec<_>) = moments.partition(|moment| *moment <= now);
+        Escalation {
+            reached: u8::try_from(behind.len()).unwrap_or(u8::MAX),
+            next: ahead.first().copied(),
+        }
     }
 
     /// The kinds of decisions that may move a ticket's due time, as the control schema calls them.

@@ -94,6 +94,8 @@ pub struct Profile {
     pub pause: Pause,
     /// After the last day.
     pub when_due: WhenDue,
+    /// Days before the due time at which people are told, each fewer than the one before.
+    pub escalate: Vec<u16>,
     /// Where a last day falls on a day off.
     pub roll: Roll,
     /// Where the days are counted.

@@ -19,22 +19,26 @@ fn term(ticket: &Uncounted, days: i64, more: Option<i64>) -> Counted {
         due_at: ticket.events.extended_at.and(extended).unwrap_or(due),
         extended_due_at: extended,
         clock: "running",
+        escalated: 0,
+        escalate_at: None,
+        called: "escalated",
     }
 }
 
 async fn count(store: &Store, days: i64, more: Option<i64>) -> Vec<Uncounted> {
     let seen = Mutex::new(Vec::new());
-    let counted = store.recount(100, |ticket| {
+    let counted = store.recount(20_000, Utc::now(), |ticket| {
         let counted = term(ticket, days, more);
         seen.lock().unwrap().push(Uncounted {
             id: ticket.id,
             subject: ticket.subject.clone(),
             scope: ticket.scope.clone(),
             events: ticket.events.clone(),
+            escalated: ticket.escalated,
         });
         counted
     });
-    let counted = counted.await.unwrap();
+    let (counted, _) = counted.await.unwrap();
     let seen = seen.into_inner().unwrap();
     assert_eq!(counted, seen.len());
     seen
@@ -86,8 +90,8 @@ async fn a_term_is_made_longer_once_and_in_time() {
     extend("complex").await.unwrap();
     let longer = due().await;
     assert_eq!(longer - first, Duration::days(60), "at once");
-    extend("complex").await.unwrap();
     assert_eq!(code(extend("many-requests").await), "ER017", "once");
+    extend("complex").await.unwrap();
     assert_eq!(count(&daemon, 30, Some(60)).await.len(), 1);
     assert_eq!(due().await, longer, "the daemon counts the same");
     let told = kinds(&admin, id).await;
@@ -178,4 +182,132 @@ async fn a_closed_ticket_keeps_its_due_time() {
     assert_eq!(count(&daemon, 300, None).await.len(), 1);
     assert_eq!(due().await, before);
     assert!(before > Some(Utc.timestamp_opt(0, 0).unwrap() as DateTime<Utc>));
+}
+
+/// Ready tickets of a desk for a due time some days ahead of now, filed in this order.
+async fn flood(admin: &Client, desk: &str, count: u32) {
+    let sql = format!(
+        "INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, filed_by, subject_hash, sealed) \
+         SELECT '{desk}-' || n, 'customer', 'account', 'policy', now(), '{desk}', repeat('b', 64), '\\x01' \
+           FROM generate_series(1, {count}) n"
+    );
+    admin.batch_execute(&sql).await.unwrap();
+}
+
+async fn make_ready(admin: &Client) {
+    // Only the order matters here, not how they came to be approved.
+    admin
+        .batch_execute(
+            "SET session_replication_role = replica; \
+             UPDATE erasured.ticket SET state = 'scheduled' WHERE state = 'received'; \
+             SET session_replication_role = DEFAULT; ANALYZE erasured.ticket",
+        )
+        .await
+        .unwrap();
+}
+
+/// Ten thousand of one desk, then ten of another, all due at the same time: nobody waits behind a
+/// flood. What is due sooner goes first, whoever filed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_one_desk_does_not_starve_another() {
+    let db = Database::new().await;
+    let (store, daemon, admin) = (
+        db.store("owner"),
+        db.daemon().await,
+        db.client("owner").await,
+    );
+    flood(&admin, "crm", 10_000).await;
+    let due = Utc::now() + Duration::days(9);
+    let count = async || {
+        let all = |_: &Uncounted| Counted {
+            acknowledge_by: None,
+            due_at: due,
+            extended_due_at: None,
+            clock: "running",
+            escalated: 0,
+            escalate_at: None,
+            called: "escalated",
+        };
+        while daemon.recount(500, Utc::now(), all).await.unwrap().0 > 0 {}
+    };
+    count().await;
+    flood(&admin, "shop", 10).await;
+    count().await;
+    make_ready(&admin).await;
+    let sooner =
+        "UPDATE erasured.ticket SET due_at = due_at - interval '1 second' WHERE turn = 9999";
+    admin.batch_execute(sooner).await.unwrap();
+    let batch = store
+        .lease("one", 20, std::time::Duration::from_secs(60))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(batch.tickets.len(), 20);
+    let of = |desk: &str| {
+        batch
+            .tickets
+            .iter()
+            .filter(|t| t.reference.starts_with(desk))
+            .count()
+    };
+    assert!(
+        of("shop") >= 9,
+        "{} of the ten in the first twenty",
+        of("shop")
+    );
+    let first = batch.tickets.iter().min_by_key(|t| t.due_at).unwrap();
+    assert!(first.due_at < due - Duration::milliseconds(500) && first.reference.starts_with("crm"));
+    let turns = "SELECT count(*) - count(DISTINCT (filed_by, turn)), min(turn), max(turn) FROM erasured.ticket";
+    let row = admin.query_one(turns, &[]).await.unwrap();
+    assert_eq!(
+        (row.get(0), row.get(1), row.get(2)),
+        (0_i64, 1_i32, 10_000_i32),
+        "each turn once"
+    );
+}
+
+/// Steps are told once each, the highest of several at once, and anew only when more are reached.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_is_told_once() {
+    let db = Database::new().await;
+    let (store, daemon) = (db.store("owner"), db.daemon().await);
+    let (id, admin) = older(&db, &store).await;
+    let now = Utc::now();
+    let at = async |step: u8, called: &'static str, days: i64| {
+        let count = |ticket: &Uncounted| Counted {
+            escalated: step,
+            escalate_at: Some(now + Duration::days(days + 1)),
+            called,
+            ..term(ticket, 30, None)
+        };
+        let (counted, told) = daemon
+            .recount(100, now + Duration::days(days), count)
+            .await
+            .unwrap();
+        (
+            counted,
+            told.into_iter()
+                .map(|t| (t.called, t.step))
+                .collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(at(0, "escalated", 0).await, (1, vec![]));
+    assert_eq!(at(0, "escalated", 0).await, (0, vec![]), "not yet");
+    assert_eq!(at(2, "escalated", 1).await, (1, vec![("escalated", 2)]));
+    assert_eq!(at(2, "escalated", 2).await, (1, vec![]), "told already");
+    assert_eq!(at(3, "late", 3).await, (1, vec![("late", 3)]));
+    assert_eq!(at(3, "late", 4).await, (1, vec![]));
+    store.reject(id, "unverified", None).await.unwrap();
+    assert_eq!(
+        at(4, "late", 5).await,
+        (1, vec![]),
+        "nothing of what is closed"
+    );
+    assert_eq!(at(4, "late", 9).await, (0, vec![]), "and no more of it");
+    let told = kinds(&admin, id).await;
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    assert_eq!(
+        told,
+        ["received", "escalated", "late", "rejecting", "rejected"]
+    );
 }

@@ -253,6 +253,7 @@ fn mistakes_are_told_with_their_places() {
         acknowledge = "0 days"
         pause = "always"
         when_due = "never"
+        escalate = ["2 days", "7 days"]
         [calendar.mine]
         days = ["2026-02-30"]
     "#;
@@ -263,7 +264,7 @@ fn mistakes_are_told_with_their_places() {
         codes,
         [
             "E0103", "E0104", "E0104", "E0106", "E0106", "E0106", "E0106", "E0106", "E0106",
-            "E0106", "E0107", "E0107", "E0107", "E0107", "E0107"
+            "E0106", "E0106", "E0107", "E0107", "E0107", "E0107", "E0107"
         ],
         "{mistakes:#?}"
     );

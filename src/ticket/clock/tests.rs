@@ -52,6 +52,7 @@ fn profiles() -> impl Strategy<Value = Profile> {
                 roll,
                 pause,
                 when_due,
+                escalate: vec![7, 2],
                 zone,
                 calendar,
                 source: String::new(),
@@ -202,6 +203,26 @@ proptest! {
         let with = profile.clock(&Events { extended_at: Some(now), ..events.clone() }, now).unwrap();
         prop_assert!(without.due <= with.due);
         prop_assert_eq!(Some(with.due), without.extended_due);
+    }
+
+    /// Steps come one after the other, the last of them with lateness, and the next one is named.
+    #[test]
+    fn steps_are_reached_in_order(profile in profiles(), events in events(), days in 0..900_i64) {
+        let now = events.requested_at + Duration::days(days);
+        let clock = profile.clock(&events, now).unwrap();
+        let step = profile.escalation(&clock, now);
+        let late = matches!(clock.standing, Standing::Late | Standing::ExplainDuty);
+        prop_assert_eq!(step.reached == 3, late);
+        match step.next {
+            Some(next) => {
+                prop_assert!(now < next);
+                let then = profile.clock(&events, next).unwrap();
+                if then.due == clock.due {
+                    prop_assert_eq!(profile.escalation(&then, next).reached, step.reached + 1);
+                }
+            }
+            None => prop_assert!(late || clock.standing != Standing::Running),
+        }
     }
 
     /// Only a clock that counts is late, and what it is called then is the profile's word.
