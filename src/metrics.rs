@@ -29,6 +29,12 @@ pub const UNFOUND: &str = "erasured_unfound_tickets";
 pub const DEFERRALS: &str = "erasured_deferrals";
 /// What the law kept and whose date has passed.
 pub const DEFERRALS_OVERDUE: &str = "erasured_deferrals_overdue";
+/// Legal holds in force.
+pub const HOLDS: &str = "erasured_holds";
+/// Legal holds in force that cover nobody, for what they name was not found.
+pub const HOLDS_EMPTY: &str = "erasured_holds_empty";
+/// Tickets and deferrals that a legal hold keeps from going on.
+pub const HELD: &str = "erasured_held_tickets";
 /// Seconds to the nearest due time.
 pub const NEAREST_DUE: &str = "erasured_sla_nearest_due_seconds";
 /// Tickets closed in time.
@@ -152,6 +158,17 @@ fn describe() {
         DEFERRALS_OVERDUE,
         Unit::Count,
         "Deferrals whose date has passed."
+    );
+    describe_gauge!(HOLDS, Unit::Count, "Legal holds in force.");
+    describe_gauge!(
+        HOLDS_EMPTY,
+        Unit::Count,
+        "Legal holds in force whose person was not found, so that they cover nobody yet."
+    );
+    describe_gauge!(
+        HELD,
+        Unit::Count,
+        "Tickets and deferrals that a legal hold keeps from going on."
     );
     describe_gauge!(
         NEAREST_DUE,

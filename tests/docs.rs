@@ -257,6 +257,7 @@ fn every_sqlstate_of_ours_is_explained() {
         .collect();
     let program = codes(&(sources() + &sql), "ER", 3);
     assert!(program.len() > 10, "{program:?}");
+    assert!(program.len() > 9, "{program:?}");
     same(
         "SQLSTATEs",
         &program,

@@ -12,6 +12,7 @@
 --   ER005 identifiers are not acceptable       ER010 a daemon is at work on the ticket
 --   ER011 a proof that the request does not deserve
 --   ER017 the term is not made longer          ER018 a question is open, or none is
+-- and those that later migrations tell of.
 -- None of their texts repeats an identifier's value.
 
 -- ---------------------------------------------------------------- small vocabulary
@@ -378,6 +379,7 @@ BEGIN
     RETURN QUERY
     SELECT x.id, x.code
       FROM (SELECT t.id, CASE
+                WHEN t.id IN (SELECT c.ticket FROM erasured.holds_on(tickets) c) THEN 'ER015'
                 WHEN s.scope IS NULL THEN 'ER004'
                 WHEN t.not_before > clock_timestamp() THEN 'ER002'
                 WHEN coalesce((SELECT max(d.level) FROM erasured.decision d
@@ -394,10 +396,11 @@ BEGIN
              WHERE t.id = ANY (tickets)) AS x
      WHERE x.code IS NOT NULL;
 END $$;
-COMMENT ON FUNCTION erasured.unfit IS 'Which of these tickets may not run under the policies in force, and why, as SQLSTATE.';
+COMMENT ON FUNCTION erasured.unfit IS 'Which of these tickets may not run under the policies and legal holds in force, and why, as SQLSTATE.';
 
--- Only these moves exist, whoever makes them, and the two that need a person need that person's
--- decision on record: the daemon may change states but cannot write decisions.
+-- Only these moves exist, whoever makes them, and those that need a person need that person's
+-- decision on record: the daemon may change states but cannot write decisions. On hold a ticket goes
+-- by a person's word or because a legal hold covers it, and it leaves only when neither is left.
 CREATE FUNCTION erasured.guard_move() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
@@ -407,7 +410,7 @@ BEGIN
         WHEN 'verified'  THEN NEW.state IN ('approved', 'rejected', 'on_hold')
         WHEN 'approved'  THEN NEW.state IN ('scheduled', 'rejected', 'on_hold')
         WHEN 'scheduled' THEN NEW.state IN ('executing', 'rejected', 'on_hold', 'failed')
-        WHEN 'executing' THEN NEW.state IN ('verifying', 'scheduled', 'failed')
+        WHEN 'executing' THEN NEW.state IN ('verifying', 'scheduled', 'failed', 'on_hold')
         WHEN 'verifying' THEN NEW.state IN ('completed', 'deferred', 'failed')
         WHEN 'deferred'  THEN NEW.state = 'completed'
         WHEN 'failed'    THEN NEW.state IN ('scheduled', 'rejected')
@@ -425,6 +428,20 @@ BEGIN
     THEN
         RAISE EXCEPTION 'nobody''s decision stands behind the move to %', NEW.state
             USING ERRCODE = 'ER002', HINT = 'Use erasured.verify_ticket and erasured.approve_ticket.';
+    END IF;
+    IF NEW.state = 'on_hold' THEN
+        IF NOT erasured.stopped_by_person(NEW.id) AND NOT EXISTS (SELECT FROM erasured.holds_on(ARRAY[NEW.id])) THEN
+            RAISE EXCEPTION 'nobody''s decision and no legal hold stands behind the move to on_hold'
+                USING ERRCODE = 'ER002', HINT = 'Use erasured.hold_ticket or erasured.place_hold.';
+        END IF;
+        NEW.held_since := now();
+    ELSIF OLD.state = 'on_hold' THEN
+        IF NEW.state <> 'rejected' AND (erasured.stopped_by_person(NEW.id)
+                                        OR EXISTS (SELECT FROM erasured.holds_on(ARRAY[NEW.id]))) THEN
+            RAISE EXCEPTION 'the ticket is still held' USING ERRCODE = 'ER015',
+                HINT = 'Use erasured.release_ticket or erasured.release_hold.';
+        END IF;
+        NEW.held_since := NULL;
     END IF;
     IF NEW.state NOT IN ('scheduled', 'executing') AND EXISTS (
         SELECT FROM erasured.lease l WHERE l.ticket_id = NEW.id)
@@ -465,9 +482,9 @@ BEGIN
     END IF;
     SELECT u.id, u.code INTO short FROM erasured.unfit(begun) u LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'ticket % may not run under the policy in force', short.id
+        RAISE EXCEPTION 'ticket % may not run under the policies and legal holds in force', short.id
             USING ERRCODE = short.code,
-                  HINT = 'Its verification, approval or cooling-off time falls short: see erasured.ticket_status.';
+                  HINT = 'Its verification, approval or cooling-off time falls short, or a hold covers it: see erasured.ticket_status.';
     END IF;
     RETURN NULL;
 END $$;
@@ -495,7 +512,7 @@ BEGIN
     SELECT n.state, n.id, jsonb_strip_nulls(jsonb_build_object(
                'from', o.state, 'by', erasured.actor(), 'generation', n.generation,
                'attempt', n.attempt, 'plan', n.plan_id,
-               'code', CASE WHEN n.state IN ('failed', 'scheduled') THEN n.problem_code END))
+               'code', CASE WHEN n.state IN ('failed', 'scheduled', 'on_hold') THEN n.problem_code END))
       FROM moved_to n JOIN moved_from o ON o.id = n.id
      WHERE n.state IS DISTINCT FROM o.state
      ORDER BY n.id;

@@ -299,15 +299,19 @@ DECLARE
     who text := erasured.actor();
 BEGIN
     PERFORM erasured.require_code('reason', reason);
-    IF t.state = 'on_hold' THEN
+    IF t.state = 'on_hold' AND erasured.stopped_by_person(t.id) THEN
         RETURN t.state;
     END IF;
-    IF t.state NOT IN ('received', 'verified', 'approved', 'scheduled') THEN
+    IF t.state NOT IN ('received', 'verified', 'approved', 'scheduled', 'on_hold') THEN
         RAISE EXCEPTION 'a ticket in state % cannot be put on hold', t.state USING ERRCODE = 'ER002';
     END IF;
     PERFORM erasured.end_lease(t.id);
     INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
     VALUES (t.id, 'hold', reason, who, erasured.actor_role('erasured_approver'));
+    -- A legal hold stopped it before; now that hold's end alone lets it go on no more.
+    IF t.state = 'on_hold' THEN
+        RETURN t.state;
+    END IF;
     UPDATE erasured.ticket x
        SET state = 'on_hold', held_from = t.state
      WHERE x.id = t.id;
@@ -326,8 +330,16 @@ BEGIN
     IF t.state <> 'on_hold' THEN
         RAISE EXCEPTION 'the ticket is not on hold but %', t.state USING ERRCODE = 'ER002';
     END IF;
+    IF NOT erasured.stopped_by_person(t.id) THEN
+        RAISE EXCEPTION 'a legal hold keeps the ticket' USING ERRCODE = 'ER015',
+            HINT = 'It goes on when the hold is released: erasured.release_hold, erasured.hold_status.';
+    END IF;
     INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role)
     VALUES (t.id, 'release', erasured.actor(), erasured.actor_role('erasured_approver'));
+    IF EXISTS (SELECT FROM erasured.holds_on(ARRAY[t.id])) THEN
+        UPDATE erasured.ticket x SET problem_code = 'E0521', problem = 'a legal hold keeps it' WHERE x.id = t.id;
+        RETURN t.state;
+    END IF;
     UPDATE erasured.ticket x SET state = t.held_from, held_from = NULL WHERE x.id = t.id;
     PERFORM pg_notify('erasured_ticket', t.id::text);
     RETURN t.held_from;

@@ -16,6 +16,7 @@ BEGIN
         'erasured_desk',      -- files and verifies
         'erasured_approver',  -- approves, rejects, holds, releases
         'erasured_auditor',   -- reads proof
+        'erasured_admin',     -- legal holds
         'erasured_trusted'    -- may name the person it acts for, in the setting erasured.actor
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
@@ -25,7 +26,7 @@ BEGIN
 END $$;
 
 GRANT USAGE ON SCHEMA erasured
-   TO erasured_daemon, erasured_desk, erasured_approver, erasured_auditor;
+   TO erasured_daemon, erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
 
 -- The privacy desk: files tickets and records how the caller was verified.
 GRANT EXECUTE ON FUNCTION erasured.submit_ticket(text, text, jsonb, text, text, timestamptz, text) TO erasured_desk;
@@ -43,7 +44,7 @@ GRANT EXECUTE ON FUNCTION erasured.level_name(smallint) -- the view calls it
                                        TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
 GRANT SELECT ON erasured.ticket_status TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
 GRANT SELECT ON erasured.control_history, erasured.scope
-                                       TO erasured_desk, erasured_approver, erasured_auditor;
+                                       TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
 GRANT SELECT ON erasured.finding       TO erasured_desk, erasured_approver;
 GRANT SELECT ON erasured.step          TO erasured_desk, erasured_approver, erasured_auditor;
 GRANT SELECT (id, ticket_id, system, schema_name, table_name, due_at, basis, rows, state, done_at)
@@ -103,6 +104,16 @@ GRANT EXECUTE ON FUNCTION erasured.extend_ticket(uuid, text)       TO erasured_a
 GRANT SELECT ON erasured.pause TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
 GRANT SELECT, INSERT, UPDATE, DELETE ON erasured.turn TO erasured_daemon;
 GRANT UPDATE (clock, clock_stale, acknowledge_by, extended_due_at, escalated, escalate_at, turn) ON erasured.ticket TO erasured_daemon;
+-- Legal holds: people place and release them, the daemon reads whom they cover and obeys.
+GRANT EXECUTE ON FUNCTION erasured.place_hold(text, text, text, jsonb, timestamptz),
+                          erasured.release_hold(uuid), erasured.release_matter(text)
+                                       TO erasured_approver, erasured_admin;
+GRANT SELECT ON erasured.hold_status   TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
+GRANT EXECUTE ON FUNCTION erasured.holds_on(uuid[]), erasured.hold_unread(uuid[]),
+                          erasured.hold_read(uuid, text[], text[], text[], text, text),
+                          erasured.suspend_held(uuid[]), erasured.suspend_deferrals(timestamptz),
+                          erasured.resume_held()
+                                       TO erasured_daemon;
 
 -- Identifiers travel as parameters of statements, and a server that logs statements (log_statement,
 -- log_min_duration_statement, auto_explain) writes parameters into its log, where no erasure finds

@@ -7,6 +7,7 @@ mod drift;
 mod explain;
 mod failure;
 mod graph;
+mod hold;
 mod identifiers;
 mod keygen;
 mod ledger;
@@ -39,6 +40,7 @@ The way of a ticket:
   erasured check                         do the policies fit the databases?
   erasured graph --output customer.html  what a policy reaches, as a picture
   erasured ticket submit …               the desk files it; verify, then approve it
+  erasured hold place …                  what a court wants kept is not erased
   erasured plan --ticket CRM-1           what will happen, before it does
   erasured run                           the daemon erases, checks, signs
   erasured certificate show CRM-1        the proof
@@ -83,6 +85,8 @@ enum Command {
     Graph(graph::Graph),
     #[command(subcommand)]
     Ticket(ticket::Ticket),
+    #[command(subcommand)]
+    Hold(hold::Hold),
     #[command(subcommand)]
     Certificate(certificate::Certificate),
     #[command(subcommand)]
@@ -142,6 +146,7 @@ impl Command {
             Self::Plan(plan) => plan.execute(config).await,
             Self::Graph(graph) => graph.execute(config).await,
             Self::Ticket(ticket) => ticket.execute(config).await,
+            Self::Hold(hold) => hold.execute(config).await,
             Self::Certificate(certificate) => certificate.execute(config).await,
             Self::Ledger(ledger) => ledger.execute(config).await,
             Self::Sweep(sweep) => sweep.execute(config).await,

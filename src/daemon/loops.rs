@@ -116,6 +116,7 @@ async fn batch_round(shared: &Shared) -> Round {
                 to_verify = ended.to_verify,
                 later = ended.later,
                 failed = ended.failed,
+                held = ended.held,
                 "batch"
             );
             Round::Worked
@@ -477,6 +478,9 @@ fn show(census: &Census) {
     metrics::gauge!(names::UNFOUND).set(float(census.unresolvable));
     metrics::gauge!(names::DEFERRALS).set(float(census.deferrals));
     metrics::gauge!(names::DEFERRALS_OVERDUE).set(float(census.deferrals_overdue));
+    metrics::gauge!(names::HOLDS).set(float(census.holds));
+    metrics::gauge!(names::HOLDS_EMPTY).set(float(census.holds_empty));
+    metrics::gauge!(names::HELD).set(float(census.held));
 }
 
 fn show_closed(closed: &Closed) {

@@ -5,6 +5,7 @@ mod setback;
 
 use super::context::{Context, Planned, Unplanned, lost};
 use super::crash_point;
+use super::holds::Gate;
 use super::identity::{Identity, Mistaken};
 use super::intake;
 use super::recall;
@@ -13,7 +14,7 @@ use crate::name::TableName;
 use crate::plan::{ChangeKind, Plan, SystemPlan};
 use crate::store::StoreError;
 use crate::store::definitions::When;
-use crate::store::executing::{StepRow, StoredPlan};
+use crate::store::executing::{HELD, StepRow, StoredPlan};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
 use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{Execution, NotErased, Outcome, Subject};
@@ -33,6 +34,8 @@ pub struct Ended {
     pub later: usize,
     /// Waiting for a person.
     pub failed: usize,
+    /// Kept by a legal hold.
+    pub held: usize,
 }
 
 /// A ticket at work.
@@ -248,7 +251,11 @@ impl Run<'_> {
         for short in unfit {
             if let Some(at) = work.iter().position(|w| w.ticket.id == short.ticket) {
                 let work = work.remove(at);
-                self.fail(&work.ticket, short.code, short.problem).await?;
+                if short.code == HELD {
+                    self.suspend(&[work]).await?;
+                } else {
+                    self.fail(&work.ticket, short.code, short.problem).await?;
+                }
             }
         }
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
@@ -312,6 +319,8 @@ impl Run<'_> {
                     self.fail(&work.ticket, code, &problem).await?;
                 }
             }
+            // Only asked what has been: nothing is erased here.
+            Setback::Held(_) => self.suspend(&held).await?,
         }
         Ok(work)
     }
@@ -338,6 +347,13 @@ impl Run<'_> {
                 Err(Setback::Stuck(code, problem)) if group.len() == 1 => {
                     self.fail(&group[0].ticket, code, &problem).await?;
                 }
+                Err(Setback::Held(tickets)) => {
+                    let (held, free): (Vec<Work>, Vec<Work>) = group
+                        .into_iter()
+                        .partition(|w| tickets.contains(&w.ticket.id));
+                    self.suspend(&held).await?;
+                    groups.push(free);
+                }
                 Err(_) => {
                     let half = group.split_off(group.len() / 2);
                     groups.push(half);
@@ -354,7 +370,9 @@ impl Run<'_> {
         part: &SystemPlan,
         group: &mut [Work],
     ) -> Result<Result<(), Setback>, StoreError> {
-        let mut outcome = self.execute(planned, part, group).await;
+        // Kept open while the answer to a COMMIT is sought: until then it may still happen.
+        let mut gate = Gate::default();
+        let mut outcome = self.execute(planned, part, group, &mut gate).await;
         // The target's own row says whether the lost COMMIT happened: asking is running again.
         for _ in 0..3 {
             if !matches!(outcome, Err(NotErased::CommitUnknown)) {
@@ -365,8 +383,9 @@ impl Run<'_> {
                 "the answer to COMMIT was lost; reading what became of it"
             );
             tokio::time::sleep(Duration::from_millis(200)).await;
-            outcome = self.execute(planned, part, group).await;
+            outcome = self.execute(planned, part, group, &mut gate).await;
         }
+        gate.close().await;
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => return Ok(Err(setback(error).after_pieces(part))),
@@ -396,6 +415,7 @@ impl Run<'_> {
         planned: &Planned,
         part: &SystemPlan,
         group: &mut [Work],
+        gate: &mut Gate,
     ) -> Result<Outcome, NotErased> {
         let system = self
             .context
@@ -455,6 +475,7 @@ impl Run<'_> {
             known,
             active: Vec::new(),
             held: held.as_ref(),
+            gate,
         };
         let outcome = execution.run(&mut client, &mut keep).await;
         metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
@@ -521,6 +542,23 @@ impl Run<'_> {
         }
         for work in work {
             self.fail(&work.ticket, unplanned.code(), &unplanned.to_string())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Legal holds keep these; those that no hold keeps any more are tried again.
+    async fn suspend(&mut self, work: &[Work]) -> Result<(), StoreError> {
+        let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
+        let held = self.context.store.suspend(self.token, &ids).await?;
+        tracing::warn!(
+            tickets = held.len(),
+            "kept by a legal hold; nothing of theirs is erased until it is released"
+        );
+        self.ended.held += held.len();
+        for work in work.iter().filter(|w| !held.contains(&w.ticket.id)) {
+            let one = std::slice::from_ref(work);
+            self.later(one, "legal_hold", "a legal hold was released meanwhile")
                 .await?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::certify;
 use super::context::{Context, Unplanned};
+use super::holds::Gate;
 use super::record::StepRecord;
 use crate::certificate::{self, Assurance, AssuranceLevel, Certificate, FORMAT, LedgerPosition};
 use crate::ledger::{Hash, Head};
@@ -26,6 +27,10 @@ use uuid::Uuid;
 const LIMIT: u32 = 100;
 /// When one that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(600);
+
+/// When one that a legal hold stopped at the last moment is looked at again: by then it is known as
+/// held, or is not.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a deferral could not be ended; it stays due.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +78,7 @@ impl DeferralFailed {
 /// # Errors
 /// [`DeferralFailed`]: the first, when all have been tried.
 pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
+    context.store.suspend_deferrals(context.now()).await?;
     let due = context
         .store
         .due(context.now(), LIMIT, context.config.limits.lease)
@@ -81,6 +87,14 @@ pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
     for deferral in due {
         match end(context, &deferral).await {
             Ok(()) => ended += 1,
+            Err(DeferralFailed::Erasure {
+                error: NotErased::Held(_) | NotErased::HoldUnread,
+                ..
+            }) => {
+                tracing::warn!(ticket = %deferral.view.ticket, table = deferral.view.table, "what the law kept is kept on by a legal hold");
+                let (id, token) = (deferral.view.id, deferral.token);
+                context.store.put_off(id, token, LOOK_AGAIN).await?;
+            }
             Err(DeferralFailed::Later(until)) => {
                 tracing::info!(ticket = %deferral.view.ticket, table = deferral.view.table, %until, "what the law keeps has a later date now");
                 let (id, token) = (deferral.view.id, deferral.token);
@@ -131,13 +145,15 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
 }
 
 /// A row whose date has been moved since it was put off stays, and those put off with it, until
-/// the new date.
-#[derive(Default)]
-struct StillDue {
+/// the new date; and what a legal hold covers stays until that is released.
+struct StillDue<'a> {
+    context: &'a Context,
+    ticket: Uuid,
+    gate: Gate,
     later: Option<DateTime<Utc>>,
 }
 
-impl BeforeChange for StillDue {
+impl BeforeChange for StillDue<'_> {
     fn ready(
         &mut self,
         _: Vec<Seen>,
@@ -149,6 +165,14 @@ impl BeforeChange for StillDue {
             Some(_) => Err(NotErased::Hook("the rows have a later date now".into())),
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(async { self.gate.ask(self.context, &[self.ticket]).await })
+    }
+
+    fn committed(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(self.gate.close())
     }
 }
 
@@ -189,7 +213,12 @@ async fn erase(
         .get(&view.system)
         .ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
     let mut client = system.pool.get().await?;
-    let mut dates = StillDue::default();
+    let mut dates = StillDue {
+        context,
+        ticket: view.ticket,
+        gate: Gate::default(),
+        later: None,
+    };
     execution
         .run(&mut client, &mut dates)
         .await

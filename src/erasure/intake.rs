@@ -8,6 +8,7 @@ use crate::policy::{Identifier, Policy};
 use crate::reading::choose_or;
 use crate::store::StoreError;
 use crate::store::intake::{Resolved, Unresolved};
+use crate::store::tickets::IdentifierValue;
 use crate::system::postgres::failure;
 use crate::ticket::clock::Events;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,13 +40,14 @@ pub enum IntakeFailed {
     System(#[from] Unplanned),
 }
 
-/// Resolves up to `limit` tickets; how many were looked at.
+/// Reads new legal holds, then resolves up to `limit` tickets; how many were looked at.
 ///
 /// # Errors
 /// [`IntakeFailed`]; what was not resolved is looked at again.
 pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed> {
+    let (read, mut failed) = super::holds::round(context).await?;
     let unresolved = context.store.unresolved(limit).await?;
-    let looked_at = unresolved.len();
+    let looked_at = read + unresolved.len();
     let mut by_subject: BTreeMap<String, Vec<Unresolved>> = BTreeMap::new();
     for ticket in unresolved {
         by_subject
@@ -53,7 +55,6 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
             .or_default()
             .push(ticket);
     }
-    let mut failed = None;
     for (subject, tickets) in by_subject {
         let Some(policy) = context.policies().get(&subject).cloned() else {
             for ticket in &tickets {
@@ -185,8 +186,16 @@ fn understand(policy: &Policy, ticket: &Unresolved) -> Result<Understood, Unfoun
             "the policy in force has no such scope",
         ));
     }
+    values(policy, &ticket.identifiers)
+}
+
+/// What was typed, in the form of its kind.
+fn values(
+    policy: &Policy,
+    identifiers: &[(String, IdentifierValue)],
+) -> Result<Understood, Unfound> {
     let mut understood = BTreeMap::new();
-    for (name, value) in &ticket.identifiers {
+    for (name, value) in identifiers {
         let Some(identifier) = policy.identifiers.get(name).filter(|i| i.find) else {
             return Err(Unfound::new("E0401", not_found_by(policy, name)));
         };
@@ -198,7 +207,7 @@ fn understand(policy: &Policy, ticket: &Unresolved) -> Result<Understood, Unfoun
         );
     }
     if understood.is_empty() {
-        return Err(Unfound::new("E0401", "the ticket names nobody"));
+        return Err(Unfound::new("E0401", "nobody is named"));
     }
     Ok(understood)
 }
@@ -398,6 +407,47 @@ fn one(
     }
 }
 
+/// What was typed, normalised, by name; and the keys of all whom it fits: nobody, one, or many.
+pub(super) type Everybody = (BTreeMap<String, String>, BTreeSet<Vec<String>>);
+
+/// Everybody who has all of these identifiers.
+///
+/// # Errors
+/// Outer as [`round`]. Inner: why they cannot be looked for, as a code and words.
+pub(super) async fn everybody(
+    context: &Context,
+    policy: &Policy,
+    identifiers: &[(String, IdentifierValue)],
+) -> Result<Result<Everybody, (&'static str, String)>, IntakeFailed> {
+    let understood = match values(policy, identifiers) {
+        Ok(understood) => understood,
+        Err(unfound) => return Ok(Err((unfound.code, unfound.problem))),
+    };
+    let questions: BTreeMap<&String, Vec<(usize, String)>> = understood
+        .iter()
+        .map(|(name, (_, forms))| (name, forms.iter().map(|form| (0, form.clone())).collect()))
+        .collect();
+    let rows = ask(context, policy, &questions).await?;
+    let mut keys: Option<BTreeSet<Vec<String>>> = None;
+    for name in understood.keys() {
+        let found = rows.get(name).and_then(|rows| rows.get(&0));
+        let found: BTreeSet<Vec<String>> = found
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.clone())
+            .collect();
+        keys = Some(match keys {
+            None => found,
+            Some(before) => before.intersection(&found).cloned().collect(),
+        });
+    }
+    let named = understood
+        .into_iter()
+        .map(|(name, (value, _))| (name, value))
+        .collect();
+    Ok(Ok((named, keys.unwrap_or_default())))
+}
+
 /// Resolves one subject without a ticket, for `erasured plan --subject`.
 ///
 /// # Errors
@@ -406,7 +456,7 @@ pub async fn find(
     context: &Context,
     policy: &Policy,
     scope: &str,
-    identifiers: Vec<(String, crate::store::tickets::IdentifierValue)>,
+    identifiers: Vec<(String, IdentifierValue)>,
 ) -> Result<Result<Identity, (&'static str, String)>, IntakeFailed> {
     let ticket = Unresolved {
         id: Uuid::nil(),

@@ -3,7 +3,7 @@
 //!
 //! The order of a ticket: [`intake`] finds whom it is about, [`batch`] erases on one system after
 //! the other, [`sweep`] searches for what is left, [`certify`] signs and closes, and [`deferral`]
-//! comes back for what the law kept. Each step is durable before the next begins, and each may be
+//! comes back for what the law kept; [`holds`] are asked before every COMMIT. Each step is durable before the next begins, and each may be
 //! done twice without harm.
 
 pub mod batch;
@@ -12,6 +12,7 @@ pub mod clock;
 pub mod context;
 pub mod deferral;
 pub mod foresee;
+pub mod holds;
 pub mod identity;
 pub mod intake;
 mod recall;

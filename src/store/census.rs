@@ -31,6 +31,12 @@ pub struct Census {
     pub deferrals_overdue: i64,
     /// Events not yet in the chain.
     pub outbox: i64,
+    /// Legal holds in force.
+    pub holds: i64,
+    /// Of these, holds that cover nobody: what they name was not found.
+    pub holds_empty: i64,
+    /// Tickets and deferrals that a legal hold keeps from going on.
+    pub held: i64,
 }
 
 /// What is behind us.
@@ -82,13 +88,19 @@ impl Store {
                     "/* erasured:census */ SELECT (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting'), \
                        (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting' AND due_at < now()), \
                        (SELECT count(*) FROM erasured.event), \
-                       (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting' AND due_at <= now() AND lease_token IS NOT NULL)",
+                       (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting' AND due_at <= now() AND lease_token IS NOT NULL), \
+                       (SELECT count(*) FROM erasured.hold WHERE released_at IS NULL), \
+                       (SELECT count(*) FROM erasured.hold WHERE released_at IS NULL AND problem_code IS NOT NULL), \
+                       (SELECT count(*) FROM erasured.ticket WHERE state = 'on_hold' AND problem_code = 'E0521') \
+                       + (SELECT count(*) FROM erasured.deferral WHERE state = 'waiting' AND held_since IS NOT NULL)",
                     &[],
                 )
                 .await?;
             (census.deferrals, census.deferrals_overdue, census.outbox) =
                 (rest.get(0), rest.get(1), rest.get(2));
             census.retrying += rest.get::<_, i64>(3);
+            (census.holds, census.holds_empty, census.held) =
+                (rest.get(4), rest.get(5), rest.get(6));
             Ok(census)
         })
     }

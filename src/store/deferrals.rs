@@ -56,6 +56,15 @@ pub struct Supplement {
 const VIEW: &str = "d.id, d.ticket_id, d.system, d.schema_name, d.table_name, d.due_at, d.basis, d.rows, d.done_at";
 
 impl Store {
+    /// Records which deferrals whose day has come a legal hold keeps; those are not lent. How many
+    /// were not known as such.
+    pub async fn suspend_deferrals(&self, now: DateTime<Utc>) -> Result<i64> {
+        run_tx!(self, "suspend_deferrals", |tx| {
+            let sql = "/* erasured:suspend_deferrals */ SELECT erasured.suspend_deferrals($1)";
+            Ok(tx.query_one(sql, &[&now]).await?.get(0))
+        })
+    }
+
     /// Leases deferrals of closed tickets whose day is `now` or before, oldest first.
     pub async fn due(
         &self,
@@ -69,7 +78,7 @@ impl Store {
                     &format!(
                         "/* erasured:due */ WITH picked AS MATERIALIZED ( \
                            SELECT d.id FROM erasured.deferral d JOIN erasured.ticket t ON t.id = d.ticket_id \
-                            WHERE d.state = 'waiting' AND d.due_at <= $1 AND t.state = 'deferred' \
+                            WHERE d.state = 'waiting' AND d.due_at <= $1 AND t.state = 'deferred' AND d.held_since IS NULL \
                               AND (d.lease_until IS NULL OR d.lease_until < now()) \
                             ORDER BY d.due_at LIMIT $2 FOR UPDATE OF d SKIP LOCKED) \
                          UPDATE erasured.deferral d SET lease_token = gen_random_uuid(), lease_until = now() + make_interval(secs => $3) \

@@ -66,7 +66,11 @@ pub struct NewDeferral {
     pub sealed: Vec<u8>,
 }
 
-/// A ticket that may not run under the policy in force, for a person to look at.
+/// The code of a ticket that a legal hold keeps.
+pub const HELD: &str = "E0521";
+
+/// A ticket that may not run under the policy in force, for a person to look at, or not while a legal
+/// hold keeps it ([`HELD`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unfit {
     /// The ticket.
@@ -338,6 +342,7 @@ async fn unfit(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<Vec<Unfit>> {
         let (code, problem) = match r.get(1) {
             "ER002" => ("E0513", "its cooling-off time has not passed"),
             "ER004" => ("E0409", "no policy in force offers its scope"),
+            "ER015" => (HELD, "a legal hold keeps it"),
             "ER008" => (
                 "E0513",
                 "the policy in force asks for four eyes, and nobody but who verified has approved",

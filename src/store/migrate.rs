@@ -14,6 +14,7 @@ const CONTROL: &[(&str, &str)] = &[
         "V3__identity",
         include_str!("../../sql/control/V3__identity.sql"),
     ),
+    ("V4__holds", include_str!("../../sql/control/V4__holds.sql")),
     ("V5__clock", include_str!("../../sql/control/V5__clock.sql")),
     (
         "V6__outbox",

@@ -3,8 +3,9 @@
 //! A [`Store`] has one door, the macro `run_tx`: it begins, bounds how long anything may wait,
 //! repeats what failed by no fault of its own, and measures. The files below are what goes
 //! through the door, in the order of a ticket's life: [`tickets`] (the desk), [`intake`] (who is
-//! it?), [`clock`] (until when?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`], [`deferrals`],
-//! [`ledger`]; [`outbox`] tells others, [`census`] counts for the metrics, [`definitions`] remembers what plans were made for.
+//! it?), [`clock`] (until when?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`],
+//! [`deferrals`], [`ledger`]; [`holds`] stop any of it, [`outbox`] tells others, [`census`] counts for the
+//! metrics, [`definitions`] remembers what plans were made for.
 //!
 //! Times are the database's own, so daemons on hosts whose clocks disagree agree on leases.
 
@@ -15,6 +16,7 @@ pub mod deferrals;
 pub mod definitions;
 mod error;
 pub mod executing;
+pub mod holds;
 pub mod identity;
 pub mod intake;
 pub mod lease;

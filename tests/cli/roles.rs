@@ -228,8 +228,12 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
         ),
         ("auditor", &control, "DELETE FROM erasured.event"),
     ];
+    let about_holds: Vec<(&str, &str, &str)> = ABOUT_HOLDS
+        .iter()
+        .map(|(login, sql)| (*login, control.as_str(), *sql))
+        .collect();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    for (login, database, sql) in forbidden {
+    for (login, database, sql) in forbidden.iter().chain(&about_holds) {
         let sql = sql.replace("TICKET", &ticket);
         let refused = runtime.block_on(async {
             connect(&desk.server.url_as(database, login))
@@ -250,11 +254,46 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
         "DELETE FROM erasured.ledger",
         "UPDATE erasured.certificate SET jws = ''",
         "TRUNCATE erasured.decision",
+        "DELETE FROM erasured.hold",
     ] {
         let error = desk.server.try_execute(&control, sql).expect_err(sql);
         assert_eq!(error.code().map(|c| c.code()), Some("ER009"), "{sql}");
     }
 }
+
+/// Legal holds are the approvers' and admins': nobody else places or ends one, the daemon neither.
+const ABOUT_HOLDS: &[(&str, &str)] = &[
+    (
+        "erasured_demo",
+        "SELECT erasured.place_hold('m', 'r', 'customer', '{\"member_no\": \"TM-0000009\"}')",
+    ),
+    ("erasured_demo", "SELECT erasured.release_matter('m')"),
+    (
+        "erasured_demo",
+        "SELECT erasured.release_hold(gen_random_uuid())",
+    ),
+    ("erasured_demo", "SELECT erasured.end_holds('{}')"),
+    (
+        "erasured_demo",
+        "UPDATE erasured.hold SET released_at = now()",
+    ),
+    ("erasured_demo", "DELETE FROM erasured.hold"),
+    (
+        "erasured_demo",
+        "UPDATE erasured.hold_subject SET subject_hash = ''",
+    ),
+    ("erasured_demo", "DELETE FROM erasured.hold_identifier"),
+    (
+        "hana",
+        "SELECT erasured.place_hold('m', 'r', 'customer', '{\"member_no\": \"TM-0000009\"}')",
+    ),
+    ("hana", "SELECT erasured.release_matter('m')"),
+    ("hana", "SELECT value FROM erasured.hold_identifier"),
+    ("kenji", "SELECT value FROM erasured.hold_identifier"),
+    ("kenji", "UPDATE erasured.hold SET until = now()"),
+    ("kenji", "SELECT erasured.suspend_held('{}')"),
+    ("auditor", "SELECT erasured.release_matter('m')"),
+];
 
 /// Rights that are missing are found by check, before a ticket meets them, and with their place.
 #[test]

@@ -9,4 +9,5 @@ mod support;
 #[path = "../cli/desk.rs"]
 mod desk;
 
+mod legal_holds;
 mod proof_in_proportion;

@@ -1,5 +1,7 @@
 //! Every destructive statement tests its condition again under the lock that it holds.
 
+mod holds;
+
 use crate::target::{Planned, Target, head, subject, totals};
 use erasured::plan::ChangeKind;
 use erasured::system::postgres::execute::{
@@ -99,6 +101,10 @@ async fn lesson_05_a_row_given_away_meanwhile_stays() {
 async fn lesson_05_no_child_can_come_once_the_root_is_locked() {
     struct Add<'a>(&'a Target, bool);
     impl BeforeChange for Add<'_> {
+        fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
         fn ready(
             &mut self,
             _: Vec<Seen>,

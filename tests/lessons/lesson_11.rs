@@ -144,6 +144,10 @@ async fn lesson_11_definitions_hold_still_until_the_end() {
     use erasured::system::postgres::execute::{BeforeChange, Deferred, Seen};
     struct Alter<'a>(&'a Target, Vec<bool>);
     impl BeforeChange for Alter<'_> {
+        fn last_word(&mut self) -> futures_util::future::BoxFuture<'_, Result<(), NotErased>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
         fn ready(
             &mut self,
             _: Vec<Seen>,

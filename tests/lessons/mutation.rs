@@ -281,6 +281,10 @@ struct Plant<'a> {
 }
 
 impl BeforeChange for Plant<'_> {
+    fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn ready(&mut self, _: Vec<Seen>, _: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
         let sql = format!(
             "SET session_replication_role = replica; SET lock_timeout = '1s'; {}",

@@ -444,6 +444,10 @@ async fn what_a_narrow_scope_put_off_goes_although_a_wider_one_anonymized_it() {
 struct Keep(Vec<Deferred>);
 
 impl BeforeChange for Keep {
+    fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn ready(
         &mut self,
         _: Vec<Seen>,

@@ -19,6 +19,10 @@ const RETAIN: &str = "action = \"retain\"\nuntil = { column = \"day\", plus = \"
 struct Keep(Vec<Deferred>, Vec<Seen>);
 
 impl BeforeChange for Keep {
+    fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn ready(
         &mut self,
         seen: Vec<Seen>,
@@ -534,6 +538,10 @@ struct Meet {
 }
 
 impl BeforeChange for Meet {
+    fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn ready(&mut self, _: Vec<Seen>, _: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
         let (here, go) = (self.here.take().unwrap(), self.go.take().unwrap());
         Box::pin(async move {

@@ -364,6 +364,21 @@ async fn a_ticket_goes_all_the_way_and_leaves_nothing() {
     store.append_pending(1000).await.unwrap().unwrap();
 }
 
+/// What stands behind a move to `on_hold`, and against one out of it.
+const BEHIND: [(&str, &str); 3] = [
+    ("nobody", "SELECT"),
+    (
+        "a person",
+        "INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role) SELECT id, 'hold', 'n', 'r' FROM erasured.ticket",
+    ),
+    (
+        "a legal hold",
+        "WITH h AS (INSERT INTO erasured.hold (matter, reason, kind, subject, placed_by, placed_role, read_at) \
+           VALUES ('m', 'r', 'subject', 's', 'n', 'r', now()) RETURNING id) \
+         INSERT INTO erasured.hold_subject SELECT h.id, t.subject_hash FROM h, erasured.ticket t",
+    ),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_drawn_moves_exist() {
     let db = Database::new().await;
@@ -386,44 +401,61 @@ async fn only_the_drawn_moves_exist() {
         "verified" => vec!["approved", "rejected", "on_hold"],
         "approved" => vec!["scheduled", "rejected", "on_hold"],
         "scheduled" => vec!["executing", "rejected", "on_hold", "failed"],
-        "executing" => vec!["verifying", "scheduled", "failed"],
+        "executing" => vec!["verifying", "scheduled", "failed", "on_hold"],
         "verifying" => vec!["completed", "deferred", "failed"],
         "deferred" => vec!["completed"],
         "failed" => vec!["scheduled", "rejected"],
         "on_hold" => vec!["approved", "rejected"],
         _ => vec![],
     };
-    for from in states {
-        for to in states {
-            admin.batch_execute("BEGIN").await.unwrap();
-            // A row in this state with everything that any move asks for.
-            admin
-                .batch_execute(&format!(
-                    "INSERT INTO erasured.plan VALUES ('{e}', 'f', 'p', 's', 'c', '{{}}'); \
-                     INSERT INTO erasured.scope VALUES ('s', 'c', 'p', '{{n}}', 1, false, '0', 'l'); \
-                     INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, held_from, finished_at) \
-                     VALUES ('x', 's', 'c', 'g', now(), now(), '{from}', '{e}', 'approved', now()); \
-                     INSERT INTO erasured.decision (ticket_id, kind, method, level, by_name, by_role) \
-                       SELECT id, k, 'm', 1, 'n', 'r' FROM erasured.ticket, unnest(ARRAY['verify', 'approve']) k; \
-                     INSERT INTO erasured.step (ticket_id, generation, system, ordinal, plan_id, state, counts, committed_at) \
-                       SELECT id, 1, 'shop', 0, '{e}', 'done', '{{}}', now() FROM erasured.ticket; \
-                     INSERT INTO erasured.certificate (id, ticket_id, kid, subject_hash, jws) \
-                       SELECT gen_random_uuid(), id, 'k', 'h', 'j' FROM erasured.ticket",
-                    e = "e".repeat(64)
-                ))
-                .await
-                .unwrap();
-            let moved = admin
-                .execute("UPDATE erasured.ticket SET state = $1", &[&to])
-                .await;
-            let allowed = from == to || legal(from).contains(&to);
-            assert_eq!(moved.is_ok(), allowed, "{from} to {to}: {moved:?}");
-            if let Err(e) = moved {
-                assert_eq!(e.code().unwrap().code(), "ER002");
+    for (behind, order) in BEHIND {
+        let held = behind != "nobody";
+        for from in states {
+            for to in states {
+                admin.batch_execute("BEGIN").await.unwrap();
+                admin.batch_execute(&row_in(from)).await.unwrap();
+                admin.batch_execute(order).await.unwrap();
+                let moved = admin
+                    .execute("UPDATE erasured.ticket SET state = $1", &[&to])
+                    .await;
+                let forbidden = match (from, to) {
+                    (_, "on_hold") => !held,
+                    ("on_hold", "approved") => held,
+                    // Under a legal hold nothing begins.
+                    (_, "executing") => behind == "a legal hold",
+                    _ => false,
+                };
+                let allowed = from == to || legal(from).contains(&to) && !forbidden;
+                assert_eq!(
+                    moved.is_ok(),
+                    allowed,
+                    "{from} to {to}, behind it {behind}: {moved:?}"
+                );
+                if let Err(e) = moved {
+                    let code = e.code().unwrap().code();
+                    assert!(code == "ER002" || held && code == "ER015", "{code}");
+                }
+                admin.batch_execute("ROLLBACK").await.unwrap();
             }
-            admin.batch_execute("ROLLBACK").await.unwrap();
         }
     }
+}
+
+/// A ticket in this state with everything that any move asks for.
+fn row_in(state: &str) -> String {
+    format!(
+        "INSERT INTO erasured.plan VALUES ('{e}', 'f', 'p', 's', 'c', '{{}}'); \
+         INSERT INTO erasured.scope VALUES ('s', 'c', 'p', '{{n}}', 1, false, '0', 'l'); \
+         INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, held_from, finished_at) \
+         VALUES ('x', 's', 'c', 'g', now(), now(), '{state}', '{e}', 'approved', now()); \
+         INSERT INTO erasured.decision (ticket_id, kind, method, level, by_name, by_role) \
+           SELECT id, k, 'm', 1, 'n', 'r' FROM erasured.ticket, unnest(ARRAY['verify', 'approve']) k; \
+         INSERT INTO erasured.step (ticket_id, generation, system, ordinal, plan_id, state, counts, committed_at) \
+           SELECT id, 1, 'shop', 0, '{e}', 'done', '{{}}', now() FROM erasured.ticket; \
+         INSERT INTO erasured.certificate (id, ticket_id, kid, subject_hash, jws) \
+           SELECT gen_random_uuid(), id, 'k', 'h', 'j' FROM erasured.ticket",
+        e = "e".repeat(64)
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1221,9 +1253,9 @@ async fn the_desk_by_sql_is_as_documented() {
     let functions = "SELECT format('`erasured.%s(%s)`', p.proname, pg_get_function_arguments(p.oid)) FROM pg_proc p \
                       WHERE pronamespace = 'erasured'::regnamespace \
                         AND (has_function_privilege('erasured_desk', oid, 'EXECUTE') \
-                          OR has_function_privilege('erasured_approver', oid, 'EXECUTE')) AND proname LIKE '%ticket'";
+                          OR has_function_privilege('erasured_approver', oid, 'EXECUTE')) AND proname ~ '(_ticket|_hold|_matter)$'";
     let functions = admin.query(functions, &[]).await.unwrap();
-    assert_eq!(functions.len(), 11);
+    assert_eq!(functions.len(), 14);
     for function in functions.iter().map(|r| r.get::<_, String>(0)) {
         assert!(
             document.contains(&function),
@@ -1250,7 +1282,7 @@ async fn the_desk_by_sql_is_as_documented() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 13);
+    assert_eq!(ran, 16);
     assert_eq!(store.ticket(&id).await.unwrap().state, "rejected");
 }
 

@@ -1,6 +1,7 @@
 //! Between the capture and the first change: who was met, and what must be remembered of them.
 
 use super::super::context::{Context, Planned};
+use super::super::holds::Gate;
 use super::Work;
 use crate::name::TableName;
 use crate::plan::SystemPlan;
@@ -42,6 +43,8 @@ pub(super) struct Keep<'a> {
     pub(super) active: Vec<usize>,
     /// Where the root's rows are held while another system is erased.
     pub(super) held: Option<&'a Transaction<'a>>,
+    /// Asked last.
+    pub(super) gate: &'a mut Gate,
 }
 
 /// Rows that an earlier step has put off: ticket, table, key.
@@ -60,14 +63,20 @@ impl BeforeChange for Keep<'_> {
         Box::pin(self.write(seen, deferred))
     }
 
-    /// That session says nothing meanwhile: the server may have ended it, and with it the locks.
-    fn still_held(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+    fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(async {
-            match self.held {
-                Some(tx) => Ok(tx.batch_execute("/* erasured:still held */ SELECT").await?),
-                None => Ok(()),
+            // That session says nothing meanwhile: the server may have ended it, and with it the locks.
+            if let Some(tx) = self.held {
+                tx.batch_execute("/* erasured:still held */ SELECT").await?;
             }
+            let active = self.active.iter().map(|&at| self.group[at].ticket.id);
+            let active: Vec<Uuid> = active.collect();
+            self.gate.ask(self.context, &active).await
         })
+    }
+
+    fn committed(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(self.gate.close())
     }
 
     fn put_off(&self, ticket: usize, table: &TableName, key: &[String]) -> bool {

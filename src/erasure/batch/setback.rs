@@ -3,6 +3,7 @@
 use crate::plan::SystemPlan;
 use crate::system::postgres::execute::NotErased;
 use crate::system::postgres::failure::Failure;
+use uuid::Uuid;
 
 /// Why a group of tickets did not get through one system.
 pub(super) enum Setback {
@@ -10,6 +11,8 @@ pub(super) enum Setback {
     Later(&'static str, String),
     /// The same will happen again until somebody changes something.
     Stuck(&'static str, String),
+    /// Legal holds cover these tickets; the others of the group may go on.
+    Held(Vec<Uuid>),
 }
 
 impl Setback {
@@ -45,6 +48,7 @@ pub(super) fn shared(cause: &str) -> bool {
             | "overtaken"
             | "control"
             | "commit_unknown"
+            | "legal_hold"
     )
 }
 
@@ -69,6 +73,8 @@ pub(super) fn setback(error: NotErased) -> Setback {
         NotErased::Residual { .. } => Setback::Stuck("E0503", said),
         NotErased::NoEnd { .. } => Setback::Stuck("E0504", said),
         NotErased::OtherIdentity { .. } => Setback::Stuck("E0506", said),
+        NotErased::Held(tickets) => Setback::Held(tickets),
+        NotErased::HoldUnread => Setback::Later("legal_hold", said),
         NotErased::Hook(_) => Setback::Later("control", said),
     }
 }

@@ -133,6 +133,12 @@ pub enum NotErased {
         /// Which identifier.
         identifier: String,
     },
+    /// A legal hold covers what would go; of which tickets.
+    #[error("a legal hold covers what would be erased")]
+    Held(Vec<Uuid>),
+    /// A legal hold was placed just now, and whom it covers is not known yet.
+    #[error("a legal hold on this kind of subject has still to be read")]
+    HoldUnread,
     /// The step between capture and change could not be done.
     #[error("{0}")]
     Hook(String),
@@ -167,9 +173,14 @@ pub trait BeforeChange: Send {
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>>;
 
-    /// The last word before COMMIT: whether what was held elsewhere for this is held still.
-    fn still_held(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
-        Box::pin(std::future::ready(Ok(())))
+    /// The last word before every COMMIT, of a piece too, with all rows locked: whether what was held
+    /// elsewhere for this is held still, and no legal hold covers what goes. Has no default: whoever
+    /// erases must say who was asked.
+    fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>>;
+
+    /// The COMMIT has been answered: what the last word has taken may be let go.
+    fn committed(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     /// Whether an earlier step of this ticket has put this row off already: then it is not put off
@@ -179,11 +190,15 @@ pub trait BeforeChange: Send {
     }
 }
 
-/// Nothing is to be written down.
+/// Nothing is to be written down, and nobody is asked: where nothing is erased, and in tests.
 pub struct Nothing;
 
 impl BeforeChange for Nothing {
     fn ready(&mut self, _: Vec<Seen>, _: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -283,8 +298,10 @@ impl Execution<'_> {
         });
         let about = tx.prepare_cached(ABOUT).await?;
         let about = tx.query_one(&about, &[]).await?;
-        before_change.still_held().await?;
+        before_change.last_word().await?;
+        fail::fail_point!("after-last-word");
         tx.commit().await.map_err(not_committed)?;
+        before_change.committed().await;
         fail::fail_point!("after-commit", |how: Option<String>| {
             die_if_told(how);
             Err(NotErased::CommitUnknown)

@@ -69,8 +69,9 @@ impl Execution<'_> {
             super::die_if_told(how);
             Err(NotErased::Hook("failpoint before-piece-commit".into()))
         });
-        before_change.still_held().await?;
+        before_change.last_word().await?;
         tx.commit().await.map_err(not_committed)?;
+        before_change.committed().await;
         Ok(rows.values().sum())
     }
 

@@ -1,0 +1,329 @@
+//! Legal holds: placed and released by people, read by the daemon, asked before every COMMIT that
+//! deletes.
+
+use super::lease::hold;
+use super::tickets::{IdentifierValue, act_as};
+use super::{Result, Store, StoreError, run_tx};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::time::Duration;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+/// An order to keep what belongs to a person.
+pub struct NewHold<'a> {
+    /// Code of the matter.
+    pub matter: &'a str,
+    /// Code of the reason.
+    pub reason: &'a str,
+    /// Subject kind.
+    pub subject: &'a str,
+    /// By what the person is named.
+    pub identifiers: &'a [(String, IdentifierValue)],
+    /// Its last moment; `None` until it is released.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A hold as anybody may see it.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // As in erasured.hold_status.
+pub struct HoldView {
+    pub id: Uuid,
+    pub matter: String,
+    pub reason: String,
+    pub kind: String,
+    pub subject: String,
+    pub named_by: Vec<String>,
+    pub people: i64,
+    pub problem_code: Option<String>,
+    pub problem: Option<String>,
+    pub until: Option<DateTime<Utc>>,
+    pub placed_at: DateTime<Utc>,
+    pub placed_by: String,
+    pub read_at: Option<DateTime<Utc>>,
+    pub released_at: Option<DateTime<Utc>>,
+    pub released_by: Option<String>,
+    pub in_force: bool,
+    pub tickets: Vec<String>,
+    pub deferrals: i64,
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// A hold whose person has still to be found.
+pub struct UnreadHold {
+    /// The hold.
+    pub id: Uuid,
+    /// Subject kind.
+    pub subject: String,
+    /// Name and value.
+    pub identifiers: Vec<(String, IdentifierValue)>,
+}
+
+/// The code of a hold that covers nobody.
+const NOBODY: (&str, &str) = ("E0520", "nobody is found by what the hold names");
+
+/// Whom a hold covers.
+#[derive(Default)]
+pub struct HoldRead {
+    /// Name and keyed hash of what it names.
+    pub hashes: Vec<(String, String)>,
+    /// Keyed hashes of the root keys found.
+    pub subjects: Vec<String>,
+    /// Why nobody could be looked for: a code and words without personal data.
+    pub problem: Option<(&'static str, String)>,
+}
+
+/// What stands against a COMMIT.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Free,
+    /// Holds cover these tickets.
+    Held(Vec<Uuid>),
+    /// A hold on this kind of subject waits to be read: whom it covers is not known.
+    Unread,
+}
+
+/// While it lives no hold can be placed. Let go with [`Permit::end`]; dropped, it takes its
+/// session with it.
+pub struct Permit {
+    session: Option<deadpool_postgres::Object>,
+}
+
+impl Permit {
+    /// Lets holds be placed again.
+    pub async fn end(mut self) {
+        if let Some(session) = &self.session
+            && session
+                .batch_execute("/* erasured:permit */ ROLLBACK")
+                .await
+                .is_ok()
+        {
+            // Back to the pool, with nothing open in it.
+            drop(self.session.take());
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            drop(deadpool_postgres::Object::take(session));
+        }
+    }
+}
+
+impl Store {
+    /// Places a hold; from the moment this returns nothing that it covers is erased.
+    pub async fn place_hold(&self, new: &NewHold<'_>, actor: Option<&str>) -> Result<Uuid> {
+        let values = new.identifiers.iter();
+        if values
+            .clone()
+            .any(|(name, value)| name.contains('\0') || value.expose().contains('\0'))
+        {
+            return Err(StoreError::Nul("an identifier"));
+        }
+        if [new.matter, new.reason, new.subject]
+            .iter()
+            .any(|word| word.contains('\0'))
+        {
+            return Err(StoreError::Nul("the hold"));
+        }
+        let identifiers: serde_json::Value = values
+            .map(|(name, value)| (name.clone(), value.expose().into()))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        run_tx!(self, "place_hold", |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:place_hold */ SELECT erasured.place_hold($1, $2, $3, $4, $5)";
+            let row = tx
+                .query_one(
+                    sql,
+                    &[
+                        &new.matter,
+                        &new.reason,
+                        &new.subject,
+                        &identifiers,
+                        &new.until,
+                    ],
+                )
+                .await?;
+            Ok(row.get(0))
+        })
+    }
+
+    /// Releases one hold by its id, or all of a matter; how many were in force.
+    pub async fn release_hold(&self, id_or_matter: &str, actor: Option<&str>) -> Result<i64> {
+        if id_or_matter.contains('\0') {
+            return Err(StoreError::Nul("the matter"));
+        }
+        let id: Option<Uuid> = id_or_matter.parse().ok();
+        run_tx!(self, "release_hold", |tx| {
+            act_as(tx, actor).await?;
+            let row = match id {
+                Some(id) => {
+                    let sql = "/* erasured:release_hold */ SELECT erasured.release_hold($1)";
+                    tx.query_one(sql, &[&id]).await?
+                }
+                None => {
+                    let sql = "/* erasured:release_hold */ SELECT erasured.release_matter($1)";
+                    tx.query_one(sql, &[&id_or_matter]).await?
+                }
+            };
+            Ok(row.get(0))
+        })
+    }
+
+    /// Holds, newest first; those in force, or all there ever were.
+    pub async fn holds(&self, all: bool) -> Result<Vec<HoldView>> {
+        run_tx!(self, "holds", |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:holds */ SELECT * FROM erasured.hold_status WHERE $1 OR in_force ORDER BY placed_at DESC, id",
+                    &[&all],
+                )
+                .await?;
+            Ok(rows.iter().map(view).collect())
+        })
+    }
+
+    /// One hold.
+    pub async fn hold(&self, id: Uuid) -> Result<HoldView> {
+        run_tx!(self, "holds", |tx| {
+            let sql = "/* erasured:holds */ SELECT * FROM erasured.hold_status WHERE id = $1";
+            let row = tx.query_opt(sql, &[&id]).await?;
+            row.as_ref()
+                .map(view)
+                .ok_or(StoreError::NotFound("such hold"))
+        })
+    }
+
+    /// Holds whose person has still to be found, oldest first.
+    pub async fn unread_holds(&self, limit: u32) -> Result<Vec<UnreadHold>> {
+        run_tx!(self, "unread_holds", |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:unread_holds */ SELECT h.id, h.subject, i.names, i.texts \
+                       FROM (SELECT id, subject, placed_at FROM erasured.hold \
+                              WHERE read_at IS NULL AND released_at IS NULL ORDER BY placed_at LIMIT $1) h, \
+                            LATERAL (SELECT coalesce(array_agg(x.name ORDER BY x.name), '{}') AS names, \
+                                            coalesce(array_agg(x.value ORDER BY x.name), '{}') AS texts \
+                                       FROM erasured.hold_identifier x \
+                                      WHERE x.hold_id = h.id AND x.value IS NOT NULL) i ORDER BY h.placed_at",
+                    &[&i64::from(limit)],
+                )
+                .await?;
+            let unread = rows.iter().map(|r| {
+                let names: Vec<String> = r.get("names");
+                let values: Vec<String> = r.get("texts");
+                UnreadHold {
+                    id: r.get("id"),
+                    subject: r.get("subject"),
+                    identifiers: names
+                        .into_iter()
+                        .zip(values.into_iter().map(IdentifierValue::new))
+                        .collect(),
+                }
+            });
+            Ok(unread.collect())
+        })
+    }
+
+    /// Says whom a hold covers, once; the values that it was placed with are wiped.
+    pub async fn hold_read(&self, id: Uuid, read: &HoldRead) -> Result<bool> {
+        let names: Vec<&str> = read.hashes.iter().map(|h| h.0.as_str()).collect();
+        let hashes: Vec<&str> = read.hashes.iter().map(|h| h.1.as_str()).collect();
+        let problem = read.problem.as_ref().map(|(code, words)| (*code, &**words));
+        let (code, words) = problem.unwrap_or(NOBODY);
+        run_tx!(self, "hold_read", |tx| {
+            let sql = "/* erasured:hold_read */ SELECT erasured.hold_read($1, $2, $3, $4, $5, $6)";
+            let row = tx
+                .query_one(sql, &[&id, &names, &hashes, &read.subjects, &code, &words])
+                .await?;
+            Ok(row.get(0))
+        })
+    }
+
+    /// Puts tickets on hold that a hold covers, and ends the lease on them; which those were.
+    pub async fn suspend(&self, token: Uuid, tickets: &[Uuid]) -> Result<Vec<Uuid>> {
+        run_tx!(self, "suspend", |tx| {
+            hold(tx, token, tickets).await?;
+            let sql = "/* erasured:suspend */ SELECT erasured.suspend_held($1)";
+            let rows = tx.query(sql, &[&tickets]).await?;
+            Ok(rows.iter().map(|r| r.get(0)).collect())
+        })
+    }
+
+    /// Ends holds whose day has come; what no hold keeps any more goes on. How many tickets and
+    /// deferrals.
+    pub async fn resume_held(&self) -> Result<i64> {
+        run_tx!(self, "resume_held", |tx| {
+            let waits = "/* erasured:resume_held */ SELECT EXISTS (SELECT FROM erasured.ticket WHERE state = 'on_hold' AND problem_code = 'E0521') \
+                   OR EXISTS (SELECT FROM erasured.deferral WHERE held_since IS NOT NULL AND state = 'waiting') \
+                   OR EXISTS (SELECT FROM erasured.hold WHERE released_at IS NULL AND until <= now())";
+            if !tx.query_one(waits, &[]).await?.get::<_, bool>(0) {
+                return Ok(0);
+            }
+            let sql = "/* erasured:resume_held */ SELECT erasured.resume_held()";
+            Ok(tx.query_one(sql, &[]).await?.get(0))
+        })
+    }
+
+    /// Whether anything stands against erasing for these tickets, and the right to do so: while it
+    /// is kept, no hold can be placed. Asked when the rows are locked, kept until after COMMIT.
+    pub async fn permit(&self, tickets: &[Uuid], time: Duration) -> Result<(Permit, Verdict)> {
+        let session = self.pool.get().await?;
+        let permit = Permit {
+            session: Some(session),
+        };
+        let session = permit.session.as_ref().expect("just put there");
+        // Each statement must see what was committed before it, whatever the server's default: the
+        // holds are read after the lock.
+        session
+            .batch_execute(&format!(
+                "/* erasured:permit */ BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL lock_timeout = '5s'; \
+                 SET LOCAL statement_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = {}; \
+                 SELECT pg_advisory_xact_lock_shared(hashtextextended('erasured.hold', 0))",
+                (time + Duration::from_secs(10)).as_millis()
+            ))
+            .await?;
+        let ask = session
+            .prepare_cached(
+                "/* erasured:permit */ SELECT ARRAY(SELECT DISTINCT c.ticket FROM erasured.holds_on($1) c), erasured.hold_unread($1)",
+            )
+            .await?;
+        let row = session.query_one(&ask, &[&tickets]).await?;
+        let held: Vec<Uuid> = row.get(0);
+        let verdict = match (held.is_empty(), row.get(1)) {
+            (false, _) => Verdict::Held(held),
+            (true, true) => Verdict::Unread,
+            (true, false) => Verdict::Free,
+        };
+        Ok((permit, verdict))
+    }
+}
+
+fn view(r: &Row) -> HoldView {
+    let list = |name: &str| r.get::<_, Option<Vec<String>>>(name).unwrap_or_default();
+    HoldView {
+        id: r.get("id"),
+        matter: r.get("matter"),
+        reason: r.get("reason"),
+        kind: r.get("kind"),
+        subject: r.get("subject"),
+        named_by: list("named_by"),
+        people: r.get("people"),
+        problem_code: r.get("problem_code"),
+        problem: r.get("problem"),
+        until: r.get("until"),
+        placed_at: r.get("placed_at"),
+        placed_by: r.get("placed_by"),
+        read_at: r.get("read_at"),
+        released_at: r.get("released_at"),
+        released_by: r.get("released_by"),
+        in_force: r.get("in_force"),
+        tickets: list("tickets"),
+        deferrals: r.get::<_, Option<i64>>("deferrals").unwrap_or(0),
+        since: r.get("since"),
+    }
+}

@@ -1,0 +1,360 @@
+//! Legal holds, through the real binary: placed while a batch is at work, between two systems, on
+//! what a date would take, and on people whom nobody has found yet.
+
+use crate::support::{Server, Workspace, wait_until};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+/// More than anything takes on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+const SHOP: &str = "
+CREATE TABLE customer (id int PRIMARY KEY, member_no text NOT NULL UNIQUE, email text);
+CREATE TABLE booking (id int PRIMARY KEY, customer_id int NOT NULL, contact text);
+CREATE TABLE invoice (id int PRIMARY KEY, customer_id int REFERENCES customer, issued date NOT NULL);
+CREATE TABLE note (id int PRIMARY KEY, customer_id int REFERENCES customer, body text);
+-- A batch that has deleted waits here while the gate is shut.
+CREATE TABLE gate (open boolean NOT NULL);
+INSERT INTO gate VALUES (true);
+CREATE FUNCTION pass_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  LOOP EXIT WHEN (SELECT open FROM gate); PERFORM pg_sleep(0.02); END LOOP; RETURN NULL; END $$;
+CREATE TRIGGER pass_gate AFTER DELETE ON customer FOR EACH STATEMENT EXECUTE FUNCTION pass_gate();
+INSERT INTO customer SELECT n, 'TM-000' || n, 'c' || n || '@example.jp' FROM generate_series(1, 4) n;
+INSERT INTO booking SELECT n, n, 'call 0' || n FROM generate_series(1, 4) n;
+INSERT INTO invoice SELECT n, n, '2026-01-01' FROM generate_series(1, 4) n;
+INSERT INTO note SELECT n, n % 4 + 1, 'x' FROM generate_series(1, 8) n;
+";
+const POINTS: &str = "
+CREATE TABLE points (id int PRIMARY KEY, member_no text, n int);
+INSERT INTO points SELECT n, 'TM-000' || n, 7 FROM generate_series(1, 4) n;
+";
+const POLICY: &str = r#"
+subject = "customer"
+root    = "s.public.customer"
+
+[identifier.member_no]
+column = "member_no"
+find   = true
+
+[scope.all]
+tables = "all"
+verify = { at_least = "basic" }
+sla    = "jp-appi"
+
+[[table]]
+name   = "s.public.customer"
+action = "delete"
+
+[[table]]
+name   = "s.public.booking"
+link   = { columns = ["customer_id"], to = "s.public.customer" }
+action = "anonymize"
+set    = { contact = "null" }
+
+[[table]]
+name    = "s.public.invoice"
+action  = "retain"
+until   = { column = "issued", plus = "7 years" }
+because = "books are kept"
+then    = "delete"
+set     = { customer_id = "null" }
+
+[[table]]
+name   = "s.public.note"
+action = "delete"
+"#;
+/// Goes before the root's own system.
+const IN_TWO: &str = r#"
+[[table]]
+name   = "t.public.points"
+link   = { columns = ["member_no"], identifier = "member_no" }
+action = "delete"
+"#;
+
+struct Company {
+    server: &'static Server,
+    shop: String,
+    points: String,
+    control: String,
+    workspace: Workspace,
+}
+
+impl Company {
+    fn open() -> Self {
+        Self::with(POLICY)
+    }
+
+    fn with(policy: &str) -> Self {
+        let server = Server::shared();
+        let (shop, points) = (
+            server.fresh_database("shop"),
+            server.fresh_database("points"),
+        );
+        let control = server.fresh_database("control");
+        server.execute(&shop, SHOP);
+        server.execute(&points, POINTS);
+        let systems = [("s", server.url(&shop)), ("t", server.url(&points))];
+        let mut workspace = Workspace::new(&server.url(&control), &systems);
+        workspace.configure("[limits]\npoll = \"100ms\"\n");
+        workspace.write_policy("customer.toml", policy);
+        workspace.erasured(["migrate"]).assert().success();
+        let company = Self {
+            server,
+            shop,
+            points,
+            control,
+            workspace,
+        };
+        company.run();
+        company
+    }
+
+    /// Files, verifies and approves a ticket for each.
+    fn file(&self, people: &[i32]) {
+        for n in people {
+            self.server.execute(
+                &self.control,
+                &format!(
+                    "DO $$ DECLARE t uuid; BEGIN
+                       t := erasured.submit_ticket('CRM-{n}', 'customer', '{{\"member_no\": \"TM-000{n}\"}}', 'all', 'policy');
+                       PERFORM set_config('erasured.actor', 'desk', true);
+                       PERFORM erasured.verify_ticket(t, 'callback');
+                       PERFORM set_config('erasured.actor', 'lead', true);
+                       PERFORM erasured.approve_ticket(t);
+                     END $$"
+                ),
+            );
+        }
+    }
+
+    fn run(&self) {
+        self.workspace
+            .erasured(["run", "--until-idle"])
+            .assert()
+            .success();
+    }
+
+    /// A daemon that pauses where it is told to.
+    fn start(&self, failpoints: &str) -> Child {
+        let mut command = self.workspace.process(["run", "--until-idle"]);
+        command
+            .env("FAILPOINTS", failpoints)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Until a transaction on this database lies open and silent.
+    fn until_it_pauses(&self, database: &str) {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND state = 'idle in transaction'
+                AND state_change < clock_timestamp() - interval '300 ms' AND application_name = 'erasured/worker'"
+        );
+        wait_until("the daemon to pause", LONG, || {
+            self.server.count("postgres", &sql) > 0
+        });
+    }
+
+    /// A daemon at work, whose batch has deleted in the shop and waits before it goes on.
+    fn halfway(&self) -> Child {
+        self.server
+            .execute(&self.shop, "UPDATE gate SET open = false");
+        let daemon = self.start("");
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event = 'PgSleep'",
+            self.shop
+        );
+        wait_until("the batch to be at the gate", LONG, || {
+            self.server.count("postgres", &sql) > 0
+        });
+        daemon
+    }
+
+    fn goes_on(&self, daemon: Child) {
+        self.server
+            .execute(&self.shop, "UPDATE gate SET open = true");
+        ends(daemon);
+    }
+
+    fn hold(&self, matter: &str, member: &str) {
+        self.control(&format!(
+            "SELECT erasured.place_hold('{matter}', 'court-order', 'customer', '{{\"member_no\": \"{member}\"}}')"
+        ));
+    }
+
+    fn control(&self, sql: &str) -> String {
+        self.server.value(&self.control, sql)
+    }
+
+    /// All that the databases have of this person.
+    fn rows(&self, n: i32) -> String {
+        let shop = format!(
+            "SELECT concat_ws(' / ', (SELECT c::text FROM customer c WHERE id = {n}), (SELECT b::text FROM booking b WHERE id = {n}),
+                    (SELECT i::text FROM invoice i WHERE id = {n}),
+                    (SELECT string_agg(x::text, ' ' ORDER BY id) FROM note x WHERE id % 4 + 1 = {n}))"
+        );
+        let points = format!("SELECT count(*)::text FROM points WHERE id = {n}");
+        self.server.value(&self.shop, &shop) + " / " + &self.server.value(&self.points, &points)
+    }
+
+    fn status(&self, n: i32) -> String {
+        self.control(&format!(
+            "SELECT concat_ws(' ', state, problem_code, problem) FROM erasured.ticket_status WHERE reference = 'CRM-{n}'"
+        ))
+    }
+
+    /// How often the history tells of this.
+    fn told(&self, kind: &str) -> String {
+        self.control(&format!(
+            "SELECT ((SELECT count(*) FROM erasured.event WHERE kind = '{kind}')
+                   + (SELECT count(*) FROM erasured.ledger WHERE entry::jsonb->>'kind' = '{kind}'))::text"
+        ))
+    }
+
+    fn gone(&self, n: i32) {
+        assert_eq!(
+            self.rows(n),
+            format!("({n},{n},) / ({n},,2026-01-01) / 1"),
+            "only the masked booking and the detached invoice are left, and the points where the policy has none"
+        );
+    }
+}
+
+fn ends(mut daemon: Child) {
+    assert!(daemon.wait().unwrap().success());
+}
+
+/// The rows are captured and locked, the changes made, COMMIT comes next: a hold placed then keeps
+/// what would have been deleted and what would have been masked. The others of the batch go on, and
+/// so does the ticket when the hold is released.
+#[test]
+fn lesson_05_holds_placed_while_a_batch_is_at_work_keep_the_rows() {
+    let company = Company::open();
+    company.file(&[1, 2]);
+    let before = company.rows(1);
+    let daemon = company.halfway();
+    company.hold("case-1", "TM-0001");
+    company.goes_on(daemon);
+    assert_eq!(company.rows(1), before);
+    assert_eq!(
+        company.status(1),
+        "on_hold E0521 a legal hold keeps it: case-1"
+    );
+    assert_eq!(company.told("legal_hold"), "1", "the refusal is recorded");
+    company.gone(2);
+    assert_eq!(company.status(2), "deferred");
+    let waiting = "SELECT concat_ws(' ', people, tickets, deferrals, since IS NOT NULL) FROM erasured.hold_status";
+    assert_eq!(company.control(waiting), "1 {CRM-1} 0 t");
+    // Nothing by which the person was named is left with the hold.
+    let values = "SELECT count(*) FROM erasured.hold_identifier WHERE value IS NOT NULL";
+    assert_eq!(company.control(values), "0");
+    // It does not go on by itself, nor by anybody's word but the hold's end.
+    company.run();
+    let release = "SELECT erasured.release_ticket(id) FROM erasured.ticket WHERE state = 'on_hold'";
+    let refused = company.server.try_execute(&company.control, release);
+    assert_eq!(refused.unwrap_err().code().unwrap().code(), "ER015");
+    assert_eq!(company.rows(1), before);
+    let released = company.control("SELECT erasured.release_matter('case-1')");
+    assert_eq!(released, "1");
+    company.run();
+    company.gone(1);
+    assert_eq!(company.status(1), "deferred");
+}
+
+/// When the hold is there, nothing that it covers is deleted any more: who places it while a COMMIT is
+/// under way waits for it.
+#[test]
+fn lesson_05_holds_are_seen_by_a_commit_or_placed_after_it() {
+    let company = Company::open();
+    company.file(&[1]);
+    let daemon = company.start("after-last-word=1*sleep(2000)");
+    company.until_it_pauses(&company.shop);
+    company.hold("case-1", "TM-0001");
+    company.gone(1);
+    ends(daemon);
+    company.gone(1);
+    assert_eq!(
+        company.status(1),
+        "deferred",
+        "the COMMIT was first, and the hold came after it"
+    );
+}
+
+/// One system is done, the other not begun.
+#[test]
+fn lesson_05_holds_stop_a_ticket_between_two_systems() {
+    let company = Company::with(&format!("{POLICY}{IN_TWO}"));
+    company.file(&[1]);
+    let before = company.rows(1);
+    let daemon = company.halfway();
+    company.hold("case-1", "tm-0001");
+    company.goes_on(daemon);
+    assert_eq!(
+        company.rows(1),
+        before.replace(" / 1", " / 0"),
+        "the points were gone before the hold"
+    );
+    assert!(company.status(1).starts_with("on_hold E0521"));
+    company.control("SELECT erasured.release_matter('case-1')");
+    company.run();
+    assert_eq!(company.rows(1), "(1,1,) / (1,,2026-01-01) / 0");
+}
+
+/// The law's date has come, and the hold keeps what it would take; on its own last day the hold
+/// ends by itself.
+#[test]
+fn lesson_05_holds_keep_what_a_date_would_take() {
+    let company = Company::open();
+    company.file(&[1, 2]);
+    company.run();
+    let invoices = || {
+        company.server.value(
+            &company.shop,
+            "SELECT string_agg(id::text, ' ' ORDER BY id) FROM invoice",
+        )
+    };
+    assert_eq!(invoices(), "1 2 3 4");
+    let ended = "UPDATE invoice SET issued = '2010-01-01' WHERE id < 3";
+    company.server.execute(&company.shop, ended);
+    let due = "UPDATE erasured.deferral SET due_at = now() - interval '1 day'";
+    company.server.execute(&company.control, due);
+    company.control(
+        "SELECT erasured.place_hold('case-1', 'audit', 'customer', '{\"member_no\": \"TM-0001\"}', now() + interval '1 day')",
+    );
+    company.run();
+    assert_eq!(invoices(), "1 3 4");
+    assert_eq!(company.told("deferral_held"), "1");
+    let waiting =
+        "SELECT concat_ws(' ', tickets, deferrals, since IS NOT NULL) FROM erasured.hold_status";
+    assert_eq!(company.control(waiting), "1 t");
+    // A day later.
+    company.server.execute(
+        &company.control,
+        "BEGIN; ALTER TABLE erasured.hold DISABLE TRIGGER guard_hold;
+         UPDATE erasured.hold SET until = now();
+         ALTER TABLE erasured.hold ENABLE TRIGGER guard_hold; COMMIT",
+    );
+    company.run();
+    assert_eq!(invoices(), "3 4");
+    assert_eq!(company.status(1), "completed");
+    assert_eq!(company.told("hold_ended"), "1");
+}
+
+/// A hold on somebody nobody has found says so, and covers them once a ticket finds them.
+#[test]
+fn lesson_05_holds_on_nobody_say_so_and_wait_for_them() {
+    let company = Company::open();
+    company.hold("case-1", "TM-0009");
+    company.run();
+    let problem = "SELECT concat_ws(' ', people, problem_code) FROM erasured.hold_status";
+    assert_eq!(company.control(problem), "0 E0520");
+    let customer = "INSERT INTO customer VALUES (9, 'TM-0009', 'c9@example.jp')";
+    company.server.execute(&company.shop, customer);
+    company.file(&[9, 3]);
+    company.run();
+    assert!(company.status(9).starts_with("on_hold E0521"));
+    let there = "SELECT count(*)::text FROM customer WHERE id = 9";
+    assert_eq!(company.server.value(&company.shop, there), "1");
+    company.gone(3);
+}
