@@ -7,6 +7,7 @@
 pub mod head_file;
 mod logging;
 mod loops;
+mod rest;
 mod rounds;
 mod state;
 
@@ -250,7 +251,7 @@ async fn supervise(
             }
             done = shared.idle(), if until_idle => {
                 done.map_err(DaemonError::Hindered)?;
-                tracing::info!("nothing is left to do");
+                tracing::info!("{}", rest::told(&shared.context.store.census().await?));
                 return Ok(());
             }
             Some(ended) = tasks.join_next() => match ended {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps what is not there fails, as it should.
 
 mod clock;
+mod model;
+mod rights;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;

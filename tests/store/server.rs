@@ -74,6 +74,52 @@ impl Database {
         self.store(&self.login("daemon", "erasured_daemon").await)
     }
 
+    /// All times that the schema remembers lie so many hours further back, but for what
+    /// nobody can change; no trigger sees it.
+    pub(crate) async fn hours_pass(&self, hours: i64) {
+        let sql = format!(
+            "SET session_replication_role = replica;
+             DO $$ DECLARE c record; BEGIN
+               FOR c IN SELECT a.attrelid::regclass AS t,
+                               string_agg(format('%1$I = %1$I - interval ''{hours} hours''', a.attname), ', ') AS s
+                          FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
+                         WHERE r.relnamespace = 'erasured'::regnamespace AND r.relkind = 'r'
+                           AND a.atttypid = 'timestamptz'::regtype AND NOT a.attisdropped
+                           AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = r.oid AND g.tgenabled = 'A')
+                         GROUP BY a.attrelid LOOP
+                 EXECUTE format('UPDATE %s SET %s', c.t, c.s);
+               END LOOP; END $$"
+        );
+        self.client("owner")
+            .await
+            .batch_execute(&sql)
+            .await
+            .unwrap();
+    }
+
+    /// A refusal's ROLLBACK is not waited for by who was refused, and who skips what is locked would
+    /// skip the ticket.
+    pub(crate) async fn is_quiet(&self, admin: &Client) {
+        let sql = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+                      AND pid <> pg_backend_pid() AND xact_start IS NOT NULL)";
+        while !admin.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Gone, with the logins made for it.
+    pub(crate) async fn end(self) {
+        let admin = connect("postgres", "owner").await;
+        let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        admin.batch_execute(&sql).await.unwrap();
+        let sql =
+            "SELECT rolname::text FROM pg_roles WHERE right(rolname, length($1) + 1) = '_' || $1";
+        for role in admin.query(sql, &[&self.name]).await.unwrap() {
+            let sql = format!("DROP ROLE {}", role.get::<_, String>(0));
+            admin.batch_execute(&sql).await.unwrap();
+        }
+    }
+
     /// A new login with these rights, its name unlike any other test's.
     pub(crate) async fn login(&self, person: &str, roles: &str) -> String {
         let name = format!("{person}_{}", self.name);
@@ -84,6 +130,26 @@ impl Database {
             .await
             .unwrap();
         name
+    }
+}
+
+/// A database with both schemas, to be copied.
+pub(crate) struct Template(Database);
+
+impl Template {
+    pub(crate) async fn new() -> Self {
+        Self(Database::new().await)
+    }
+
+    pub(crate) async fn copy(&self) -> Database {
+        let name = format!("t{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        let sql = format!("CREATE DATABASE {name} TEMPLATE {}", self.0.name);
+        connect("postgres", "owner")
+            .await
+            .batch_execute(&sql)
+            .await
+            .unwrap();
+        Database { name }
     }
 }
 
