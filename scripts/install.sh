@@ -64,6 +64,14 @@ if ((${#missing[@]})); then
         -o Dpkg::Options::=--force-confold "${missing[@]}" </dev/null >&2
 fi
 
+# The stranger that tries the HTTP API, from PyPI, in a place of its own.
+schemathesis=4.32.5
+if [[ $what != demo ]] && ! .cache/schemathesis/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.version('schemathesis') != '$schemathesis')" 2>/dev/null; then
+    echo "installing schemathesis $schemathesis" >&2
+    python3 -m venv .cache/schemathesis
+    .cache/schemathesis/bin/pip install --quiet --disable-pip-version-check "schemathesis==$schemathesis" >&2
+fi
+
 if [[ $what == ci ]]; then
     rustup component list --installed 2>/dev/null | grep -q '^clippy' || rustup component add clippy rustfmt
     if ! command -v cargo-deny >/dev/null; then

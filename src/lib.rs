@@ -7,6 +7,7 @@
 //! is pure: values in, values out.
 
 pub mod anonymize;
+pub mod api;
 pub mod catalog;
 pub mod certificate;
 pub mod cli;

@@ -99,6 +99,15 @@ pub fn control_pool(config: &Config, role: &str, size: usize) -> Result<Pool, St
     )?)
 }
 
+/// A pool on the control database under the API's own login.
+///
+/// # Errors
+/// [`StartError::Secret`], [`StartError::Connection`].
+pub fn api_pool(api: &config::Api) -> Result<Pool, StartError> {
+    let settings = settings(&api.control)?;
+    Ok(connect::pool(&settings, "api", 8, Timeouts::default())?)
+}
+
 /// Where and how to connect.
 ///
 /// # Errors

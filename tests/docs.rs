@@ -515,6 +515,7 @@ fn every_key_of_the_configuration_is_in_its_reference() {
         limits.qqqqqqqq = 1
         outbox.qqqqqqqq = 1
         callback.a = { url = "http://localhost", qqqqqqqq = 1 }
+        api = { listen = "127.0.0.1:1", tokens = "t", control = { url = "", qqqqqqqq = 1 }, qqqqqqqq = 1 }
         hook.a = { command = ["/x"], qqqqqqqq = 1 }
     "#;
     let known = offered(&config::read("f", NOBODY_KNOWS).unwrap_err(), "E0003");
@@ -785,6 +786,21 @@ fn every_state_and_path_is_explained() {
         .collect();
     assert_eq!(routes.len(), 4);
     same("paths", &routes, &first_spans(&document, "path"));
+}
+
+#[test]
+fn every_request_is_in_the_guide() {
+    let document: serde_json::Value = serde_json::from_str(&read("docs/openapi.json")).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let requests: Words = paths
+        .iter()
+        .flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    let guide = read("docs/integration.md");
+    same("requests", &requests, &first_spans(&guide, "request"));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod identifiers;
 mod keygen;
 mod ledger;
 mod migrate;
+mod openapi;
 mod plan;
 mod run;
 mod source;
@@ -95,6 +96,8 @@ enum Command {
     Migrate(migrate::Migrate),
     #[command(subcommand)]
     Keygen(keygen::Keygen),
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
     /// Print completions for a shell.
     #[command(after_help = "Example:\n  \
         erasured completions bash > /usr/share/bash-completion/completions/erasured")]
@@ -152,6 +155,7 @@ impl Command {
             Self::Sweep(sweep) => sweep.execute(config).await,
             Self::Migrate(migrate) => migrate.execute(config).await,
             Self::Keygen(keygen) => keygen.execute(),
+            Self::OpenApi(openapi) => openapi.execute(),
             Self::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "erasured", &mut script);

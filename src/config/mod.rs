@@ -9,11 +9,13 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub mod api;
 mod mask;
 pub mod outbox;
 mod read;
 pub mod secret;
 
+pub use api::Api;
 pub use outbox::Outbox;
 pub(crate) use read::holds_password;
 pub use read::read;
@@ -42,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who is told.
     pub outbox: Outbox,
+    /// The desk over HTTP, if it is served.
+    pub api: Option<Api>,
 }
 
 /// How to reach one PostgreSQL database.

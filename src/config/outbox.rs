@@ -150,7 +150,8 @@ pub(super) fn read(top: &Table<'_>, folder: &Path) -> Outbox {
     outbox
 }
 
-fn length(
+/// A length of time between bounds.
+pub(super) fn length(
     table: &Table<'_>,
     key: &'static str,
     bounds: std::ops::RangeInclusive<Duration>,

@@ -46,6 +46,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
         let log = log(top.table("log"));
         let limits = limits(top.table("limits"));
         let outbox = super::outbox::read(top, folder);
+        let api = super::api::read(top, folder);
         Some(Config {
             source: reader.source().clone(),
             state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/erasured")),
@@ -57,6 +58,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             log,
             limits,
             outbox,
+            api,
         })
     })
 }
@@ -125,7 +127,7 @@ fn systems(file: &Table<'_>, folder: &Path) -> BTreeMap<String, System> {
 }
 
 /// The keys of one database; the caller finishes the table.
-fn database(table: &Table<'_>, folder: &Path) -> Option<Database> {
+pub(super) fn database(table: &Table<'_>, folder: &Path) -> Option<Database> {
     table.need(
         "url",
         "write a libpq URL, such as url = \"postgresql://erasured@db.example/shop\"",
@@ -227,7 +229,7 @@ fn one_source(
 }
 
 /// `{ file = … }`, `{ credential = … }` or `{ env = … }`.
-fn secret(table: &Table<'_>, key: &'static str, folder: &Path) -> Option<SecretSource> {
+pub(super) fn secret(table: &Table<'_>, key: &'static str, folder: &Path) -> Option<SecretSource> {
     let inner = table.table(key)?;
     let keys: [(&'static str, Parse); 3] =
         [("file", file), ("credential", credential), ("env", env)];

@@ -17,15 +17,15 @@ pub use state::{Health, Shared};
 use crate::erasure::context::{Clock, Context};
 use crate::ledger::Fault;
 use crate::start::{self, StartError};
-use crate::store::StoreError;
 use crate::store::census::{Census, Closed};
-use crate::{http, metrics};
+use crate::store::{Store, StoreError};
+use crate::{api, http, metrics};
 use chrono::Utc;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// How long a drain waits for batches under way; the unit's TimeoutStopSec is longer.
 const DRAIN: Duration = Duration::from_secs(75);
@@ -54,6 +54,9 @@ pub enum DaemonError {
     /// The listen address.
     #[error("{0} cannot be listened on: {1}")]
     Listen(std::net::SocketAddr, std::io::Error),
+    /// The API's address, certificate or key.
+    #[error("[api] cannot be served: {0}")]
+    Api(std::io::Error),
     /// A loop died.
     #[error("a part of the daemon ended by itself: {0}")]
     Died(String),
@@ -72,7 +75,7 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(error) if error.is_transient() => 3,
-            Self::Start(_) | Self::State(_) | Self::Listen(..) => 2,
+            Self::Start(_) | Self::State(_) | Self::Listen(..) | Self::Api(_) => 2,
             Self::Store(StoreError::Version(_)) => 2,
             Self::Store(_)
             | Self::Ledger { .. }
@@ -148,6 +151,12 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
         return Ok(());
     }
     head_file::check(&context).await?;
+    // A run that only drains leaves the door to the daemon that stays.
+    let api = if until_idle {
+        None
+    } else {
+        serve_api(&context).await?
+    };
     spawn_loops(&mut tasks, &shared, options.progress);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(
@@ -158,6 +167,9 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
 
     let ended = supervise(&mut tasks, &shared, until_idle, &mut signals).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    if let Some(api) = api {
+        api.abort();
+    }
     drain(&mut tasks, &shared).await;
     served.abort();
     ended?;
@@ -166,6 +178,17 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
         n if until_idle => Err(DaemonError::Found(n)),
         _ => Ok(()),
     }
+}
+
+/// The desk over HTTP, where the configuration asks for it.
+async fn serve_api(context: &Context) -> Result<Option<JoinHandle<()>>, DaemonError> {
+    let Some(config) = &context.config.api else {
+        return Ok(None);
+    };
+    let store = Store::new(start::api_pool(config)?.inner().clone());
+    let served = api::serve(config, api::Api::new(store, config));
+    let served = served.await.map_err(DaemonError::Api)?;
+    Ok(Some(tokio::spawn(served)))
 }
 
 /// Waits for the control database; a drain does not wait for ever. False if told to stop.

@@ -2,8 +2,8 @@
 //!
 //! A [`Store`] has one door, the macro `run_tx`: it begins, bounds how long anything may wait,
 //! repeats what failed by no fault of its own, and measures. The files below are what goes
-//! through the door, in the order of a ticket's life: [`tickets`] (the desk), [`intake`] (who is
-//! it?), [`clock`] (until when?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`],
+//! through the door, in the order of a ticket's life: [`tickets`] and [`desk`] (the
+//! desk), [`intake`] (who is it?), [`clock`] (until when?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`],
 //! [`deferrals`], [`ledger`]; [`holds`] stop any of it, [`outbox`] tells others, [`census`] counts for the
 //! metrics, [`definitions`] remembers what plans were made for.
 //!
@@ -14,6 +14,7 @@ pub mod certificates;
 pub mod clock;
 pub mod deferrals;
 pub mod definitions;
+pub mod desk;
 mod error;
 pub mod executing;
 pub mod holds;

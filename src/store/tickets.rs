@@ -431,7 +431,7 @@ fn finding(r: &Row) -> FindingView {
     }
 }
 
-fn view(r: &Row) -> TicketView {
+pub(super) fn view(r: &Row) -> TicketView {
     TicketView {
         id: r.get("id"),
         reference: r.get("reference"),

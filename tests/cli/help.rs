@@ -38,6 +38,8 @@ fn every_command_explains_itself() {
         "keygen signing",
         "keygen hash",
         "keygen token",
+        "keygen api-token",
+        "openapi",
         "completions",
     ] {
         let output = erasured()

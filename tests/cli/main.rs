@@ -8,6 +8,7 @@ mod support;
 #[path = "../support/explained.rs"]
 mod explained;
 
+mod api;
 mod bad_input;
 mod clock;
 mod desk;

@@ -1,0 +1,58 @@
+//! Reading a request, so that no answer repeats what stood in it.
+
+use super::problem::Problem;
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use serde::de::DeserializeOwned;
+
+/// The largest body: an erasure request is small.
+const LARGEST: usize = 64 << 10;
+
+/// The whole body, if it is not too large.
+pub(super) async fn bytes(body: Body) -> Result<axum::body::Bytes, Problem> {
+    axum::body::to_bytes(body, LARGEST).await.map_err(|_| {
+        let why = "the body is larger than 64 KiB, or did not come to its end";
+        Problem::unreadable(StatusCode::PAYLOAD_TOO_LARGE, why)
+    })
+}
+
+/// A JSON body.
+pub(super) async fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        let why = "the body must be application/json";
+        return Err(Problem::unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    parsed(&bytes(body).await?)
+}
+
+/// JSON as it came. serde's own words would repeat values: only the place is told.
+pub(super) fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let what = match error.classify() {
+            serde_json::error::Category::Data => "is not what the document of the API describes",
+            _ => "is not JSON",
+        };
+        let place = format!(
+            "the body {what}: line {}, column {}",
+            error.line(),
+            error.column()
+        );
+        Problem::unreadable(StatusCode::BAD_REQUEST, place)
+    })
+}
+
+/// The query, each key once and none that is not known.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    axum::extract::Query::try_from_uri(uri)
+        .map(|axum::extract::Query(query)| query)
+        .map_err(|_| {
+            let why = "the query is not what the document of the API describes";
+            Problem::unreadable(StatusCode::BAD_REQUEST, why)
+        })
+}

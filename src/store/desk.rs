@@ -1,0 +1,75 @@
+//! What the HTTP API asks beside the desk's own commands: pages, holding and releasing, and whether
+//! its login may speak for others.
+
+use super::tickets::{TicketView, act_as, view};
+use super::{Result, Store, run_tx};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// Which tickets, and from where on.
+#[derive(Clone, Debug, Default)]
+pub struct PageFilter {
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only of this subject kind.
+    pub subject: Option<String>,
+    /// Only open ones past their due date.
+    pub overdue: bool,
+    /// Behind this ticket: when it was requested, and its id.
+    pub after: Option<(DateTime<Utc>, Uuid)>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+impl Store {
+    /// Tickets, newest request first. A ticket filed while somebody leafs through is on a page of
+    /// before, and none is shown twice.
+    pub async fn page(&self, filter: &PageFilter) -> Result<Vec<TicketView>> {
+        let (at, id) = filter.after.unzip();
+        run_tx!(self, "page", |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:page */ SELECT * FROM erasured.ticket_status \
+                      WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR subject = $2) \
+                        AND (NOT $3 OR (due_at < now() AND state NOT IN ('completed', 'deferred', 'rejected'))) \
+                        AND ($4::timestamptz IS NULL OR requested_at < $4 OR (requested_at = $4 AND id > $5::uuid)) \
+                      ORDER BY requested_at DESC, id LIMIT $6",
+                    &[&filter.state, &filter.subject, &filter.overdue, &at, &id, &i64::from(filter.limit)],
+                )
+                .await?;
+            Ok(rows.iter().map(view).collect())
+        })
+    }
+
+    /// Stops a ticket that has not begun; returns the state.
+    pub async fn hold_ticket(
+        &self,
+        ticket: Uuid,
+        reason: &str,
+        actor: Option<&str>,
+    ) -> Result<String> {
+        run_tx!(self, "hold_ticket", |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:hold_ticket */ SELECT erasured.hold_ticket($1, $2)";
+            Ok(tx.query_one(sql, &[&ticket, &reason]).await?.get(0))
+        })
+    }
+
+    /// Lets a held ticket go on; returns the state.
+    pub async fn release_ticket(&self, ticket: Uuid, actor: Option<&str>) -> Result<String> {
+        run_tx!(self, "release_ticket", |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:release_ticket */ SELECT erasured.release_ticket($1)";
+            Ok(tx.query_one(sql, &[&ticket]).await?.get(0))
+        })
+    }
+
+    /// Whether this login may name the person it acts for.
+    pub async fn is_trusted(&self) -> Result<bool> {
+        run_tx!(self, "is_trusted", |tx| {
+            let sql = "/* erasured:is_trusted */ SELECT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = 'erasured_trusted' \
+                       AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER'))";
+            Ok(tx.query_one(sql, &[]).await?.get(0))
+        })
+    }
+}
