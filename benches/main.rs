@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod daemon;
+mod desk;
 mod erase;
 mod filing;
 mod leasing;
@@ -23,11 +24,12 @@ fn main() {
         .filter(|a| !a.starts_with('-'))
         .collect();
     type Part = (&'static str, fn(&mut Report));
-    let parts: [Part; 5] = [
+    let parts: [Part; 6] = [
         ("erase", erase::measure),
         ("sweep", sweep::measure),
         ("leasing", leasing::measure),
         ("daemon", daemon::measure),
+        ("desk", desk::measure),
         ("size", size::measure),
     ];
     let unknown = asked.iter().find(|a| !parts.iter().any(|(p, _)| p == a));
