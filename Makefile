@@ -4,12 +4,18 @@ PG ?= 15
 export KEEP CUSTOMERS
 N ?= 1000
 
-.PHONY: demo test fuzz schemas bench fmt lint ci
+.PHONY: demo stories test fuzz schemas bench fmt lint ci
 .DEFAULT_GOAL := demo
 
 # The main job on a private server with the demo company; KEEP=1 leaves it up.
 demo:
 	@exec scripts/demo.sh
+
+# Five days at the desk, in Japanese, from the first call to the proof
+stories:
+	@scripts/install.sh test
+	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin exec cargo test --locked --features failpoints --test stories -- \
+		--nocapture --test-threads 1
 
 # Everything, on a server version: make test PG=18
 test:
