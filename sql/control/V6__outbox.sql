@@ -46,6 +46,28 @@ CREATE INDEX outbox_delivery_ready ON erasured.outbox_delivery (target, next_at)
 CREATE INDEX outbox_delivery_order ON erasured.outbox_delivery (ticket_id, target, seq) WHERE state = 'waiting';
 CREATE INDEX outbox_delivery_dead ON erasured.outbox_delivery (target) WHERE state = 'dead';
 
+CREATE TABLE erasured.opendsr_request (
+    ticket_id  uuid   PRIMARY KEY REFERENCES erasured.ticket (id),
+    request_id uuid   NOT NULL UNIQUE,
+    controller text   NOT NULL,
+    callbacks  text[] NOT NULL CHECK (cardinality(callbacks) <= 5)
+);
+COMMENT ON TABLE erasured.opendsr_request IS 'Tickets that came in the words of OpenDSR: the controller''s own id, who it is, where to call back.';
+
+CREATE FUNCTION erasured.note_opendsr(ticket uuid, request uuid, controller text, callbacks text[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    INSERT INTO erasured.opendsr_request AS o (ticket_id, request_id, controller, callbacks)
+    VALUES (ticket, request, controller, callbacks) ON CONFLICT DO NOTHING;
+    IF NOT EXISTS (SELECT FROM erasured.opendsr_request o WHERE o.ticket_id = ticket AND o.request_id = request
+                      AND o.controller = note_opendsr.controller) THEN
+        RAISE EXCEPTION 'the request id is already used by another' USING ERRCODE = 'ER003',
+            HINT = 'A request id is a new UUID for each request.';
+    END IF;
+END $$;
+
 -- Internal steps are not told, and of an event only what is fit for another company's machine: no
 -- names of people or tables.
 CREATE FUNCTION erasured.fill_outbox() RETURNS trigger
@@ -63,7 +85,9 @@ BEGIN
     WITH wanted AS MATERIALIZED (
         SELECT gen_random_uuid() AS id, n.id AS event, n.ticket_id, n.kind, n.at, n.body,
                ARRAY(SELECT g.name FROM erasured.outbox_target g
-                      WHERE g.kinds IS NULL OR n.kind = ANY (g.kinds)) AS targets
+                      WHERE (g.kinds IS NULL OR n.kind = ANY (g.kinds))
+                        AND (g.name <> 'opendsr' OR EXISTS (
+                             SELECT FROM erasured.opendsr_request o WHERE o.ticket_id = n.ticket_id AND o.callbacks <> '{}'))) AS targets
           FROM noted n
          WHERE n.ticket_id IS NOT NULL AND n.kind <> 'step_done'
     ), told AS (
@@ -105,5 +129,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION erasured.redeliver IS 'Lets what was given up for a target be tried again, after its later messages; returns how many.';
 
-REVOKE ALL ON erasured.outbox, erasured.outbox_target, erasured.outbox_delivery FROM PUBLIC;
-REVOKE ALL ON FUNCTION erasured.fill_outbox(), erasured.redeliver(text) FROM PUBLIC;
+REVOKE ALL ON erasured.opendsr_request, erasured.outbox, erasured.outbox_target, erasured.outbox_delivery FROM PUBLIC;
+REVOKE ALL ON FUNCTION erasured.fill_outbox(), erasured.redeliver(text),
+    erasured.note_opendsr(uuid, uuid, text, text[]) FROM PUBLIC;

@@ -128,6 +128,8 @@ GRANT EXECUTE ON FUNCTION erasured.holds_on(uuid[]), erasured.hold_unread(uuid[]
 -- The outbox. Messages hold no personal data; who LISTENs reads them by their id.
 GRANT SELECT ON erasured.outbox, erasured.outbox_delivery, erasured.outbox_target
    TO erasured_desk, erasured_approver, erasured_auditor;
+GRANT SELECT ON erasured.opendsr_request TO erasured_desk, erasured_approver;
+GRANT EXECUTE ON FUNCTION erasured.note_opendsr(uuid, uuid, text, text[]) TO erasured_desk;
 GRANT EXECUTE ON FUNCTION erasured.redeliver(text) TO erasured_desk, erasured_approver;
 GRANT INSERT, UPDATE, DELETE ON erasured.outbox_target TO erasured_daemon;
 GRANT DELETE                 ON erasured.outbox        TO erasured_daemon;

@@ -7,6 +7,7 @@
 mod certificates;
 mod listen;
 mod openapi;
+mod opendsr;
 mod problem;
 mod rate;
 mod reading;
@@ -16,6 +17,7 @@ pub mod tokens;
 pub use openapi::document;
 
 use crate::config;
+use crate::erasure::context::Context;
 use crate::store::Store;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -32,6 +34,7 @@ use tokens::{Scope, TokenFile};
 
 /// What the handlers answer from.
 pub struct Api {
+    context: Arc<Context>,
     store: Store,
     tokens: TokenFile,
     rates: Rates,
@@ -39,10 +42,19 @@ pub struct Api {
     trusted: AtomicBool,
 }
 
+/// Who comes in.
+struct Caller {
+    /// The token's name.
+    token: String,
+    /// The person in whose name things are done.
+    actor: String,
+}
+
 impl Api {
     /// On a store of its own login.
-    pub fn new(store: Store, config: &config::Api) -> Self {
+    pub fn new(context: Arc<Context>, store: Store, config: &config::Api) -> Self {
         Self {
+            context,
             store,
             tokens: TokenFile::new(config.tokens.clone()),
             rates: Rates::new(config.rate),
@@ -52,7 +64,7 @@ impl Api {
     }
 
     /// Who comes, if they may do one of these things: the person in whose name it is done.
-    async fn enter(&self, headers: &HeaderMap, scopes: &[Scope]) -> Result<String, Problem> {
+    async fn enter(&self, headers: &HeaderMap, scopes: &[Scope]) -> Result<Caller, Problem> {
         let shown = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
@@ -71,7 +83,16 @@ impl Api {
             return Err(Problem::not_theirs(&words.join(" or ")));
         }
         self.be_trusted().await?;
-        Ok(token.actor.clone())
+        Ok(Caller {
+            token: token.name.clone(),
+            actor: token.actor.clone(),
+        })
+    }
+
+    /// What is served of OpenDSR.
+    fn opendsr(&self) -> Result<&config::OpenDsr, Problem> {
+        let opendsr = self.context.config.opendsr.as_ref();
+        opendsr.ok_or_else(|| Problem::nothing("OpenDSR here"))
     }
 
     /// Without the right to name the person, every decision would be the login's own, and one person
@@ -119,6 +140,12 @@ fn router(api: Arc<Api>) -> Router {
             get(certificates::of_ticket),
         )
         .route("/v1/certificates/{id}", get(certificates::by_id))
+        .route("/opendsr/v2/discovery", get(opendsr::discovery))
+        .route("/opendsr/v2/requests", post(opendsr::create))
+        .route(
+            "/opendsr/v2/requests/{request}",
+            get(opendsr::show).delete(opendsr::cancel),
+        )
         .fallback(async || Problem::nothing("such place here"))
         .layer(middleware::from_fn_with_state(api.clone(), bounded))
         .with_state(api)
@@ -131,7 +158,6 @@ async fn bounded(State(api): State<Arc<Api>>, request: Request, next: Next) -> R
             .into_response();
     };
     let status = response.status();
-    let told = response.headers().contains_key(header::CONTENT_TYPE);
     match status {
         StatusCode::METHOD_NOT_ALLOWED => {
             let why = "this place knows other methods: see Allow";
@@ -142,7 +168,7 @@ async fn bounded(State(api): State<Arc<Api>>, request: Request, next: Next) -> R
             problem
         }
         // A path that is no UTF-8, say: axum says so as plain text, and might repeat it.
-        status if status.is_client_error() && !is_problem(&response) && told => {
+        status if status.is_client_error() && is_plain(&response) => {
             Problem::unreadable(status, "the path or the head of the request cannot be read")
                 .into_response()
         }
@@ -150,7 +176,8 @@ async fn bounded(State(api): State<Arc<Api>>, request: Request, next: Next) -> R
     }
 }
 
-fn is_problem(response: &Response) -> bool {
+fn is_plain(response: &Response) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind == "application/problem+json")
+    let kind = kind.and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/plain"))
 }

@@ -1,7 +1,7 @@
 //! The document of the API, made from the handlers themselves.
 
 use super::problem::Problem;
-use super::{certificates, tickets};
+use super::{certificates, opendsr, tickets};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -17,8 +17,9 @@ use utoipa::{Modify, OpenApi};
     paths(
         tickets::submit, tickets::list, tickets::show, tickets::verify, tickets::approve, tickets::reject,
         tickets::hold, tickets::release, tickets::retry, certificates::of_ticket, certificates::by_id,
+        opendsr::discovery, opendsr::create, opendsr::show, opendsr::cancel,
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, opendsr::OpenDsrError)),
     modifiers(&Bearer),
     security(("token" = [])),
 )]

@@ -90,6 +90,16 @@ impl Problem {
         )
     }
 
+    /// What is wrong, in words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Under which it is explained.
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
     /// The status.
     pub(super) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

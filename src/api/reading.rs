@@ -1,26 +1,23 @@
 //! Reading a request, so that no answer repeats what stood in it.
 
 use super::problem::Problem;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
 
 /// The largest body: an erasure request is small.
 const LARGEST: usize = 64 << 10;
 
-/// The whole body, if it is not too large.
-pub(super) async fn bytes(body: Body) -> Result<axum::body::Bytes, Problem> {
-    axum::body::to_bytes(body, LARGEST).await.map_err(|_| {
-        let why = "the body is larger than 64 KiB, or did not come to its end";
-        Problem::unreadable(StatusCode::PAYLOAD_TOO_LARGE, why)
-    })
-}
-
 /// A JSON body.
 pub(super) async fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Problem> {
+    parsed(&json_bytes(headers, body).await?)
+}
+
+/// The bytes of a body that says it is JSON.
+pub(super) async fn json_bytes(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -28,7 +25,10 @@ pub(super) async fn json<T: DeserializeOwned>(
         let why = "the body must be application/json";
         return Err(Problem::unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
-    parsed(&bytes(body).await?)
+    axum::body::to_bytes(body, LARGEST).await.map_err(|_| {
+        let why = "the body is larger than 64 KiB, or did not come to its end";
+        Problem::unreadable(StatusCode::PAYLOAD_TOO_LARGE, why)
+    })
 }
 
 /// JSON as it came. serde's own words would repeat values: only the place is told.

@@ -170,7 +170,7 @@ pub(super) struct Page {
 /// States as the query names them.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State_ {
+pub(super) enum TicketState {
     Received,
     Verified,
     Approved,
@@ -190,7 +190,8 @@ pub(super) enum State_ {
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// Only in this state.
-    state: Option<State_>,
+    #[param(inline)]
+    state: Option<TicketState>,
     /// Only of this subject kind.
     subject: Option<String>,
     /// Only open ones past their due date.
@@ -248,7 +249,7 @@ pub(super) async fn submit(
         requested_at: new.requested_at,
         language: new.language.as_deref(),
     };
-    let id = api.store.submit(&wanted, Some(&caller)).await?;
+    let id = api.store.submit(&wanted, Some(&caller.actor)).await?;
     let ticket = Ticket::from(api.store.ticket(&id.to_string()).await?);
     let place = [(header::LOCATION, format!("/v1/tickets/{id}"))];
     Ok(match before {
@@ -335,7 +336,10 @@ pub(super) async fn verify(
     let by: Verification = reading::json(&headers, body).await?;
     let id = find(&api.store, &ticket).await?.id;
     let (method, reason) = (&by.method, by.reason.as_deref());
-    let state = api.store.verify(id, method, reason, Some(&caller)).await?;
+    let state = api
+        .store
+        .verify(id, method, reason, Some(&caller.actor))
+        .await?;
     Ok(Json(Moved { state }))
 }
 
@@ -353,7 +357,7 @@ pub(super) async fn approve(
 ) -> Result<Json<Moved>, Problem> {
     let caller = api.enter(&headers, &[Scope::Approve]).await?;
     let id = find(&api.store, &ticket).await?.id;
-    let state = api.store.approve(id, Some(&caller)).await?;
+    let state = api.store.approve(id, Some(&caller.actor)).await?;
     Ok(Json(Moved { state }))
 }
 
@@ -371,7 +375,10 @@ pub(super) async fn reject(
     let caller = api.enter(&headers, &[Scope::Approve]).await?;
     let why: Reason = reading::json(&headers, body).await?;
     let id = find(&api.store, &ticket).await?.id;
-    let state = api.store.reject(id, &why.reason, Some(&caller)).await?;
+    let state = api
+        .store
+        .reject(id, &why.reason, Some(&caller.actor))
+        .await?;
     Ok(Json(Moved { state }))
 }
 
@@ -391,7 +398,7 @@ pub(super) async fn hold(
     let id = find(&api.store, &ticket).await?.id;
     let state = api
         .store
-        .hold_ticket(id, &why.reason, Some(&caller))
+        .hold_ticket(id, &why.reason, Some(&caller.actor))
         .await?;
     Ok(Json(Moved { state }))
 }
@@ -408,7 +415,7 @@ pub(super) async fn release(
 ) -> Result<Json<Moved>, Problem> {
     let caller = api.enter(&headers, &[Scope::Hold]).await?;
     let id = find(&api.store, &ticket).await?.id;
-    let state = api.store.release_ticket(id, Some(&caller)).await?;
+    let state = api.store.release_ticket(id, Some(&caller.actor)).await?;
     Ok(Json(Moved { state }))
 }
 
@@ -424,7 +431,7 @@ pub(super) async fn retry(
 ) -> Result<Json<Moved>, Problem> {
     let caller = api.enter(&headers, &[Scope::File, Scope::Approve]).await?;
     let id = find(&api.store, &ticket).await?.id;
-    let state = api.store.retry(id, Some(&caller)).await?;
+    let state = api.store.retry(id, Some(&caller.actor)).await?;
     Ok(Json(Moved { state }))
 }
 

@@ -11,11 +11,13 @@ use std::time::Duration;
 
 pub mod api;
 mod mask;
+pub mod opendsr;
 pub mod outbox;
 mod read;
 pub mod secret;
 
 pub use api::Api;
+pub use opendsr::OpenDsr;
 pub use outbox::Outbox;
 pub(crate) use read::holds_password;
 pub use read::read;
@@ -46,6 +48,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// The desk over HTTP, if it is served.
     pub api: Option<Api>,
+    /// Requests in the words of OpenDSR, if they are served.
+    pub opendsr: Option<OpenDsr>,
 }
 
 /// How to reach one PostgreSQL database.

@@ -105,15 +105,23 @@ pub fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-impl Outbox {
+impl super::Config {
     /// Every target's name, as the control database knows it, and the kinds it wants.
     pub fn targets(&self) -> Vec<(String, Option<Vec<String>>)> {
-        let callbacks = self.callbacks.iter();
+        let callbacks = self.outbox.callbacks.iter();
         let callbacks = callbacks.map(|(name, c)| (format!("callback/{name}"), c.kinds.clone()));
-        let hooks = self.hooks.iter();
+        let hooks = self.outbox.hooks.iter();
         let hooks = hooks.map(|(name, h)| (format!("hook/{name}"), h.kinds.clone()));
-        let listen = self.listen.then(|| ("listen".to_owned(), None));
-        callbacks.chain(hooks).chain(listen).collect()
+        let listen = self.outbox.listen.then(|| ("listen".to_owned(), None));
+        // Where one of OpenDSR's four words becomes another.
+        let moves = ["executing", "completed", "deferred", "rejected"].map(str::to_owned);
+        let opendsr = self.opendsr.as_ref();
+        let opendsr = opendsr.map(|_| ("opendsr".to_owned(), Some(moves.to_vec())));
+        callbacks
+            .chain(hooks)
+            .chain(listen)
+            .chain(opendsr)
+            .collect()
     }
 }
 

@@ -47,6 +47,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
         let limits = limits(top.table("limits"));
         let outbox = super::outbox::read(top, folder);
         let api = super::api::read(top, folder);
+        let opendsr = super::opendsr::read(top);
         Some(Config {
             source: reader.source().clone(),
             state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/erasured")),
@@ -59,6 +60,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             limits,
             outbox,
             api,
+            opendsr,
         })
     })
 }

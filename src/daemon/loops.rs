@@ -253,7 +253,7 @@ async fn publish_if_needed(shared: &Shared) {
 async fn publish(context: &Context) -> Result<(), StoreError> {
     context.store.publish_methods(&context.proofs()).await?;
     context.store.publish_scopes(&offers(context)).await?;
-    let targets = context.config.outbox.targets();
+    let targets = context.config.targets();
     context.store.publish_targets(&targets).await
 }
 
@@ -401,7 +401,7 @@ pub(super) async fn census(
 
 /// Counts what waits for others to hear of it; now and then, removes what all have heard of.
 async fn tidy_outbox(context: &Context, round: u64) {
-    if context.config.outbox.targets().is_empty() {
+    if context.config.targets().is_empty() {
         return;
     }
     for backlog in context.store.backlog().await.unwrap_or_default() {

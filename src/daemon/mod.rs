@@ -181,12 +181,12 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
 }
 
 /// The desk over HTTP, where the configuration asks for it.
-async fn serve_api(context: &Context) -> Result<Option<JoinHandle<()>>, DaemonError> {
+async fn serve_api(context: &Arc<Context>) -> Result<Option<JoinHandle<()>>, DaemonError> {
     let Some(config) = &context.config.api else {
         return Ok(None);
     };
     let store = Store::new(start::api_pool(config)?.inner().clone());
-    let served = api::serve(config, api::Api::new(store, config));
+    let served = api::serve(config, api::Api::new(context.clone(), store, config));
     let served = served.await.map_err(DaemonError::Api)?;
     Ok(Some(tokio::spawn(served)))
 }

@@ -71,7 +71,7 @@ impl Shared {
         let health = Health::default();
         health.set("control", Err("not reached yet".into()));
         Arc::new(Self {
-            targets: outbox::targets(&context.config.outbox),
+            targets: outbox::targets(&context.config),
             context,
             health,
             reloading: tokio::sync::Mutex::new(()),

@@ -6,6 +6,7 @@
 
 mod hook;
 mod message;
+pub mod opendsr;
 mod post;
 mod round;
 

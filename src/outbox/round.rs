@@ -1,8 +1,9 @@
 //! One look at what is due for one target.
 
 use super::message::{self, Signed, backoff, sign};
-use super::{Undelivered, hook, post};
-use crate::config::outbox::{Endpoint, Outbox};
+use super::{Undelivered, hook, opendsr, post};
+use crate::config::Config;
+use crate::config::outbox::Endpoint;
 use crate::erasure::context::Context;
 use crate::metrics as names;
 use crate::store::StoreError;
@@ -26,10 +27,13 @@ pub struct Target {
 enum Way {
     Post(Endpoint),
     Run(Vec<String>),
+    /// To the addresses that the ticket's own request named.
+    OpenDsr,
 }
 
 /// All that the configuration names.
-pub fn targets(outbox: &Outbox) -> Vec<Target> {
+pub fn targets(config: &Config) -> Vec<Target> {
+    let outbox = &config.outbox;
     let callbacks = outbox.callbacks.iter().map(|(name, callback)| Target {
         name: format!("callback/{name}"),
         way: Way::Post(callback.endpoint.clone()),
@@ -38,7 +42,11 @@ pub fn targets(outbox: &Outbox) -> Vec<Target> {
         name: format!("hook/{name}"),
         way: Way::Run(hook.command.clone()),
     });
-    callbacks.chain(hooks).collect()
+    let opendsr = config.opendsr.iter().map(|_| Target {
+        name: "opendsr".into(),
+        way: Way::OpenDsr,
+    });
+    callbacks.chain(hooks).chain(opendsr).collect()
 }
 
 /// Delivers what is due; returns how many messages were tried.
@@ -67,6 +75,7 @@ async fn tell(context: &Context, target: &Target, delivery: &Delivery) -> Result
             let headers = headers(delivery, &signed);
             post::post(endpoint, &headers, &signed, outbox.timeout).await
         }
+        Way::OpenDsr => opendsr::tell(context, delivery).await?,
         Way::Run(command) => hook::run(command, &signed.body, outbox.timeout).await,
     };
     crate::erasure::crash_point("after-deliver");

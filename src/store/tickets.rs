@@ -179,12 +179,11 @@ pub struct DecisionRow {
     pub at: DateTime<Utc>,
 }
 
-impl Store {
-    /// Files a request; the same reference with the same content gives the same ticket. `actor`
-    /// counts only for logins that are trusted to name one.
-    pub async fn submit(&self, new: &NewTicket<'_>, actor: Option<&str>) -> Result<Uuid> {
+impl NewTicket<'_> {
+    /// The identifiers as they are sent, if everything can be.
+    pub(super) fn checked(&self) -> Result<serde_json::Value> {
         // The server's own error for a NUL would repeat the value.
-        if new
+        if self
             .identifiers
             .iter()
             .any(|(name, value)| name.contains('\0') || value.expose().contains('\0'))
@@ -192,30 +191,47 @@ impl Store {
             return Err(StoreError::Nul("an identifier"));
         }
         let words = [
-            new.reference,
-            new.subject,
-            new.scope,
-            new.ground,
-            new.language.unwrap_or_default(),
+            self.reference,
+            self.subject,
+            self.scope,
+            self.ground,
+            self.language.unwrap_or_default(),
         ];
         if words.iter().any(|w| w.contains('\0')) {
             return Err(StoreError::Nul("the ticket"));
         }
-        let identifiers: serde_json::Value = new
+        Ok(self
             .identifiers
             .iter()
             .map(|(name, value)| (name.clone(), value.expose().into()))
             .collect::<serde_json::Map<_, _>>()
-            .into();
+            .into())
+    }
+}
+
+/// Files it in a transaction.
+pub(super) async fn submit(
+    tx: &Tx<'_>,
+    new: &NewTicket<'_>,
+    identifiers: &serde_json::Value,
+) -> Result<Uuid> {
+    let row = tx
+        .query_one(
+            "/* erasured:submit */ SELECT erasured.submit_ticket($1, $2, $3, $4, $5, coalesce($6, now()), $7)",
+            &[&new.reference, &new.subject, identifiers, &new.scope, &new.ground, &new.requested_at, &new.language],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+impl Store {
+    /// Files a request; the same reference with the same content gives the same ticket. `actor`
+    /// counts only for logins that are trusted to name one.
+    pub async fn submit(&self, new: &NewTicket<'_>, actor: Option<&str>) -> Result<Uuid> {
+        let identifiers = new.checked()?;
         run_tx!(self, "submit", |tx| {
             act_as(tx, actor).await?;
-            let row = tx
-                .query_one(
-                    "/* erasured:submit */ SELECT erasured.submit_ticket($1, $2, $3, $4, $5, coalesce($6, now()), $7)",
-                    &[&new.reference, &new.subject, &identifiers, &new.scope, &new.ground, &new.requested_at, &new.language],
-                )
-                .await?;
-            Ok(row.get(0))
+            submit(tx, new, &identifiers).await
         })
     }
 

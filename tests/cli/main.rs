@@ -19,6 +19,7 @@ mod graph;
 mod help;
 mod http;
 mod identity;
+mod opendsr;
 mod outbox;
 mod proof;
 mod readme;
