@@ -291,6 +291,7 @@ impl Ours {
             piece_rows: self.context.config.limits.piece_rows.get().into(),
             stamp: &self.planned.stamps["shop"],
             batch: Uuid::new_v4(),
+            held: &[],
             dry: false,
             hash: &hash,
         };

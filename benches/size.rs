@@ -288,6 +288,7 @@ async fn run(context: &Context, customer: &str) -> i64 {
         piece_rows: context.config.limits.piece_rows.get().into(),
         stamp: &planned.stamps["big"],
         batch: Uuid::new_v4(),
+        held: &[],
         dry: false,
         hash: &hash,
     };

@@ -13,8 +13,13 @@ CREATE TABLE erasured.hold (
     id           uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
     matter       text        NOT NULL CHECK (matter ~ '^[a-z][a-z0-9_-]{0,59}$'),
     reason       text        NOT NULL CHECK (reason ~ '^[a-z][a-z0-9_-]{0,59}$'),
-    kind         text        NOT NULL CHECK (kind IN ('subject')),
-    subject      text        NOT NULL,
+    kind         text        NOT NULL CHECK (kind IN ('subject', 'table')),
+    subject      text,
+    system       text,
+    schema_name  text,
+    table_name   text,
+    conditions   jsonb,
+    sealed       bytea,
     until        timestamptz,
     placed_at    timestamptz NOT NULL DEFAULT now(),
     placed_by    text        NOT NULL,
@@ -24,10 +29,15 @@ CREATE TABLE erasured.hold (
     problem_code text,
     problem      text,
     released_at  timestamptz,
-    released_by  text
+    released_by  text,
+    CHECK ((kind = 'subject') = (subject IS NOT NULL)),
+    CHECK ((kind = 'table') = (num_nonnulls(system, schema_name, table_name, conditions) = 4)),
+    CHECK (released_at IS NULL OR sealed IS NULL)
 );
 COMMENT ON TABLE erasured.hold IS 'Orders to keep. matter is the case, of which there may be many holds; matter and reason are codes and stay.';
 COMMENT ON COLUMN erasured.hold.read_at IS 'When the daemon had hashed what the hold names. Until then nothing of that kind of subject is erased.';
+COMMENT ON COLUMN erasured.hold.conditions IS 'Of a hold on rows: column, op and values of each condition, all of which must hold. The values go once the daemon has sealed them.';
+COMMENT ON COLUMN erasured.hold.sealed IS 'The conditions with their values, encrypted by the daemon; NULL once released.';
 COMMENT ON COLUMN erasured.hold.named_by IS 'How many identifiers name the person: all of them must fit.';
 COMMENT ON COLUMN erasured.hold.released_by IS 'NULL for one that ended on its day.';
 CREATE INDEX hold_matter ON erasured.hold (matter);
@@ -52,6 +62,14 @@ CREATE TABLE erasured.hold_subject (
 COMMENT ON TABLE erasured.hold_subject IS 'Whom a hold covers, as keyed hashes; more than one where several people have what it names.';
 CREATE INDEX hold_subject_hash ON erasured.hold_subject (subject_hash);
 
+CREATE TABLE erasured.hold_ticket (
+    hold_id   uuid NOT NULL REFERENCES erasured.hold (id),
+    ticket_id uuid NOT NULL REFERENCES erasured.ticket (id),
+    PRIMARY KEY (hold_id, ticket_id)
+);
+COMMENT ON TABLE erasured.hold_ticket IS 'Tickets that reach rows which a hold on rows covers, as the daemon found them under lock.';
+CREATE INDEX hold_ticket_ticket ON erasured.hold_ticket (ticket_id);
+
 ALTER TABLE erasured.ticket ADD COLUMN held_since timestamptz;
 ALTER TABLE erasured.deferral ADD COLUMN held_since timestamptz;
 COMMENT ON COLUMN erasured.ticket.held_since IS 'Since when it is on hold.';
@@ -64,9 +82,11 @@ CREATE FUNCTION erasured.guard_hold() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF (OLD.id, OLD.matter, OLD.reason, OLD.kind, OLD.subject, OLD.until, OLD.placed_at, OLD.placed_by, OLD.placed_role)
+    IF (OLD.id, OLD.matter, OLD.reason, OLD.kind, OLD.subject, OLD.system, OLD.schema_name, OLD.table_name,
+        OLD.until, OLD.placed_at, OLD.placed_by, OLD.placed_role)
        IS DISTINCT FROM
-       (NEW.id, NEW.matter, NEW.reason, NEW.kind, NEW.subject, NEW.until, NEW.placed_at, NEW.placed_by, NEW.placed_role)
+       (NEW.id, NEW.matter, NEW.reason, NEW.kind, NEW.subject, NEW.system, NEW.schema_name, NEW.table_name,
+        NEW.until, NEW.placed_at, NEW.placed_by, NEW.placed_role)
        OR (OLD.released_at IS NOT NULL AND (OLD.released_at, OLD.released_by) IS DISTINCT FROM (NEW.released_at, NEW.released_by))
     THEN
         RAISE EXCEPTION 'a legal hold is not altered, only released' USING ERRCODE = 'ER009',
@@ -96,11 +116,13 @@ AS $$
           JOIN erasured.hold x ON x.id = h.hold_id
          WHERE i.ticket_id = ANY (tickets)
          GROUP BY i.ticket_id, h.hold_id, x.named_by
-        HAVING count(*) = x.named_by)
+        HAVING count(*) = x.named_by
+        UNION
+        SELECT r.ticket_id, r.hold_id FROM erasured.hold_ticket r WHERE r.ticket_id = ANY (tickets))
     SELECT c.ticket, c.hold, x.matter
       FROM covering c
       JOIN erasured.hold x ON x.id = c.hold
-      JOIN asked t ON t.id = c.ticket AND t.subject = x.subject
+      JOIN asked t ON t.id = c.ticket AND (x.kind = 'table' OR t.subject = x.subject)
      WHERE x.released_at IS NULL AND (x.until IS NULL OR x.until > clock_timestamp())
 $$;
 COMMENT ON FUNCTION erasured.holds_on IS 'Which legal holds in force cover these tickets; without those that nobody has read yet.';
@@ -110,9 +132,18 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_
 AS $$
     SELECT EXISTS (SELECT FROM erasured.hold x
                     WHERE x.read_at IS NULL AND x.released_at IS NULL
-                      AND x.subject = ANY (ARRAY(SELECT DISTINCT t.subject FROM erasured.ticket t WHERE t.id = ANY (tickets))))
+                      AND (x.kind = 'table' OR x.subject = ANY (ARRAY(SELECT DISTINCT t.subject FROM erasured.ticket t WHERE t.id = ANY (tickets)))))
 $$;
-COMMENT ON FUNCTION erasured.hold_unread IS 'Whether a hold on this kind of subject waits to be read: whom it covers is not known yet.';
+COMMENT ON FUNCTION erasured.hold_unread IS 'Whether a hold on this kind of subject, or on rows, waits to be read: what it covers is not known yet.';
+
+CREATE FUNCTION erasured.row_holds(system text) RETURNS uuid[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    SELECT ARRAY(SELECT x.id FROM erasured.hold x
+                  WHERE x.kind = 'table' AND x.system = row_holds.system AND x.sealed IS NOT NULL
+                    AND x.released_at IS NULL AND (x.until IS NULL OR x.until > clock_timestamp()) ORDER BY x.id)
+$$;
+COMMENT ON FUNCTION erasured.row_holds IS 'Holds on rows of this system that are in force and have been read.';
 
 CREATE FUNCTION erasured.stopped_by_person(ticket uuid) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -129,6 +160,28 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, erasured, pg_temp
 AS $$ SELECT CASE erasured.actor_role('erasured_approver') WHEN 'owner' THEN erasured.actor_role('erasured_admin')
              ELSE 'erasured_approver' END $$;
 
+-- Alone, until the end of the caller's transaction.
+CREATE FUNCTION erasured.before_hold() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('erasured.hold', 0));
+EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'a batch commits at this moment' USING ERRCODE = 'ER014', HINT = 'The hold is not placed. Try again.';
+END $$;
+
+CREATE FUNCTION erasured.require_hold(matter text, reason text, until timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    PERFORM erasured.require_code('matter', matter);
+    PERFORM erasured.require_code('reason', reason);
+    IF until IS NOT NULL AND (NOT isfinite(until) OR until <= now()) THEN
+        RAISE EXCEPTION 'the hold would have ended already' USING ERRCODE = 'ER006',
+            HINT = 'Give a day to come, or none: then it lasts until it is released.';
+    END IF;
+END $$;
+
 CREATE FUNCTION erasured.place_hold(
     matter      text,
     reason      text,
@@ -136,7 +189,7 @@ CREATE FUNCTION erasured.place_hold(
     identifiers jsonb,
     until       timestamptz DEFAULT NULL
 ) RETURNS uuid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp SET lock_timeout = '10s'
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -144,12 +197,7 @@ DECLARE
     wrong  text;
     new_id uuid;
 BEGIN
-    PERFORM erasured.require_code('matter', place_hold.matter);
-    PERFORM erasured.require_code('reason', place_hold.reason);
-    IF place_hold.until IS NOT NULL AND (NOT isfinite(place_hold.until) OR place_hold.until <= now()) THEN
-        RAISE EXCEPTION 'the hold would have ended already' USING ERRCODE = 'ER006',
-            HINT = 'Give a day to come, or none: then it lasts until it is released.';
-    END IF;
+    PERFORM erasured.require_hold(place_hold.matter, place_hold.reason, place_hold.until);
     SELECT array_agg(DISTINCT i.name) INTO known
       FROM erasured.scope s, unnest(s.identifiers) AS i (name) WHERE s.subject = place_hold.subject;
     IF known IS NULL THEN
@@ -182,11 +230,7 @@ BEGIN
             HINT = 'Both are kept for ever: they must not name the person.';
     END IF;
 
-    BEGIN
-        PERFORM pg_advisory_xact_lock(hashtextextended('erasured.hold', 0));
-    EXCEPTION WHEN lock_not_available THEN
-        RAISE EXCEPTION 'a batch commits at this moment' USING ERRCODE = 'ER014', HINT = 'The hold is not placed. Try again.';
-    END;
+    PERFORM erasured.before_hold();
     INSERT INTO erasured.hold AS h (matter, reason, kind, subject, until, placed_by, placed_role, named_by)
     VALUES (place_hold.matter, place_hold.reason, 'subject', place_hold.subject, place_hold.until,
             erasured.actor(), erasured.hold_role(), (SELECT count(*) FROM jsonb_object_keys(place_hold.identifiers)))
@@ -201,6 +245,59 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION erasured.place_hold IS 'Orders that what belongs to a person is kept. From the COMMIT on nothing of theirs is erased. The values go once the daemon has hashed them.';
 
+-- Rows are named by conditions on columns, as data: nobody's SQL text runs anywhere.
+CREATE FUNCTION erasured.place_row_hold(
+    matter     text,
+    reason     text,
+    rows_of    text,
+    conditions jsonb       DEFAULT '[]',
+    until      timestamptz DEFAULT NULL
+) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    parts  text[] := string_to_array(place_row_hold.rows_of, '.');
+    new_id uuid;
+BEGIN
+    PERFORM erasured.require_hold(place_row_hold.matter, place_row_hold.reason, place_row_hold.until);
+    IF parts IS NULL OR cardinality(parts) <> 3 OR '' = ANY (parts) THEN
+        RAISE EXCEPTION 'the table is written system.schema.table' USING ERRCODE = 'ER006',
+            HINT = 'Such as shop.public.invoice.';
+    END IF;
+    IF place_row_hold.conditions IS NULL OR jsonb_typeof(place_row_hold.conditions) <> 'array'
+       OR jsonb_array_length(place_row_hold.conditions) > 20
+       OR EXISTS (SELECT FROM jsonb_array_elements(place_row_hold.conditions) c WHERE NOT coalesce(erasured.is_condition(c), false)) THEN
+        RAISE EXCEPTION 'the conditions are a list of at most 20, each with column, op and values' USING ERRCODE = 'ER006',
+            HINT = 'Such as [{"column": "issued_on", "op": "between", "values": ["2026-01-01", "2026-03-31"]}]. '
+                || 'Ops: =, <>, <, <=, >, >=, in, between, "is null", "is not null". Values are texts.';
+    END IF;
+    PERFORM erasured.before_hold();
+    INSERT INTO erasured.hold AS h (matter, reason, kind, system, schema_name, table_name, conditions, until, placed_by, placed_role)
+    VALUES (place_row_hold.matter, place_row_hold.reason, 'table', parts[1], parts[2], parts[3], place_row_hold.conditions,
+            place_row_hold.until, erasured.actor(), erasured.hold_role())
+    RETURNING h.id INTO new_id;
+    INSERT INTO erasured.event (kind, body)
+    VALUES ('hold_placed', jsonb_strip_nulls(jsonb_build_object('hold', new_id, 'matter', place_row_hold.matter,
+            'reason', place_row_hold.reason, 'until', place_row_hold.until, 'by', erasured.actor())));
+    PERFORM pg_notify('erasured_ticket', new_id::text);
+    RETURN new_id;
+END $$;
+COMMENT ON FUNCTION erasured.place_row_hold IS 'Orders that rows of a table are kept: those for which all conditions hold or cannot be told. A ticket that reaches one of them waits as a whole.';
+
+CREATE FUNCTION erasured.is_condition(c jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_typeof(c) = 'object' AND jsonb_typeof(c->'column') = 'string' AND length(c->>'column') BETWEEN 1 AND 63
+       AND jsonb_typeof(coalesce(c->'values', '[]')) = 'array'
+       AND NOT EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof(c->'values') WHEN 'array' THEN c->'values' ELSE '[]' END) v
+                        WHERE jsonb_typeof(v) <> 'string' OR length(v #>> '{}') > 1000)
+       AND CASE c->>'op' WHEN 'is null' THEN n = 0 WHEN 'is not null' THEN n = 0
+                         WHEN 'between' THEN n = 2 WHEN 'in' THEN n BETWEEN 1 AND 1000
+                         ELSE c->>'op' IN ('=', '<>', '<', '<=', '>', '>=') AND n = 1 END
+      FROM (SELECT CASE jsonb_typeof(c->'values') WHEN 'array' THEN jsonb_array_length(c->'values') ELSE 0 END) AS given (n)
+$$;
+
 -- Tickets that nothing keeps any more go on from where they stood; holds whose day has come end.
 CREATE FUNCTION erasured.resume_held() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -212,7 +309,7 @@ DECLARE
     dates   bigint;
 BEGIN
     WITH ended AS (
-        UPDATE erasured.hold h SET released_at = h.until
+        UPDATE erasured.hold h SET released_at = h.until, sealed = NULL, conditions = erasured.without_values(h.conditions)
          WHERE h.released_at IS NULL AND h.until <= clock_timestamp()
         RETURNING h.id, h.matter)
     INSERT INTO erasured.event (kind, body)
@@ -239,6 +336,11 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION erasured.resume_held IS 'Ends holds whose day has come and lets go on what no hold keeps any more; returns how many tickets and deferrals.';
 
+CREATE FUNCTION erasured.without_values(conditions jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT CASE WHEN conditions IS NOT NULL THEN
+        coalesce((SELECT jsonb_agg(c - 'values') FROM jsonb_array_elements(conditions) c), '[]') END $$;
+
 CREATE FUNCTION erasured.end_holds(holds uuid[]) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
@@ -247,7 +349,8 @@ DECLARE
     ended uuid[];
 BEGIN
     WITH released AS (
-        UPDATE erasured.hold h SET released_at = now(), released_by = erasured.actor()
+        UPDATE erasured.hold h SET released_at = now(), released_by = erasured.actor(), sealed = NULL,
+               conditions = erasured.without_values(h.conditions)
          WHERE h.id = ANY (holds) AND h.released_at IS NULL
         RETURNING h.id, h.matter),
     told AS (
@@ -329,6 +432,39 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Of a hold on rows: it has sealed the conditions, or says why it cannot compare them.
+CREATE FUNCTION erasured.row_hold_read(hold uuid, conditions_sealed bytea, code text, words text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    UPDATE erasured.hold x
+       SET read_at = now(), sealed = CASE WHEN code IS NULL THEN conditions_sealed END,
+           -- What nobody knows may be a value by mistake.
+           conditions = CASE WHEN code IS NULL THEN erasured.without_values(x.conditions) ELSE '[]' END,
+           problem_code = code, problem = words
+     WHERE x.id = hold AND x.kind = 'table' AND x.read_at IS NULL AND x.released_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO erasured.event (kind, body)
+    SELECT 'hold_read', jsonb_strip_nulls(jsonb_build_object('hold', hold, 'code', code,
+             'table', CASE WHEN code IS NULL THEN concat_ws('.', x.system, x.schema_name, x.table_name) END,
+             'columns', CASE WHEN code IS NULL THEN (SELECT jsonb_agg(c->'column') FROM jsonb_array_elements(x.conditions) c) END))
+      FROM erasured.hold x WHERE x.id = hold;
+    RETURN true;
+END $$;
+
+-- It has found under lock that these tickets reach rows which these holds cover.
+CREATE FUNCTION erasured.hold_covers(holds uuid[], tickets uuid[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    INSERT INTO erasured.hold_ticket (hold_id, ticket_id)
+    SELECT DISTINCT n.hold, n.ticket FROM unnest(holds, tickets) AS n (hold, ticket)
+      JOIN erasured.hold x ON x.id = n.hold AND x.kind = 'table'
+    ON CONFLICT DO NOTHING
+$$;
+
 -- Tickets that a hold in force covers stop where they are; what they have done is done.
 CREATE FUNCTION erasured.suspend_held(tickets uuid[]) RETURNS SETOF uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -384,10 +520,12 @@ END $$;
 -- ---------------------------------------------------------------- looking
 
 CREATE VIEW erasured.hold_status WITH (security_barrier) AS
-SELECT h.id, h.matter, h.reason, h.kind, h.subject, h.until, h.placed_at, h.placed_by, h.placed_role,
+SELECT h.id, h.matter, h.reason, h.kind, h.subject, h.system || '.' || h.schema_name || '.' || h.table_name AS rows_of, h.until, h.placed_at, h.placed_by, h.placed_role,
        h.read_at, h.problem_code, h.problem, h.released_at, h.released_by,
        h.released_at IS NULL AND (h.until IS NULL OR h.until > now()) AS in_force,
-       (SELECT array_agg(i.name ORDER BY i.name) FROM erasured.hold_identifier i WHERE i.hold_id = h.id) AS named_by,
+       CASE h.kind WHEN 'subject' THEN
+            (SELECT array_agg(i.name ORDER BY i.name) FROM erasured.hold_identifier i WHERE i.hold_id = h.id)
+            ELSE ARRAY(SELECT (c->>'column') || ' ' || (c->>'op') FROM jsonb_array_elements(h.conditions) c) END AS named_by,
        (SELECT count(*) FROM erasured.hold_subject s WHERE s.hold_id = h.id) AS people,
        w.tickets, w.deferrals, w.since
   FROM erasured.hold h
@@ -397,8 +535,10 @@ SELECT h.id, h.matter, h.reason, h.kind, h.subject, h.until, h.placed_at, h.plac
       FROM erasured.ticket t
       LEFT JOIN LATERAL (SELECT count(*) AS n, min(d.held_since) AS since FROM erasured.deferral d
                           WHERE d.ticket_id = t.id AND d.state = 'waiting' AND d.held_since IS NOT NULL) d ON true
-     WHERE t.subject = h.subject
-       AND t.id IN (SELECT t2.id FROM erasured.hold_subject s JOIN erasured.ticket t2 ON t2.subject_hash = s.subject_hash
+     WHERE (h.kind = 'table' OR t.subject = h.subject)
+       AND t.id IN (SELECT r.ticket_id FROM erasured.hold_ticket r WHERE r.hold_id = h.id
+                    UNION
+                    SELECT t2.id FROM erasured.hold_subject s JOIN erasured.ticket t2 ON t2.subject_hash = s.subject_hash
                      WHERE s.hold_id = h.id
                     UNION
                     SELECT i.ticket_id FROM erasured.hold_identifier hi

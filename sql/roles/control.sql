@@ -106,11 +106,14 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON erasured.turn TO erasured_daemon;
 GRANT UPDATE (clock, clock_stale, acknowledge_by, extended_due_at, escalated, escalate_at, turn) ON erasured.ticket TO erasured_daemon;
 -- Legal holds: people place and release them, the daemon reads whom they cover and obeys.
 GRANT EXECUTE ON FUNCTION erasured.place_hold(text, text, text, jsonb, timestamptz),
+                          erasured.place_row_hold(text, text, text, jsonb, timestamptz),
                           erasured.release_hold(uuid), erasured.release_matter(text)
                                        TO erasured_approver, erasured_admin;
 GRANT SELECT ON erasured.hold_status   TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
 GRANT EXECUTE ON FUNCTION erasured.holds_on(uuid[]), erasured.hold_unread(uuid[]),
                           erasured.hold_read(uuid, text[], text[], text[], text, text),
+                          erasured.row_holds(text), erasured.row_hold_read(uuid, bytea, text, text),
+                          erasured.hold_covers(uuid[], uuid[]),
                           erasured.suspend_held(uuid[]), erasured.suspend_deferrals(timestamptz),
                           erasured.resume_held()
                                        TO erasured_daemon;

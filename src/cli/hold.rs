@@ -6,7 +6,7 @@ use super::source::Control;
 use super::table::{self, Table};
 use super::{Format, print_json, say};
 use crate::store::Store;
-use crate::store::holds::{HoldView, NewHold};
+use crate::store::holds::{HoldView, NewHold, NewRowHold};
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use std::path::Path;
@@ -23,9 +23,11 @@ What a hold covers is not erased from the moment `place` returns, in tickets und
 released or its day has come. What waited then goes on by itself. For approvers and erasured_admin; in
 SQL: erasured.place_hold, release_hold, release_matter, and the view erasured.hold_status.
 
-Example:
+Examples:
   erasured hold place --matter case-2026-17 --reason court-order --subject customer \\
       --identifier member_no=TM-0000042
+  erasured hold place --matter audit-q1 --reason audit --rows-of shop.public.invoice \\
+      --where 'issued_on between 2026-01-01,2026-03-31'
   erasured hold list
   erasured hold release case-2026-17")]
 pub(super) enum Hold {
@@ -34,7 +36,7 @@ pub(super) enum Hold {
     List(List),
 }
 
-/// Keep what belongs to a person.
+/// Keep what belongs to a person, or rows of a table.
 #[derive(Args, Debug)]
 pub(super) struct Place {
     /// Code of the matter, such as case-2026-17; it stays, so it must not name the person.
@@ -43,11 +45,20 @@ pub(super) struct Place {
     /// Code of the reason, such as court-order or audit.
     #[arg(long)]
     reason: String,
-    /// Subject kind of the policy, such as customer.
-    #[arg(long)]
-    subject: String,
+    /// Subject kind of the policy, such as customer: keeps what belongs to the person named.
+    #[arg(long, required_unless_present = "rows_of", conflicts_with = "rows_of")]
+    subject: Option<String>,
     #[command(flatten)]
     identifiers: Identifiers,
+    /// Keeps rows of this table, written system.schema.table; a ticket that reaches one of them waits
+    /// as a whole.
+    #[arg(long, value_name = "TABLE")]
+    rows_of: Option<String>,
+    /// Of these rows those with COLUMN OP VALUE, where a value that is NULL counts as fitting. Ops: =,
+    /// <>, <, <=, >, >=, in A,B,C, between A,B, is null, is not null. May be given several times: all
+    /// must fit.
+    #[arg(long = "where", value_name = "CONDITION", requires = "rows_of")]
+    conditions: Vec<String>,
     /// Its last moment (RFC 3339); without it the hold lasts until it is released.
     #[arg(long, value_name = "TIME")]
     until: Option<DateTime<Utc>>,
@@ -94,6 +105,37 @@ impl Hold {
 
 impl Place {
     async fn execute(self, config: &Path) -> Result<(), Failure> {
+        let (store, id) = match (&self.subject, &self.rows_of) {
+            (Some(subject), _) => self.of_person(config, subject).await?,
+            (None, Some(table)) => self.of_rows(config, table).await?,
+            (None, None) => return Err(Failure::usage("name a --subject or a table: --rows-of")),
+        };
+        say!("{}: hold {id}", self.matter);
+        let hold = read(&store, id).await?;
+        let what = if hold.rows_of.is_some() {
+            "nothing"
+        } else {
+            "nobody yet"
+        };
+        match (&hold.problem_code, hold.read_at) {
+            (Some(code), _) => Err(Failure::found(format!(
+                "{code}: the hold covers {what}: {}",
+                hold.problem.as_deref().unwrap_or_default()
+            ))),
+            (None, Some(_)) => {
+                say!("it covers {}", covers(&hold));
+                Ok(())
+            }
+            (None, None) => {
+                say!(
+                    "no daemon has read it yet; until one has, nothing that it may cover is erased"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    async fn of_person(&self, config: &Path, subject: &str) -> Result<(Store, Uuid), Failure> {
         let identifiers = self.identifiers.read()?;
         if identifiers.is_empty() {
             return Err(Failure::usage(
@@ -104,31 +146,47 @@ impl Place {
         let new = NewHold {
             matter: &self.matter,
             reason: &self.reason,
-            subject: &self.subject,
+            subject,
             identifiers: &identifiers,
             until: self.until,
         };
         let id = store.place_hold(&new, self.name.as_deref()).await?;
-        say!("{}: hold {id}", self.matter);
-        let hold = read(&store, id).await?;
-        match (&hold.problem_code, hold.read_at) {
-            (Some(code), _) => Err(Failure::found(format!(
-                "{code}: the hold covers nobody yet: {}; it stays, and covers whoever a later ticket finds by that",
-                hold.problem.as_deref().unwrap_or_default()
-            ))),
-            (None, Some(_)) => {
-                say!("it covers {}", people(&hold));
-                Ok(())
-            }
-            (None, None) => {
-                say!(
-                    "no daemon has read it yet; until one has, nothing of any {} is erased",
-                    self.subject
-                );
-                Ok(())
-            }
-        }
+        Ok((store, id))
     }
+
+    async fn of_rows(&self, config: &Path, table: &str) -> Result<(Store, Uuid), Failure> {
+        let conditions: Option<Vec<_>> = self.conditions.iter().map(|c| condition(c)).collect();
+        let conditions = conditions.ok_or_else(|| {
+            Failure::usage("--where is written COLUMN OP VALUE, such as 'issued_on >= 2026-01-01' or 'id in 5,7'")
+        })?;
+        let store = self.control.store(config).await?;
+        let new = NewRowHold {
+            matter: &self.matter,
+            reason: &self.reason,
+            rows_of: table,
+            conditions: &conditions.into(),
+            until: self.until,
+        };
+        let id = store.place_row_hold(&new, self.name.as_deref()).await?;
+        Ok((store, id))
+    }
+}
+
+/// `COLUMN OP VALUE` as the function takes it.
+fn condition(text: &str) -> Option<serde_json::Value> {
+    let (column, rest) = text.trim().split_once(char::is_whitespace)?;
+    let rest = rest.trim();
+    let json = |op: &str, values: Vec<&str>| serde_json::json!({ "column": column, "op": op, "values": values });
+    if ["is null", "is not null"].contains(&rest) {
+        return Some(json(rest, Vec::new()));
+    }
+    let (op, value) = rest.split_once(char::is_whitespace)?;
+    let value = value.trim();
+    let values = match op {
+        "in" | "between" => value.split(',').map(str::trim).collect(),
+        _ => vec![value],
+    };
+    (!value.is_empty()).then(|| json(op, values))
 }
 
 /// The hold once the daemon has found whom it covers, or as it is when that takes long.
@@ -143,7 +201,13 @@ async fn read(store: &Store, id: Uuid) -> Result<HoldView, Failure> {
     }
 }
 
-fn people(hold: &HoldView) -> String {
+fn covers(hold: &HoldView) -> String {
+    if let Some(table) = &hold.rows_of {
+        return match hold.named_by.as_slice() {
+            [] => format!("all rows of {table}"),
+            conditions => format!("rows of {table} by {}", conditions.join(", ")),
+        };
+    }
     match hold.people {
         1 => "1 person".to_owned(),
         n => format!("{n} people"),
@@ -171,9 +235,9 @@ impl List {
         ]);
         for hold in &holds {
             let covers = match (&hold.problem_code, hold.read_at) {
-                (Some(code), _) => format!("nobody ({code})"),
-                (None, None) => format!("any {} (not read yet)", hold.subject),
-                (None, Some(_)) => people(hold),
+                (Some(code), _) => format!("nothing ({code})"),
+                (None, None) => "not read yet".to_owned(),
+                (None, Some(_)) => covers(hold),
             };
             let until = match (hold.released_at, hold.until) {
                 (Some(at), _) => format!("ended {}", table::time(Some(at))),
@@ -210,5 +274,39 @@ fn waiting(hold: &HoldView) -> String {
         "nothing".to_owned()
     } else {
         parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_as_they_are_written() {
+        let read = |text| condition(text).map(|c| c.to_string());
+        let as_json = |text: &str| {
+            Some(
+                serde_json::from_str::<serde_json::Value>(text)
+                    .unwrap()
+                    .to_string(),
+            )
+        };
+        assert_eq!(
+            read("issued_on between 2026-01-01, 2026-03-31"),
+            as_json(
+                r#"{"column": "issued_on", "op": "between", "values": ["2026-01-01", "2026-03-31"]}"#
+            )
+        );
+        assert_eq!(
+            read(" state = in the  open "),
+            as_json(r#"{"column": "state", "op": "=", "values": ["in the  open"]}"#)
+        );
+        assert_eq!(
+            read("paid_on is null"),
+            as_json(r#"{"column": "paid_on", "op": "is null", "values": []}"#)
+        );
+        for wrong in ["", "paid_on", "paid_on =", "paid_on = "] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

@@ -252,7 +252,7 @@ impl Run<'_> {
             if let Some(at) = work.iter().position(|w| w.ticket.id == short.ticket) {
                 let work = work.remove(at);
                 if short.code == HELD {
-                    self.suspend(&[work]).await?;
+                    self.suspend(&[work], &[]).await?;
                 } else {
                     self.fail(&work.ticket, short.code, short.problem).await?;
                 }
@@ -320,7 +320,7 @@ impl Run<'_> {
                 }
             }
             // Only asked what has been: nothing is erased here.
-            Setback::Held(_) => self.suspend(&held).await?,
+            Setback::Held(_) => self.suspend(&held, &[]).await?,
         }
         Ok(work)
     }
@@ -350,8 +350,8 @@ impl Run<'_> {
                 Err(Setback::Held(tickets)) => {
                     let (held, free): (Vec<Work>, Vec<Work>) = group
                         .into_iter()
-                        .partition(|w| tickets.contains(&w.ticket.id));
-                    self.suspend(&held).await?;
+                        .partition(|w| tickets.iter().any(|(ticket, _)| *ticket == w.ticket.id));
+                    self.suspend(&held, &tickets).await?;
                     groups.push(free);
                 }
                 Err(_) => {
@@ -371,7 +371,10 @@ impl Run<'_> {
         group: &mut [Work],
     ) -> Result<Result<(), Setback>, StoreError> {
         // Kept open while the answer to a COMMIT is sought: until then it may still happen.
-        let mut gate = Gate::default();
+        let mut gate = match Gate::open(self.context, &part.system, |t| part.touches(t)).await {
+            Ok(gate) => gate,
+            Err(error) => return Ok(Err(setback(error))),
+        };
         let mut outcome = self.execute(planned, part, group, &mut gate).await;
         // The target's own row says whether the lost COMMIT happened: asking is running again.
         for _ in 0..3 {
@@ -383,6 +386,8 @@ impl Run<'_> {
                 "the answer to COMMIT was lost; reading what became of it"
             );
             tokio::time::sleep(Duration::from_millis(200)).await;
+            // The holds that the next try is compared with are those of the first: newer ones are found
+            // at the end.
             outcome = self.execute(planned, part, group, &mut gate).await;
         }
         gate.close().await;
@@ -439,8 +444,10 @@ impl Run<'_> {
             })
             .collect();
         let hash = |text: &str| self.context.hash_key.hash("column", text);
+        let rows_held = gate.rows.clone();
         let execution = Execution {
             plan: part,
+            held: &rows_held,
             subjects: &subjects,
             now: self.context.now(),
             timeouts: self.context.timeouts(group.len()),
@@ -548,9 +555,17 @@ impl Run<'_> {
     }
 
     /// Legal holds keep these; those that no hold keeps any more are tried again.
-    async fn suspend(&mut self, work: &[Work]) -> Result<(), StoreError> {
+    async fn suspend(
+        &mut self,
+        work: &[Work],
+        by: &[(Uuid, Option<Uuid>)],
+    ) -> Result<(), StoreError> {
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
-        let held = self.context.store.suspend(self.token, &ids).await?;
+        let rows = by.iter();
+        let rows: Vec<_> = rows
+            .filter_map(|(ticket, hold)| Some((*ticket, (*hold)?)))
+            .collect();
+        let held = self.context.store.suspend(self.token, &ids, &rows).await?;
         tracing::warn!(
             tickets = held.len(),
             "kept by a legal hold; nothing of theirs is erased until it is released"

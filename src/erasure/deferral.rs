@@ -28,10 +28,6 @@ const LIMIT: u32 = 100;
 /// When one that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(600);
 
-/// When one that a legal hold stopped at the last moment is looked at again: by then it is known as
-/// held, or is not.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// Why a deferral could not be ended; it stays due.
 #[derive(Debug, thiserror::Error)]
 pub enum DeferralFailed {
@@ -88,12 +84,19 @@ pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
         match end(context, &deferral).await {
             Ok(()) => ended += 1,
             Err(DeferralFailed::Erasure {
-                error: NotErased::Held(_) | NotErased::HoldUnread,
+                error: error @ (NotErased::Held(_) | NotErased::HeldRows(_) | NotErased::HoldUnread),
                 ..
             }) => {
+                if let NotErased::HeldRows(found) = error {
+                    // The step was the deferral's own; what is held is its ticket.
+                    let ticket = deferral.view.ticket;
+                    let rows: Vec<_> = found.iter().map(|(_, hold)| (ticket, *hold)).collect();
+                    context.store.hold_covers(&rows).await?;
+                }
                 tracing::warn!(ticket = %deferral.view.ticket, table = deferral.view.table, "what the law kept is kept on by a legal hold");
                 let (id, token) = (deferral.view.id, deferral.token);
-                context.store.put_off(id, token, LOOK_AGAIN).await?;
+                // By the next round it is known as held, or is not.
+                context.store.put_off(id, token, Duration::ZERO).await?;
             }
             Err(DeferralFailed::Later(until)) => {
                 tracing::info!(ticket = %deferral.view.ticket, table = deferral.view.table, %until, "what the law keeps has a later date now");
@@ -197,8 +200,21 @@ async fn erase(
         identifiers: BTreeMap::new(),
     }];
     let hash = |text: &str| context.hash_key.hash("column", text);
+    let gate = Gate::open(context, &view.system, |t| part.touches(t)).await;
+    let gate = gate.map_err(|error| DeferralFailed::Erasure {
+        table: view.table.clone(),
+        error,
+    })?;
+    let rows_held = gate.rows.clone();
+    let mut dates = StillDue {
+        context,
+        ticket: view.ticket,
+        gate,
+        later: None,
+    };
     let execution = Execution {
         plan: part,
+        held: &rows_held,
         subjects: &subjects,
         now: context.now(),
         timeouts: context.timeouts(1),
@@ -213,12 +229,6 @@ async fn erase(
         .get(&view.system)
         .ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
     let mut client = system.pool.get().await?;
-    let mut dates = StillDue {
-        context,
-        ticket: view.ticket,
-        gate: Gate::default(),
-        later: None,
-    };
     execution
         .run(&mut client, &mut dates)
         .await

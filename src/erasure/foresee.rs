@@ -152,6 +152,7 @@ async fn of(
             piece_rows: context.config.limits.piece_rows.get().into(),
             stamp: planned.stamps.get(&part.system).map_or("", String::as_str),
             batch: Uuid::nil(),
+            held: &[],
             dry: true,
             hash: &hash,
         };

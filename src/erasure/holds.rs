@@ -1,10 +1,15 @@
-//! Legal holds: the last question before every COMMIT that deletes, and whom a hold covers.
+//! Legal holds: the last question before every COMMIT that deletes, and what a hold covers.
 
-use super::context::Context;
+use super::context::{Context, Unplanned};
 use super::intake::{self, IntakeFailed};
+use crate::lineage;
+use crate::name::TableName;
+use crate::plan::{Comparison, Condition, HeldRows, Parameter};
 use crate::store::StoreError;
-use crate::store::holds::{HoldRead, Permit, UnreadHold, Verdict};
+use crate::store::holds::{HoldRead, Permit, UnreadHold, UnreadRowHold, Verdict};
 use crate::system::postgres::execute::NotErased;
+use crate::system::postgres::failure::{self, Failure};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Holds that one round reads.
@@ -12,16 +17,61 @@ const LIMIT: u32 = 200;
 
 /// The one place that every deletion passes: the rows are locked, the work is done, COMMIT comes
 /// next. From [`Gate::ask`] to [`Gate::close`] no hold can be placed, so a hold is either seen here or
-/// placed after what it came too late for.
+/// placed after what it came too late for. Holds on rows are read when the gate is opened and compared
+/// with the rows under their lock; here it is asked whether there are others by now.
 ///
 /// The lock is the control database's. Should that go away in the moment between the answer and the
 /// COMMIT, a hold could be placed there meanwhile and not be seen.
-#[derive(Default)]
 pub(super) struct Gate {
+    system: String,
+    /// What the rows are to be compared with.
+    pub(super) rows: Vec<HeldRows>,
+    known: Vec<Uuid>,
     permit: Option<Permit>,
 }
 
 impl Gate {
+    /// A gate for work on one system, which changes the tables of which `touches` says so.
+    ///
+    /// # Errors
+    /// [`NotErased`]: the holds cannot be read, or cannot be compared with the tables as they are.
+    pub(super) async fn open(
+        context: &Context,
+        system: &str,
+        touches: impl Fn(&TableName) -> bool,
+    ) -> Result<Self, NotErased> {
+        let hook = |e: StoreError| NotErased::Hook(e.to_string());
+        let holds = context.store.row_holds(system).await.map_err(hook)?;
+        let known = holds.iter().map(|h| h.id).collect();
+        let mut rows = Vec::new();
+        for hold in holds.into_iter().filter(|h| touches(&h.table)) {
+            let unreadable =
+                || NotErased::Hook("the sealed conditions of a legal hold do not open".to_owned());
+            let opened = context.hash_key.open(hold.id.as_bytes(), &hold.sealed);
+            let opened = opened.map_err(|_| unreadable())?;
+            let given: Vec<Given> =
+                serde_json::from_slice(opened.expose()).map_err(|_| unreadable())?;
+            let types = Types::of(context, system, &hold.table).await;
+            let types = types.map_err(|e| NotErased::Hook(e.to_string()))?;
+            rows.push(HeldRows {
+                hold: hold.id,
+                conditions: types
+                    .conditions(given)
+                    .map_err(|column| NotErased::HoldUnfit {
+                        table: hold.table.clone(),
+                        column,
+                    })?,
+                table: hold.table,
+            });
+        }
+        Ok(Self {
+            system: system.to_owned(),
+            rows,
+            known,
+            permit: None,
+        })
+    }
+
     /// Whether these tickets' work may be committed.
     ///
     /// # Errors
@@ -32,8 +82,10 @@ impl Gate {
         tickets: &[Uuid],
     ) -> Result<(), NotErased> {
         let time = context.config.limits.statement_timeout;
-        let asked = context.store.permit(tickets, time).await;
-        let (permit, verdict) = asked.map_err(|e| NotErased::Hook(e.to_string()))?;
+        let asked = context
+            .store
+            .permit(tickets, &self.system, &self.known, time);
+        let (permit, verdict) = asked.await.map_err(|e| NotErased::Hook(e.to_string()))?;
         // One that is open from a try before is let go only now.
         let before = self.permit.replace(permit);
         if let Some(before) = before {
@@ -53,6 +105,51 @@ impl Gate {
         if let Some(permit) = self.permit.take() {
             permit.end().await;
         }
+    }
+}
+
+/// A condition as it is placed and sealed.
+#[derive(Serialize, Deserialize)]
+struct Given {
+    column: String,
+    op: String,
+    #[serde(default)]
+    values: Vec<String>,
+}
+
+/// The columns of a table, as they are now.
+struct Types(Vec<(String, String)>);
+
+impl Types {
+    async fn of(context: &Context, system: &str, table: &TableName) -> Result<Self, Unplanned> {
+        let Some(system) = context.systems.get(system) else {
+            return Ok(Self(Vec::new()));
+        };
+        let (_, catalog) = system.catalog().await?;
+        let facts = catalog.tables.get(table);
+        let columns = facts.into_iter().flat_map(|t| &t.columns);
+        Ok(Self(
+            columns
+                .map(|c| (c.name.clone(), c.sql_type.clone()))
+                .collect(),
+        ))
+    }
+
+    /// The first column that cannot be compared so, if there is one.
+    fn conditions(&self, given: Vec<Given>) -> Result<Vec<Condition>, String> {
+        let condition = |given: Given| {
+            let known = self.0.iter().find(|(name, _)| *name == given.column);
+            match (known, Comparison::named(&given.op)) {
+                (Some((_, sql_type)), Some(comparison)) => Ok(Condition {
+                    sql_type: sql_type.clone(),
+                    comparison,
+                    column: given.column,
+                    values: given.values,
+                }),
+                _ => Err(given.column),
+            }
+        };
+        given.into_iter().map(condition).collect()
     }
 }
 
@@ -83,7 +180,103 @@ pub(super) async fn round(context: &Context) -> Result<(usize, Option<IntakeFail
         super::crash_point("before-hold-read");
         context.store.hold_read(hold.id, &read).await?;
     }
+    for hold in context.store.unread_row_holds(LIMIT).await? {
+        let problem = match misfit(context, &hold).await {
+            Ok(problem) => problem.map(|problem| ("E0522", problem)),
+            Err(error) => {
+                failed = failed.or(Some(error));
+                continue;
+            }
+        };
+        done += 1;
+        if let Some((code, problem)) = &problem {
+            tracing::warn!(hold = %hold.id, code, problem, "a legal hold on rows covers nothing");
+        }
+        let conditions = hold.conditions.to_string();
+        let sealed =
+            context
+                .hash_key
+                .seal(hold.id.as_bytes(), conditions.as_bytes(), rand::random());
+        context
+            .store
+            .row_hold_read(hold.id, &sealed, problem.as_ref())
+            .await?;
+    }
     Ok((done, failed))
+}
+
+/// Why the conditions cannot be compared with any rows that a policy touches.
+async fn misfit(context: &Context, hold: &UnreadRowHold) -> Result<Option<String>, IntakeFailed> {
+    let (system, table) = (&hold.system, &hold.table);
+    if !context.systems.contains_key(system) {
+        return Ok(Some("it names a system that is not registered".into()));
+    }
+    let types = Types::of(context, system, table).await?;
+    if types.0.is_empty() {
+        return Ok(Some(format!(
+            "it names a table that {system} does not have"
+        )));
+    }
+    let Ok(given) = serde_json::from_value::<Vec<Given>>(hold.conditions.clone()) else {
+        return Ok(Some(
+            "its conditions are not a list of column, op and values".into(),
+        ));
+    };
+    // Names that nobody knows are not repeated: a value may stand there by mistake.
+    let Ok(conditions) = types.conditions(given) else {
+        return Ok(Some(format!(
+            "it names a column that {system}.{table} does not have"
+        )));
+    };
+    let held = HeldRows {
+        hold: hold.id,
+        table: table.clone(),
+        conditions,
+    };
+    if let Some(problem) = incomparable(context, system, &held).await? {
+        return Ok(Some(problem));
+    }
+    let policies = context.policies();
+    let named = policies.values().any(|policy| {
+        lineage::systems_of(policy).contains(system)
+            && policy
+                .tables
+                .iter()
+                .any(|rule| rule.table.system == *system && rule.table.table == *table)
+    });
+    Ok((!named).then(|| {
+        format!("no policy in force names {system}.{table}, so nothing is ever erased from it")
+    }))
+}
+
+/// Asks the system itself; its answers would repeat values.
+async fn incomparable(
+    context: &Context,
+    system: &str,
+    held: &HeldRows,
+) -> Result<Option<String>, Unplanned> {
+    let client = context.systems[system].pool.get().await?;
+    let (whole, values) = held.comparable();
+    let wrong = |error: tokio_postgres::Error, what: &str| match failure::classify(&error) {
+        Failure::Permanent => Ok(Some(what.to_owned())),
+        Failure::Transient(_) => Err(Unplanned::Failed {
+            system: system.to_owned(),
+            problem: failure::describe(&error),
+            transient: true,
+        }),
+    };
+    if let Err(error) = client.prepare(&whole.sql).await {
+        return wrong(error, "a column cannot be compared so");
+    }
+    for statement in values {
+        let Some(Parameter::Text(value)) = statement.parameters.first() else {
+            continue;
+        };
+        if let Err(error) = client.query(&statement.sql, &[value]).await {
+            return wrong(error, "a value does not read as its column's type");
+        }
+    }
+    Ok(None)
 }
 
 async fn cover(context: &Context, hold: &UnreadHold) -> Result<HoldRead, IntakeFailed> {

@@ -6,10 +6,12 @@
 //! holds no personal data.
 
 mod build;
+mod held;
 pub mod show;
 mod sql;
 
 pub use build::build;
+pub use held::{Comparison, Condition, HeldRows};
 pub use sql::find_subject;
 
 use crate::lineage::Fate;
@@ -346,6 +348,18 @@ impl SystemPlan {
             .chain(pieces)
             .chain(changes.flatten())
             .chain(probes)
+    }
+
+    /// Whether rows of this table may change.
+    pub fn touches(&self, table: &TableName) -> bool {
+        let changed = |c: &Change| c.table == *table || c.ring.iter().any(|(t, _)| t == table);
+        self.changes.iter().any(changed)
+    }
+
+    /// Of each statement: the ordinals of the tickets that would change rows which a hold covers. Of
+    /// `only` one table, where not all sets are captured.
+    pub fn covered(&self, held: &HeldRows, only: Option<&TableName>) -> Vec<Statement> {
+        sql::covered(self, held, only)
     }
 
     /// Every probe, those before a change among them.

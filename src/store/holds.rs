@@ -3,7 +3,8 @@
 
 use super::lease::hold;
 use super::tickets::{IdentifierValue, act_as};
-use super::{Result, Store, StoreError, run_tx};
+use super::{Result, Store, StoreError, Tx, run_tx};
+use crate::name::TableName;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::time::Duration;
@@ -24,6 +25,42 @@ pub struct NewHold<'a> {
     pub until: Option<DateTime<Utc>>,
 }
 
+/// An order to keep rows of a table.
+pub struct NewRowHold<'a> {
+    /// Code of the matter.
+    pub matter: &'a str,
+    /// Code of the reason.
+    pub reason: &'a str,
+    /// `system.schema.table`.
+    pub rows_of: &'a str,
+    /// Column, op and values of each condition.
+    pub conditions: &'a serde_json::Value,
+    /// Its last moment; `None` until it is released.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A hold on rows that has still to be read.
+pub struct UnreadRowHold {
+    /// The hold.
+    pub id: Uuid,
+    /// System.
+    pub system: String,
+    /// The table.
+    pub table: TableName,
+    /// As it was placed.
+    pub conditions: serde_json::Value,
+}
+
+/// A hold on rows that is in force.
+pub struct RowHold {
+    /// The hold.
+    pub id: Uuid,
+    /// The table.
+    pub table: TableName,
+    /// Its conditions, encrypted.
+    pub sealed: Vec<u8>,
+}
+
 /// A hold as anybody may see it.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)] // As in erasured.hold_status.
@@ -32,7 +69,8 @@ pub struct HoldView {
     pub matter: String,
     pub reason: String,
     pub kind: String,
-    pub subject: String,
+    pub subject: Option<String>,
+    pub rows_of: Option<String>,
     pub named_by: Vec<String>,
     pub people: i64,
     pub problem_code: Option<String>,
@@ -80,7 +118,7 @@ pub enum Verdict {
     Free,
     /// Holds cover these tickets.
     Held(Vec<Uuid>),
-    /// A hold on this kind of subject waits to be read: whom it covers is not known.
+    /// A hold on this kind of subject, or on rows, waits to be read: what it covers is not known.
     Unread,
 }
 
@@ -152,6 +190,105 @@ impl Store {
         })
     }
 
+    /// Places a hold on rows; from the moment this returns none that it covers changes.
+    pub async fn place_row_hold(&self, new: &NewRowHold<'_>, actor: Option<&str>) -> Result<Uuid> {
+        let given = new.conditions.to_string();
+        if [new.matter, new.reason, new.rows_of]
+            .iter()
+            .any(|word| word.contains('\0'))
+            || given.contains("\\u0000")
+        {
+            return Err(StoreError::Nul("the hold"));
+        }
+        run_tx!(self, "place_hold", |tx| {
+            act_as(tx, actor).await?;
+            let sql =
+                "/* erasured:place_hold */ SELECT erasured.place_row_hold($1, $2, $3, $4, $5)";
+            let row = tx
+                .query_one(
+                    sql,
+                    &[
+                        &new.matter,
+                        &new.reason,
+                        &new.rows_of,
+                        &new.conditions,
+                        &new.until,
+                    ],
+                )
+                .await?;
+            Ok(row.get(0))
+        })
+    }
+
+    /// Holds on rows that have still to be read, oldest first.
+    pub async fn unread_row_holds(&self, limit: u32) -> Result<Vec<UnreadRowHold>> {
+        run_tx!(self, "unread_holds", |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:unread_holds */ SELECT id, system, schema_name, table_name, conditions FROM erasured.hold \
+                      WHERE kind = 'table' AND read_at IS NULL AND released_at IS NULL ORDER BY placed_at LIMIT $1",
+                    &[&i64::from(limit)],
+                )
+                .await?;
+            let unread = rows.iter().map(|r| UnreadRowHold {
+                id: r.get("id"),
+                system: r.get("system"),
+                table: TableName::new(
+                    r.get::<_, &str>("schema_name"),
+                    r.get::<_, &str>("table_name"),
+                ),
+                conditions: r.get("conditions"),
+            });
+            Ok(unread.collect())
+        })
+    }
+
+    /// Replaces the conditions of a hold on rows by what is sealed, or says why they cannot be
+    /// compared: a code and words without personal data.
+    pub async fn row_hold_read(
+        &self,
+        id: Uuid,
+        sealed: &[u8],
+        problem: Option<&(&'static str, String)>,
+    ) -> Result<bool> {
+        let code = problem.map(|p| p.0);
+        let words = problem.map(|p| p.1.as_str());
+        run_tx!(self, "hold_read", |tx| {
+            let sql = "/* erasured:hold_read */ SELECT erasured.row_hold_read($1, $2, $3, $4)";
+            Ok(tx
+                .query_one(sql, &[&id, &sealed, &code, &words])
+                .await?
+                .get(0))
+        })
+    }
+
+    /// Holds on rows of a system that are in force.
+    pub async fn row_holds(&self, system: &str) -> Result<Vec<RowHold>> {
+        run_tx!(self, "row_holds", |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:row_holds */ SELECT id, schema_name, table_name, sealed FROM erasured.hold \
+                      WHERE id = ANY (erasured.row_holds($1)) ORDER BY id",
+                    &[&system],
+                )
+                .await?;
+            let holds = rows.iter().map(|r| RowHold {
+                id: r.get("id"),
+                table: TableName::new(
+                    r.get::<_, &str>("schema_name"),
+                    r.get::<_, &str>("table_name"),
+                ),
+                sealed: r.get("sealed"),
+            });
+            Ok(holds.collect())
+        })
+    }
+
+    /// Records which tickets reach rows that holds cover: ticket and hold.
+    pub async fn hold_covers(&self, found: &[(Uuid, Uuid)]) -> Result<()> {
+        run_tx!(self, "hold_covers", |tx| covers(tx, found).await)
+    }
+
     /// Releases one hold by its id, or all of a matter; how many were in force.
     pub async fn release_hold(&self, id_or_matter: &str, actor: Option<&str>) -> Result<i64> {
         if id_or_matter.contains('\0') {
@@ -205,7 +342,7 @@ impl Store {
                 .query(
                     "/* erasured:unread_holds */ SELECT h.id, h.subject, i.names, i.texts \
                        FROM (SELECT id, subject, placed_at FROM erasured.hold \
-                              WHERE read_at IS NULL AND released_at IS NULL ORDER BY placed_at LIMIT $1) h, \
+                              WHERE kind = 'subject' AND read_at IS NULL AND released_at IS NULL ORDER BY placed_at LIMIT $1) h, \
                             LATERAL (SELECT coalesce(array_agg(x.name ORDER BY x.name), '{}') AS names, \
                                             coalesce(array_agg(x.value ORDER BY x.name), '{}') AS texts \
                                        FROM erasured.hold_identifier x \
@@ -244,10 +381,17 @@ impl Store {
         })
     }
 
-    /// Puts tickets on hold that a hold covers, and ends the lease on them; which those were.
-    pub async fn suspend(&self, token: Uuid, tickets: &[Uuid]) -> Result<Vec<Uuid>> {
+    /// Puts tickets on hold that a hold covers, and ends the lease on them; which those were. `rows`
+    /// says of which tickets rows were found covered, and by which hold.
+    pub async fn suspend(
+        &self,
+        token: Uuid,
+        tickets: &[Uuid],
+        rows: &[(Uuid, Uuid)],
+    ) -> Result<Vec<Uuid>> {
         run_tx!(self, "suspend", |tx| {
             hold(tx, token, tickets).await?;
+            covers(tx, rows).await?;
             let sql = "/* erasured:suspend */ SELECT erasured.suspend_held($1)";
             let rows = tx.query(sql, &[&tickets]).await?;
             Ok(rows.iter().map(|r| r.get(0)).collect())
@@ -271,7 +415,16 @@ impl Store {
 
     /// Whether anything stands against erasing for these tickets, and the right to do so: while it
     /// is kept, no hold can be placed. Asked when the rows are locked, kept until after COMMIT.
-    pub async fn permit(&self, tickets: &[Uuid], time: Duration) -> Result<(Permit, Verdict)> {
+    ///
+    /// `rows` are the holds on rows of the system with which its rows were compared: were others placed
+    /// since, the answer is [`Verdict::Unread`].
+    pub async fn permit(
+        &self,
+        tickets: &[Uuid],
+        system: &str,
+        rows: &[Uuid],
+        time: Duration,
+    ) -> Result<(Permit, Verdict)> {
         let session = self.pool.get().await?;
         let permit = Permit {
             session: Some(session),
@@ -289,10 +442,11 @@ impl Store {
             .await?;
         let ask = session
             .prepare_cached(
-                "/* erasured:permit */ SELECT ARRAY(SELECT DISTINCT c.ticket FROM erasured.holds_on($1) c), erasured.hold_unread($1)",
+                "/* erasured:permit */ SELECT ARRAY(SELECT DISTINCT c.ticket FROM erasured.holds_on($1) c), \
+                 erasured.hold_unread($1) OR NOT erasured.row_holds($2) <@ $3",
             )
             .await?;
-        let row = session.query_one(&ask, &[&tickets]).await?;
+        let row = session.query_one(&ask, &[&tickets, &system, &rows]).await?;
         let held: Vec<Uuid> = row.get(0);
         let verdict = match (held.is_empty(), row.get(1)) {
             (false, _) => Verdict::Held(held),
@@ -303,6 +457,16 @@ impl Store {
     }
 }
 
+async fn covers(tx: &Tx<'_>, found: &[(Uuid, Uuid)]) -> Result<()> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let (tickets, holds): (Vec<Uuid>, Vec<Uuid>) = found.iter().copied().unzip();
+    let sql = "/* erasured:hold_covers */ SELECT erasured.hold_covers($1, $2)";
+    tx.execute(sql, &[&holds, &tickets]).await?;
+    Ok(())
+}
+
 fn view(r: &Row) -> HoldView {
     let list = |name: &str| r.get::<_, Option<Vec<String>>>(name).unwrap_or_default();
     HoldView {
@@ -311,6 +475,7 @@ fn view(r: &Row) -> HoldView {
         reason: r.get("reason"),
         kind: r.get("kind"),
         subject: r.get("subject"),
+        rows_of: r.get("rows_of"),
         named_by: list("named_by"),
         people: r.get("people"),
         problem_code: r.get("problem_code"),

@@ -267,6 +267,10 @@ const ABOUT_HOLDS: &[(&str, &str)] = &[
         "erasured_demo",
         "SELECT erasured.place_hold('m', 'r', 'customer', '{\"member_no\": \"TM-0000009\"}')",
     ),
+    (
+        "erasured_demo",
+        "SELECT erasured.place_row_hold('m', 'r', 'shop.public.invoice')",
+    ),
     ("erasured_demo", "SELECT erasured.release_matter('m')"),
     (
         "erasured_demo",
@@ -286,6 +290,10 @@ const ABOUT_HOLDS: &[(&str, &str)] = &[
     (
         "hana",
         "SELECT erasured.place_hold('m', 'r', 'customer', '{\"member_no\": \"TM-0000009\"}')",
+    ),
+    (
+        "hana",
+        "SELECT erasured.place_row_hold('m', 'r', 'shop.public.invoice')",
     ),
     ("hana", "SELECT erasured.release_matter('m')"),
     ("hana", "SELECT value FROM erasured.hold_identifier"),

@@ -116,6 +116,26 @@ fn who_is_covered_is_said_when_a_hold_is_placed() {
         1,
     );
     assert!(said.contains("E0520"), "{said}");
+    let rows = |condition| {
+        let first = [
+            "hold",
+            "place",
+            "--matter",
+            "audit",
+            "--reason",
+            "audit",
+            "--rows-of",
+        ];
+        [&first[..], &["shop.public.invoice", "--where", condition]].concat()
+    };
+    let of_quarter = rows("issued_on between 2026-01-01,2026-03-31");
+    let said = stdout(desk.as_person("kenji", of_quarter));
+    assert!(
+        said.contains("it covers rows of shop.public.invoice by issued_on between"),
+        "{said}"
+    );
+    let said = stderr(desk.as_person("kenji", rows("issued_on >= soon")), 1);
+    assert!(said.contains("E0522") && !said.contains("soon"), "{said}");
     let values = "SELECT count(*) FROM erasured.hold_identifier WHERE value IS NOT NULL";
     assert_eq!(desk.server.value(desk.control(), values), "0");
     daemon.kill().unwrap();

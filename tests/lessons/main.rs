@@ -13,6 +13,7 @@ mod parts;
 mod target;
 
 mod documented;
+mod held_rows;
 mod hostile;
 mod large;
 mod lesson_02;

@@ -23,6 +23,8 @@ pub(crate) struct Target {
     pool: Pool,
     /// Rows of one piece.
     pub(crate) piece_rows: i64,
+    /// Rows that legal holds cover.
+    pub(crate) held: Vec<erasured::plan::HeldRows>,
 }
 
 /// A plan with what it was made for.
@@ -65,6 +67,7 @@ impl Target {
                 )
                 .unwrap(),
             piece_rows: 10,
+            held: Vec::new(),
         }
     }
 
@@ -158,7 +161,7 @@ impl Target {
     }
 
     fn execution<'a>(
-        &self,
+        &'a self,
         plan: &'a SystemPlan,
         subjects: &'a [Subject],
         stamp: &'a str,
@@ -176,6 +179,7 @@ impl Target {
             piece_rows: self.piece_rows,
             stamp,
             batch: Uuid::new_v4(),
+            held: &self.held,
             dry,
             hash: &hash,
         }

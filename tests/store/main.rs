@@ -1257,7 +1257,7 @@ async fn the_desk_by_sql_is_as_documented() {
                         AND (has_function_privilege('erasured_desk', oid, 'EXECUTE') \
                           OR has_function_privilege('erasured_approver', oid, 'EXECUTE')) AND proname ~ '(_ticket|_hold|_matter)$'";
     let functions = admin.query(functions, &[]).await.unwrap();
-    assert_eq!(functions.len(), 14);
+    assert_eq!(functions.len(), 15);
     for function in functions.iter().map(|r| r.get::<_, String>(0)) {
         assert!(
             document.contains(&function),
@@ -1284,7 +1284,7 @@ async fn the_desk_by_sql_is_as_documented() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 16);
+    assert_eq!(ran, 17);
     assert_eq!(store.ticket(&id).await.unwrap().state, "rejected");
 }
 

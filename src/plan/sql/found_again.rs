@@ -18,6 +18,9 @@ pub(in crate::plan) struct Deletion {
     pub lock: Option<Statement>,
 }
 
+/// Where a count may be narrowed to some of the rows, see [`super::covered()`].
+pub(super) const NARROW: &str = " /* narrow */";
+
 /// Deletes all rows of a table that lead back to the parents.
 pub(in crate::plan) fn delete_found_again(
     table: &TableName,
@@ -52,7 +55,7 @@ fn leaf(
     let t = tie(&mut binds, edge, facts, parent, utf8);
     // A row that several keys lead to is one row, as it is for the DELETE.
     let body = format!(
-        "SELECT n, count(*) FROM (SELECT min(k.n) AS n FROM {} JOIN {} AS t ON {} GROUP BY t.tableoid, t.ctid) AS found GROUP BY n",
+        "SELECT n, count(*) FROM (SELECT min(k.n) AS n FROM {} JOIN {} AS t ON {}{NARROW} GROUP BY t.tableoid, t.ctid) AS found GROUP BY n",
         t.from,
         super::table_name(table),
         t.on
@@ -90,17 +93,18 @@ fn tree(
         .enumerate()
         .map(|(at, c)| format!("t.{c} {} w.k{at}", super::EQUALS))
         .collect();
+    let same = same.join(" AND ");
     let body = format!(
         "WITH RECURSIVE {tree}, whose AS (SELECT pg_catalog.min(n) AS n, {key} FROM tree GROUP BY {key}), \
-         gone AS (DELETE FROM {name} AS t USING whose AS w WHERE {} RETURNING w.n) \
-         SELECT n, pg_catalog.count(*) FROM gone GROUP BY n",
-        same.join(" AND "),
+         gone AS (DELETE FROM {name} AS t USING whose AS w WHERE {same} RETURNING w.n) \
+         SELECT n, pg_catalog.count(*) FROM gone GROUP BY n"
     );
     let delete = binds.statement("delete", table, &body);
     let mut binds = Binds::default();
     let tree = walk(&mut binds);
     let body = format!(
-        "WITH RECURSIVE {tree} SELECT n, count(*) FROM (SELECT min(n) AS n FROM tree GROUP BY {key}) AS found GROUP BY n"
+        "WITH RECURSIVE {tree}, whose AS (SELECT min(n) AS n, {key} FROM tree GROUP BY {key}) \
+         SELECT w.n, count(*) FROM whose AS w JOIN {name} AS t ON {same}{NARROW} GROUP BY w.n"
     );
     let count = binds.statement("count", table, &body);
     let mut binds = Binds::default();

@@ -5,6 +5,7 @@
 
 mod applied;
 mod bind;
+mod covered;
 mod piece;
 
 pub use applied::{Applied, applied};
@@ -13,7 +14,7 @@ use super::capture::{self, Captured};
 use super::failure::{self, Failure};
 use super::value::Raw;
 use crate::name::TableName;
-use crate::plan::{Change, ChangeKind, Counts, Probe, Statement, SystemPlan};
+use crate::plan::{Change, ChangeKind, Counts, HeldRows, Probe, Statement, SystemPlan};
 use applied::{RECORD, counts};
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{Client, GenericClient, Transaction};
@@ -136,6 +137,17 @@ pub enum NotErased {
     /// A legal hold covers what would go; of which tickets.
     #[error("a legal hold covers what would be erased")]
     Held(Vec<Uuid>),
+    /// Legal holds cover rows that would change: ticket and hold.
+    #[error("a legal hold covers rows that would be erased")]
+    HeldRows(Vec<(Uuid, Uuid)>),
+    /// A hold on rows cannot be compared with the table as it is now.
+    #[error("{table}: a legal hold names the column {column}, which is not there any more")]
+    HoldUnfit {
+        /// Where.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
     /// A legal hold was placed just now, and whom it covers is not known yet.
     #[error("a legal hold on this kind of subject has still to be read")]
     HoldUnread,
@@ -228,6 +240,8 @@ pub struct Execution<'a> {
     pub stamp: &'a str,
     /// Names this attempt in the target's own rows.
     pub batch: Uuid,
+    /// Rows that legal holds cover: a ticket that would change one of them stops before the first change.
+    pub held: &'a [HeldRows],
     /// Count only: no lock is taken and nothing changes.
     pub dry: bool,
     /// Hashes a value for [`crate::policy::Strategy::Hash`].
@@ -245,6 +259,9 @@ impl Execution<'_> {
         client: &mut Client,
         before_change: &mut dyn BeforeChange,
     ) -> Result<Outcome, NotErased> {
+        if !self.plan.pieces.is_empty() {
+            self.look_before_pieces(client).await?;
+        }
         self.pieces(client, before_change).await?;
         self.step(client, before_change).await
     }
@@ -269,6 +286,7 @@ impl Execution<'_> {
             .collect();
         capture::all(&tx, self, &active, &mut captured, None).await?;
         let locked = self.lock_found_again(&tx, &captured).await?;
+        self.nothing_is_covered(&tx, &captured, None).await?;
         // A batch that waited for another daemon's lock learns here that the work is done.
         let meanwhile = self.repeated(&tx).await?;
         if meanwhile.len() > repeated.len() {

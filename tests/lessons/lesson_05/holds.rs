@@ -183,6 +183,12 @@ impl Company {
         ));
     }
 
+    /// Until the daemon, halfway with its batch, knows what the hold covers.
+    fn is_read(&self) {
+        let sql = "SELECT count(*)::text FROM erasured.hold WHERE read_at IS NULL";
+        wait_until("the hold to be read", LONG, || self.control(sql) == "0");
+    }
+
     fn control(&self, sql: &str) -> String {
         self.server.value(&self.control, sql)
     }
@@ -289,6 +295,7 @@ fn lesson_05_holds_stop_a_ticket_between_two_systems() {
     let before = company.rows(1);
     let daemon = company.halfway();
     company.hold("case-1", "tm-0001");
+    company.is_read();
     company.goes_on(daemon);
     assert_eq!(
         company.rows(1),
@@ -357,4 +364,91 @@ fn lesson_05_holds_on_nobody_say_so_and_wait_for_them() {
     let there = "SELECT count(*)::text FROM customer WHERE id = 9";
     assert_eq!(company.server.value(&company.shop, there), "1");
     company.gone(3);
+}
+
+/// A hold on rows, placed while the batch has them all locked and changed: whoever reaches one of them
+/// waits as a whole, the others go on. Who is paid for is told by a NULL: not at all, so it is kept.
+#[test]
+fn lesson_05_holds_on_rows_keep_them_and_who_reaches_them() {
+    let company = Company::open();
+    company.server.execute(
+        &company.shop,
+        "UPDATE note SET body = 'case' WHERE id = 4; UPDATE note SET body = NULL WHERE id = 1",
+    );
+    company.file(&[1, 2, 3]);
+    let before = (company.rows(1), company.rows(2));
+    let daemon = company.halfway();
+    company.control(
+        "SELECT erasured.place_row_hold('case-1', 'court-order', 's.public.note', \
+           '[{\"column\": \"body\", \"op\": \"=\", \"values\": [\"case\"]}, {\"column\": \"id\", \"op\": \"<\", \"values\": [\"8\"]}]')",
+    );
+    company.is_read();
+    company.goes_on(daemon);
+    assert_eq!((company.rows(1), company.rows(2)), before);
+    for n in [1, 2] {
+        assert_eq!(
+            company.status(n),
+            "on_hold E0521 a legal hold keeps it: case-1"
+        );
+    }
+    company.gone(3);
+    let waiting = "SELECT concat_ws(' ', rows_of, named_by, tickets) FROM erasured.hold_status";
+    assert_eq!(
+        company.control(waiting),
+        "s.public.note {\"body =\",\"id <\"} {CRM-1,CRM-2}"
+    );
+    let values = "SELECT concat_ws(' ', conditions, sealed IS NOT NULL) FROM erasured.hold";
+    assert_eq!(
+        company.control(values),
+        "[{\"op\": \"=\", \"column\": \"body\"}, {\"op\": \"<\", \"column\": \"id\"}] t"
+    );
+    company.control("SELECT erasured.release_matter('case-1')");
+    company.run();
+    company.gone(1);
+    company.gone(2);
+    assert!(company.control(values).ends_with(" f"));
+}
+
+/// What a date would take is kept by its row too; and a hold that can be compared with nothing says so
+/// and keeps nothing from going on.
+#[test]
+fn lesson_05_holds_on_rows_outlast_a_date_and_say_when_they_fit_nothing() {
+    let company = Company::open();
+    for (place, conditions) in [
+        ("s.public.nowhere", "[]"),
+        ("x.public.note", "[]"),
+        ("s.public.gate", "[]"),
+        ("s.public.note", r#"[{"column": "sato", "op": "is null"}]"#),
+        (
+            "s.public.note",
+            r#"[{"column": "id", "op": "=", "values": ["sato"]}]"#,
+        ),
+    ] {
+        company.control(&format!(
+            "SELECT erasured.place_row_hold('wrong', 'audit', '{place}', '{conditions}')"
+        ));
+    }
+    company.file(&[1, 2]);
+    company.run();
+    assert_eq!(company.status(1), "deferred");
+    let wrong = "SELECT string_agg(DISTINCT problem_code, ' ') || count(*) FROM erasured.hold WHERE problem_code IS NOT NULL";
+    assert_eq!(company.control(wrong), "E05225");
+    let kept = "SELECT count(*) FROM erasured.hold WHERE (hold::text || (SELECT string_agg(entry, '') FROM erasured.ledger)) ~ 'sato'";
+    assert_eq!(company.control(kept), "0", "what nobody knows is not kept");
+    company.control(
+        "SELECT erasured.place_row_hold('case-2', 'audit', 's.public.invoice', \
+           '[{\"column\": \"id\", \"op\": \"in\", \"values\": [\"1\", \"4\"]}]')",
+    );
+    let ended = "UPDATE invoice SET issued = '2010-01-01' WHERE id < 3";
+    company.server.execute(&company.shop, ended);
+    let due = "UPDATE erasured.deferral SET due_at = now() - interval '1 day'";
+    company.server.execute(&company.control, due);
+    company.run();
+    let invoices = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM invoice";
+    assert_eq!(company.server.value(&company.shop, invoices), "1 3 4");
+    assert_eq!(company.told("deferral_held"), "1");
+    company.control("SELECT erasured.release_matter('case-2')");
+    company.run();
+    assert_eq!(company.server.value(&company.shop, invoices), "3 4");
+    assert_eq!(company.status(1), "completed");
 }

@@ -46,6 +46,8 @@ impl Execution<'_> {
         }
         let mut captured = Captured::new(self.plan);
         capture::all(&tx, self, &active, &mut captured, Some(&piece.sets)).await?;
+        self.nothing_is_covered(&tx, &captured, Some(&piece.table))
+            .await?;
         if self.repeated(&tx).await?.len() > repeated.len() {
             tx.rollback().await?;
             return Err(already_committed());

@@ -1,0 +1,74 @@
+//! Rows that a legal hold covers: conditions as data, never anybody's SQL text.
+
+use super::Statement;
+use crate::name::TableName;
+use uuid::Uuid;
+
+/// The rows of a table for which all conditions hold, or cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRows {
+    /// The hold.
+    pub hold: Uuid,
+    /// The table.
+    pub table: TableName,
+    /// All of these; none is every row.
+    pub conditions: Vec<Condition>,
+}
+
+impl HeldRows {
+    /// A statement that the server accepts if the conditions can be compared, and for each value one
+    /// that it accepts if the value reads as its column's type.
+    pub fn comparable(&self) -> (Statement, Vec<Statement>) {
+        super::sql::comparable(self)
+    }
+}
+
+/// One column compared with values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// The column.
+    pub column: String,
+    /// Its SQL type, as the values are read.
+    pub sql_type: String,
+    /// How.
+    pub comparison: Comparison,
+    /// As many as the comparison takes.
+    pub values: Vec<String>,
+}
+
+/// How a column is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is what it is called
+pub enum Comparison {
+    Equal,
+    Unequal,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+    In,
+    Between,
+    IsNull,
+    IsNotNull,
+}
+
+impl Comparison {
+    const ALL: [(&'static str, Self); 10] = [
+        ("=", Self::Equal),
+        ("<>", Self::Unequal),
+        ("<", Self::Less),
+        ("<=", Self::AtMost),
+        (">", Self::Greater),
+        (">=", Self::AtLeast),
+        ("in", Self::In),
+        ("between", Self::Between),
+        ("is null", Self::IsNull),
+        ("is not null", Self::IsNotNull),
+    ];
+
+    /// What a hold calls so.
+    pub fn named(op: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(name, _)| *name == op);
+        found.map(|(_, comparison)| *comparison)
+    }
+}
