@@ -6,7 +6,7 @@ use crate::config::{self, Config, Database};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::erasure::context::{Clock, Context, Policies, System};
 use crate::keys::{BadKey, HashKey, KeyRing, PublicKey, SigningKey};
-use crate::policy::proof::Proofs;
+use crate::policy::folder::Beside;
 use crate::policy::{Draft, Policy, folder};
 use crate::store::Store;
 use crate::system::postgres::connect::{self, ConnectError, Pool, Timeouts};
@@ -63,12 +63,12 @@ pub fn policies(config: &Config) -> Result<Policies, StartError> {
     Ok(by_subject(read))
 }
 
-/// Reads the ways to prove who is asking, which lie in the policy folder.
+/// Reads the data files in the policy folder.
 ///
 /// # Errors
 /// [`StartError::Mistakes`], all of them.
-pub fn proofs(config: &Config) -> Result<Proofs, StartError> {
-    folder::proofs(&config.policies).map_err(StartError::Mistakes)
+pub fn beside(config: &Config) -> Result<Beside, StartError> {
+    folder::beside(&config.policies).map_err(StartError::Mistakes)
 }
 
 /// Reads the policy folder, unfinished policies as they are: for those who only look.
@@ -150,7 +150,7 @@ pub fn with_policies(
     policies: Policies,
     clock: Clock,
 ) -> Result<Context, StartError> {
-    let proofs = proofs(&config)?;
+    let beside = beside(&config)?;
     let signing = signing_key(&config)?;
     let ring = key_ring(&config, &signing)?;
     let hash = hash_key(&config)?;
@@ -162,7 +162,7 @@ pub fn with_policies(
     );
     let systems = systems(&config)?;
     Ok(Context::new(
-        config, store, systems, hash, signing, ring, policies, proofs, clock,
+        config, store, systems, hash, signing, ring, policies, beside, clock,
     ))
 }
 

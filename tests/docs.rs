@@ -713,7 +713,7 @@ fn blocks(text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn examples_read() {
-    let (mut policies, mut configs, mut clocks, mut proofs) = (0, 0, 0, 0);
+    let (mut policies, mut configs, mut clocks, mut proofs, mut grounds) = (0, 0, 0, 0, 0);
     for file in [
         "docs/policies.md",
         "docs/operations.md",
@@ -737,6 +737,10 @@ fn examples_read() {
                     policy::proof::read(file, &body).unwrap();
                     proofs += 1;
                 }
+                "toml grounds.toml" => {
+                    policy::grounds::read(file, &body).unwrap();
+                    grounds += 1;
+                }
                 "toml lines" => body.lines().for_each(|line| {
                     toml::from_str::<toml::Table>(line).unwrap();
                 }),
@@ -747,7 +751,10 @@ fn examples_read() {
             }
         }
     }
-    assert_eq!((policies, configs, clocks, proofs), (1, 2, 1, 1));
+    assert_eq!(
+        (policies, configs, clocks, proofs, grounds),
+        (1, 2, 1, 1, 1)
+    );
 }
 
 #[test]

@@ -189,7 +189,7 @@ impl Shop {
         for n in people {
             let _ = writeln!(
                 file,
-                "t := erasured.submit_ticket('L-{n}', 'customer', '{{\"email\": \"c{n}@example.jp\"}}', 'all', 'telephone');
+                "t := erasured.submit_ticket('L-{n}', 'customer', '{{\"email\": \"c{n}@example.jp\"}}', 'all', 'policy');
                  PERFORM erasured.verify_ticket(t, 'callback'); PERFORM erasured.approve_ticket(t);"
             );
         }

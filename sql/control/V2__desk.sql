@@ -64,7 +64,7 @@ BEGIN
        OR submit_ticket.reference ~ '[[:cntrl:]]' THEN
         RAISE EXCEPTION 'the reference must have 1 to 200 printable characters' USING ERRCODE = 'ER006';
     END IF;
-    PERFORM erasured.require_code('ground', submit_ticket.ground);
+    PERFORM erasured.require_ground('request', 'ground', submit_ticket.ground);
     IF submit_ticket.language IS NOT NULL AND submit_ticket.language !~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$' THEN
         RAISE EXCEPTION 'the language is a tag such as ja or en-GB' USING ERRCODE = 'ER006';
     END IF;
@@ -255,7 +255,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION erasured.approve_ticket IS 'Approves a verified ticket; it runs after the cooling-off time. Repeating it changes nothing.';
 
-CREATE FUNCTION erasured.reject_ticket(ticket uuid, reason text) RETURNS text
+-- For a refusal and for a withdrawal.
+CREATE FUNCTION erasured.close_undone(ticket uuid, reason text, as_role text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -263,7 +264,6 @@ DECLARE
     t   erasured.ticket := erasured.lock_ticket(ticket);
     who text := erasured.actor();
 BEGIN
-    PERFORM erasured.require_code('reason', reason);
     IF t.state = 'rejected' THEN
         RETURN t.state;
     END IF;
@@ -277,7 +277,7 @@ BEGIN
             HINT = 'It can only go forward: erasured.retry_ticket.';
     END IF;
     INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
-    VALUES (t.id, 'reject', reason, who, erasured.actor_role('erasured_approver'));
+    VALUES (t.id, 'reject', reason, who, as_role);
     INSERT INTO erasured.event (kind, ticket_id, body)
     VALUES ('rejecting', t.id, jsonb_build_object('by', who, 'reason', reason));
     UPDATE erasured.ticket x
@@ -287,6 +287,13 @@ BEGIN
     UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = t.id;
     PERFORM pg_notify('erasured_ticket', t.id::text);
     RETURN 'rejected';
+END $$;
+CREATE FUNCTION erasured.reject_ticket(ticket uuid, reason text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    PERFORM erasured.require_ground('refusal', 'reason', reason);
+    RETURN erasured.close_undone(ticket, reason, erasured.actor_role('erasured_approver'));
 END $$;
 COMMENT ON FUNCTION erasured.reject_ticket IS 'Closes a ticket of which nothing has been carried out; the reason is a code. Its identifiers go at once.';
 
@@ -390,7 +397,9 @@ SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.h
        a.by_name AS approved_by, a.at AS approved_at,
        (SELECT count(*) FROM erasured.finding f WHERE f.ticket_id = t.id AND f.resolved_at IS NULL) AS findings,
        (SELECT min(d.due_at) FROM erasured.deferral d WHERE d.ticket_id = t.id AND d.state = 'waiting') AS deferred_until,
-       c.id AS certificate_id
+       c.id AS certificate_id,
+       CASE t.state WHEN 'rejected' THEN (SELECT d.reason FROM erasured.decision d
+           WHERE d.ticket_id = t.id AND d.kind = 'reject' ORDER BY d.id DESC LIMIT 1) END AS rejected_for
   FROM erasured.ticket t
   LEFT JOIN LATERAL (SELECT d.method, d.level, d.by_name, d.at FROM erasured.decision d
                       WHERE d.ticket_id = t.id AND d.kind = 'verify' ORDER BY d.level DESC, d.id DESC LIMIT 1) v ON true

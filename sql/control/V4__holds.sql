@@ -547,5 +547,48 @@ SELECT h.id, h.matter, h.reason, h.kind, h.subject, h.system || '.' || h.schema_
        AND (t.state = 'on_hold' AND t.problem_code = 'E0521' OR d.n > 0)) w ON h.released_at IS NULL;
 COMMENT ON VIEW erasured.hold_status IS 'Legal holds, whom they cover in number, and what each keeps waiting and since when. Never a value.';
 
+-- ---------------------------------------------------------------- why, and why not
+
+CREATE TABLE erasured.ground (
+    kind         text        NOT NULL CHECK (kind IN ('request', 'refusal')),
+    code         text        NOT NULL CHECK (code ~ '^[a-z][a-z0-9_-]{0,59}$'),
+    ja           text        NOT NULL,
+    en           text        NOT NULL,
+    source       text        NOT NULL,
+    complain_ja  text,
+    complain_en  text,
+    published_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (kind, code)
+);
+COMMENT ON TABLE erasured.ground IS 'Why a person may ask and a company refuse, with the words for the customer: published by the daemon from grounds.toml.';
+COMMENT ON COLUMN erasured.ground.complain_en IS 'Where a customer who is refused may complain; NULL where nothing is refused.';
+
+-- Before any daemon has published, no code is known, and every one is taken.
+CREATE FUNCTION erasured.require_ground(of_kind text, what text, given text) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+DECLARE
+    known text;
+BEGIN
+    PERFORM erasured.require_code(what, given);
+    SELECT string_agg(g.code, ', ' ORDER BY g.code) INTO known FROM erasured.ground g WHERE g.kind = of_kind;
+    IF known IS NOT NULL AND NOT EXISTS (SELECT FROM erasured.ground g WHERE g.kind = of_kind AND g.code = given) THEN
+        RAISE EXCEPTION 'the % is not a known code', what USING ERRCODE = 'ER006',
+            HINT = 'Known: ' || left(known, 900) || '. Others stand in grounds.toml beside the policies.';
+    END IF;
+END $$;
+
+-- The customer changes their mind; until something of it has been carried out.
+CREATE FUNCTION erasured.withdraw_ticket(ticket uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+DECLARE
+    role text := CASE erasured.actor_role('erasured_desk') WHEN 'owner' THEN erasured.actor_role('erasured_approver')
+                 ELSE 'erasured_desk' END;
+BEGIN
+    RETURN erasured.close_undone(ticket, 'withdrawn', role);
+END $$;
+COMMENT ON FUNCTION erasured.withdraw_ticket IS 'Closes a ticket because the customer does not want it any more. Its identifiers go at once.';
+
 REVOKE ALL ON ALL TABLES IN SCHEMA erasured FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA erasured FROM PUBLIC;

@@ -109,6 +109,9 @@ GRANT EXECUTE ON FUNCTION erasured.place_hold(text, text, text, jsonb, timestamp
                           erasured.place_row_hold(text, text, text, jsonb, timestamptz),
                           erasured.release_hold(uuid), erasured.release_matter(text)
                                        TO erasured_approver, erasured_admin;
+GRANT EXECUTE ON FUNCTION erasured.withdraw_ticket(uuid) TO erasured_desk, erasured_approver;
+GRANT SELECT ON erasured.ground        TO erasured_desk, erasured_approver, erasured_auditor;
+GRANT INSERT, UPDATE, DELETE ON erasured.ground TO erasured_daemon;
 GRANT SELECT ON erasured.hold_status   TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
 GRANT EXECUTE ON FUNCTION erasured.holds_on(uuid[]), erasured.hold_unread(uuid[]),
                           erasured.hold_read(uuid, text[], text[], text[], text, text),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 #[command(after_help = "\
 A ticket is named by its id or by the desk's own reference. The same can be done in SQL, from a
 CRM's own transaction: erasured.submit_ticket, verify_ticket, approve_ticket, reject_ticket,
-retry_ticket, acknowledge_ticket, ask_ticket, answered_ticket, extend_ticket, and the view erasured.ticket_status.
+withdraw_ticket, retry_ticket, acknowledge_ticket, ask_ticket, answered_ticket, extend_ticket, and the view erasured.ticket_status.
 
 Example, with the desk's own logins and no configuration file:
   export ERASURED_CONTROL=postgresql://hana@db.example/erasured
@@ -33,6 +33,8 @@ pub(super) enum Ticket {
     /// Approve a verified ticket; it runs after the cooling-off time.
     Approve(One),
     Reject(Reject),
+    /// Close a ticket that the customer does not want any more; possible until something was erased.
+    Withdraw(One),
     Retry(Retry),
     #[command(flatten)]
     Clock(clock::Clock),
@@ -175,6 +177,10 @@ impl Ticket {
                 let (store, id, actor) = r.actor.about(config, &r.ticket).await?;
                 let state = store.reject(id, &r.reason, actor.as_deref()).await?;
                 said(&r.ticket, &state)
+            }
+            Self::Withdraw(one) => {
+                let (store, id, actor) = one.actor.about(config, &one.ticket).await?;
+                said(&one.ticket, &store.withdraw(id, actor.as_deref()).await?)
             }
             Self::Retry(retry) => retry.execute(config).await,
             Self::Clock(clock) => clock.execute(config).await,
@@ -323,6 +329,21 @@ fn print(detail: &TicketDetail) {
             .strip_prefix(&format!("{code}: "))
             .unwrap_or(problem);
         field("problem", format!("{code}: {said}"));
+    }
+    if let Some(code) = &t.rejected_for {
+        field("rejected for", code.clone());
+    }
+    if let Some(refusal) = &detail.refusal {
+        let japanese = t.language.as_deref().is_some_and(|l| l.starts_with("ja"));
+        let (words, complain) = if japanese {
+            (&refusal.ja, &refusal.complain_ja)
+        } else {
+            (&refusal.en, &refusal.complain_en)
+        };
+        field("to be told", words.clone());
+        if let Some(complain) = complain {
+            field("complaints", complain.clone());
+        }
     }
     for step in &detail.steps {
         let state = step.committed_at.map_or_else(

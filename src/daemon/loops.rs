@@ -251,7 +251,9 @@ async fn publish_if_needed(shared: &Shared) {
 }
 
 async fn publish(context: &Context) -> Result<(), StoreError> {
-    context.store.publish_methods(&context.proofs()).await?;
+    let beside = context.beside();
+    context.store.publish_methods(&beside.proofs).await?;
+    context.store.publish_grounds(&beside.grounds).await?;
     context.store.publish_scopes(&offers(context)).await?;
     let targets = context.config.targets();
     context.store.publish_targets(&targets).await
@@ -297,9 +299,9 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
     let _one = shared.reloading.lock().await;
     let context = &shared.context;
     let read = start::policies(&context.config)
-        .and_then(|policies| Ok((policies, start::proofs(&context.config)?)));
+        .and_then(|policies| Ok((policies, start::beside(&context.config)?)));
     let found = match read {
-        Ok((policies, proofs)) => {
+        Ok((policies, beside)) => {
             let names = policies
                 .values()
                 .flat_map(|p| lineage::systems_of(p))
@@ -311,7 +313,7 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
                         .flat_map(|p| lineage::trace_all(p, &catalogs).1)
                         .collect();
                     if !start::stops(&found) {
-                        context.replace_policies(policies, proofs);
+                        context.replace_policies(policies, beside);
                         metrics::gauge!(names::POLICIES_CURRENT).set(1.0);
                         shared.health.set("policies", Ok(()));
                         shared.set_unpublished(true);

@@ -8,7 +8,7 @@ use crate::keys::{HashKey, KeyRing, SigningKey};
 use crate::lineage::{self, Lineage};
 use crate::plan::{self, Plan};
 use crate::policy::Policy;
-use crate::policy::proof::Proofs;
+use crate::policy::folder::Beside;
 use crate::store::definitions::{Remembered, When};
 use crate::store::{Store, StoreError};
 use crate::system::postgres::catalog;
@@ -51,7 +51,7 @@ pub struct Context {
     pub clock: Clock,
     failures: AtomicU64,
     policies: RwLock<Arc<Policies>>,
-    proofs: RwLock<Arc<Proofs>>,
+    beside: RwLock<Arc<Beside>>,
     plans: Mutex<HashMap<(String, String), Arc<Planned>>>,
 }
 
@@ -213,7 +213,7 @@ impl Context {
         signing_key: SigningKey,
         key_ring: KeyRing,
         policies: Policies,
-        proofs: Proofs,
+        beside: Beside,
         clock: Clock,
     ) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -228,7 +228,7 @@ impl Context {
             clock,
             failures: AtomicU64::new(0),
             policies: RwLock::new(Arc::new(policies)),
-            proofs: RwLock::new(Arc::new(proofs)),
+            beside: RwLock::new(Arc::new(beside)),
             plans: Mutex::new(HashMap::new()),
         }
     }
@@ -263,24 +263,24 @@ impl Context {
             .clone()
     }
 
-    /// The ways to prove who is asking that are in force.
-    pub fn proofs(&self) -> Arc<Proofs> {
-        self.proofs
+    /// The data files that are in force.
+    pub fn beside(&self) -> Arc<Beside> {
+        self.beside
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
     }
 
     /// Puts other policies into force, and what lies beside them.
-    pub fn replace_policies(&self, policies: Policies, proofs: Proofs) {
+    pub fn replace_policies(&self, policies: Policies, beside: Beside) {
         *self
             .policies
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(policies);
         *self
-            .proofs
+            .beside
             .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(proofs);
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(beside);
     }
 
     /// Bounds for one transaction on a system; where many are in one batch, one held lock must

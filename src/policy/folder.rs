@@ -1,6 +1,7 @@
 //! Reading a folder of policy files.
 
 use super::clocks::{self, Clocks};
+use super::grounds::{self, Grounds};
 use super::proof::{self, Proofs};
 use super::{Draft, Policy, read};
 use crate::diagnostic::Diagnostic;
@@ -40,7 +41,7 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
         mistakes.extend(more);
         clocks::built_in().clone()
     });
-    mistakes.extend(proofs(folder).err().unwrap_or_default());
+    mistakes.extend(beside(folder).err().unwrap_or_default());
     for path in &paths {
         let text = match text(path) {
             Ok(text) => text,
@@ -96,12 +97,29 @@ pub fn clocks(folder: &Path) -> Result<Clocks, Vec<Diagnostic>> {
     data(folder, clocks::FILE, clocks::read, clocks::built_in)
 }
 
-/// The ways to prove who is asking that hold in this folder.
+/// What the desk goes by that is no policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// `identity.toml`: the ways to prove who is asking.
+    pub proofs: Proofs,
+    /// `grounds.toml`: why people may ask and companies refuse.
+    pub grounds: Grounds,
+}
+
+/// The data files that hold in this folder.
 ///
 /// # Errors
-/// The mistakes of its `identity.toml`.
-pub fn proofs(folder: &Path) -> Result<Proofs, Vec<Diagnostic>> {
-    data(folder, proof::FILE, proof::read, proof::built_in)
+/// The mistakes of all of them.
+pub fn beside(folder: &Path) -> Result<Beside, Vec<Diagnostic>> {
+    let proofs = data(folder, proof::FILE, proof::read, proof::built_in);
+    let grounds = data(folder, grounds::FILE, grounds::read, grounds::built_in);
+    match (proofs, grounds) {
+        (Ok(proofs), Ok(grounds)) => Ok(Beside { proofs, grounds }),
+        (proofs, grounds) => {
+            let mistakes = [proofs.err(), grounds.err()].into_iter().flatten();
+            Err(mistakes.flatten().collect())
+        }
+    }
 }
 
 /// A file that need not be there; what is built in then.
@@ -120,7 +138,7 @@ fn data<T: Clone + 'static>(
 }
 
 /// Files beside the policies that are none.
-const DATA: &[&str] = &[clocks::FILE, proof::FILE];
+const DATA: &[&str] = &[clocks::FILE, proof::FILE, grounds::FILE];
 
 /// Writes a policy where there is none.
 ///

@@ -20,6 +20,7 @@ pub mod clocks;
 mod draft;
 mod extent;
 pub mod folder;
+pub mod grounds;
 pub mod proof;
 pub mod read;
 #[cfg(test)]

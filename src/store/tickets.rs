@@ -129,6 +129,7 @@ pub struct TicketView {
     pub findings: i64,
     pub deferred_until: Option<DateTime<Utc>>,
     pub certificate_id: Option<Uuid>,
+    pub rejected_for: Option<String>,
 }
 
 /// A ticket with what hangs off it.
@@ -143,6 +144,8 @@ pub struct TicketDetail {
     pub open_findings: Vec<FindingView>,
     /// What is put off.
     pub deferrals: Vec<super::deferrals::DeferralView>,
+    /// The words for whoever was refused.
+    pub refusal: Option<super::grounds::Refusal>,
 }
 
 /// Where something is left: never what.
@@ -272,6 +275,15 @@ impl Store {
         })
     }
 
+    /// Closes a ticket because the customer does not want it any more; returns the state.
+    pub async fn withdraw(&self, ticket: Uuid, actor: Option<&str>) -> Result<String> {
+        run_tx!(self, "withdraw", |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:withdraw */ SELECT erasured.withdraw_ticket($1)";
+            Ok(tx.query_one(sql, &[&ticket]).await?.get(0))
+        })
+    }
+
     /// Lets a failed, unfindable or waiting ticket try again; returns the state.
     pub async fn retry(&self, ticket: Uuid, actor: Option<&str>) -> Result<String> {
         run_tx!(self, "retry", |tx| {
@@ -375,6 +387,10 @@ impl Store {
                 steps: super::executing::steps_of(tx, &[ticket.id]).await?,
                 deferrals: super::deferrals::deferrals_of(tx, &[ticket.id]).await?,
                 open_findings: findings.iter().map(finding).collect(),
+                refusal: match &ticket.rejected_for {
+                    Some(code) => super::grounds::refusal(tx, code).await?,
+                    None => None,
+                },
                 ticket,
             })
         })
@@ -489,5 +505,6 @@ pub(super) fn view(r: &Row) -> TicketView {
         findings: r.get("findings"),
         deferred_until: r.get("deferred_until"),
         certificate_id: r.get("certificate_id"),
+        rejected_for: r.get("rejected_for"),
     }
 }

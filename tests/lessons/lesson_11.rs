@@ -377,7 +377,7 @@ async fn lesson_11_the_ticket_stops_before_it_starts() {
     server.execute(
         &control,
         "DO $$ DECLARE t uuid; BEGIN
-           t := erasured.submit_ticket('CRM-1', 'customer', '{\"email\": \"ONE@example.jp\"}', 'all', 'telephone');
+           t := erasured.submit_ticket('CRM-1', 'customer', '{\"email\": \"ONE@example.jp\"}', 'all', 'policy');
            PERFORM set_config('erasured.actor', 'desk', true);
            PERFORM erasured.verify_ticket(t, 'callback');
            PERFORM set_config('erasured.actor', 'lead', true);
@@ -788,7 +788,7 @@ async fn lesson_11_what_is_left_alone_has_its_reason_on_the_certificate() {
     server.execute(
         &control,
         "DO $$ DECLARE t uuid; BEGIN
-           t := erasured.submit_ticket('CRM-2', 'customer', '{\"email\": \"one@example.jp\"}', 'all', 'telephone');
+           t := erasured.submit_ticket('CRM-2', 'customer', '{\"email\": \"one@example.jp\"}', 'all', 'policy');
            PERFORM set_config('erasured.actor', 'desk', true);
            PERFORM erasured.verify_ticket(t, 'callback');
            PERFORM set_config('erasured.actor', 'lead', true);

@@ -276,7 +276,7 @@ impl Place {
         self.says(&["run", "--until-idle"], 0);
         let tickets: Vec<String> = who.iter().enumerate().map(|(n, value)| {
             format!(
-                "t := erasured.submit_ticket('T-{}', '{}', '{{\"{identifier}\": \"{value}\"}}', 'account', 'telephone');
+                "t := erasured.submit_ticket('T-{}', '{}', '{{\"{identifier}\": \"{value}\"}}', 'account', 'policy');
                  PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'callback');
                  PERFORM set_config('erasured.actor', 'lead', true); PERFORM erasured.approve_ticket(t);",
                 first + n, decided.subject

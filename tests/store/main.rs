@@ -1257,7 +1257,7 @@ async fn the_desk_by_sql_is_as_documented() {
                         AND (has_function_privilege('erasured_desk', oid, 'EXECUTE') \
                           OR has_function_privilege('erasured_approver', oid, 'EXECUTE')) AND proname ~ '(_ticket|_hold|_matter)$'";
     let functions = admin.query(functions, &[]).await.unwrap();
-    assert_eq!(functions.len(), 15);
+    assert_eq!(functions.len(), 16);
     for function in functions.iter().map(|r| r.get::<_, String>(0)) {
         assert!(
             document.contains(&function),

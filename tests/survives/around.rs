@@ -265,7 +265,7 @@ fn a_desk_files_in_its_own_transaction() {
     wait_until("the daemon to be ready", LONG, || {
         daemon.log().contains("ready")
     });
-    let submit = "SELECT erasured.submit_ticket('CRM-1', 'customer', '{\"member_no\": \"TM-0000001\"}', 'account', 'telephone')";
+    let submit = "SELECT erasured.submit_ticket('CRM-1', 'customer', '{\"member_no\": \"TM-0000001\"}', 'account', 'policy')";
     server().execute(&control, &format!("BEGIN; {submit}; ROLLBACK"));
     assert_eq!(
         server().count(&control, "SELECT count(*) FROM erasured.ticket"),
