@@ -94,6 +94,7 @@ CREATE TABLE erasured.ticket (
     subject_hash    text        CHECK (subject_hash ~ '^[0-9a-f]{64}$'),
     plan_id         text        REFERENCES erasured.plan (id),
     generation      integer     NOT NULL DEFAULT 1,
+    duplicate_of    uuid        REFERENCES erasured.ticket (id),
     started_at      timestamptz,
     verifying_since timestamptz,
     finished_at     timestamptz,
@@ -129,6 +130,7 @@ COMMENT ON COLUMN erasured.ticket.escalate_at IS 'When the next step is reached;
 COMMENT ON COLUMN erasured.ticket.filed_by IS 'The login that filed it: the desk among which turns are shared.';
 COMMENT ON COLUMN erasured.ticket.turn IS 'Which one of its desk''s for its due time it is, from 1: who is due at the same time is taken in turns.';
 COMMENT ON COLUMN erasured.ticket.asked_for IS 'What the customer is being asked for, since asked_at; NULL when nothing is open.';
+COMMENT ON COLUMN erasured.ticket.duplicate_of IS 'Another ticket under way for the same person and scope: this one waits for it and closes with its certificate.';
 COMMENT ON COLUMN erasured.ticket.generation IS 'Grows when a person retries a failed ticket: a new plan, new steps.';
 
 -- The queue: only what may run now is in these two, so that waiting tickets cost nothing.
@@ -410,6 +412,7 @@ BEGIN
         WHEN 'verified'  THEN NEW.state IN ('approved', 'rejected', 'on_hold')
         WHEN 'approved'  THEN NEW.state IN ('scheduled', 'rejected', 'on_hold')
         WHEN 'scheduled' THEN NEW.state IN ('executing', 'rejected', 'on_hold', 'failed')
+                           OR NEW.state = 'completed' AND erasured.closes_with_another(NEW.id, NEW.duplicate_of)
         WHEN 'executing' THEN NEW.state IN ('verifying', 'scheduled', 'failed', 'on_hold')
         WHEN 'verifying' THEN NEW.state IN ('completed', 'deferred', 'failed')
         WHEN 'deferred'  THEN NEW.state = 'completed'

@@ -398,6 +398,7 @@ SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.h
        (SELECT count(*) FROM erasured.finding f WHERE f.ticket_id = t.id AND f.resolved_at IS NULL) AS findings,
        (SELECT min(d.due_at) FROM erasured.deferral d WHERE d.ticket_id = t.id AND d.state = 'waiting') AS deferred_until,
        c.id AS certificate_id,
+       (SELECT o.reference FROM erasured.ticket o WHERE o.id = t.duplicate_of) AS duplicate_of,
        CASE t.state WHEN 'rejected' THEN (SELECT d.reason FROM erasured.decision d
            WHERE d.ticket_id = t.id AND d.kind = 'reject' ORDER BY d.id DESC LIMIT 1) END AS rejected_for
   FROM erasured.ticket t
@@ -405,7 +406,8 @@ SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.h
                       WHERE d.ticket_id = t.id AND d.kind = 'verify' ORDER BY d.level DESC, d.id DESC LIMIT 1) v ON true
   LEFT JOIN LATERAL (SELECT d.by_name, d.at FROM erasured.decision d
                       WHERE d.ticket_id = t.id AND d.kind = 'approve' ORDER BY d.id DESC LIMIT 1) a ON true
-  LEFT JOIN erasured.certificate c ON c.ticket_id = t.id AND c.kind = 'erasure';
+  -- A duplicate has the first one's.
+  LEFT JOIN erasured.certificate c ON c.ticket_id = coalesce(t.duplicate_of, t.id) AND c.kind = 'erasure';
 COMMENT ON VIEW erasured.ticket_status IS 'Tickets as the desk may see them: without the values they name people by.';
 
 REVOKE ALL ON ALL TABLES IN SCHEMA erasured FROM PUBLIC;

@@ -578,6 +578,84 @@ BEGIN
     END IF;
 END $$;
 
+-- ---------------------------------------------------------------- the same request twice
+
+CREATE INDEX ticket_duplicate ON erasured.ticket (duplicate_of) WHERE duplicate_of IS NOT NULL;
+
+CREATE FUNCTION erasured.closes_with_another(ticket uuid, original uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM erasured.ticket o WHERE o.id = original AND o.state IN ('completed', 'deferred'))
+       AND NOT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = ticket)
+$$;
+
+-- Of tickets about to begin those for whose person and scope another is under way, or about to begin
+-- before them: they are linked to it and wait. Only what stands as far can be in the way: who files a
+-- request that nobody verifies keeps nobody's from running.
+CREATE FUNCTION erasured.link_duplicates(tickets uuid[]) RETURNS SETOF uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    linked uuid[];
+BEGIN
+    SELECT array_agg(t.id) INTO linked FROM erasured.ticket t
+     WHERE t.id = ANY (tickets) AND t.state = 'scheduled'
+       AND NOT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id)
+       AND EXISTS (SELECT FROM erasured.ticket o
+                    WHERE o.subject_hash = t.subject_hash AND o.subject = t.subject AND o.scope = t.scope AND o.id <> t.id
+                      AND (o.state IN ('executing', 'verifying')
+                           OR o.id = ANY (tickets) AND o.state = 'scheduled' AND (o.requested_at, o.id) < (t.requested_at, t.id)));
+    IF linked IS NULL THEN
+        RETURN;
+    END IF;
+    DELETE FROM erasured.lease l WHERE l.ticket_id = ANY (linked);
+    -- It looks again in a day if nothing wakes it before.
+    UPDATE erasured.ticket t SET duplicate_of = o.original, next_attempt_at = now() + interval '1 day'
+      FROM (SELECT t2.id, (SELECT o2.id FROM erasured.ticket o2
+                            WHERE o2.subject_hash = t2.subject_hash AND o2.subject = t2.subject AND o2.scope = t2.scope
+                              AND o2.id <> t2.id AND o2.id <> ALL (linked)
+                              AND (o2.state IN ('executing', 'verifying') OR o2.id = ANY (tickets) AND o2.state = 'scheduled')
+                            ORDER BY o2.state = 'scheduled', o2.requested_at, o2.id LIMIT 1) AS original
+              FROM erasured.ticket t2 WHERE t2.id = ANY (linked)) o
+     WHERE t.id = o.id;
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    SELECT 'duplicate', t.id, jsonb_build_object('of', t.duplicate_of) FROM erasured.ticket t WHERE t.id = ANY (linked) ORDER BY t.id;
+    RETURN QUERY SELECT unnest(linked);
+END $$;
+
+-- What waited for a ticket closes with it, or goes on by itself.
+CREATE FUNCTION erasured.end_duplicates() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    IF NEW.state IN ('completed', 'deferred') THEN
+        UPDATE erasured.ticket_identifier i SET value = NULL FROM erasured.ticket t
+         WHERE t.duplicate_of = NEW.id AND t.state = 'scheduled' AND i.ticket_id = t.id AND i.value IS NOT NULL;
+        UPDATE erasured.ticket t SET state = 'completed', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL,
+               next_attempt_at = NULL, sla_met = now() <= t.due_at
+         WHERE t.duplicate_of = NEW.id AND t.state = 'scheduled';
+    ELSE
+        UPDATE erasured.ticket t SET duplicate_of = NULL, next_attempt_at = NULL
+         WHERE t.duplicate_of = NEW.id AND t.state = 'scheduled';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER end_duplicates AFTER UPDATE ON erasured.ticket
+    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state AND NEW.state IN ('completed', 'deferred', 'failed', 'rejected', 'on_hold'))
+    EXECUTE FUNCTION erasured.end_duplicates();
+
+-- Who was erased before: by the hash of what names them now.
+CREATE FUNCTION erasured.erased_before(of_subject text, names text[], hashes text[]) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    SELECT t.reference FROM erasured.ticket t
+      JOIN erasured.ticket_identifier i ON i.ticket_id = t.id
+      JOIN unnest(names, hashes) AS n (name, hash) ON n.name = i.name AND n.hash = i.hash
+     WHERE t.subject = of_subject AND t.state IN ('completed', 'deferred') AND t.duplicate_of IS NULL
+     GROUP BY t.id HAVING count(*) = cardinality(names) ORDER BY t.finished_at DESC LIMIT 1
+$$;
+
 -- The customer changes their mind; until something of it has been carried out.
 CREATE FUNCTION erasured.withdraw_ticket(ticket uuid) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp

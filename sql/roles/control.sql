@@ -118,7 +118,8 @@ GRANT EXECUTE ON FUNCTION erasured.holds_on(uuid[]), erasured.hold_unread(uuid[]
                           erasured.row_holds(text), erasured.row_hold_read(uuid, bytea, text, text),
                           erasured.hold_covers(uuid[], uuid[]),
                           erasured.suspend_held(uuid[]), erasured.suspend_deferrals(timestamptz),
-                          erasured.resume_held()
+                          erasured.resume_held(), erasured.link_duplicates(uuid[]),
+                          erasured.erased_before(text, text[], text[])
                                        TO erasured_daemon;
 
 -- Identifiers travel as parameters of statements, and a server that logs statements (log_statement,

@@ -330,6 +330,9 @@ fn print(detail: &TicketDetail) {
             .unwrap_or(problem);
         field("problem", format!("{code}: {said}"));
     }
+    if let Some(first) = &t.duplicate_of {
+        field("duplicate of", first.clone());
+    }
     if let Some(code) = &t.rejected_for {
         field("rejected for", code.clone());
     }

@@ -14,7 +14,7 @@ use crate::name::TableName;
 use crate::plan::{ChangeKind, Plan, SystemPlan};
 use crate::store::StoreError;
 use crate::store::definitions::When;
-use crate::store::executing::{HELD, StepRow, StoredPlan};
+use crate::store::executing::{HELD, StepRow, StoredPlan, TWICE};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
 use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{Execution, NotErased, Outcome, Subject};
@@ -253,6 +253,9 @@ impl Run<'_> {
                 let work = work.remove(at);
                 if short.code == HELD {
                     self.suspend(&[work], &[]).await?;
+                } else if short.code == TWICE {
+                    tracing::info!(ticket = %work.ticket.id, "the same is under way by another ticket, whose certificate this one gets");
+                    self.ended.later += 1;
                 } else {
                     self.fail(&work.ticket, short.code, short.problem).await?;
                 }

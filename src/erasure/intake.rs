@@ -81,7 +81,12 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
         for (ticket, found) in answers {
             match found {
                 Ok(identity) => resolved.push(seal(context, &policy, &ticket, &identity)),
-                Err(unfound) => {
+                Err(mut unfound) => {
+                    if unfound.code == "E0403"
+                        && let Some(before) = erased_before(context, &policy, &ticket).await?
+                    {
+                        unfound.problem += &format!("; who had it was erased by {before}");
+                    }
                     context
                         .store
                         .unresolvable(ticket.id, unfound.code, &unfound.problem)
@@ -94,6 +99,23 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
         super::crash_point("after-resolve");
     }
     failed.map_or(Ok(looked_at), Err)
+}
+
+/// The ticket that erased whoever had what this one names.
+async fn erased_before(
+    context: &Context,
+    policy: &Policy,
+    ticket: &Unresolved,
+) -> Result<Option<String>, StoreError> {
+    let Ok(named) = values(policy, &ticket.identifiers) else {
+        return Ok(None);
+    };
+    let hashed = named.into_iter().map(|(name, (value, _))| {
+        let hash = context.hash_key.hash(&name, &value);
+        (name, hash)
+    });
+    let hashed: Vec<_> = hashed.collect();
+    context.store.erased_before(&policy.subject, &hashed).await
 }
 
 fn seal(context: &Context, policy: &Policy, ticket: &Unresolved, identity: &Identity) -> Resolved {

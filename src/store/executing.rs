@@ -69,8 +69,11 @@ pub struct NewDeferral {
 /// The code of a ticket that a legal hold keeps.
 pub const HELD: &str = "E0521";
 
+/// What stands for a code where a ticket waits for another that does the same.
+pub const TWICE: &str = "duplicate";
+
 /// A ticket that may not run under the policy in force, for a person to look at, or not while a legal
-/// hold keeps it ([`HELD`]).
+/// hold keeps it ([`HELD`]), or not beside another that does the same ([`TWICE`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unfit {
     /// The ticket.
@@ -95,7 +98,19 @@ impl Store {
     ) -> Result<Vec<Unfit>> {
         run_tx!(self, "begin", |tx| {
             hold(tx, token, tickets).await?;
-            let unfit = unfit(tx, tickets).await?;
+            let mut unfit = unfit(tx, tickets).await?;
+            let sql = "/* erasured:begin */ SELECT erasured.link_duplicates($1)";
+            let fit: Vec<Uuid> = tickets
+                .iter()
+                .copied()
+                .filter(|id| unfit.iter().all(|u| u.ticket != *id))
+                .collect();
+            let twice = tx.query(sql, &[&fit]).await?;
+            unfit.extend(twice.iter().map(|r| Unfit {
+                ticket: r.get(0),
+                code: TWICE,
+                problem: "another ticket for the same person and scope is under way",
+            }));
             let tickets: Vec<Uuid> = tickets
                 .iter()
                 .copied()

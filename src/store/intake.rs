@@ -164,6 +164,23 @@ impl Store {
         })
     }
 
+    /// The reference of the ticket that erased whoever had all of this: name and keyed hash.
+    pub async fn erased_before(
+        &self,
+        subject: &str,
+        hashes: &[(String, String)],
+    ) -> Result<Option<String>> {
+        let names: Vec<&str> = hashes.iter().map(|h| h.0.as_str()).collect();
+        let hashes: Vec<&str> = hashes.iter().map(|h| h.1.as_str()).collect();
+        run_tx!(self, "erased_before", |tx| {
+            let sql = "/* erasured:erased_before */ SELECT erasured.erased_before($1, $2, $3)";
+            Ok(tx
+                .query_one(sql, &[&subject, &names, &hashes])
+                .await?
+                .get(0))
+        })
+    }
+
     /// Nobody, or more than one, was found: the ticket stays where it is with this problem until
     /// somebody retries or rejects it. `problem` must be free of personal data.
     pub async fn unresolvable(&self, id: Uuid, code: &str, problem: &str) -> Result<()> {

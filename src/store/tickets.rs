@@ -129,6 +129,7 @@ pub struct TicketView {
     pub findings: i64,
     pub deferred_until: Option<DateTime<Utc>>,
     pub certificate_id: Option<Uuid>,
+    pub duplicate_of: Option<String>,
     pub rejected_for: Option<String>,
 }
 
@@ -505,6 +506,7 @@ pub(super) fn view(r: &Row) -> TicketView {
         findings: r.get("findings"),
         deferred_until: r.get("deferred_until"),
         certificate_id: r.get("certificate_id"),
+        duplicate_of: r.get("duplicate_of"),
         rejected_for: r.get("rejected_for"),
     }
 }

@@ -12,3 +12,4 @@ mod desk;
 mod legal_holds;
 mod proof_in_proportion;
 mod refusals;
+mod twice;

@@ -63,7 +63,7 @@ fn code<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> String {
 fn resolved(id: Uuid) -> Resolved {
     Resolved {
         id,
-        subject_hash: "b".repeat(64),
+        subject_hash: format!("{:064x}", id.as_u128()),
         identifier_hashes: vec![
             ("email".into(), "c".repeat(64)),
             ("phone".into(), "d".repeat(64)),
