@@ -12,4 +12,5 @@ mod desk;
 mod legal_holds;
 mod proof_in_proportion;
 mod refusals;
+mod seven_years;
 mod twice;
