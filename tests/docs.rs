@@ -641,14 +641,14 @@ fn actions_clocks_and_bases_are_listed() {
         &first_spans(&document, "action"),
     );
     let clocks = policy::clocks::built_in();
-    let bases = policy::basis::KNOWN.iter().map(|b| b.code.to_owned());
+    let bases = policy::basis::built_in().keys().cloned();
     let known: Words = clocks.keys().cloned().chain(bases).collect();
     same("clocks and bases", &known, &first_spans(&document, "code"));
     for row in rows(&document, "code") {
         let code = cell(row, 0).trim_matches('`');
-        let (said, known) = match (clocks.get(code), policy::basis::find(code)) {
+        let (said, known) = match (clocks.get(code), policy::basis::built_in().get(code)) {
             (Some(profile), _) => (cell(row, 1), length(profile.length)),
-            (None, basis) => (cell(row, 2), basis.unwrap().period.to_owned()),
+            (None, basis) => (cell(row, 2), basis.unwrap().term()),
         };
         assert!(said.starts_with(&known), "{code}: {said:?}, not {known:?}");
         if let Some(clock) = clocks.get(code) {
@@ -713,7 +713,8 @@ fn blocks(text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn examples_read() {
-    let (mut policies, mut configs, mut clocks, mut proofs, mut grounds) = (0, 0, 0, 0, 0);
+    let (mut policies, mut configs, mut clocks) = (0, 0, 0);
+    let (mut proofs, mut grounds, mut bases) = (0, 0, 0);
     for file in [
         "docs/policies.md",
         "docs/operations.md",
@@ -737,6 +738,10 @@ fn examples_read() {
                     policy::proof::read(file, &body).unwrap();
                     proofs += 1;
                 }
+                "toml bases.toml" => {
+                    policy::basis::read(file, &body).unwrap();
+                    bases += 1;
+                }
                 "toml grounds.toml" => {
                     policy::grounds::read(file, &body).unwrap();
                     grounds += 1;
@@ -752,8 +757,8 @@ fn examples_read() {
         }
     }
     assert_eq!(
-        (policies, configs, clocks, proofs, grounds),
-        (1, 2, 1, 1, 1)
+        (policies, configs, clocks, proofs, grounds, bases),
+        (1, 2, 1, 1, 1, 1)
     );
 }
 

@@ -91,7 +91,8 @@ impl Discover {
         };
         let beside = file.parent().unwrap_or(Path::new(""));
         let clocks = folder::clocks(beside).map_err(mistakes)?;
-        let draft = read::draft(&shown, &text, &clocks).map_err(mistakes)?;
+        let bases = folder::bases(beside).map_err(mistakes)?;
+        let draft = read::draft_under(&shown, &text, &clocks, &bases).map_err(mistakes)?;
         let request = self.request_of(&draft);
         let catalogs = read_catalogs(config, lineage::systems_of_draft(&draft)).await?;
         let catalog = &catalogs[&request.system];

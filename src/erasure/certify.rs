@@ -10,7 +10,8 @@ use crate::certificate::{
 };
 use crate::ledger::{Hash, Head};
 use crate::plan::{ChangeKind, Counts};
-use crate::policy::{Covers, Level, Policy, basis};
+use crate::policy::basis::{Bases, Basis};
+use crate::policy::{Covers, Level, Policy};
 use crate::store::StoreError;
 use crate::store::deferrals::DeferralView;
 use crate::store::executing::{StepRow, StoredPlan};
@@ -185,7 +186,7 @@ fn certificate(
             })
             .collect(),
         policy: under(policy, known.plan),
-        systems: systems(known.steps)?,
+        systems: systems(&policy.bases, known.steps)?,
         sweep: if swept {
             searched(policy, known.opened, sweep)
         } else {
@@ -288,7 +289,7 @@ struct Unreadable {
 }
 
 /// Steps of all generations, those of one system added up under its latest commit.
-fn systems(steps: &[&StepRow]) -> Result<Vec<certificate::System>, Unreadable> {
+fn systems(bases: &Bases, steps: &[&StepRow]) -> Result<Vec<certificate::System>, Unreadable> {
     let mut by_system: BTreeMap<&str, Vec<(StepRecord, DateTime<Utc>)>> = BTreeMap::new();
     for step in steps {
         let (Some(counts), Some(at)) = (&step.counts, step.committed_at) else {
@@ -311,12 +312,13 @@ fn systems(steps: &[&StepRow]) -> Result<Vec<certificate::System>, Unreadable> {
             let (last, at) = records
                 .pop()
                 .expect("a system is listed because it has a record");
-            of_system(system, &last, at, &all)
+            of_system(bases, system, &last, at, &all)
         })
         .collect())
 }
 
 pub(super) fn of_system(
+    bases: &Bases,
     system: &str,
     last: &StepRecord,
     at: DateTime<Utc>,
@@ -331,7 +333,7 @@ pub(super) fn of_system(
         ),
         catalog_fingerprint: last.catalog_fingerprint.clone(),
         committed_at: at,
-        tables: tables(last, all),
+        tables: tables(bases, last, all),
         probes: Probes {
             by_query: last.probed_by_query,
             by_foreign_key: last.probed_by_foreign_key,
@@ -339,7 +341,7 @@ pub(super) fn of_system(
     }
 }
 
-fn tables(last: &StepRecord, all: &[Counts]) -> Vec<Table> {
+fn tables(bases: &Bases, last: &StepRecord, all: &[Counts]) -> Vec<Table> {
     let mut tables: BTreeMap<String, Table> = BTreeMap::new();
     for counts in all {
         for (name, kinds) in &counts.changed {
@@ -364,7 +366,7 @@ fn tables(last: &StepRecord, all: &[Counts]) -> Vec<Table> {
             let table = tables
                 .entry(kept.table.clone())
                 .or_insert_with(|| blank(&kept.table));
-            keep(&mut table.kept, kept);
+            keep(bases, &mut table.kept, kept);
         }
     }
     for (name, reason) in &last.exempt {
@@ -376,7 +378,7 @@ fn tables(last: &StepRecord, all: &[Counts]) -> Vec<Table> {
     tables.into_values().collect()
 }
 
-fn keep(all: &mut Vec<Kept>, kept: &crate::plan::KeptRows) {
+fn keep(bases: &Bases, all: &mut Vec<Kept>, kept: &crate::plan::KeptRows) {
     let until = kept.until.map(|u| u.date_naive());
     match all
         .iter_mut()
@@ -386,7 +388,7 @@ fn keep(all: &mut Vec<Kept>, kept: &crate::plan::KeptRows) {
         None => all.push(Kept {
             rows: kept.rows.unsigned_abs(),
             basis: kept.because.clone(),
-            citation: basis::find(&kept.because).map(|b| format!("{} / {}", b.ja, b.en)),
+            citation: bases.get(&kept.because).map(Basis::citation),
             until,
         }),
     }
@@ -479,7 +481,10 @@ mod tests {
         });
         let good = step("shop", readable.unwrap());
         let bad = step("loyalty", serde_json::json!({"of": "another version"}));
-        assert_eq!(systems(&[&good]).unwrap().len(), 1);
-        assert_eq!(systems(&[&good, &bad]).unwrap_err().system, "loyalty");
+        assert_eq!(systems(&Bases::new(), &[&good]).unwrap().len(), 1);
+        assert_eq!(
+            systems(&Bases::new(), &[&good, &bad]).unwrap_err().system,
+            "loyalty"
+        );
     }
 }

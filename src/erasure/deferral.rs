@@ -127,6 +127,7 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
     let record = StepRecord::new(part, outcome.counts[0].clone(), outcome.server_version);
     let ticket = context.store.ticket(&view.ticket.to_string()).await?;
     let system = certify::of_system(
+        &planned.policy.bases,
         &view.system,
         &record,
         outcome.committed_at,

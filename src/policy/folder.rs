@@ -1,5 +1,6 @@
 //! Reading a folder of policy files.
 
+use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
 use super::grounds::{self, Grounds};
 use super::proof::{self, Proofs};
@@ -7,6 +8,7 @@ use super::{Draft, Policy, read};
 use crate::diagnostic::Diagnostic;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Larger files are no policies.
 const LARGEST: u64 = 4 << 20;
@@ -41,6 +43,10 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
         mistakes.extend(more);
         clocks::built_in().clone()
     });
+    let bases = bases(folder).unwrap_or_else(|more| {
+        mistakes.extend(more);
+        basis::built_in().clone()
+    });
     mistakes.extend(beside(folder).err().unwrap_or_default());
     for path in &paths {
         let text = match text(path) {
@@ -50,7 +56,7 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
                 continue;
             }
         };
-        match read::draft(&path.display().to_string(), &text, &clocks) {
+        match read::draft_under(&path.display().to_string(), &text, &clocks, &bases) {
             Ok(draft) => drafts.push(draft),
             Err(more) => mistakes.extend(more),
         }
@@ -97,6 +103,14 @@ pub fn clocks(folder: &Path) -> Result<Clocks, Vec<Diagnostic>> {
     data(folder, clocks::FILE, clocks::read, clocks::built_in)
 }
 
+/// The legal bases that policies of this folder may name.
+///
+/// # Errors
+/// The mistakes of its `bases.toml`.
+pub fn bases(folder: &Path) -> Result<Arc<Bases>, Vec<Diagnostic>> {
+    data(folder, basis::FILE, basis::read, basis::built_in)
+}
+
 /// What the desk goes by that is no policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beside {
@@ -138,7 +152,7 @@ fn data<T: Clone + 'static>(
 }
 
 /// Files beside the policies that are none.
-const DATA: &[&str] = &[clocks::FILE, proof::FILE, grounds::FILE];
+const DATA: &[&str] = &[clocks::FILE, proof::FILE, grounds::FILE, basis::FILE];
 
 /// Writes a policy where there is none.
 ///

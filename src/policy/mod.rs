@@ -50,6 +50,8 @@ pub struct Policy {
     pub tables: Vec<TableRule>,
     /// When and how the sweep for residuals runs.
     pub sweep: SweepPolicy,
+    /// The legal bases that it may name.
+    pub bases: std::sync::Arc<basis::Bases>,
 }
 
 /// A value by which the world names the subject: a column of the root table.

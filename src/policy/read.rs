@@ -1,5 +1,6 @@
 //! Reading policy files.
 
+use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
 use super::{Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, rule, scope};
 use crate::diagnostic::Diagnostic;
@@ -7,6 +8,7 @@ use crate::name::QualifiedTable;
 use crate::reading::{self, Codes, Table, quoted};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(super) const CODES: Codes = Codes {
     syntax: "E0102",
@@ -35,6 +37,19 @@ pub fn read(path: &str, text: &str) -> Result<Policy, Vec<Diagnostic>> {
 /// # Errors
 /// All mistakes of the file at once.
 pub fn draft(path: &str, text: &str, clocks: &Clocks) -> Result<Draft, Vec<Diagnostic>> {
+    draft_under(path, text, clocks, basis::built_in())
+}
+
+/// The same, with these legal bases in place of the built-in ones.
+///
+/// # Errors
+/// As [`draft`].
+pub fn draft_under(
+    path: &str,
+    text: &str,
+    clocks: &Clocks,
+    bases: &Arc<Bases>,
+) -> Result<Draft, Vec<Diagnostic>> {
     reading::read(path, text, text, false, CODES, |reader, file| {
         file.need(
             "subject",
@@ -52,7 +67,7 @@ pub fn draft(path: &str, text: &str, clocks: &Clocks) -> Result<Draft, Vec<Diagn
             "table",
             "say with [[table]] what happens to each table the subject reaches",
         );
-        let (tables, open) = rule::rules(file, &identifiers, &scopes);
+        let (tables, open) = rule::rules(file, &identifiers, &scopes, bases);
         let sweep = sweep(file);
         let policy = Policy {
             source: reader.source().clone(),
@@ -69,6 +84,7 @@ pub fn draft(path: &str, text: &str, clocks: &Clocks) -> Result<Draft, Vec<Diagn
                 .collect(),
             tables,
             sweep: sweep?,
+            bases: bases.clone(),
         };
         Some(Draft { policy, open })
     })

@@ -1,5 +1,6 @@
 //! Reading one `[[table]]` of a policy: its action, its link, its strategies.
 
+use super::basis::Bases;
 use super::read::{CODES, DATABASE_NAME_HELP, UNKNOWN_WORD, database_name, table_name};
 use super::scope::Declared;
 use super::{
@@ -23,11 +24,12 @@ pub(super) fn rules(
     file: &Table<'_>,
     identifiers: &Identifiers,
     declared: &Declared<Scope>,
+    bases: &Bases,
 ) -> (Vec<TableRule>, Vec<Open>) {
     let mut ways: Vec<Known> = Vec::new();
     let (mut rules, mut open) = (Vec::new(), Vec::new());
     for mut table in file.list("table") {
-        let Some((rule, scopes)) = rule(&mut table, identifiers, declared) else {
+        let Some((rule, scopes)) = rule(&mut table, identifiers, declared, bases) else {
             continue;
         };
         let (way, span) = match &rule {
@@ -126,6 +128,7 @@ fn rule(
     table: &mut Table<'_>,
     identifiers: &Identifiers,
     declared: &Declared<Scope>,
+    bases: &Bases,
 ) -> Option<(Rule, Vec<(String, Span)>)> {
     table.need("name", "name the table: name = \"system.schema.table\"");
     let name = table_name(table, "name");
@@ -148,7 +151,7 @@ fn rule(
     );
     let action = table.word("action", UNKNOWN_WORD, ACTIONS);
     let until = table.table("until").map(|until_table| until(&until_table));
-    let because = because(table);
+    let because = because(table, bases);
     let then = table.word("then", UNKNOWN_WORD, &[("delete", ())]);
     let reason = reason(table);
     let through = table_name(table, "through");
@@ -305,7 +308,7 @@ fn until(table: &Table<'_>) -> Option<Until> {
     })
 }
 
-fn because(table: &Table<'_>) -> Option<String> {
+fn because(table: &Table<'_>, bases: &Bases) -> Option<String> {
     let (text, span) = table.string("because")?;
     if text.trim().is_empty() {
         let message = format!("`because` in {} is empty", table.label());
@@ -313,8 +316,8 @@ fn because(table: &Table<'_>) -> Option<String> {
         table.reader().error(CODES.bad_value, span, message, help);
         return None;
     }
-    if basis::looks_like_code(&text) && basis::find(&text).is_none() {
-        let codes = basis::KNOWN.iter().map(|basis| basis.code);
+    if basis::looks_like_code(&text) && !bases.contains_key(&text) {
+        let codes = bases.keys().map(String::as_str);
         let help = match nearest(&text, codes) {
             Some(near) => did_you_mean(near),
             None => "use a known code, or say the reason in words with spaces between".into(),
