@@ -13,7 +13,8 @@ use crate::policy::{Action, Cover, Extent, Policy, Span, TableRule};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Warnings on one policy: tables that name the person and that no rule speaks of, lists of ids in
-/// a text, and columns of anonymized tables that look personal and are not set.
+/// a text, and columns that look personal of tables that are anonymized, or kept whole under a legal
+/// basis, and are not set.
 pub fn overlooked(policy: &Policy, catalogs: &BTreeMap<String, Catalog>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     if let Some(catalog) = catalogs.get(&policy.root.0.system) {
@@ -22,6 +23,7 @@ pub fn overlooked(policy: &Policy, catalogs: &BTreeMap<String, Catalog>) -> Vec<
     }
     for catalog in catalogs.values() {
         found.extend(not_set(policy, catalog));
+        found.extend(kept_whole(policy, catalog));
     }
     found
 }
@@ -177,6 +179,51 @@ fn not_set(policy: &Policy, catalog: &Catalog) -> Vec<Diagnostic> {
                     "name each column in set; if one is nobody's, name it in sweep_exempt with the reason",
                 )
                 .at(&policy.source, span.clone()),
+            );
+        }
+    }
+    found
+}
+
+/// Rows that a legal basis keeps whole: it covers named fields, and the rest of the row goes now.
+fn kept_whole(policy: &Policy, catalog: &Catalog) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for rule in policy
+        .tables
+        .iter()
+        .filter(|r| r.table.system == catalog.system)
+    {
+        let Action::Retain(retain) = &rule.action else {
+            continue;
+        };
+        let (Some(basis), Some(table)) = (
+            policy.bases.get(&retain.because),
+            catalog.tables.get(&rule.table.table),
+        ) else {
+            continue;
+        };
+        let spoken_of = |column: &str| {
+            let linked = rule.link.as_ref().is_some_and(|l| links_column(l, column));
+            linked || rule.sweep_exempt.contains_key(column)
+        };
+        let left: Vec<String> = personal_columns(table)
+            .filter(|(column, _)| !spoken_of(column))
+            .map(|(column, says)| format!("{column} ({says})"))
+            .collect();
+        if retain.set.is_empty() && !left.is_empty() {
+            found.push(
+                Diagnostic::warning(
+                    "E0126",
+                    format!(
+                        "{} is kept whole under {}, which covers {}; a basis covers named columns, not the customer: {}",
+                        rule.table,
+                        retain.because,
+                        basis.covers_en,
+                        left.join(", ")
+                    ),
+                    "take away now what it does not cover: set = { … }; name what it does cover in sweep_exempt, with the reason",
+                )
+                .at(&policy.source, rule.span.clone()),
             );
         }
     }

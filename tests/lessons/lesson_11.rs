@@ -623,6 +623,49 @@ async fn lesson_11_an_heir_of_a_decided_table_is_decided() {
     );
 }
 
+/// A law wants the invoice, not the customer's telephone on it: a row kept whole under a basis is named,
+/// with what looks personal in it, until it is set or somebody says why not.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_11_a_basis_covers_named_columns_not_the_customer() {
+    let target = Target::new(SCHEMA);
+    target.execute(
+        "CREATE TABLE invoice (id int PRIMARY KEY, customer_id int REFERENCES customer, issued date NOT NULL,
+           billing_name text, contact_phone text)",
+    );
+    let with = |because: &str, more: &str| {
+        format!(
+            "{}[[table]]\nname = \"s.public.invoice\"\naction = \"retain\"\nbecause = \"{because}\"\nthen = \"delete\"\n\
+             until = {{ column = \"issued\", plus = \"7 years\" }}\n{more}\n",
+            policy()
+        )
+    };
+    let whole = overlooked(&target, &with("jp-ctax-7", "")).await;
+    assert!(
+        whole.starts_with(
+            "E0126 s.public.invoice is kept whole under jp-ctax-7, which covers books, orders"
+        ),
+        "{whole}"
+    );
+    assert!(
+        whole.contains("contact_phone") && whole.lines().count() == 1,
+        "{whole}"
+    );
+    for decided in [
+        with(
+            "jp-ctax-7",
+            "set = { customer_id = \"null\", contact_phone = \"null\" }",
+        ),
+        with(
+            "jp-ctax-7",
+            "sweep_exempt = { billing_name = \"the tax office asks for it\", contact_phone = \"the company's own\" }",
+        ),
+        // The company's own words are nobody's law.
+        with("we want to", ""),
+    ] {
+        assert_eq!(overlooked(&target, &decided).await, "", "{decided}");
+    }
+}
+
 /// Who cancels the newsletter stays a customer: what a narrow scope leaves is meant to stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn lesson_11_what_a_narrow_scope_leaves_is_meant_to_stay() {
