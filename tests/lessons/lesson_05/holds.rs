@@ -452,3 +452,60 @@ fn lesson_05_holds_on_rows_outlast_a_date_and_say_when_they_fit_nothing() {
     assert_eq!(company.server.value(&company.shop, invoices), "3 4");
     assert_eq!(company.status(1), "completed");
 }
+
+/// Holds rain on a daemon at work, two systems to a person: whatever stands of somebody when their hold
+/// is placed stands at the end, and whoever has none is erased whole.
+#[test]
+fn lesson_05_holds_placed_at_any_moment_keep_what_they_find() {
+    const PEOPLE: i32 = 24;
+    let company = Company::with(&format!("{POLICY}{IN_TWO}"));
+    let more = format!(
+        "INSERT INTO customer SELECT n, 'TM-000' || n, 'c' || n || '@example.jp' FROM generate_series(5, {PEOPLE}) n;
+         INSERT INTO booking SELECT n, n, 'call' FROM generate_series(5, {PEOPLE}) n;
+         INSERT INTO invoice SELECT n, n, '2026-01-01' FROM generate_series(5, {PEOPLE}) n"
+    );
+    company.server.execute(&company.shop, &more);
+    let more = format!(
+        "INSERT INTO points SELECT n, 'TM-000' || n, 7 FROM generate_series(5, {PEOPLE}) n"
+    );
+    company.server.execute(&company.points, &more);
+    company.file(&(1..=PEOPLE).collect::<Vec<_>>());
+    let small = company.workspace.config();
+    let limits = std::fs::read_to_string(&small).unwrap();
+    std::fs::write(&small, limits.replace("poll =", "batch = 4\npoll =")).unwrap();
+    let mut daemon = company.start("before-commit=sleep(20);after-last-word=sleep(100)");
+    // Each on somebody whose batch is at work at that moment.
+    let mut found: Vec<(i32, String)> = Vec::new();
+    while daemon.try_wait().unwrap().is_none() {
+        let now = company.control(
+            "SELECT coalesce(max(substr(reference, 5)::int), 0)::text FROM erasured.ticket
+              WHERE state = 'executing' AND substr(reference, 5)::int % 2 = 0",
+        );
+        let n: i32 = now.parse().unwrap();
+        if n > 0 && found.iter().all(|(held, _)| *held != n) {
+            company.hold("case-1", &format!("TM-000{n}"));
+            found.push((n, company.rows(n)));
+        }
+    }
+    ends(daemon);
+    company.run();
+    for (n, when_placed) in &found {
+        assert_eq!(company.rows(*n), *when_placed, "person {n}");
+    }
+    let states = |of: &str| {
+        company.control(&format!(
+            "SELECT count(*) || ' ' || string_agg(DISTINCT state, ' ') FROM erasured.ticket t
+              WHERE {of} (SELECT FROM erasured.hold_subject s WHERE s.subject_hash = t.subject_hash)"
+        ))
+    };
+    let free = usize::try_from(PEOPLE).unwrap() - found.len();
+    assert_eq!(states("NOT EXISTS"), format!("{free} deferred"));
+    let kept = states("EXISTS");
+    assert!(kept.contains("on_hold"), "some holds came in time: {kept}");
+    company.control("SELECT erasured.release_matter('case-1')");
+    company.run();
+    assert_eq!(
+        company.control("SELECT string_agg(DISTINCT state, ' ') FROM erasured.ticket"),
+        "deferred"
+    );
+}
