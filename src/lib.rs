@@ -15,6 +15,7 @@ pub mod config;
 pub mod daemon;
 pub mod diagnostic;
 pub mod discovery;
+pub mod drop_folder;
 pub mod erasure;
 pub mod explanation;
 pub mod graph;

@@ -80,6 +80,10 @@ pub const OUTBOX_WAITING: &str = "erasured_outbox_waiting_messages";
 pub const OUTBOX_DEAD: &str = "erasured_outbox_dead_messages";
 /// Age of the oldest message not yet delivered, by `target`.
 pub const OUTBOX_OLDEST: &str = "erasured_outbox_oldest_seconds";
+/// Files in the drop folder that are not taken for their names.
+pub const DROP_LEFT: &str = "erasured_drop_left_files";
+/// Lines of files in the drop folder, by `outcome`.
+pub const DROP_LINES: &str = "erasured_drop_lines_total";
 /// Tries to deliver a message, by `target` and `outcome`.
 pub const DELIVERIES: &str = "erasured_deliveries_total";
 /// Always 1; the `version` is the label.
@@ -276,6 +280,16 @@ fn describe_outbox() {
         OUTBOX_OLDEST,
         Unit::Seconds,
         "Age of the oldest message that a target has not got yet."
+    );
+    describe_gauge!(
+        DROP_LEFT,
+        Unit::Count,
+        "Files in the drop folder that are not taken for their names."
+    );
+    describe_counter!(
+        DROP_LINES,
+        Unit::Count,
+        "Lines of files in the drop folder, by outcome."
     );
     describe_counter!(
         DELIVERIES,

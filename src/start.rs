@@ -99,13 +99,13 @@ pub fn control_pool(config: &Config, role: &str, size: usize) -> Result<Pool, St
     )?)
 }
 
-/// A pool on the control database under the API's own login.
+/// A pool on the control database under a door's own login.
 ///
 /// # Errors
 /// [`StartError::Secret`], [`StartError::Connection`].
-pub fn api_pool(api: &config::Api) -> Result<Pool, StartError> {
-    let settings = settings(&api.control)?;
-    Ok(connect::pool(&settings, "api", 8, Timeouts::default())?)
+pub fn filing_pool(control: &Database, role: &str, size: usize) -> Result<Pool, StartError> {
+    let settings = settings(control)?;
+    Ok(connect::pool(&settings, role, size, Timeouts::default())?)
 }
 
 /// Where and how to connect.

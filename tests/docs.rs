@@ -517,6 +517,7 @@ fn every_key_of_the_configuration_is_in_its_reference() {
         callback.a = { url = "http://localhost", qqqqqqqq = 1 }
         api = { listen = "127.0.0.1:1", tokens = "t", control = { url = "", qqqqqqqq = 1 }, qqqqqqqq = 1 }
         opendsr = { domain = "a", certificate = "b", subject = "c", scope = "d", identities = { e = "f" }, grounds = { qqqqqqqq = "" }, qqqqqqqq = 1 }
+        drop = { folder = "f", control = { url = "", qqqqqqqq = 1 }, qqqqqqqq = 1 }
         hook.a = { command = ["/x"], qqqqqqqq = 1 }
     "#;
     let known = offered(&config::read("f", NOBODY_KNOWS).unwrap_err(), "E0003");

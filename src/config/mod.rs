@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub mod api;
+pub mod drop_folder;
 mod mask;
 pub mod opendsr;
 pub mod outbox;
@@ -17,6 +18,7 @@ mod read;
 pub mod secret;
 
 pub use api::Api;
+pub use drop_folder::DropFolder;
 pub use opendsr::OpenDsr;
 pub use outbox::Outbox;
 pub(crate) use read::holds_password;
@@ -48,6 +50,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// The desk over HTTP, if it is served.
     pub api: Option<Api>,
+    /// Requests as files, if they are taken.
+    pub drop_folder: Option<DropFolder>,
     /// Requests in the words of OpenDSR, if they are served.
     pub opendsr: Option<OpenDsr>,
 }

@@ -48,6 +48,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
         let outbox = super::outbox::read(top, folder);
         let api = super::api::read(top, folder);
         let opendsr = super::opendsr::read(top);
+        let drop_folder = super::drop_folder::read(top, folder);
         Some(Config {
             source: reader.source().clone(),
             state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/erasured")),
@@ -61,6 +62,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             outbox,
             api,
             opendsr,
+            drop_folder,
         })
     })
 }

@@ -4,6 +4,7 @@ use super::rounds::Round;
 use super::state::Shared;
 use super::{DaemonError, Progress, head_file};
 use crate::diagnostic;
+use crate::drop_folder::DropFailed;
 use crate::erasure::context::{Context, catalogs};
 use crate::erasure::intake::IntakeFailed;
 use crate::erasure::{batch, clock, deferral, intake, sweep};
@@ -43,6 +44,8 @@ pub(super) enum Work {
     Sweep,
     Deferral,
     Ledger,
+    /// Files of requests.
+    Drop,
     /// Telling the target of this number.
     Outbox(usize),
 }
@@ -55,7 +58,7 @@ const APPEND: u32 = 2_000;
 const BAR: Duration = Duration::from_millis(500);
 
 pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
-    if !matches!(work, Work::Ledger | Work::Outbox(_))
+    if !matches!(work, Work::Ledger | Work::Outbox(_) | Work::Drop)
         && let Some(problem) = shared.clock_problem()
     {
         return Round::Hindered(problem);
@@ -65,6 +68,7 @@ pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
         Work::Batch => batch_round(shared).await,
         Work::Sweep => sweep_round(shared).await,
         Work::Deferral => deferral_round(shared).await,
+        Work::Drop => drop_round(shared).await,
         Work::Outbox(target) => outbox_round(shared, target).await,
         Work::Ledger => match append(&shared.context).await {
             Ok(more) => worked(more),
@@ -174,6 +178,17 @@ async fn sweep_kind(shared: &Shared, subject: &str, since: DateTime<Utc>) -> Rou
         Ok(None) => Round::Elsewhere,
         Err(sweep::SweepFailed::Store(error)) => hindered(&error),
         Err(error) => Round::Hindered(error.to_string()),
+    }
+}
+
+async fn drop_round(shared: &Shared) -> Round {
+    match &shared.drop_folder {
+        Some(folder) => match folder.round().await {
+            Ok(files) => worked(files > 0),
+            Err(DropFailed::Store(error)) => hindered(&error),
+            Err(error) => Round::Hindered(error.to_string()),
+        },
+        None => Round::Nothing,
     }
 }
 

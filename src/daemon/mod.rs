@@ -14,6 +14,7 @@ mod state;
 pub use loops::offers;
 pub use state::{Health, Shared};
 
+use crate::drop_folder::DropFolder;
 use crate::erasure::context::{Clock, Context};
 use crate::ledger::Fault;
 use crate::start::{self, StartError};
@@ -130,7 +131,7 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
     // Before anything that takes time: a signal that comes early is not lost, and kills nothing.
     let mut signals = Signals::listen().map_err(DaemonError::State)?;
     let context = Arc::new(start::context(config, options.clock.clone())?);
-    let shared = Shared::new(context.clone());
+    let shared = Shared::new(context.clone(), drop_folder(&context)?);
     let listen = context.config.http.listen;
     let listener = tokio::net::TcpListener::bind(listen)
         .await
@@ -180,12 +181,29 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
     }
 }
 
+/// Files of requests, where the configuration names a folder.
+fn drop_folder(context: &Context) -> Result<Option<DropFolder>, DaemonError> {
+    let Some(config) = &context.config.drop_folder else {
+        return Ok(None);
+    };
+    let store = Store::new(
+        start::filing_pool(&config.control, "drop", 2)?
+            .inner()
+            .clone(),
+    );
+    Ok(Some(DropFolder::new(store, config.clone())))
+}
+
 /// The desk over HTTP, where the configuration asks for it.
 async fn serve_api(context: &Arc<Context>) -> Result<Option<JoinHandle<()>>, DaemonError> {
     let Some(config) = &context.config.api else {
         return Ok(None);
     };
-    let store = Store::new(start::api_pool(config)?.inner().clone());
+    let store = Store::new(
+        start::filing_pool(&config.control, "api", 8)?
+            .inner()
+            .clone(),
+    );
     let served = api::serve(config, api::Api::new(context.clone(), store, config));
     let served = served.await.map_err(DaemonError::Api)?;
     Ok(Some(tokio::spawn(served)))
@@ -235,6 +253,9 @@ fn spawn_loops(
     spawn("sweep", limits.poll, loops::Work::Sweep);
     spawn("deferral", limits.poll, loops::Work::Deferral);
     spawn("ledger", limits.poll, loops::Work::Ledger);
+    if shared.drop_folder.is_some() {
+        spawn("drop", limits.poll, loops::Work::Drop);
+    }
     for target in 0..shared.targets.len() {
         spawn("outbox", limits.poll, loops::Work::Outbox(target));
     }

@@ -1,5 +1,6 @@
 //! What the loops share besides the database: pulses, the stop flag, health.
 
+use crate::drop_folder::DropFolder;
 use crate::erasure::context::Context;
 use crate::outbox;
 use chrono::{DateTime, Utc};
@@ -22,6 +23,8 @@ pub struct Shared {
     pub health: Health,
     /// One reload after the other: the last reads the newest files.
     pub(super) reloading: tokio::sync::Mutex<()>,
+    /// Where files of requests are laid.
+    pub drop_folder: Option<DropFolder>,
     /// Who is told of what becomes of tickets.
     pub targets: Vec<outbox::Target>,
     pulse: watch::Sender<u64>,
@@ -67,10 +70,11 @@ impl Health {
 
 impl Shared {
     /// Fresh state around a context; not ready until the control database has answered.
-    pub fn new(context: Arc<Context>) -> Arc<Self> {
+    pub fn new(context: Arc<Context>, drop_folder: Option<DropFolder>) -> Arc<Self> {
         let health = Health::default();
         health.set("control", Err("not reached yet".into()));
         Arc::new(Self {
+            drop_folder,
             targets: outbox::targets(&context.config),
             context,
             health,

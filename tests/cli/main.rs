@@ -14,6 +14,7 @@ mod clock;
 mod desk;
 mod discover;
 mod drift;
+mod drop_folder;
 mod explain;
 mod graph;
 mod help;
