@@ -629,6 +629,10 @@ CREATE FUNCTION erasured.end_duplicates() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
 BEGIN
+    -- Hundreds close at once, and hardly any has a duplicate.
+    IF NOT EXISTS (SELECT FROM erasured.ticket t WHERE t.duplicate_of = NEW.id) THEN
+        RETURN NULL;
+    END IF;
     IF NEW.state IN ('completed', 'deferred') THEN
         UPDATE erasured.ticket_identifier i SET value = NULL FROM erasured.ticket t
          WHERE t.duplicate_of = NEW.id AND t.state = 'scheduled' AND i.ticket_id = t.id AND i.value IS NOT NULL;
