@@ -135,6 +135,12 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/tickets/{ticket}/hold", post(tickets::hold))
         .route("/v1/tickets/{ticket}/release", post(tickets::release))
         .route("/v1/tickets/{ticket}/retry", post(tickets::retry))
+        .route("/v1/tickets/{ticket}/withdraw", post(tickets::withdraw))
+        .route(
+            "/v1/tickets/{ticket}/acknowledge",
+            post(tickets::acknowledge),
+        )
+        .route("/v1/tickets/{ticket}/extend", post(tickets::extend))
         .route(
             "/v1/tickets/{ticket}/certificate",
             get(certificates::of_ticket),

@@ -16,7 +16,7 @@ use utoipa::{Modify, OpenApi};
     ),
     paths(
         tickets::submit, tickets::list, tickets::show, tickets::verify, tickets::approve, tickets::reject,
-        tickets::hold, tickets::release, tickets::retry, certificates::of_ticket, certificates::by_id,
+        tickets::hold, tickets::release, tickets::retry, tickets::withdraw, tickets::acknowledge, tickets::extend, certificates::of_ticket, certificates::by_id,
         opendsr::discovery, opendsr::create, opendsr::show, opendsr::cancel,
     ),
     components(schemas(Problem, opendsr::OpenDsrError)),

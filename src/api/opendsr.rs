@@ -334,7 +334,7 @@ pub(super) async fn cancel(
         "pending" => {
             let actor = Some(caller.actor.as_str());
             let ticket = known.ticket.id;
-            api.store.reject(ticket, "withdrawn", actor).await?;
+            api.store.withdraw(ticket, actor).await?;
         }
         _ => return Err(refuse("the request is not pending any more")),
     }

@@ -435,6 +435,57 @@ pub(super) async fn retry(
     Ok(Json(Moved { state }))
 }
 
+/// Close a ticket because the customer does not want it any more.
+#[utoipa::path(
+    post, path = "/v1/tickets/{ticket}/withdraw", tag = "decisions", params(Named),
+    responses((status = 200, description = "Closed; its identifiers are gone", body = Moved), Problem),
+)]
+pub(super) async fn withdraw(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Path(ticket): Path<String>,
+) -> Result<Json<Moved>, Problem> {
+    let caller = api.enter(&headers, &[Scope::File]).await?;
+    let id = find(&api.store, &ticket).await?.id;
+    let state = api.store.withdraw(id, Some(&caller.actor)).await?;
+    Ok(Json(Moved { state }))
+}
+
+/// Record that the customer was told that the request has come.
+#[utoipa::path(
+    post, path = "/v1/tickets/{ticket}/acknowledge", tag = "decisions", params(Named),
+    responses((status = 200, description = "Recorded", body = Moved), Problem),
+)]
+pub(super) async fn acknowledge(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Path(ticket): Path<String>,
+) -> Result<Json<Moved>, Problem> {
+    let caller = api.enter(&headers, &[Scope::File]).await?;
+    let id = find(&api.store, &ticket).await?.id;
+    let state = api.store.acknowledge(id, Some(&caller.actor)).await?;
+    Ok(Json(Moved { state }))
+}
+
+/// Make the term longer, with the ground's code as `reason`.
+#[utoipa::path(
+    post, path = "/v1/tickets/{ticket}/extend", tag = "decisions", params(Named), request_body = Reason,
+    responses((status = 200, description = "Extended", body = Moved), Problem),
+)]
+pub(super) async fn extend(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Path(ticket): Path<String>,
+    body: Body,
+) -> Result<Json<Moved>, Problem> {
+    let caller = api.enter(&headers, &[Scope::Approve]).await?;
+    let why: Reason = reading::json(&headers, body).await?;
+    let id = find(&api.store, &ticket).await?.id;
+    let actor = Some(caller.actor.as_str());
+    let state = api.store.extend(id, &why.reason, actor).await?;
+    Ok(Json(Moved { state }))
+}
+
 /// The path's ticket.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]

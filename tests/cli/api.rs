@@ -240,8 +240,15 @@ fn a_ticket_lives_over_http_and_four_eyes_hold() {
         door.ask("audit", "GET", "/v1/tickets/A-1", None).problem(),
         (403, "E0643".into())
     );
-    let gone = json!({"reason": "withdrawn"});
-    let gone = door.ask("kenji", "POST", "/v1/tickets/A-2/reject", Some(gone));
+    let on = |who, what: &str| door.ask(who, "POST", &format!("/v1/tickets/A-2/{what}"), None);
+    assert_eq!(on("hana", "acknowledge").json()["state"], "received");
+    let longer = json!({"reason": "complex"});
+    let longer = |who| door.ask(who, "POST", "/v1/tickets/A-2/extend", Some(longer.clone()));
+    assert_eq!(longer("hana").problem(), (403, "E0643".into()));
+    // Japan's law knows no extension.
+    assert_eq!(longer("kenji").problem(), (409, "ER017".into()));
+    assert_eq!(on("kenji", "withdraw").problem(), (403, "E0643".into()));
+    let gone = on("hana", "withdraw");
     assert_eq!(gone.json()["state"], "rejected");
     assert!(!format!("{ticket}{gone:?}").contains("TM-0000"));
 }
