@@ -37,14 +37,22 @@ pub const HOLDS_EMPTY: &str = "erasured_holds_empty";
 pub const HELD: &str = "erasured_held_tickets";
 /// Seconds to the nearest due time.
 pub const NEAREST_DUE: &str = "erasured_sla_nearest_due_seconds";
-/// Tickets closed in time.
+/// Tickets closed in time, by `profile`.
 pub const SLA_MET: &str = "erasured_sla_met_total";
-/// Tickets closed too late.
+/// Tickets closed too late, by `profile`.
 pub const SLA_MISSED: &str = "erasured_sla_missed_total";
 /// Open tickets that have reached a step of escalation and are not late.
 pub const ESCALATED: &str = "erasured_sla_escalated_tickets";
 /// Steps of escalation told, by `profile` and `step`: its number, or `late` or `explain_required`.
 pub const ESCALATIONS: &str = "erasured_sla_escalations_total";
+/// How long a stage took, by `profile` and `stage`; of tickets closed by certificate.
+pub const STAGE_SECONDS: &str = "erasured_sla_stage_seconds";
+/// Open tickets, by `profile`.
+pub const BACKLOG: &str = "erasured_sla_backlog_tickets";
+/// Age of the oldest open request, by `profile`.
+pub const BACKLOG_AGE: &str = "erasured_sla_backlog_age_seconds";
+/// Open tickets whose receipt was not confirmed in time.
+pub const UNCONFIRMED: &str = "erasured_sla_unconfirmed_tickets";
 /// Bytes read by the sweep, by `system`.
 pub const SWEEP_BYTES: &str = "erasured_sweep_read_bytes_total";
 /// Residuals found, by `system`.
@@ -94,6 +102,26 @@ const SECONDS: &[f64] = &[
     0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
     300.0,
 ];
+const DAY: f64 = 86_400.0;
+/// A minute to three months.
+const STAGES: &[f64] = &[
+    60.0,
+    600.0,
+    3_600.0,
+    14_400.0,
+    DAY,
+    2.0 * DAY,
+    3.0 * DAY,
+    5.0 * DAY,
+    7.0 * DAY,
+    10.0 * DAY,
+    14.0 * DAY,
+    21.0 * DAY,
+    30.0 * DAY,
+    45.0 * DAY,
+    60.0 * DAY,
+    90.0 * DAY,
+];
 const TICKETS_IN_BATCH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
 /// Installs the recorder for the whole process and describes every metric; a second call gives
@@ -108,13 +136,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(STAGE_SECONDS.into()), STAGES)?
         .set_buckets_for_metric(Matcher::Full(BATCH_TICKETS.into()), TICKETS_IN_BATCH)?
         .install_recorder()?;
     describe();
-    // Counters that alerts are built on exist from the first scrape, or rate() starts blind.
-    for name in [SLA_MET, SLA_MISSED] {
-        metrics::counter!(name).absolute(0);
-    }
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(INSTALLED.get_or_init(|| handle).clone())
 }
@@ -194,6 +219,22 @@ fn describe() {
         ESCALATIONS,
         Unit::Count,
         "Steps of escalation told, by SLA profile and step."
+    );
+    describe_histogram!(
+        STAGE_SECONDS,
+        Unit::Seconds,
+        "Time to acknowledge, verify, approve, execute and certify, by SLA profile; of tickets closed by certificate."
+    );
+    describe_gauge!(BACKLOG, Unit::Count, "Open tickets, by SLA profile.");
+    describe_gauge!(
+        BACKLOG_AGE,
+        Unit::Seconds,
+        "Age of the oldest open request, by SLA profile."
+    );
+    describe_gauge!(
+        UNCONFIRMED,
+        Unit::Count,
+        "Open tickets whose receipt was not confirmed in time."
     );
     describe_counter!(
         SWEEP_BYTES,

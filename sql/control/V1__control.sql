@@ -108,6 +108,7 @@ CREATE TABLE erasured.ticket (
     extended_for    text,
     escalated       smallint    NOT NULL DEFAULT 0,
     escalate_at     timestamptz,
+    explain         boolean     NOT NULL DEFAULT false,
     filed_by        text        NOT NULL DEFAULT session_user,
     turn            integer     NOT NULL DEFAULT 0,
     asked_at        timestamptz,
@@ -127,6 +128,7 @@ COMMENT ON COLUMN erasured.ticket.clock_stale IS 'Something has happened that ma
 COMMENT ON COLUMN erasured.ticket.extended_due_at IS 'Due time with the extension that the profile knows; NULL where it knows none.';
 COMMENT ON COLUMN erasured.ticket.escalated IS 'Steps of the profile''s escalation that have been told; one more than it has once the ticket is late.';
 COMMENT ON COLUMN erasured.ticket.escalate_at IS 'When the next step is reached; NULL when none is to come or time does not count.';
+COMMENT ON COLUMN erasured.ticket.explain IS 'After the due time the company owes an explanation, and is not late.';
 COMMENT ON COLUMN erasured.ticket.filed_by IS 'The login that filed it: the desk among which turns are shared.';
 COMMENT ON COLUMN erasured.ticket.turn IS 'Which one of its desk''s for its due time it is, from 1: who is due at the same time is taken in turns.';
 COMMENT ON COLUMN erasured.ticket.asked_for IS 'What the customer is being asked for, since asked_at; NULL when nothing is open.';
@@ -145,9 +147,17 @@ CREATE INDEX ticket_unresolved ON erasured.ticket (requested_at)
     WHERE state IN ('received', 'verified', 'approved') AND subject_hash IS NULL AND problem_code IS NULL;
 CREATE INDEX ticket_clock_stale ON erasured.ticket (requested_at) WHERE clock_stale;
 CREATE INDEX ticket_escalates ON erasured.ticket (escalate_at) WHERE escalate_at IS NOT NULL;
+-- What a listing by danger shows first.
+CREATE INDEX ticket_escalated ON erasured.ticket (due_at, turn, id)
+    WHERE escalated > 0 AND state NOT IN ('completed', 'deferred', 'rejected');
+CREATE INDEX ticket_failed ON erasured.ticket (due_at, turn, id) WHERE state = 'failed';
+CREATE INDEX ticket_lost ON erasured.ticket (due_at, turn, id)
+    WHERE state IN ('received', 'verified', 'approved') AND subject_hash IS NULL AND problem_code IS NOT NULL;
+CREATE INDEX ticket_person ON erasured.ticket (due_at, turn, id) WHERE state IN ('received', 'verified') AND asked_for IS NULL;
+CREATE INDEX ticket_customer ON erasured.ticket (due_at, turn, id) WHERE state IN ('received', 'verified') AND asked_for IS NOT NULL;
 CREATE INDEX ticket_verifying ON erasured.ticket (subject, verifying_since) WHERE state = 'verifying';
 -- With the turn like the queue's, or the planner may take this one for it and sort.
-CREATE INDEX ticket_open_due ON erasured.ticket (due_at, turn)
+CREATE INDEX ticket_open_due ON erasured.ticket (due_at, turn, id)
     WHERE state NOT IN ('completed', 'deferred', 'rejected');
 CREATE INDEX ticket_subject_hash ON erasured.ticket (subject_hash) WHERE subject_hash IS NOT NULL;
 CREATE INDEX ticket_requested ON erasured.ticket (requested_at);

@@ -391,6 +391,7 @@ SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.h
        t.requested_at, t.received_at, t.due_at, t.not_before, t.next_attempt_at, t.started_at, t.finished_at, t.sla_met,
        t.attempt, t.generation, t.plan_id, t.subject_hash,
        t.clock, t.acknowledge_by, t.acknowledged_at, t.extended_due_at, t.extended_at, t.extended_for, t.asked_at, t.asked_for,
+       t.escalated, t.explain,
        (SELECT array_agg(i.name ORDER BY i.name) FROM erasured.ticket_identifier i WHERE i.ticket_id = t.id AND i.given) AS identified_by,
        v.method AS verified_by_method, erasured.level_name(v.level) AS verified_level,
        v.by_name AS verified_by, v.at AS verified_at,

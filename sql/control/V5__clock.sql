@@ -173,6 +173,31 @@ END $$;
 CREATE TRIGGER clock_heard AFTER INSERT ON erasured.decision
     FOR EACH ROW WHEN (NEW.kind IN ('verify', 'approve')) EXECUTE FUNCTION erasured.clock_heard();
 
-REVOKE ALL ON erasured.pause, erasured.turn FROM PUBLIC;
+-- A listing chooses by this one and looks up in erasured.ticket_status only what it shows.
+CREATE VIEW erasured.ticket_order WITH (security_barrier) AS
+SELECT t.id, t.state, t.subject, t.requested_at, t.due_at, t.turn, t.clock, t.escalated, t.asked_for, t.problem_code, t.subject_hash
+  FROM erasured.ticket t;
+COMMENT ON VIEW erasured.ticket_order IS 'What decides how dangerous a ticket is; part of erasured.ticket_status.';
+
+CREATE VIEW erasured.ticket_timeline WITH (security_barrier) AS
+SELECT t.id AS ticket_id, h.at, h.what, h.by_role, h.detail
+  FROM erasured.ticket t,
+       LATERAL (
+           SELECT t.requested_at AS at, 'requested' AS what, 'customer' AS by_role, t.ground AS detail
+           UNION ALL SELECT t.received_at, 'filed', 'erasured_desk', NULL
+           UNION ALL SELECT d.at,
+                  CASE d.kind WHEN 'verify' THEN 'verified' WHEN 'approve' THEN 'approved' WHEN 'reject' THEN 'rejected'
+                       WHEN 'hold' THEN 'held' WHEN 'release' THEN 'released' WHEN 'retry' THEN 'retried'
+                       WHEN 'acknowledge' THEN 'receipt confirmed' WHEN 'extend' THEN 'term extended'
+                       WHEN 'ask' THEN 'customer asked' WHEN 'answer' THEN 'customer answered' ELSE d.kind END,
+                  d.by_role, nullif(concat_ws(', ', d.method, erasured.level_name(d.level), d.reason), '')
+             FROM erasured.decision d WHERE d.ticket_id = t.id
+           UNION ALL SELECT t.started_at, 'erasure begun', NULL, NULL WHERE t.started_at IS NOT NULL
+           UNION ALL SELECT t.verifying_since, 'erased everywhere', NULL, NULL WHERE t.verifying_since IS NOT NULL
+           UNION ALL SELECT c.issued_at, CASE c.kind WHEN 'erasure' THEN 'certified' ELSE 'supplement certified' END, NULL, NULL
+             FROM erasured.certificate c WHERE c.ticket_id = t.id) h;
+COMMENT ON VIEW erasured.ticket_timeline IS 'What has happened to a ticket, in what capacity people did it, and codes; no names, no values.';
+
+REVOKE ALL ON erasured.pause, erasured.turn, erasured.ticket_timeline, erasured.ticket_order FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.acknowledge_ticket, erasured.extend_ticket, erasured.ask_ticket, erasured.answered_ticket,
     erasured.end_question, erasured.clock_heard FROM PUBLIC;

@@ -101,9 +101,8 @@ GRANT EXECUTE ON FUNCTION erasured.acknowledge_ticket(uuid)        TO erasured_d
 GRANT EXECUTE ON FUNCTION erasured.ask_ticket(uuid, text)          TO erasured_desk, erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.answered_ticket(uuid)           TO erasured_desk, erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.extend_ticket(uuid, text)       TO erasured_approver;
-GRANT SELECT ON erasured.pause TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
+GRANT SELECT ON erasured.pause, erasured.ticket_timeline, erasured.ticket_order TO erasured_desk, erasured_approver, erasured_auditor, erasured_daemon;
 GRANT SELECT, INSERT, UPDATE, DELETE ON erasured.turn TO erasured_daemon;
-GRANT UPDATE (clock, clock_stale, acknowledge_by, extended_due_at, escalated, escalate_at, turn) ON erasured.ticket TO erasured_daemon;
 -- Legal holds: people place and release them, the daemon reads whom they cover and obeys.
 GRANT EXECUTE ON FUNCTION erasured.place_hold(text, text, text, jsonb, timestamptz),
                           erasured.place_row_hold(text, text, text, jsonb, timestamptz),
@@ -121,6 +120,7 @@ GRANT EXECUTE ON FUNCTION erasured.holds_on(uuid[]), erasured.hold_unread(uuid[]
                           erasured.resume_held(), erasured.link_duplicates(uuid[]),
                           erasured.erased_before(text, text[], text[])
                                        TO erasured_daemon;
+GRANT UPDATE (clock, clock_stale, acknowledge_by, extended_due_at, escalated, escalate_at, explain, turn) ON erasured.ticket TO erasured_daemon;
 
 -- Identifiers travel as parameters of statements, and a server that logs statements (log_statement,
 -- log_min_duration_statement, auto_explain) writes parameters into its log, where no erasure finds

@@ -1,6 +1,7 @@
 //! `erasured ticket`.
 
 mod clock;
+mod timeline;
 
 use super::failure::Failure;
 use super::identifiers::Identifiers;
@@ -118,7 +119,7 @@ pub(super) struct Reject {
     actor: Actor,
 }
 
-/// List tickets, newest first.
+/// List tickets, the most dangerous first: late, due soon, failed, waiting for somebody; then the rest.
 #[derive(Args, Debug)]
 pub(super) struct List {
     /// Only in this state.
@@ -272,13 +273,23 @@ impl List {
             print_json(&tickets);
             return Ok(());
         }
-        let mut table = Table::new(["REFERENCE", "STATE", "SCOPE", "DUE", "PROBLEM"]);
+        let mut table = Table::new([
+            "REFERENCE",
+            "DANGER",
+            "STATE",
+            "SCOPE",
+            "DUE",
+            "WAITS FOR",
+            "PROBLEM",
+        ]);
         for ticket in &tickets {
             table.row([
                 ticket.reference.clone(),
+                ticket.danger.word().to_owned(),
                 ticket.state.clone(),
                 format!("{}/{}", ticket.subject, ticket.scope),
                 table::time(ticket.due_at),
+                waits_for(ticket),
                 table::text(ticket.problem_code.as_deref()),
             ]);
         }
@@ -312,6 +323,9 @@ fn print(detail: &TicketDetail) {
     field("named by", t.identified_by.join(", "));
     field("requested", table::time(Some(t.requested_at)));
     field("due", due(t));
+    if t.waits_for.is_some() {
+        field("waits for", waits_for(t));
+    }
     clock::print(t, &field);
     if let Some(at) = t.next_attempt_at {
         field("not before", table::time(Some(at)));
@@ -376,7 +390,16 @@ fn print(detail: &TicketDetail) {
     if let Some(id) = t.certificate_id {
         field("certificate", id.to_string());
     }
+    timeline::print(detail);
     findings(&detail.open_findings);
+}
+
+/// Who must act, and what for.
+fn waits_for(ticket: &TicketView) -> String {
+    match (ticket.waits_for, &ticket.waits_for_what) {
+        (Some(who), Some(what)) => format!("{}: {what}", who.word()),
+        _ => "-".to_owned(),
+    }
 }
 
 fn due(ticket: &TicketView) -> String {

@@ -266,6 +266,7 @@ async fn publish_if_needed(shared: &Shared) {
 }
 
 async fn publish(context: &Context) -> Result<(), StoreError> {
+    clock::begin_counting(context);
     let beside = context.beside();
     context.store.publish_methods(&beside.proofs).await?;
     context.store.publish_grounds(&beside.grounds).await?;
@@ -388,6 +389,7 @@ pub(super) async fn census(
         );
         if let Ok(census) = counted {
             show(&census);
+            show_backlog(context, &census);
             if let Some(closed) = behind.count(context).await {
                 show_closed(&closed);
                 if let Some(progress) = &progress {
@@ -498,6 +500,27 @@ fn show(census: &Census) {
     metrics::gauge!(names::HOLDS).set(float(census.holds));
     metrics::gauge!(names::HOLDS_EMPTY).set(float(census.holds_empty));
     metrics::gauge!(names::HELD).set(float(census.held));
+}
+
+/// Each profile in force, so that one without a ticket shows none.
+fn show_backlog(context: &Context, census: &Census) {
+    metrics::gauge!(names::UNCONFIRMED).set(float(census.unconfirmed));
+    let mut profiles: BTreeMap<String, (i64, f64)> = BTreeMap::new();
+    for policy in context.policies().values() {
+        for (name, scope) in &policy.scopes {
+            let (open, age) = profiles.entry(scope.sla.code.clone()).or_default();
+            let of_scope = census.backlog.iter();
+            let of_scope = of_scope.filter(|b| b.subject == policy.subject && b.scope == *name);
+            for backlog in of_scope {
+                *open += backlog.open;
+                *age = age.max(backlog.age);
+            }
+        }
+    }
+    for (profile, (open, age)) in profiles {
+        metrics::gauge!(names::BACKLOG, "profile" => profile.clone()).set(float(open));
+        metrics::gauge!(names::BACKLOG_AGE, "profile" => profile).set(age);
+    }
 }
 
 fn show_closed(closed: &Closed) {

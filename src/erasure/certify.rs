@@ -1,5 +1,6 @@
 //! From what the store remembers of a ticket to its signed certificate.
 
+use super::clock;
 use super::context::Context;
 use super::crash_point;
 use super::record::StepRecord;
@@ -44,14 +45,25 @@ pub(super) async fn close(
         fail_waiting(context, token, &unreadable, "E0514", UNREADABLE).await?;
         failed += unreadable.len();
         crash_point("after-sign");
-        for (id, state) in context.store.close(token, &closings).await? {
+        let ended = context.store.close(token, &closings).await?;
+        let mut of_profile: BTreeMap<&str, Vec<Uuid>> = BTreeMap::new();
+        for (id, state) in ended {
             closed += 1;
             let ticket = some.iter().find(|t| t.ticket.id == id);
+            let profile = ticket.map_or("", |t| profile(policy, &t.ticket.scope));
+            of_profile.entry(profile).or_default().push(id);
             done(context, policy, ticket.map(|t| &t.ticket), &state);
+        }
+        for (profile, ids) in of_profile {
+            clock::closed(context, profile, &ids).await;
         }
         crash_point("after-close");
     }
     Ok((closed, failed))
+}
+
+fn profile<'p>(policy: &'p Policy, scope: &str) -> &'p str {
+    policy.scopes.get(scope).map_or("", |s| s.sla.code.as_str())
 }
 
 fn done(context: &Context, policy: &Policy, ticket: Option<&WaitingTicket>, state: &str) {
@@ -62,7 +74,8 @@ fn done(context: &Context, policy: &Policy, ticket: Option<&WaitingTicket>, stat
     } else {
         crate::metrics::SLA_MISSED
     };
-    metrics::counter!(name).increment(1);
+    let profile = profile(policy, &ticket.scope).to_owned();
+    metrics::counter!(name, "profile" => profile).increment(1);
     metrics::counter!(crate::metrics::SUBJECTS_ERASED, "subject" => policy.subject.clone(), "scope" => ticket.scope.clone()).increment(1);
     tracing::info!(ticket = %ticket.id, reference = ticket.reference, state, "closed by certificate");
 }

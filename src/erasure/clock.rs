@@ -1,12 +1,14 @@
 //! Counting due times again when something has happened that moves them.
 
 use super::context::Context;
-use crate::metrics::ESCALATIONS;
+use crate::metrics::{ESCALATIONS, SLA_MET, SLA_MISSED, STAGE_SECONDS};
 use crate::policy::Policy;
 use crate::store::Result;
 use crate::store::clock::{Counted, Uncounted};
 use crate::ticket::clock::{Events, Standing};
+use crate::ticket::sla::WhenDue;
 use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
 
 /// Counts up to `limit` tickets; how many there were.
 ///
@@ -79,6 +81,7 @@ pub(super) fn counted(
             told
         },
         escalate_at: escalation.next,
+        explain: profile.when_due == WhenDue::Explain,
         called,
     }
 }
@@ -93,6 +96,48 @@ fn customary(events: &Events, now: DateTime<Utc>) -> Counted {
         clock: "running",
         escalated: u8::from(now > due_at),
         escalate_at: (now <= due_at).then_some(due_at),
+        explain: false,
         called: LATE,
+    }
+}
+
+/// How long each stage took of tickets that have just been closed by certificate. What is not to be
+/// had is not shown: their work is done.
+pub(super) async fn closed(context: &Context, profile: &str, tickets: &[Uuid]) {
+    let milestones = match context.store.milestones(tickets).await {
+        Ok(milestones) => milestones,
+        Err(error) => {
+            tracing::debug!(%error, "the times of closed tickets are not shown");
+            return;
+        }
+    };
+    for m in milestones {
+        let requested = Some(m.requested_at);
+        for (stage, from, to) in [
+            ("acknowledge", requested, m.acknowledged_at),
+            ("verify", requested, m.verified_at),
+            ("approve", m.verified_at, m.approved_at),
+            ("execute", m.approved_at, m.erased_at),
+            ("certify", m.erased_at, m.finished_at),
+        ] {
+            if let (Some(from), Some(to)) = (from, to) {
+                // Whole days in milliseconds are far below 2⁵³; two people's clocks may disagree.
+                #[allow(clippy::cast_precision_loss)]
+                let seconds = (to - from).num_milliseconds().max(0) as f64 / 1e3;
+                metrics::histogram!(STAGE_SECONDS, "profile" => profile.to_owned(), "stage" => stage)
+                    .record(seconds);
+            }
+        }
+    }
+}
+
+/// Counters of the profiles in force exist from the first scrape, or rate() starts blind.
+pub fn begin_counting(context: &Context) {
+    for policy in context.policies().values() {
+        for scope in policy.scopes.values() {
+            for name in [SLA_MET, SLA_MISSED] {
+                metrics::counter!(name, "profile" => scope.sla.code.clone()).increment(0);
+            }
+        }
     }
 }

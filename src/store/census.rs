@@ -14,6 +14,10 @@ pub struct Census {
     pub overdue: i64,
     /// Open tickets that have reached a step of escalation and are not late.
     pub escalated: i64,
+    /// Open tickets whose receipt was not confirmed in time.
+    pub unconfirmed: i64,
+    /// What is open, by scope and state.
+    pub backlog: Vec<Backlog>,
     /// Seconds until the nearest due date of an open ticket; negative when past.
     pub nearest_due_seconds: Option<f64>,
     /// Tickets whose person could not be found.
@@ -39,6 +43,19 @@ pub struct Census {
     pub held: i64,
 }
 
+/// What is open of one scope.
+#[derive(Clone, Debug, Default)]
+pub struct Backlog {
+    /// Subject kind.
+    pub subject: String,
+    /// Scope.
+    pub scope: String,
+    /// Open tickets.
+    pub open: i64,
+    /// Seconds since the oldest of their requests.
+    pub age: f64,
+}
+
 /// What is behind us.
 #[derive(Clone, Debug, Default)]
 pub struct Closed {
@@ -58,7 +75,9 @@ impl Store {
         run_tx!(self, "census", |tx| {
             let states = tx
                 .query(
-                    "/* erasured:census */ SELECT state, count(*) AS n, \
+                    "/* erasured:census */ SELECT state, subject, scope, count(*) AS n, (extract(epoch FROM now() - min(requested_at)))::float8 AS age, \
+                            count(*) FILTER (WHERE acknowledge_by < now() AND acknowledged_at IS NULL \
+                                               AND state IN ('received', 'verified')) AS unconfirmed, \
                             count(*) FILTER (WHERE due_at < now() AND clock = 'running') AS late, \
                             count(*) FILTER (WHERE escalated > 0 AND due_at >= now()) AS escalated, \
                             (extract(epoch FROM min(due_at) FILTER (WHERE clock = 'running') - now()))::float8 AS due_in, \
@@ -67,7 +86,7 @@ impl Store {
                             count(due_at) AS with_due, \
                             count(*) FILTER (WHERE l.until > now()) AS leased \
                        FROM erasured.ticket t LEFT JOIN erasured.lease l ON l.ticket_id = t.id \
-                      WHERE state NOT IN ('completed', 'deferred', 'rejected') GROUP BY state",
+                      WHERE state NOT IN ('completed', 'deferred', 'rejected') GROUP BY state, subject, scope",
                     &[],
                 )
                 .await?;
@@ -81,7 +100,14 @@ impl Store {
                 census.retrying += r.get::<_, i64>("retrying");
                 census.open_due += r.get::<_, i64>("with_due");
                 census.nearest_due_seconds = least(census.nearest_due_seconds, r.get("due_in"));
-                census.by_state.insert(state, r.get("n"));
+                census.unconfirmed += r.get::<_, i64>("unconfirmed");
+                census.backlog.push(Backlog {
+                    subject: r.get("subject"),
+                    scope: r.get("scope"),
+                    open: r.get("n"),
+                    age: r.get("age"),
+                });
+                *census.by_state.entry(state).or_default() += r.get::<_, i64>("n");
             }
             let rest = tx
                 .query_one(

@@ -37,6 +37,8 @@ pub struct Counted {
     pub escalated: u8,
     /// When the next one is.
     pub escalate_at: Option<DateTime<Utc>>,
+    /// After the due time the company owes an explanation, and is not late.
+    pub explain: bool,
     /// What it is called that the step now reached is; told as an event if it is a new one.
     pub called: &'static str,
 }
@@ -110,6 +112,7 @@ impl Store {
             let (mut ids, mut within, mut due) = (vec![], vec![], vec![]);
             let (mut extended, mut clocks) = (vec![], vec![]);
             let (mut steps, mut next, mut called) = (vec![], vec![], vec![]);
+            let mut explain = vec![];
             let mut told = Vec::new();
             for row in &rows {
                 let ticket = uncounted(row);
@@ -121,6 +124,7 @@ impl Store {
                 clocks.push(counted.clock);
                 steps.push(i16::from(counted.escalated));
                 next.push(counted.escalate_at);
+                explain.push(counted.explain);
                 let closed: bool = row.get("closed");
                 let news = !closed && counted.escalated > ticket.escalated;
                 called.push(news.then_some(counted.called));
@@ -136,7 +140,7 @@ impl Store {
             tx.execute(
                 COUNTED,
                 &[
-                    &ids, &within, &due, &extended, &clocks, &steps, &next, &called,
+                    &ids, &within, &due, &extended, &clocks, &steps, &next, &called, &explain,
                 ],
             )
             .await?;
@@ -144,6 +148,49 @@ impl Store {
         })
     }
 }
+
+impl Store {
+    /// When each of these tickets, which are closed, was where.
+    pub async fn milestones(&self, tickets: &[Uuid]) -> Result<Vec<Milestones>> {
+        run_tx!(self, "milestones", |tx| {
+            let rows = tx.query(MILESTONES, &[&tickets]).await?;
+            let one = |r: &Row| Milestones {
+                requested_at: r.get("requested_at"),
+                acknowledged_at: r.get("acknowledged_at"),
+                verified_at: r.get("verified_at"),
+                approved_at: r.get("approved_at"),
+                erased_at: r.get("verifying_since"),
+                finished_at: r.get("finished_at"),
+            };
+            Ok(rows.iter().map(one).collect())
+        })
+    }
+}
+
+/// When a ticket was where.
+#[derive(Clone, Copy, Debug)]
+pub struct Milestones {
+    /// The person asked.
+    pub requested_at: DateTime<Utc>,
+    /// Receipt was confirmed.
+    pub acknowledged_at: Option<DateTime<Utc>>,
+    /// Identity was proven, for the last time.
+    pub verified_at: Option<DateTime<Utc>>,
+    /// It was approved, for the last time.
+    pub approved_at: Option<DateTime<Utc>>,
+    /// It was erased everywhere.
+    pub erased_at: Option<DateTime<Utc>>,
+    /// It was closed.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+const MILESTONES: &str = "/* erasured:milestones */ \
+     SELECT t.requested_at, t.acknowledged_at, d.verified_at, d.approved_at, t.verifying_since, t.finished_at \
+       FROM erasured.ticket t, \
+       LATERAL (SELECT max(at) FILTER (WHERE kind = 'verify') AS verified_at, \
+                       max(at) FILTER (WHERE kind = 'approve') AS approved_at \
+                  FROM erasured.decision WHERE ticket_id = t.id AND kind IN ('verify', 'approve')) d \
+      WHERE t.id = ANY ($1)";
 
 const UNCOUNTED: &str = "/* erasured:uncounted */ WITH stale AS MATERIALIZED ( \
        SELECT id FROM erasured.ticket WHERE clock_stale ORDER BY requested_at LIMIT $1 FOR UPDATE SKIP LOCKED), \
@@ -166,8 +213,8 @@ const UNCOUNTED: &str = "/* erasured:uncounted */ WITH stale AS MATERIALIZED ( \
 /// turn for it.
 const COUNTED: &str = "/* erasured:counted */ WITH n AS ( \
        SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::text[], \
-                            $6::int2[], $7::timestamptz[], $8::text[]) \
-                AS n (id, acknowledge_by, due_at, extended_due_at, clock, escalated, escalate_at, called)), \
+                            $6::int2[], $7::timestamptz[], $8::text[], $9::bool[]) \
+                AS n (id, acknowledge_by, due_at, extended_due_at, clock, escalated, escalate_at, called, explain)), \
      before AS MATERIALIZED ( \
        SELECT t.id, t.due_at, t.turn, t.filed_by, t.requested_at FROM erasured.ticket t JOIN n ON n.id = t.id \
         WHERE t.state NOT IN ('completed', 'deferred', 'rejected')), \
@@ -188,7 +235,7 @@ const COUNTED: &str = "/* erasured:counted */ WITH n AS ( \
        SELECT n.called, n.id, jsonb_build_object('step', n.escalated, 'due', n.due_at) \
          FROM n WHERE n.called IS NOT NULL) \
      UPDATE erasured.ticket t SET clock_stale = false, clock = n.clock, \
-            acknowledge_by = n.acknowledge_by, extended_due_at = n.extended_due_at, escalated = n.escalated, \
+            acknowledge_by = n.acknowledge_by, extended_due_at = n.extended_due_at, escalated = n.escalated, explain = n.explain, \
             escalate_at = CASE WHEN b.id IS NULL THEN NULL ELSE n.escalate_at END, \
             due_at = CASE WHEN b.id IS NULL THEN t.due_at ELSE n.due_at END, \
             turn = coalesce(x.taken - m.of + m.nth, t.turn) \

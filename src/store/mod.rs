@@ -23,6 +23,7 @@ pub mod identity;
 pub mod intake;
 pub mod lease;
 pub mod ledger;
+mod listing;
 mod migrate;
 pub mod opendsr;
 pub mod outbox;

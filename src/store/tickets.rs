@@ -3,6 +3,8 @@
 
 use super::{Result, Store, StoreError, Tx, run_tx};
 use crate::policy::Level;
+use crate::ticket::danger::{Danger, Facts, Who};
+use crate::ticket::timeline::Happened;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::fmt;
@@ -83,7 +85,7 @@ pub struct ListFilter {
     pub subject: Option<String>,
     /// Only those open past their due date.
     pub overdue: bool,
-    /// At most this many, newest first; 0 for 1,000.
+    /// At most this many, the most dangerous first; 0 for 1,000.
     pub limit: u32,
 }
 
@@ -119,6 +121,8 @@ pub struct TicketView {
     pub extended_for: Option<String>,
     pub asked_at: Option<DateTime<Utc>>,
     pub asked_for: Option<String>,
+    pub escalated: i16,
+    pub explain: bool,
     pub identified_by: Vec<String>,
     pub verified_by_method: Option<String>,
     pub verified_level: Option<String>,
@@ -131,6 +135,14 @@ pub struct TicketView {
     pub certificate_id: Option<Uuid>,
     pub duplicate_of: Option<String>,
     pub rejected_for: Option<String>,
+    /// How badly it needs somebody.
+    pub danger: Danger,
+    /// Whom; nobody when it is closed.
+    pub waits_for: Option<Who>,
+    /// And for what.
+    pub waits_for_what: Option<String>,
+    /// The database's time, at which this was so.
+    pub now: DateTime<Utc>,
 }
 
 /// A ticket with what hangs off it.
@@ -143,6 +155,8 @@ pub struct TicketDetail {
     pub steps: Vec<super::executing::StepRow>,
     /// What is left of the person, open ones first.
     pub open_findings: Vec<FindingView>,
+    /// What has happened, oldest first.
+    pub timeline: Vec<Happened>,
     /// What is put off.
     pub deferrals: Vec<super::deferrals::DeferralView>,
     /// The words for whoever was refused.
@@ -341,27 +355,6 @@ impl Store {
         })
     }
 
-    /// Tickets, newest first.
-    pub async fn list(&self, filter: &ListFilter) -> Result<Vec<TicketView>> {
-        let limit = if filter.limit == 0 {
-            1_000
-        } else {
-            i64::from(filter.limit)
-        };
-        run_tx!(self, "list", |tx| {
-            let rows = tx
-                .query(
-                    "/* erasured:list */ SELECT * FROM erasured.ticket_status \
-                      WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR subject = $2) \
-                        AND (NOT $3 OR (due_at < now() AND clock = 'running' AND state NOT IN ('completed', 'deferred', 'rejected'))) \
-                      ORDER BY requested_at DESC, id LIMIT $4",
-                    &[&filter.state, &filter.subject, &filter.overdue, &limit],
-                )
-                .await?;
-            Ok(rows.iter().map(view).collect())
-        })
-    }
-
     /// One ticket by id or reference, as the desk and auditors may see it.
     pub async fn ticket(&self, id_or_reference: &str) -> Result<TicketView> {
         if id_or_reference.contains('\0') {
@@ -384,7 +377,15 @@ impl Store {
                     &[&ticket.id],
                 )
                 .await?;
+            let timeline = tx
+                .query(
+                    "/* erasured:show */ SELECT at, what, by_role, detail FROM erasured.ticket_timeline \
+                      WHERE ticket_id = $1 ORDER BY at",
+                    &[&ticket.id],
+                )
+                .await?;
             Ok(TicketDetail {
+                timeline: timeline.iter().map(happened).collect(),
                 steps: super::executing::steps_of(tx, &[ticket.id]).await?,
                 deferrals: super::deferrals::deferrals_of(tx, &[ticket.id]).await?,
                 open_findings: findings.iter().map(finding).collect(),
@@ -429,7 +430,7 @@ impl Store {
 async fn one(tx: &Tx<'_>, id_or_reference: &str) -> Result<TicketView> {
     let id: Option<Uuid> = id_or_reference.parse().ok();
     tx.query_opt(
-        "/* erasured:ticket */ SELECT * FROM erasured.ticket_status WHERE id = $1 OR reference = $2 \
+        "/* erasured:ticket */ SELECT *, now() AS now FROM erasured.ticket_status WHERE id = $1 OR reference = $2 \
           ORDER BY id = $1 DESC LIMIT 1",
         &[&id, &id_or_reference],
     )
@@ -464,8 +465,34 @@ fn finding(r: &Row) -> FindingView {
     }
 }
 
+fn happened(r: &Row) -> Happened {
+    Happened {
+        at: r.get("at"),
+        what: r.get("what"),
+        by_role: r.get("by_role"),
+        detail: r.get("detail"),
+    }
+}
+
 pub(super) fn view(r: &Row) -> TicketView {
+    let now = r.get("now");
+    let facts = Facts {
+        state: r.get("state"),
+        problem_code: r.get("problem_code"),
+        found: r.get::<_, Option<&str>>("subject_hash").is_some(),
+        due_at: r.get("due_at"),
+        clock: r.get("clock"),
+        escalated: r.get("escalated"),
+        explain: r.get("explain"),
+        asked_for: r.get("asked_for"),
+        next_attempt_at: r.get("next_attempt_at"),
+    };
+    let waits = facts.waits_for();
     TicketView {
+        danger: facts.danger(now),
+        waits_for: waits.as_ref().map(|(who, _)| *who),
+        waits_for_what: waits.map(|(_, what)| what),
+        now,
         id: r.get("id"),
         reference: r.get("reference"),
         subject: r.get("subject"),
@@ -494,6 +521,8 @@ pub(super) fn view(r: &Row) -> TicketView {
         extended_for: r.get("extended_for"),
         asked_at: r.get("asked_at"),
         asked_for: r.get("asked_for"),
+        escalated: r.get("escalated"),
+        explain: r.get("explain"),
         identified_by: r
             .get::<_, Option<Vec<String>>>("identified_by")
             .unwrap_or_default(),

@@ -80,6 +80,20 @@ fn the_desk_moves_the_clock_and_the_daemon_counts() {
         shown.contains("confirmed") && shown.contains("(complex)"),
         "{shown}"
     );
+    let squeezed = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in [
+        "requested customer policy",
+        "filed desk",
+        "receipt confirmed desk",
+        "customer answered desk identity",
+        "term extended approver complex",
+        "— confirm receipt missed by 1",
+        "— due in ",
+    ] {
+        assert!(squeezed.contains(line), "{line:?} in\n{shown}");
+    }
+    let listed = hana(&["ticket", "list"]);
+    assert!(listed.contains("desk: proof of identity"), "{listed}");
 }
 
 /// Nobody of that number: the ticket goes nowhere, and is due all the same.

@@ -121,8 +121,10 @@ fn metrics_health_and_certificates() {
     for expected in [
         "erasured_tickets{state=\"deferred\"} 1",
         "erasured_tickets{state=\"verifying\"} 0",
-        "erasured_sla_met_total 1",
-        "erasured_sla_missed_total 0",
+        "erasured_sla_met_total{profile=\"jp-appi\"} 1",
+        "erasured_sla_stage_seconds_count{profile=\"jp-appi\",stage=\"certify\"} 1",
+        "erasured_sla_backlog_tickets{profile=\"jp-appi\"} 1",
+        "erasured_sla_missed_total{profile=\"jp-appi\"} 0",
         "erasured_failures_total{code=\"E0510\"} 1",
         "erasured_rows_total{system=\"shop\",table=\"public.customer\",action=\"deleted\"} 2",
         "erasured_subjects_erased_total{subject=\"customer\",scope=\"account\"} 1",

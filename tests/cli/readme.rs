@@ -93,7 +93,7 @@ fn the_demo_tells_its_story() {
         "E0510",                           // the residual
         "Signature Verified Successfully", // openssl
         "the ledger is whole",
-        "erasured_sla_met_total 3",
+        "erasured_sla_met_total{profile=\"jp-appi\"} 3",
         "500 people erased from two databases",
         "Done in",
     ] {

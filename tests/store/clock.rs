@@ -22,6 +22,7 @@ fn term(ticket: &Uncounted, days: i64, more: Option<i64>) -> Counted {
         escalated: 0,
         escalate_at: None,
         called: "escalated",
+        explain: false,
     }
 }
 
@@ -227,6 +228,7 @@ async fn a_flood_of_one_desk_does_not_starve_another() {
             escalated: 0,
             escalate_at: None,
             called: "escalated",
+            explain: false,
         };
         while daemon.recount(500, Utc::now(), all).await.unwrap().0 > 0 {}
     };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps what is not there fails, as it should.
 
 mod clock;
+mod listing;
 mod model;
 mod rights;
 mod server;
@@ -767,6 +768,7 @@ async fn each_role_may_do_its_part_and_no_more() {
         ("extend", format!("SELECT erasured.extend_ticket('{id}', 'x')"), "approver"),
         ("end a question", format!("SELECT erasured.end_question('{id}', 'x')"), ""),
         ("pauses", "SELECT * FROM erasured.pause".into(), "daemon desk approver auditor"),
+        ("timeline", "SELECT * FROM erasured.ticket_timeline".into(), "daemon desk approver auditor"),
         ("pause", format!("INSERT INTO erasured.pause (ticket_id, asked_for) VALUES ('{id}', 'x')"), ""),
         ("extend by hand", "UPDATE erasured.ticket SET extended_at = now()".into(), ""),
         ("count", "UPDATE erasured.ticket SET clock = 'running' WHERE false".into(), "daemon"),

@@ -101,6 +101,24 @@ fn events() -> impl Strategy<Value = Events> {
     })
 }
 
+/// The due second is on time; the next one is not.
+#[test]
+fn the_last_second_is_on_time() {
+    let profile = &built_in()["eu-gdpr"];
+    let events = Events::received(at("2026-10-05T12:00:00Z"));
+    let due = profile.clock(&events, events.requested_at).unwrap().due;
+    let reached = |now: DateTime<Utc>| {
+        let clock = profile.clock(&events, now).unwrap();
+        (clock.standing, profile.escalation(&clock, now).reached)
+    };
+    let day = Duration::days(1);
+    assert_eq!(reached(due - day * 8), (Standing::Running, 0));
+    assert_eq!(reached(due - day * 7), (Standing::Running, 1));
+    assert_eq!(reached(due - day * 2), (Standing::Running, 2));
+    assert_eq!(reached(due), (Standing::Running, 2));
+    assert_eq!(reached(due + Duration::seconds(1)), (Standing::Late, 3));
+}
+
 proptest! {
     /// Who asks later is due later or on the same day, never earlier.
     #[test]
