@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod lineage;
 pub mod metrics;
 pub mod name;
+pub mod notice;
 pub mod outbox;
 pub mod plan;
 pub mod policy;

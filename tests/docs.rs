@@ -515,6 +515,7 @@ fn every_key_of_the_configuration_is_in_its_reference() {
         http.qqqqqqqq = 1
         log.qqqqqqqq = 1
         limits.qqqqqqqq = 1
+        notices.qqqqqqqq = 1
         outbox.qqqqqqqq = 1
         callback.a = { url = "http://localhost", qqqqqqqq = 1 }
         api = { listen = "127.0.0.1:1", tokens = "t", control = { url = "", qqqqqqqq = 1 }, qqqqqqqq = 1 }

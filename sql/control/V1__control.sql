@@ -40,11 +40,13 @@ CREATE TABLE erasured.scope (
     cooling_off   interval    NOT NULL CHECK (cooling_off >= interval '0'),
     sla           text        NOT NULL,
     clock_moves   text[]      NOT NULL DEFAULT '{}',
+    words         jsonb       NOT NULL DEFAULT '{}',
     published_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (subject, scope)
 );
 COMMENT ON TABLE erasured.scope IS 'What may be asked for and what it takes: published by the daemon from the policies it has loaded.';
 COMMENT ON COLUMN erasured.scope.clock_moves IS 'Kinds of decisions with which the SLA profile''s clock begins.';
+COMMENT ON COLUMN erasured.scope.words IS 'What customers may be told of it: what is lost and kept, where to complain.';
 COMMENT ON COLUMN erasured.scope.identifiers IS 'Names by which a ticket may find the subject.';
 
 CREATE TABLE erasured.plan (

@@ -1,6 +1,7 @@
 //! `erasured ticket`.
 
 mod clock;
+mod notice;
 mod timeline;
 
 use super::failure::Failure;
@@ -39,6 +40,7 @@ pub(super) enum Ticket {
     Retry(Retry),
     #[command(flatten)]
     Clock(clock::Clock),
+    Notice(notice::Notice),
     List(List),
     Show(Show),
 }
@@ -185,6 +187,7 @@ impl Ticket {
             }
             Self::Retry(retry) => retry.execute(config).await,
             Self::Clock(clock) => clock.execute(config).await,
+            Self::Notice(notice) => notice.execute(config).await,
             Self::List(list) => list.execute(config).await,
             Self::Show(show) => show.execute(config).await,
         }

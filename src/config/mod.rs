@@ -54,6 +54,8 @@ pub struct Config {
     pub drop_folder: Option<DropFolder>,
     /// Requests in the words of OpenDSR, if they are served.
     pub opendsr: Option<OpenDsr>,
+    /// `notices.templates`: a folder whose texts replace the built-in ones.
+    pub templates: Option<PathBuf>,
 }
 
 /// How to reach one PostgreSQL database.

@@ -49,6 +49,11 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
         let api = super::api::read(top, folder);
         let opendsr = super::opendsr::read(top);
         let drop_folder = super::drop_folder::read(top, folder);
+        let templates = top.table("notices").and_then(|table| {
+            let templates = path_at(&table, "templates", folder);
+            table.finish();
+            templates
+        });
         Some(Config {
             source: reader.source().clone(),
             state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/erasured")),
@@ -63,6 +68,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             api,
             opendsr,
             drop_folder,
+            templates,
         })
     })
 }

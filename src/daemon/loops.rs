@@ -10,6 +10,7 @@ use crate::erasure::intake::IntakeFailed;
 use crate::erasure::{batch, clock, deferral, intake, sweep};
 use crate::lineage;
 use crate::metrics as names;
+use crate::notice::offer;
 use crate::outbox;
 use crate::start;
 use crate::store::census::{Census, Closed};
@@ -292,6 +293,7 @@ pub fn offers(context: &Context) -> Vec<ScopeOffer> {
             at_least: scope.at_least,
             four_eyes: scope.four_eyes,
             cooling_off: scope.cooling_off,
+            words: offer::offer(policy, name, scope),
             sla: scope.sla.code.clone(),
             clock_moves: scope
                 .sla

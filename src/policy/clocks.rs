@@ -1,6 +1,6 @@
 //! `sla.toml`: the clocks that scopes may name.
 
-use super::read::{CODES, UNKNOWN_WORD, made_up_name};
+use super::read::{self, CODES, UNKNOWN_WORD, made_up_name};
 use crate::diagnostic::Diagnostic;
 use crate::reading::{self, Table};
 use crate::ticket::holidays::Calendar;
@@ -124,6 +124,10 @@ fn profile(
     let pause = default_word(table, "pause", PAUSES);
     let when_due = default_word(table, "when_due", ENDS);
     let escalate = escalate(table);
+    let complain = match table.table("complain") {
+        Some(words) => read::words(&words).map(Some),
+        None => Some(None),
+    };
     let calendar = match table.word("calendar", UNKNOWN_WORD, &known) {
         Some((calendar, _)) => calendar,
         None => (!table.has("calendar")).then(Calendar::default),
@@ -141,6 +145,7 @@ fn profile(
         pause: pause?,
         when_due: when_due?,
         escalate: escalate?,
+        complain: complain?,
         zone: zone?.0,
         calendar: calendar?,
         source: source?.0,

@@ -6,6 +6,7 @@
 
 use crate::name::{QualifiedTable, TableName};
 use crate::ticket::sla::Profile;
+use crate::ticket::words::Words;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -143,6 +144,17 @@ pub struct TableRule {
     /// `large = "batches"`: of many rows some may go before the others, each time in a transaction
     /// of its own.
     pub in_pieces: Option<Span>,
+    /// What the customer is told of it.
+    pub told: Box<Told>,
+}
+
+/// What a rule tells the customer, in words of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What they lose.
+    pub loses: Option<Words>,
+    /// What is kept.
+    pub keeps: Option<Words>,
 }
 
 /// How rows belong to the subject where no foreign key says so.

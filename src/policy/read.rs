@@ -6,6 +6,7 @@ use super::{Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepW
 use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;
 use crate::reading::{self, Codes, Table, quoted};
+use crate::ticket::words::Words;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,24 @@ pub(super) const BAD_PERIOD: &str = "E0114";
 
 /// Longer names PostgreSQL cuts off, so no catalog has them.
 const LONGEST_NAME: usize = 63;
+
+/// `{ ja = "…", en = "…" }`.
+pub(super) fn words(table: &Table<'_>) -> Option<Words> {
+    const HELP: &str = "write it in both languages: { ja = \"…\", en = \"…\" }";
+    table.need("ja", HELP).need("en", HELP);
+    let text = |key| {
+        let (text, span) = table.string(key)?;
+        if text.trim().is_empty() {
+            let message = format!("`{key}` in {} is empty", table.label());
+            table.reader().error(CODES.bad_value, span, message, HELP);
+            return None;
+        }
+        Some(text)
+    };
+    let (ja, en) = (text("ja"), text("en"));
+    table.finish();
+    Some(Words { ja: ja?, en: en? })
+}
 
 /// Reads one policy, under the built-in clocks; all mistakes of the file at once, what is not decided
 /// among them.

@@ -5,7 +5,7 @@ use super::read::{CODES, DATABASE_NAME_HELP, UNKNOWN_WORD, database_name, table_
 use super::scope::Declared;
 use super::{
     Action, HashAs, Identifier, Link, LinkFrom, LinkTo, Open, Period, Retain, Scope, Span,
-    Strategy, TableRule, TruncateTo, Until, basis, scope,
+    Strategy, TableRule, Told, TruncateTo, Until, basis, read, scope,
 };
 use crate::name::QualifiedTable;
 use crate::reading::{Table, amount, choose, did_you_mean, nearest, quoted};
@@ -229,6 +229,10 @@ fn rule(
         .map(|t| reasons(&t))
         .unwrap_or_default();
     let large_objects = large_objects(table);
+    let told = Box::new(Told {
+        loses: table.table("loses").and_then(|t| read::words(&t)),
+        keeps: table.table("keeps").and_then(|t| read::words(&t)),
+    });
     table.finish();
     let scopes = scopes?;
     let link = match link {
@@ -255,6 +259,7 @@ fn rule(
         sweep_exempt,
         large_objects,
         in_pieces: large.map(|(_, span)| span),
+        told,
     };
     Some((Rule::Decided(rule), scopes))
 }
@@ -273,6 +278,11 @@ fn misplaced(table: &Table<'_>, action: &str) {
             &["delete", "anonymize", "retain", "shared"],
         ),
         ("large", &["delete"]),
+        (
+            "loses",
+            &["delete", "anonymize", "detach", "shared", "retain"],
+        ),
+        ("keeps", &["retain", "exempt"]),
     ];
     for (key, actions) in OF {
         if actions.contains(&action) {

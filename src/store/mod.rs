@@ -25,6 +25,7 @@ pub mod lease;
 pub mod ledger;
 mod listing;
 mod migrate;
+mod notice;
 pub mod opendsr;
 pub mod outbox;
 pub mod tickets;

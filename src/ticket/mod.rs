@@ -5,3 +5,4 @@ pub mod danger;
 pub mod holidays;
 pub mod sla;
 pub mod timeline;
+pub mod words;

@@ -4,6 +4,7 @@
 //! ticket's events make of one is in [`super::clock`].
 
 use super::holidays::Calendar;
+use super::words::Words;
 use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, TimeZone, Utc, Weekday};
 use chrono_tz::Tz;
 
@@ -96,6 +97,8 @@ pub struct Profile {
     pub when_due: WhenDue,
     /// Days before the due time at which people are told, each fewer than the one before.
     pub escalate: Vec<u16>,
+    /// Where the customer may complain.
+    pub complain: Option<Words>,
     /// Where a last day falls on a day off.
     pub roll: Roll,
     /// Where the days are counted.

@@ -22,6 +22,7 @@ fn every_command_explains_itself() {
         "ticket ask",
         "ticket answered",
         "ticket extend",
+        "ticket notice",
         "ticket list",
         "ticket show",
         "certificate",

@@ -20,6 +20,7 @@ mod graph;
 mod help;
 mod http;
 mod identity;
+mod notice;
 mod opendsr;
 mod outbox;
 mod proof;

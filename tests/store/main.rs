@@ -37,6 +37,7 @@ fn offer(scope: &str, four_eyes: bool, at_least: Level) -> ScopeOffer {
         cooling_off: Days::zero(),
         sla: "jp-appi".into(),
         clock_moves: vec![],
+        words: erasured::notice::offer::Offer::default(),
     }
 }
 

@@ -53,6 +53,7 @@ fn profiles() -> impl Strategy<Value = Profile> {
                 pause,
                 when_due,
                 escalate: vec![7, 2],
+                complain: None,
                 zone,
                 calendar,
                 source: String::new(),

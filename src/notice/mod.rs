@@ -1,0 +1,61 @@
+//! Words for the customer: facts in, text out.
+//!
+//! The texts are templates, `templates/LANGUAGE/KIND.txt`, built in and replaced by files of the
+//! same names. What they may say is [`Facts`]: nothing of a person, unless whoever prints passes it in
+//! at that moment. What is lost and kept under a scope is [`offer`], which the daemon publishes, so
+//! that a desk without the policies can say it.
+
+pub mod facts;
+pub mod offer;
+mod tell;
+
+pub use facts::Facts;
+pub use tell::{Templates, Untellable};
+
+/// What is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// The request has come in.
+    Receipt,
+    /// How to prove who is asking, and why.
+    Identity,
+    /// What will be lost.
+    Consequences,
+    /// What is kept, why and until when.
+    Kept,
+    /// It takes longer.
+    Extension,
+    /// It is not done, and where to complain.
+    Refusal,
+    /// It is done.
+    Completion,
+}
+
+impl Kind {
+    /// All there are.
+    pub const ALL: [Self; 7] = [
+        Self::Receipt,
+        Self::Identity,
+        Self::Consequences,
+        Self::Kept,
+        Self::Extension,
+        Self::Refusal,
+        Self::Completion,
+    ];
+
+    /// The template's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Receipt => "receipt",
+            Self::Identity => "identity",
+            Self::Consequences => "consequences",
+            Self::Kept => "kept",
+            Self::Extension => "extension",
+            Self::Refusal => "refusal",
+            Self::Completion => "completion",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

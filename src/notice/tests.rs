@@ -1,0 +1,176 @@
+use super::facts::Known;
+use super::offer::{Offer, offer};
+use super::*;
+use crate::policy::read;
+use crate::ticket::words::{Lang, Words};
+use chrono::{DateTime, Utc};
+use std::fmt::Write;
+
+fn words(ja: &str, en: &str) -> Words {
+    Words {
+        ja: ja.into(),
+        en: en.into(),
+    }
+}
+
+fn travel() -> crate::policy::Policy {
+    let text = include_str!("../../policies/travel/customer.toml");
+    read::read("customer.toml", text).unwrap()
+}
+
+fn account() -> Offer {
+    let policy = travel();
+    offer(&policy, "account", &policy.scopes["account"])
+}
+
+/// A ticket at the demo company, in this state.
+pub(super) fn known(state: &str) -> Known {
+    let at = |text: &str| -> DateTime<Utc> { text.parse().unwrap() };
+    let closed = matches!(state, "completed" | "deferred" | "rejected");
+    let erased = matches!(state, "completed" | "deferred");
+    Known {
+        reference: "CRM-1042".into(),
+        state: state.into(),
+        requested_at: at("2026-11-20T03:00:00Z"),
+        due_at: Some(at("2026-12-04T14:59:59Z")),
+        clock: "running".into(),
+        extended_for: None,
+        refused_for: (state == "rejected").then(|| {
+            let text = words(
+                "ご本人様であることを確認できませんでした",
+                "we could not make sure that it was you who asked",
+            );
+            ("appi-unverified".into(), Some(text))
+        }),
+        finished_at: closed.then(|| at("2026-12-01T16:00:00Z")),
+        certificate: erased.then(|| "0198c1f0-5a7e-7c3d-9b1e-3f2a6c4d8e90".into()),
+        kept_until: Vec::new(),
+        methods: vec![
+            words(
+                "ご登録の電話番号への折り返しと生年月日",
+                "we call the number on file, and you tell us your date of birth",
+            ),
+            words(
+                "ログインした状態での、パスワードの再入力",
+                "you log in and enter your password once more",
+            ),
+        ],
+        documents: false,
+        proven: state != "received",
+        offer: account(),
+    }
+}
+
+fn tell(kind: Kind, lang: Lang, known: &Known, customer: Option<&str>) -> String {
+    let facts = Facts::new(known, lang, customer);
+    Templates::built_in().notice(kind, lang, &facts).unwrap()
+}
+
+/// Each template, as it would be read aloud; kanji in and English in, whatever else is to be said.
+#[test]
+fn notices_read_well() {
+    let mut extended = known("verified");
+    extended.extended_for = Some("complex".into());
+    extended.due_at = Some("2027-01-15T14:59:59Z".parse().unwrap());
+    let mut deferred = known("deferred");
+    deferred.kept_until = vec![("jp-ctax-7".into(), "2033-03-31T15:00:00Z".parse().unwrap())];
+    let mut asked = known("received");
+    asked.clock = "not_started".into();
+    let mut nothing = known("verified");
+    nothing.offer = Offer::default();
+    let scenes = [
+        (Kind::Receipt, "filed", known("received")),
+        (Kind::Receipt, "the clock waits", asked),
+        (Kind::Identity, "an account", known("received")),
+        (Kind::Consequences, "an account", known("verified")),
+        (
+            Kind::Consequences,
+            "nothing is told by the policy",
+            nothing.clone(),
+        ),
+        (Kind::Kept, "before", known("verified")),
+        (Kind::Kept, "with its date", deferred.clone()),
+        (Kind::Kept, "nothing", nothing),
+        (Kind::Extension, "told", extended),
+        (Kind::Refusal, "unverified", known("rejected")),
+        (Kind::Completion, "with something kept", deferred),
+    ];
+    let mut pages = String::new();
+    for (kind, scene, known) in scenes {
+        for lang in Lang::ALL {
+            let told = tell(kind, lang, &known, None);
+            writeln!(pages, "━━━ {} {}: {scene}\n{told}", kind.name(), lang.tag()).unwrap();
+        }
+    }
+    insta::assert_snapshot!(pages);
+}
+
+/// Whoever prints may name the customer; nobody else does.
+#[test]
+fn the_customer_is_nobody_unless_named() {
+    for kind in Kind::ALL {
+        let known = known("verified");
+        assert!(tell(kind, Lang::Ja, &known, None).starts_with("お客様\n"));
+        assert!(tell(kind, Lang::En, &known, None).starts_with("Dear customer,\n"));
+        let named = tell(kind, Lang::Ja, &known, Some("髙橋 美咲様"));
+        assert!(named.starts_with("髙橋 美咲様\n"), "{named}");
+    }
+}
+
+/// Every template is told in every state, with and without what may be missing, and no line is
+/// left that has nothing in it but a name for nothing.
+#[test]
+fn nothing_missing_is_told_as_something() {
+    for kind in Kind::ALL {
+        for state in [
+            "received",
+            "verified",
+            "approved",
+            "executing",
+            "completed",
+            "rejected",
+        ] {
+            for lang in Lang::ALL {
+                let mut known = known(state);
+                known.offer = Offer::default();
+                known.due_at = None;
+                known.refused_for = None;
+                known.methods.clear();
+                let told = tell(kind, lang, &known, None);
+                for word in ["none", "None", "undefined", "{{", "{%"] {
+                    assert!(!told.contains(word), "{word} in {told}");
+                }
+                assert!(!told.contains("\n\n\n\n"), "{told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_template_of_ones_own_is_told_or_refused() {
+    let facts = Facts::new(&known("verified"), Lang::En, None);
+    let with = |text: &str| {
+        let mut templates = Templates::built_in();
+        templates.replace("en/receipt.txt", text.to_owned());
+        templates.notice(Kind::Receipt, Lang::En, &facts)
+    };
+    assert_eq!(with("By {{ due }}.").unwrap(), "By 4 December 2026.\n");
+    let wrong = with("Hello\n{{ name }}").unwrap_err().to_string();
+    assert!(
+        wrong.contains("E0130") && wrong.contains("en/receipt.txt") && wrong.contains("line 2"),
+        "{wrong}"
+    );
+    assert!(with("{% if").is_err());
+}
+
+/// What a scope does not reach is not told.
+#[test]
+fn a_scope_tells_its_own() {
+    let policy = travel();
+    let marketing = offer(&policy, "marketing", &policy.scopes["marketing"]);
+    let told: Vec<&str> = marketing.loses.iter().map(|w| w.en.as_str()).collect();
+    assert_eq!(told, ["You no longer receive our newsletter"]);
+    assert_eq!(marketing.kept, []);
+    assert!(account().loses.len() > 4);
+    assert_eq!(account().kept[0].months_and_days, Some((84, 0)));
+}
