@@ -205,7 +205,12 @@ phone=$(psql -d shop -qAtc "SELECT phone FROM customer WHERE id = 6")
 show erasured ticket submit --reference CRM-1 --subject customer --scope account --ground appi-35-5 --language ja --identifier member_no=TM-0000005
 show erasured ticket submit --reference CRM-2 --subject customer --scope account --ground policy --identifier "phone=$phone"
 show erasured ticket submit --reference CRM-3 --subject customer --scope account --ground policy --identifier member_no=ｔｍ－００００１０７
-for ticket in CRM-1 CRM-2 CRM-3; do
+# She calls back the number on file and asks; the daemon compares, and says match or no match.
+for customer in 5 6 107; do
+    until [[ $(psql -d erasured_control -qAtc "SELECT count(*) FROM erasured.ticket WHERE subject_hash IS NULL") == 0 ]]; do step sleep 0.1; done
+    ticket=CRM-$((customer == 107 ? 3 : customer - 4))
+    psql -d shop -qAtc "SELECT 'member_no=' || member_no || E'\nbirth_date=' || to_char(birth_date, 'YYYY/FMMM/FMDD') FROM customer WHERE id = $customer" >"$work/answers"
+    show erasured ticket prove "$ticket" --method callback_dob --as hana --answer-file "$work/answers"
     show erasured ticket verify "$ticket" --method callback_dob
 done
 ERASURED_CONTROL=$(as kenji)

@@ -568,6 +568,7 @@ const BAD_POLICY: &str = r#"
     scope.a = { tables = "qqqqqqqq", sla = "qqqqqqqq", qqqqqqqq = 1, verify = { at_least = "qqqqqqqq", qqqqqqqq = 1 } }
     category.a = { qqqqqqqq = 1 }
     sweep = { when = "qqqqqqqq", qqqqqqqq = 1 }
+    identity = { qqqqqqqq = 1, point.a = { column = "c", type = "qqqqqqqq", qqqqqqqq = 1 } }
     [[table]]
     name = "s.p.t"
     action = "qqqqqqqq"
@@ -692,7 +693,7 @@ fn ways_to_prove_who_is_asking_are_listed() {
     for never in built_in.never.values() {
         assert!(document.contains(&never.en), "{}", never.en);
     }
-    let unknown = "qqqqqqqq = 1\nmethod.a = { qqqqqqqq = 1 }\nnever.a = { qqqqqqqq = 1 }";
+    let unknown = "qqqqqqqq = 1\nlimits.qqqqqqqq = 1\nmethod.a.qqqqqqqq = 1\nnever.a.qqqqqqqq = 1";
     let mistakes = policy::proof::read("f", unknown).unwrap_err();
     let missing: Words = &offered(&mistakes, "E0103") - &span_words(&document);
     assert!(missing.is_empty(), "keys not explained: {missing:?}");

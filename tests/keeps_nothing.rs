@@ -101,7 +101,7 @@ fn name_by_everything(server: &Server, control: &str, demo: &Demo) {
             &format!(
                 "DO $$ DECLARE t uuid; BEGIN
                    t := erasured.submit_ticket('CANARY-{n}', 'customer', '{who}', 'account', 'policy');
-                   PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'callback_dob');
+                   PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'login_reauth');
                    PERFORM set_config('erasured.actor', 'lead', true); PERFORM erasured.approve_ticket(t);
                  END $$"
             ),

@@ -13,6 +13,7 @@
 --   ER011 a proof that the request does not deserve
 --   ER017 the term is not made longer          ER018 a question is open, or none is
 -- and those that later migrations tell of.
+--   ER012 answers that must match have not been compared
 -- None of their texts repeats an identifier's value.
 
 -- ---------------------------------------------------------------- small vocabulary

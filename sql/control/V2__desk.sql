@@ -156,6 +156,7 @@ DECLARE
     t       erasured.ticket := erasured.lock_ticket(ticket);
     rank    smallint;
     demands text;
+    compares boolean;
     needed  smallint;
     who     text := erasured.actor();
 BEGIN
@@ -163,7 +164,7 @@ BEGIN
     IF reason IS NOT NULL THEN
         PERFORM erasured.require_code('reason', reason);
     END IF;
-    SELECT m.level, m.demands INTO rank, demands FROM erasured.method m WHERE m.code = method;
+    SELECT m.level, m.demands, m.compare <> '{}' INTO rank, demands, compares FROM erasured.method m WHERE m.code = method;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no such method of verification' USING ERRCODE = 'ER006',
             HINT = coalesce('Methods: ' || (SELECT left(string_agg(m.code, ', ' ORDER BY m.level, m.code), 600)
@@ -192,6 +193,10 @@ BEGIN
                                                    FROM erasured.method m WHERE m.level >= needed
                                                     AND m.demands NOT IN ('document', 'presence')), 'nothing less')
                          || '. Or record why by a reason''s code.';
+    END IF;
+    IF compares AND NOT erasured.has_matched(t.id, method, who) THEN
+        RAISE EXCEPTION 'no answers of this caller have been compared and found to match' USING ERRCODE = 'ER012',
+            HINT = 'Have them compared first, by the same person and an hour ago at most: erasured ticket prove.';
     END IF;
     INSERT INTO erasured.decision (ticket_id, kind, method, level, reason, by_name, by_role)
     VALUES (t.id, 'verify', method, rank, reason, who, erasured.actor_role('erasured_desk'));

@@ -5,12 +5,185 @@ CREATE TABLE erasured.method (
     level        smallint    NOT NULL CHECK (level BETWEEN 0 AND 4),
     demands      text        NOT NULL CHECK (demands IN ('nothing', 'knowledge', 'possession', 'document', 'presence')),
     ask          text[]      NOT NULL,
+    compare      text[]      NOT NULL,
     ja           text        NOT NULL,
     en           text        NOT NULL,
     published_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE erasured.method IS 'How people prove who is asking, and how far each way reaches: published by the daemon from identity.toml.';
+COMMENT ON COLUMN erasured.method.compare IS 'Those of them that the daemon compares with the subject''s row; without a match the method cannot be recorded.';
 COMMENT ON COLUMN erasured.method.ask IS 'What may be asked for, by words.';
+
+-- ---------------------------------------------------------------- answers compared
+
+CREATE TABLE erasured.identity_limit (
+    singleton  boolean  PRIMARY KEY DEFAULT true CHECK (singleton),
+    time_span  interval NOT NULL CHECK (time_span > interval '0'),
+    by_subject integer  NOT NULL CHECK (by_subject > 0),
+    by_agent   integer  NOT NULL CHECK (by_agent > 0),
+    by_desk    integer  NOT NULL CHECK (by_desk > 0),
+    lock_out   interval NOT NULL CHECK (lock_out > interval '0'),
+    longest    interval NOT NULL CHECK (longest > interval '0'),
+    turns      bigint   NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE erasured.identity_limit IS 'How often answers may be compared: published by the daemon from identity.toml.';
+COMMENT ON COLUMN erasured.identity_limit.turns IS 'Grows with each attempt: who begins one locks this row first, so that two at once cannot both be the last.';
+
+CREATE TABLE erasured.identity_attempt (
+    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),
+    subject_hash text        NOT NULL,
+    method       text        NOT NULL,
+    outcome      text        NOT NULL DEFAULT 'open' CHECK (outcome IN ('open', 'match', 'no_match', 'undone', 'locked')),
+    by_name      text        NOT NULL CHECK (by_name <> ''),
+    agent        text        NOT NULL,
+    desk         text        NOT NULL CHECK (desk <> ''),
+    at           timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE erasured.identity_attempt IS 'Answers that the daemon was to compare with a subject''s row: by which method, by whom, with what outcome. Never an answer, nor which of them was wrong.';
+COMMENT ON COLUMN erasured.identity_attempt.outcome IS 'open: begun, and cut off if it stays so, which counts as a failure. undone: the system did not answer, which counts for nothing. locked: nothing was compared.';
+COMMENT ON COLUMN erasured.identity_attempt.agent IS 'by_name as it is compared.';
+CREATE INDEX identity_attempt_ticket ON erasured.identity_attempt (ticket_id);
+CREATE INDEX identity_attempt_subject ON erasured.identity_attempt (subject_hash, at) WHERE outcome IN ('open', 'no_match');
+CREATE INDEX identity_attempt_agent ON erasured.identity_attempt (agent, at) WHERE outcome IN ('open', 'no_match');
+CREATE INDEX identity_attempt_desk ON erasured.identity_attempt (desk, at) WHERE outcome IN ('open', 'no_match');
+
+CREATE TABLE erasured.identity_lock (
+    kind       text        NOT NULL CHECK (kind IN ('subject', 'agent', 'desk')),
+    key        text        NOT NULL,
+    times      integer     NOT NULL,
+    ends_at    timestamptz NOT NULL,
+    PRIMARY KEY (kind, key)
+);
+COMMENT ON TABLE erasured.identity_lock IS 'Who has failed too often. What was tried before a lock-out ended counts no more.';
+
+-- The daemon's alone: it is the one that compares. Gives the attempt's number, or when to come again.
+CREATE FUNCTION erasured.begin_attempt(ticket uuid, method text, by_name text, desk text,
+                                       OUT attempt bigint, OUT locked_until timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    limits erasured.identity_limit;
+    t      erasured.ticket;
+    n_now  timestamptz;
+    counted record;
+    before erasured.identity_lock;
+    failed bigint;
+BEGIN
+    -- First, and by writing: whoever comes second sees what the first has done, under any isolation.
+    UPDATE erasured.identity_limit l SET turns = l.turns + 1 RETURNING l.* INTO limits;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no limits on attempts are published' USING ERRCODE = 'ER006', HINT = 'Start the daemon.';
+    END IF;
+    n_now := clock_timestamp();
+    SELECT * INTO t FROM erasured.ticket x WHERE x.id = ticket;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no ticket %', ticket USING ERRCODE = 'ER001';
+    END IF;
+    IF t.state NOT IN ('received', 'verified') AND NOT (t.state = 'failed' AND t.problem_code = 'E0513') THEN
+        RAISE EXCEPTION 'a ticket in state % is not verified', t.state USING ERRCODE = 'ER002',
+            HINT = 'Identity is verified before approval.';
+    END IF;
+    IF t.subject_hash IS NULL THEN
+        RAISE EXCEPTION 'the person of the ticket is not found yet' USING ERRCODE = 'ER002', HINT = 'Try again in a moment.';
+    END IF;
+    FOR counted IN
+        SELECT k.kind, k.key, k.most FROM (VALUES
+            ('subject', t.subject_hash, limits.by_subject),
+            ('agent', erasured.folded(by_name), limits.by_agent),
+            ('desk', desk, limits.by_desk)) AS k (kind, key, most)
+    LOOP
+        SELECT * INTO before FROM erasured.identity_lock l WHERE l.kind = counted.kind AND l.key = counted.key;
+        IF before.ends_at > n_now THEN
+            locked_until := greatest(locked_until, before.ends_at);
+            CONTINUE;
+        END IF;
+        SELECT count(*) INTO failed FROM erasured.identity_attempt a
+         WHERE CASE counted.kind WHEN 'subject' THEN a.subject_hash = counted.key
+                                 WHEN 'agent' THEN a.agent = counted.key ELSE a.desk = counted.key END
+           AND a.outcome IN ('open', 'no_match')
+           AND a.at > greatest(n_now - limits.time_span, before.ends_at);
+        IF failed >= counted.most THEN
+            INSERT INTO erasured.identity_lock AS l (kind, key, times, ends_at)
+            VALUES (counted.kind, counted.key, 1, n_now + least(limits.lock_out, limits.longest))
+            ON CONFLICT (kind, key) DO UPDATE
+               SET times = CASE WHEN l.ends_at > n_now - limits.time_span THEN l.times + 1 ELSE 1 END,
+                   ends_at = n_now + least(limits.longest, limits.lock_out
+                       * CASE WHEN l.ends_at > n_now - limits.time_span THEN 2.0 ^ least(l.times, 20) ELSE 1 END)
+            RETURNING greatest(locked_until, l.ends_at) INTO locked_until;
+        END IF;
+    END LOOP;
+    INSERT INTO erasured.identity_attempt AS a (ticket_id, subject_hash, method, outcome, by_name, agent, desk)
+    VALUES (t.id, t.subject_hash, method, CASE WHEN locked_until IS NULL THEN 'open' ELSE 'locked' END,
+            by_name, erasured.folded(by_name), desk)
+    RETURNING CASE WHEN a.outcome = 'open' THEN a.id END INTO attempt;
+    IF locked_until IS NOT NULL THEN
+        INSERT INTO erasured.event (kind, ticket_id, body)
+        VALUES ('proof_locked', t.id, jsonb_build_object('by', by_name, 'method', method, 'until', locked_until));
+    END IF;
+END $$;
+COMMENT ON FUNCTION erasured.begin_attempt IS 'Counts an attempt before anything is compared; no number while somebody who is part of it is locked out.';
+
+CREATE FUNCTION erasured.end_attempt(attempt bigint, outcome text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    ended erasured.identity_attempt;
+BEGIN
+    IF outcome IS NULL OR outcome NOT IN ('match', 'no_match', 'undone') THEN
+        RAISE EXCEPTION 'an attempt ends by match, no_match or undone' USING ERRCODE = 'ER006';
+    END IF;
+    UPDATE erasured.identity_attempt a SET outcome = end_attempt.outcome
+     WHERE a.id = attempt AND a.outcome = 'open' RETURNING a.* INTO ended;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no such attempt under way' USING ERRCODE = 'ER002';
+    END IF;
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    VALUES ('proof_compared', ended.ticket_id,
+            jsonb_build_object('by', ended.by_name, 'method', ended.method, 'outcome', ended.outcome));
+END $$;
+COMMENT ON FUNCTION erasured.end_attempt IS 'What came of an attempt; once.';
+
+CREATE FUNCTION erasured.lift_lockout(kind text, who text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    subject_of erasured.ticket;
+    locked     text;
+BEGIN
+    IF kind IS NULL OR kind NOT IN ('ticket', 'agent', 'desk') THEN
+        RAISE EXCEPTION 'a lock-out is lifted for a ticket''s subject, an agent or a desk' USING ERRCODE = 'ER006',
+            HINT = 'Such as erasured.lift_lockout(''ticket'', ''CRM-1042'') or (''agent'', ''hana'').';
+    END IF;
+    IF kind = 'ticket' THEN
+        SELECT * INTO subject_of FROM erasured.ticket t WHERE t.reference = who OR t.id::text = who;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'there is no such ticket' USING ERRCODE = 'ER001';
+        END IF;
+    END IF;
+    locked := CASE kind WHEN 'ticket' THEN subject_of.subject_hash WHEN 'agent' THEN erasured.folded(who) ELSE who END;
+    UPDATE erasured.identity_lock l SET ends_at = clock_timestamp(), times = 0
+     WHERE l.kind = CASE lift_lockout.kind WHEN 'ticket' THEN 'subject' ELSE lift_lockout.kind END
+       AND l.key = locked AND l.ends_at > clock_timestamp();
+    IF FOUND THEN
+        INSERT INTO erasured.event (kind, ticket_id, body)
+        VALUES ('lockout_lifted', subject_of.id, jsonb_build_object('by', erasured.actor(), 'of', kind));
+    END IF;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION erasured.lift_lockout IS 'Ends a lock-out at once; whether there was one.';
+
+-- Whether this agent's caller has answered as the subject would, an hour ago at most.
+CREATE FUNCTION erasured.has_matched(ticket uuid, method text, who text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM erasured.identity_attempt a
+                    WHERE a.ticket_id = has_matched.ticket AND a.method = has_matched.method AND a.outcome = 'match'
+                      AND a.agent = erasured.folded(has_matched.who) AND a.at > clock_timestamp() - interval '1 hour')
+$$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA erasured FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA erasured FROM PUBLIC;

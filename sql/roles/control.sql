@@ -16,7 +16,7 @@ BEGIN
         'erasured_desk',      -- files and verifies
         'erasured_approver',  -- approves, rejects, holds, releases
         'erasured_auditor',   -- reads proof
-        'erasured_admin',     -- legal holds
+        'erasured_admin',     -- places and releases legal holds, lifts lock-outs
         'erasured_trusted'    -- may name the person it acts for, in the setting erasured.actor
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
@@ -93,9 +93,15 @@ GRANT INSERT, DELETE                          ON erasured.event TO erasured_daem
 GRANT INSERT                                  ON erasured.ledger, erasured.certificate TO erasured_daemon;
 GRANT INSERT, UPDATE, DELETE                  ON erasured.daemon TO erasured_daemon;
 
--- Who is asking.
-GRANT INSERT, UPDATE, DELETE ON erasured.method TO erasured_daemon;
-GRANT SELECT ON erasured.method TO erasured_desk, erasured_approver, erasured_auditor;
+-- Who is asking. That answers matched is the daemon's to say, since it compares them, and never the
+-- desk's. Nobody writes an attempt or a lock-out but by these functions.
+GRANT INSERT, UPDATE, DELETE ON erasured.method, erasured.identity_limit TO erasured_daemon;
+GRANT EXECUTE ON FUNCTION erasured.begin_attempt(uuid, text, text, text), erasured.end_attempt(bigint, text)
+   TO erasured_daemon;
+GRANT SELECT ON erasured.method, erasured.identity_limit
+   TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
+GRANT SELECT ON erasured.identity_attempt, erasured.identity_lock TO erasured_auditor, erasured_admin;
+GRANT EXECUTE ON FUNCTION erasured.lift_lockout(text, text) TO erasured_admin;
 -- The clock. Making the term longer is a decision; confirming receipt and asking are the desk's.
 GRANT EXECUTE ON FUNCTION erasured.acknowledge_ticket(uuid)        TO erasured_desk, erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.ask_ticket(uuid, text)          TO erasured_desk, erasured_approver;

@@ -16,6 +16,8 @@ use clap::{Args, Subcommand};
 use std::path::Path;
 use uuid::Uuid;
 
+mod prove;
+
 /// File, verify, approve and look at erasure requests.
 #[derive(Subcommand, Debug)]
 #[command(after_help = "\
@@ -31,6 +33,7 @@ Example, with the desk's own logins and no configuration file:
   erasured ticket approve CRM-1042          (another person, where the policy asks for four eyes)")]
 pub(super) enum Ticket {
     Submit(Submit),
+    Prove(prove::Prove),
     Verify(Verify),
     /// Approve a verified ticket; it runs after the cooling-off time.
     Approve(One),
@@ -172,6 +175,7 @@ impl Ticket {
                 let state = store.verify(id, &v.method, v.reason.as_deref(), actor.as_deref());
                 said(&v.ticket, &state.await?)
             }
+            Self::Prove(prove) => prove.execute(config).await,
             Self::Approve(one) => {
                 let (store, id, actor) = one.actor.about(config, &one.ticket).await?;
                 said(&one.ticket, &store.approve(id, actor.as_deref()).await?)

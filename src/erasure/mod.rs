@@ -15,6 +15,7 @@ pub mod foresee;
 pub mod holds;
 pub mod identity;
 pub mod intake;
+pub mod proof;
 mod recall;
 pub mod record;
 pub mod sweep;

@@ -7,9 +7,11 @@ use crate::policy::IdentifierKind;
 use std::fmt;
 use zeroize::Zeroizing;
 
+mod date;
 pub mod fold;
 mod phone;
 
+pub use date::{code, date};
 pub use phone::phone_variants;
 
 /// Longest identifier taken, in characters.
@@ -67,6 +69,9 @@ pub enum BadIdentifier {
     /// The numbering plan of the region has no such number.
     #[error("the identifier is not a phone number that can be dialled from region {0}")]
     NotAPhone(String),
+    /// No day of the calendar, or not year first.
+    #[error("a date is written year, month, day, such as 1980-05-03")]
+    NotADate,
 }
 
 /// Brings `raw` to the one writing of its kind.

@@ -113,6 +113,19 @@ impl Check<'_> {
                 columns_of(table, &column),
             );
         }
+        let points = self.policy.asking.points.iter();
+        let missing: Vec<_> = points
+            .filter(|(_, point)| table.column(&point.column).is_none())
+            .map(|(name, point)| (name.clone(), point.column.clone(), point.span.clone()))
+            .collect();
+        for (name, column, span) in missing {
+            self.error(
+                "E0203",
+                &span,
+                format!("point {name} names column {column:?}, which {root} lacks"),
+                columns_of(table, &column),
+            );
+        }
     }
 
     /// What each scope covers must be decided, or it would be left out in silence.

@@ -12,7 +12,7 @@ mod sql;
 
 pub use build::build;
 pub use held::{Comparison, Condition, HeldRows};
-pub use sql::find_subject;
+pub use sql::{find_subject, read_subject};
 
 use crate::lineage::Fate;
 use crate::name::TableName;

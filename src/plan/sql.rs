@@ -347,6 +347,32 @@ pub fn find_subject(root: &TableName, by: &FindBy, read: &[String], utf8: bool) 
     )
 }
 
+/// Reads columns of the one root row that has this key, as text; `key` is the columns of the key and
+/// their types, bound as text in this order.
+pub fn read_subject(root: &TableName, key: &[(&str, &str)], read: &[&str]) -> String {
+    let read: Vec<String> = read
+        .iter()
+        .map(|column| format!("t.{}::text", identifier(column)))
+        .collect();
+    let on: Vec<String> = key
+        .iter()
+        .enumerate()
+        .map(|(at, (column, sql_type))| {
+            let bound = at + 1;
+            format!(
+                "t.{} {EQUALS} ${bound}::text::{sql_type}",
+                identifier(column)
+            )
+        })
+        .collect();
+    format!(
+        "/* erasured:compare */ SELECT {} FROM {} AS t WHERE {}",
+        read.join(", "),
+        table_name(root),
+        on.join(" AND "),
+    )
+}
+
 /// No definition of these tables changes until the transaction ends, and the rights are there.
 ///
 /// EXPLAIN takes the lock of the statement that it explains and fires no trigger. LOCK TABLE

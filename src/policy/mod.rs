@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub use draft::{Draft, Open};
 pub use extent::{Cover, Covers, Extent, Listed};
 
+pub mod asking;
 pub mod basis;
 pub mod clocks;
 mod draft;
@@ -53,6 +54,8 @@ pub struct Policy {
     pub sweep: SweepPolicy,
     /// The legal bases that it may name.
     pub bases: std::sync::Arc<basis::Bases>,
+    /// What a caller may be asked for, beside identifiers.
+    pub asking: asking::Asking,
 }
 
 /// A value by which the world names the subject: a column of the root table.

@@ -1,19 +1,23 @@
 //! `identity.toml`: the ways in which people prove who is asking, and how far each reaches.
 
-use super::read::{CODES, UNKNOWN_WORD, made_up_name};
+use super::read::{BAD_PERIOD, CODES, UNKNOWN_WORD, made_up_name};
 use super::scope::LEVELS;
 use super::{Level, Span};
 use crate::diagnostic::Diagnostic;
-use crate::reading::{self, Table, choose, quoted};
+use crate::reading::{self, Table, amount, choose, quoted};
 use crate::ticket::sla::Confidence;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 /// The file's name in a folder of policies, where it is no policy.
 pub const FILE: &str = "identity.toml";
 
 /// A method that asks for what must never be taken.
 const NEVER_ASKED: &str = "E0122";
+
+/// A method that compares what it does not ask for, or wants more points than it has.
+const CANNOT_COMPARE: &str = "E0124";
 
 /// What the file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,39 @@ pub struct Proofs {
     pub methods: BTreeMap<String, Method>,
     /// What is never taken, by its code.
     pub never: BTreeMap<String, Never>,
+    /// How often answers may be compared.
+    pub limits: Limits,
+}
+
+/// How often answers may be compared before the next one has to wait. Those that matched do not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long an attempt counts.
+    pub window: Duration,
+    /// For one subject, whoever asks.
+    pub by_subject: u32,
+    /// By one person of the desk.
+    pub by_agent: u32,
+    /// Through one door: a login, or an application's token.
+    pub by_desk: u32,
+    /// How long the first lock-out lasts; each further one within the window twice as long.
+    pub lock_out: Duration,
+    /// How long a lock-out lasts at most.
+    pub longest: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let hours = |n: u64| Duration::from_secs(n * 3_600);
+        Self {
+            window: hours(24),
+            by_subject: 3,
+            by_agent: 20,
+            by_desk: 200,
+            lock_out: Duration::from_secs(15 * 60),
+            longest: hours(24 * 7),
+        }
+    }
 }
 
 /// One way to prove who is asking.
@@ -33,6 +70,11 @@ pub struct Method {
     pub demands: Demands,
     /// What may be asked, by words.
     pub ask: Vec<String>,
+    /// Those of them that the daemon compares with the subject's row; none for a method whose
+    /// outcome the desk sees with its own eyes.
+    pub compare: Vec<String>,
+    /// How many of these a caller must answer at least. All that are answered must agree.
+    pub points: usize,
     /// What it is called in Japanese, to read aloud.
     pub ja: String,
     /// What it is called in English.
@@ -130,6 +172,12 @@ fn proofs(path: &str, text: &str, mut known: Proofs) -> Result<Proofs, Vec<Diagn
                 None => whole = false,
             }
         }
+        if let Some(table) = file.table("limits") {
+            match limits(&table, &known.limits) {
+                Some(limits) => known.limits = limits,
+                None => whole = false,
+            }
+        }
         whole.then_some(known)
     })
 }
@@ -158,14 +206,25 @@ fn method(table: &Table<'_>, never: &BTreeMap<String, Never>) -> Option<Method> 
     let level = table.word("level", UNKNOWN_WORD, LEVELS);
     let demands = table.word("demands", UNKNOWN_WORD, DEMANDS);
     let ask = table.strings("ask");
+    let compare = match table.has("compare") {
+        true => table.strings("compare"),
+        false => Some(Vec::new()),
+    };
+    let points = match table.has("points") {
+        true => table.integer("points", 1..=20),
+        false => compare.as_ref().map(|compare| compare.len() as u64),
+    };
     let told = told(table);
     table.finish();
     let ask = asked(table, ask?, never)?;
+    let (compare, points) = compared(table, &ask, compare?, points?)?;
     let (ja, en, source, sure) = told?;
     Some(Method {
         level: level?.0,
         demands: demands?.0,
         ask,
+        compare,
+        points,
         ja,
         en,
         source,
@@ -194,6 +253,73 @@ fn asked(
         allowed = false;
     }
     allowed.then(|| ask.into_iter().map(|(word, _)| word).collect())
+}
+
+fn compared(
+    table: &Table<'_>,
+    ask: &[String],
+    compare: Vec<(String, Span)>,
+    points: u64,
+) -> Option<(Vec<String>, usize)> {
+    let mut good = true;
+    for (word, span) in &compare {
+        if !ask.contains(word) {
+            let message = format!(
+                "{} compares {}, and does not ask for it",
+                table.label(),
+                quoted(word)
+            );
+            let help = "list it in `ask` too";
+            table
+                .reader()
+                .error(CANNOT_COMPARE, span.clone(), message, help);
+            good = false;
+        }
+    }
+    let points = usize::try_from(points).ok()?;
+    if points > compare.len() {
+        let span = table.span_of("points").unwrap_or(table.span());
+        let message = format!("{} wants more points than it compares", table.label());
+        let help = "list more in `compare`, or lower `points`";
+        table.reader().error(CANNOT_COMPARE, span, message, help);
+        good = false;
+    }
+    good.then(|| (compare.into_iter().map(|(word, _)| word).collect(), points))
+}
+
+fn limits(table: &Table<'_>, known: &Limits) -> Option<Limits> {
+    let duration = |key, default: Duration| match table.has(key) {
+        true => {
+            let some = |text: &str| match amount::duration(text)? {
+                Duration::ZERO => Err("it is nothing".to_owned()),
+                duration => Ok(duration),
+            };
+            let read = table.parsed(key, BAD_PERIOD, amount::DURATION_HELP, some);
+            read.map(|(duration, _)| duration)
+        }
+        false => Some(default),
+    };
+    let number = |key, default: u32| match table.has(key) {
+        true => table
+            .integer(key, 1..=1_000_000)
+            .and_then(|n| u32::try_from(n).ok()),
+        false => Some(default),
+    };
+    let window = duration("window", known.window);
+    let by_subject = number("by_subject", known.by_subject);
+    let by_agent = number("by_agent", known.by_agent);
+    let by_desk = number("by_desk", known.by_desk);
+    let lock_out = duration("lock_out", known.lock_out);
+    let longest = duration("longest", known.longest);
+    table.finish();
+    Some(Limits {
+        window: window?,
+        by_subject: by_subject?,
+        by_agent: by_agent?,
+        by_desk: by_desk?,
+        lock_out: lock_out?,
+        longest: longest?,
+    })
 }
 
 fn never(table: &Table<'_>) -> Option<Never> {

@@ -1,5 +1,6 @@
 //! Reading policy files.
 
+use super::asking;
 use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
 use super::{Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, rule, scope};
@@ -88,6 +89,7 @@ pub fn draft_under(
         );
         let (tables, open) = rule::rules(file, &identifiers, &scopes, bases);
         let sweep = sweep(file);
+        let asking = asking::asking(file, &identifiers);
         let policy = Policy {
             source: reader.source().clone(),
             sha256: sha256(text),
@@ -104,6 +106,7 @@ pub fn draft_under(
             tables,
             sweep: sweep?,
             bases: bases.clone(),
+            asking: asking?,
         };
         Some(Draft { policy, open })
     })
@@ -205,8 +208,27 @@ fn identifier(table: &Table<'_>, span: Span) -> Option<Identifier> {
     let kind = table
         .word("type", UNKNOWN_WORD, &words)
         .map(|(word, _)| word);
+    let kind = text_kind(table, &span, kind);
+    let find = table.boolean("find").unwrap_or(false);
+    let residual = table.boolean("residual").unwrap_or(false);
+    table.finish();
+    Some(Identifier {
+        column: column?.0,
+        kind: kind?,
+        find,
+        residual,
+        span,
+    })
+}
+
+/// What the words `type` and `region` say together.
+pub(super) fn text_kind(
+    table: &Table<'_>,
+    span: &Span,
+    word: Option<&str>,
+) -> Option<IdentifierKind> {
     let region = table.parsed("region", "E0113", REGION_HELP, region);
-    let kind = match kind {
+    match word {
         Some("phone") => {
             if !table.has("region") {
                 table.reader().error(
@@ -237,17 +259,7 @@ fn identifier(table: &Table<'_>, span: Span) -> Option<Identifier> {
                 None => (!table.has("type")).then_some(IdentifierKind::Plain),
             }
         }
-    };
-    let find = table.boolean("find").unwrap_or(false);
-    let residual = table.boolean("residual").unwrap_or(false);
-    table.finish();
-    Some(Identifier {
-        column: column?.0,
-        kind: kind?,
-        find,
-        residual,
-        span,
-    })
+    }
 }
 
 const REGION_HELP: &str = "name the country in which numbers without a country code are read, \

@@ -1,7 +1,42 @@
 //! Who is asking: what the loaded files say about proof, told to the control schema.
 
-use super::{Result, Store, run_tx};
-use crate::policy::proof::Proofs;
+use super::{Result, Store, Tx, run_tx};
+use crate::policy::proof::{Limits, Proofs};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// Who has answers compared: a person of the desk, and the door they came through.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// The login, or whom a trusted application names; the same that verifies afterwards.
+    pub name: String,
+    /// The application's token or login, or `console`.
+    pub desk: String,
+}
+
+/// An attempt that has been counted and must be ended.
+#[derive(Debug)]
+pub struct Attempt(i64);
+
+/// Whether answers may be compared now.
+#[derive(Debug)]
+pub enum Turn {
+    /// They may.
+    Begun(Attempt),
+    /// The subject, the agent or the desk is locked out until then.
+    Locked(DateTime<Utc>),
+}
+
+/// How an attempt ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All answers agree.
+    Match,
+    /// They do not.
+    NoMatch,
+    /// The system did not answer; it does not count.
+    Undone,
+}
 
 impl Store {
     /// Tells the control schema by which methods people may be verified, and how far each reaches;
@@ -20,16 +55,79 @@ impl Store {
             for (code, m) in &proofs.methods {
                 tx.execute(
                     "/* erasured:publish_methods */ INSERT INTO erasured.method AS m \
-                       (code, level, demands, ask, ja, en) VALUES ($1, $2, $3, $4, $5, $6) \
+                       (code, level, demands, ask, compare, ja, en) VALUES ($1, $2, $3, $4, $5, $6, $7) \
                      ON CONFLICT (code) DO UPDATE SET level = excluded.level, demands = excluded.demands, \
-                       ask = excluded.ask, ja = excluded.ja, en = excluded.en, published_at = now() \
-                     WHERE (m.level, m.demands, m.ask, m.ja, m.en) IS DISTINCT FROM \
-                       (excluded.level, excluded.demands, excluded.ask, excluded.ja, excluded.en)",
-                    &[code, &(m.level as i16), &m.demands.word(), &m.ask, &m.ja, &m.en],
+                       ask = excluded.ask, compare = excluded.compare, ja = excluded.ja, en = excluded.en, \
+                       published_at = now() \
+                     WHERE (m.level, m.demands, m.ask, m.compare, m.ja, m.en) IS DISTINCT FROM \
+                       (excluded.level, excluded.demands, excluded.ask, excluded.compare, excluded.ja, excluded.en)",
+                    &[code, &(m.level as i16), &m.demands.word(), &m.ask, &m.compare, &m.ja, &m.en],
                 )
                 .await?;
             }
+            publish_limits(tx, &proofs.limits).await
+        })
+    }
+
+    /// Counts an attempt before anything is compared.
+    ///
+    /// # Errors
+    /// The control database's: the ticket is not to be verified, or nobody has been found for it.
+    pub async fn begin_attempt(&self, ticket: Uuid, method: &str, by: &Agent) -> Result<Turn> {
+        run_tx!(self, "begin_attempt", |tx| {
+            let row = tx
+                .query_one(
+                    "/* erasured:begin_attempt */ SELECT attempt, locked_until FROM erasured.begin_attempt($1, $2, $3, $4)",
+                    &[&ticket, &method, &by.name, &by.desk],
+                )
+                .await?;
+            Ok(match row.get::<_, Option<i64>>("attempt") {
+                Some(attempt) => Turn::Begun(Attempt(attempt)),
+                None => Turn::Locked(row.get("locked_until")),
+            })
+        })
+    }
+
+    /// What came of it.
+    ///
+    /// # Errors
+    /// The control database's.
+    pub async fn end_attempt(&self, attempt: Attempt, ended: Ended) -> Result<()> {
+        let outcome = match ended {
+            Ended::Match => "match",
+            Ended::NoMatch => "no_match",
+            Ended::Undone => "undone",
+        };
+        run_tx!(self, "end_attempt", |tx| {
+            tx.query_one(
+                "/* erasured:end_attempt */ SELECT erasured.end_attempt($1, $2)",
+                &[&attempt.0, &outcome],
+            )
+            .await?;
             Ok(())
         })
     }
+}
+
+async fn publish_limits(tx: &Tx<'_>, limits: &Limits) -> Result<()> {
+    let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    tx.execute(
+        "/* erasured:publish_methods */ INSERT INTO erasured.identity_limit AS l \
+           (time_span, by_subject, by_agent, by_desk, lock_out, longest) \
+         VALUES (make_interval(secs => $1), $2, $3, $4, make_interval(secs => $5), make_interval(secs => $6)) \
+         ON CONFLICT (singleton) DO UPDATE SET time_span = excluded.time_span, by_subject = excluded.by_subject, \
+           by_agent = excluded.by_agent, by_desk = excluded.by_desk, lock_out = excluded.lock_out, longest = excluded.longest \
+         WHERE (l.time_span, l.by_subject, l.by_agent, l.by_desk, l.lock_out, l.longest) IS DISTINCT FROM \
+           (excluded.time_span, excluded.by_subject, excluded.by_agent, excluded.by_desk, excluded.lock_out, excluded.longest)",
+        &[
+            &limits.window.as_secs_f64(),
+            &number(limits.by_subject),
+            &number(limits.by_agent),
+            &number(limits.by_desk),
+            &limits.lock_out.as_secs_f64(),
+            &limits.longest.as_secs_f64(),
+        ],
+    )
+    .await?;
+    Ok(())
 }

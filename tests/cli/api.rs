@@ -182,7 +182,7 @@ fn a_ticket_lives_over_http_and_four_eyes_hold() {
     assert_eq!((keyed().status, keyed().status), (201, 200));
     assert_eq!(keyed().json()["reference"], "A-2");
 
-    let verify = json!({"method": "callback_dob"});
+    let verify = json!({"method": "login_reauth"});
     let decide =
         |who, what: &str, body| door.ask(who, "POST", &format!("/v1/tickets/A-1/{what}"), body);
     assert_eq!(

@@ -88,10 +88,7 @@ fn the_desk_is_told_at_once_what_cannot_be_filed() {
     // Approved by nobody, it waits; verified too weakly, it cannot be approved.
     let kenji = |arguments: &[&str]| stderr(desk.as_person("kenji", arguments.iter().copied()), 2);
     assert!(kenji(&["ticket", "approve", "T-1"]).contains("ER002"));
-    stdout(desk.as_person(
-        "hana",
-        ["ticket", "verify", "T-1", "--method", "name_contact"],
-    ));
+    stdout(desk.as_person("hana", ["ticket", "verify", "T-1", "--method", "callback"]));
     assert!(kenji(&["ticket", "approve", "T-1"]).contains("ER007"));
     desk.run_until_idle().assert().success();
     assert_eq!(desk.ticket("T-1", "state"), "verified");

@@ -97,7 +97,7 @@ impl Desk {
         self.as_person("hana", submit(reference, identifier))
             .assert()
             .success();
-        let verify = ["ticket", "verify", reference, "--method", "callback_dob"];
+        let verify = ["ticket", "verify", reference, "--method", "login_reauth"];
         self.as_person("hana", verify).assert().success();
     }
 

@@ -36,7 +36,7 @@ fn the_desk_prints_what_to_say() {
 
     desk.as_person(
         "hana",
-        ["ticket", "verify", "R-1", "--method", "callback_dob"],
+        ["ticket", "verify", "R-1", "--method", "login_reauth"],
     )
     .assert()
     .success();

@@ -123,7 +123,7 @@ fn a_controller_asks_is_told_and_may_take_it_back() {
 
     // The desk decides as ever.
     let reference = format!("opendsr-{REQUEST}");
-    let verify = ["ticket", "verify", &reference, "--method", "callback_dob"];
+    let verify = ["ticket", "verify", &reference, "--method", "login_reauth"];
     desk.as_person("hana", verify).assert().success();
     desk.as_person("kenji", ["ticket", "approve", &reference])
         .assert()

@@ -173,11 +173,59 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
             &control,
             "INSERT INTO erasured.ticket (reference) VALUES ('x')",
         ),
+        // That answers matched is not hers to say, nor is how often she may ask.
         ("hana", &control, "UPDATE erasured.method SET level = 4"),
         (
             "hana",
             &control,
             "SELECT erasured.extend_ticket('TICKET', 'complex')",
+        ),
+        (
+            "hana",
+            &control,
+            "SELECT erasured.begin_attempt('TICKET', 'member_dob', 'hana', 'x')",
+        ),
+        ("hana", &control, "SELECT erasured.end_attempt(1, 'match')"),
+        (
+            "hana",
+            &control,
+            "SELECT erasured.has_matched('TICKET', 'member_dob', 'hana')",
+        ),
+        (
+            "hana",
+            &control,
+            "INSERT INTO erasured.identity_attempt (ticket_id) VALUES ('TICKET')",
+        ),
+        ("hana", &control, "DELETE FROM erasured.identity_lock"),
+        (
+            "hana",
+            &control,
+            "SELECT erasured.lift_lockout('agent', 'hana')",
+        ),
+        (
+            "kenji",
+            &control,
+            "SELECT erasured.lift_lockout('agent', 'hana')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "SELECT erasured.lift_lockout('agent', 'hana')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "UPDATE erasured.identity_attempt SET outcome = 'match'",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "DELETE FROM erasured.identity_attempt",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "DELETE FROM erasured.identity_lock",
         ),
         // The approver does not file or verify.
         (
@@ -381,7 +429,7 @@ fn what_was_approved_is_asked_again_when_it_runs() {
             "member_no=TM-0000005",
         ],
     ));
-    verify("name_contact");
+    verify("callback");
     stdout(desk.as_person("hana", ["ticket", "approve", "R-1"]));
     std::fs::write(&file, strict).unwrap();
 
@@ -399,7 +447,7 @@ fn what_was_approved_is_asked_again_when_it_runs() {
     };
     fails();
     verify("in_person");
-    verify("callback");
+    verify("email_link");
     stdout(desk.as_person("hana", ["ticket", "retry", "R-1"]));
     fails();
     stdout(desk.as_person("kenji", ["ticket", "approve", "R-1"]));
@@ -420,7 +468,7 @@ fn stderr_of_self_approval(desk: &Desk) -> String {
     stdout(desk.as_person("hana", submit("R-2", "member_no=TM-0000009")));
     stdout(desk.as_person(
         "hana",
-        ["ticket", "verify", "R-2", "--method", "callback_dob"],
+        ["ticket", "verify", "R-2", "--method", "login_reauth"],
     ));
     // She is not trusted to speak for others, so this changes nothing.
     let said = stderr(

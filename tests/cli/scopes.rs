@@ -15,7 +15,7 @@ fn file(desk: &Desk, reference: &str, scope: &str, identifier: &str) {
     let at = submit.iter().position(|word| *word == "account").unwrap();
     submit[at] = scope;
     stdout(desk.as_person("hana", submit));
-    let verify = ["ticket", "verify", reference, "--method", "callback_dob"];
+    let verify = ["ticket", "verify", reference, "--method", "login_reauth"];
     stdout(desk.as_person("hana", verify));
     desk.approve(reference);
 }

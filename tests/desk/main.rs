@@ -9,6 +9,7 @@ mod support;
 #[path = "../cli/desk.rs"]
 mod desk;
 
+mod answers;
 mod legal_holds;
 mod proof_in_proportion;
 mod refusals;

@@ -26,7 +26,7 @@ fn account_deletion_with_a_call_back() {
     story.tell("会員登録の全部を消すには、折り返しだけでは足りません。生年月日も照合します。");
     story.types(
         "hana",
-        ["ticket", "verify", "CRM-2002", "--method", "callback_dob"],
+        ["ticket", "verify", "CRM-2002", "--method", "login_reauth"],
     );
     story.tell("確認した花は、自分では承認できません。健二が承認します。");
     story.types("kenji", ["ticket", "approve", "CRM-2002"]);

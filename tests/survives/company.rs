@@ -127,7 +127,7 @@ pub fn file(server: &Server, control: &str, people: &[i64], stem: &str) {
     for n in people {
         sql.push_str(&format!(
             "t := erasured.submit_ticket('{stem}-{n}', 'customer', jsonb_build_object('member_no', 'TM-{n:07}'), 'account', 'policy');
-             PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'callback_dob');
+             PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'login_reauth');
              PERFORM set_config('erasured.actor', 'lead', true); PERFORM erasured.approve_ticket(t);\n"
         ));
     }

@@ -71,6 +71,31 @@ fn nobody_asks_for_what_is_never_taken() {
 }
 
 #[test]
+fn what_is_compared_is_asked_for() {
+    let comparing = |more: &str| codes(&format!("[method.a]\n{ONE}{more}"));
+    assert_eq!(comparing("compare = [\"phone\"]"), ["E0124"]);
+    assert_eq!(comparing("compare = [\"name\"]\npoints = 2"), ["E0124"]);
+    assert_eq!(comparing("compare = [\"name\"]\npoints = 0"), ["E0106"]);
+    let text = format!("[method.a]\n{ONE}compare = [\"name\"]");
+    assert_eq!(read("identity.toml", &text).unwrap().methods["a"].points, 1);
+}
+
+/// What the file that ships says is what holds when a file of one's own says nothing.
+#[test]
+fn limits_are_the_defaults_until_said_otherwise() {
+    assert_eq!(built_in().limits, Limits::default());
+    let read = |text: &str| read("identity.toml", text);
+    let limits = read("[limits]\nby_subject = 5\nlock_out = \"1 h\"")
+        .unwrap()
+        .limits;
+    assert_eq!((limits.by_subject, limits.by_agent), (5, 20));
+    assert_eq!(limits.lock_out, Duration::from_secs(3_600));
+    assert!(read("[limits]\nby_subject = 0").is_err());
+    assert!(read("[limits]\nwindow = \"soon\"").is_err());
+    assert!(read("[limits]\nwindow = \"0 s\"").is_err());
+}
+
+#[test]
 fn mistakes_are_told_at_once() {
     let text = format!(
         "[method.a]\n{}[method.b]\nlevel = \"basic\"\n[method.C]\n{ONE}[methods.d]\n",
