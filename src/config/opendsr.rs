@@ -36,7 +36,7 @@ pub(super) fn read(top: &Table<'_>) -> Option<OpenDsr> {
         table.need(key, help);
     }
     let text = |key| table.string(key).map(|(text, _)| text);
-    let grounds = [("gdpr", "gdpr-17-1-b"), ("ccpa", "ccpa-1798-105")];
+    let grounds = [("gdpr", "gdpr-17-1-b"), ("ccpa", "ccpa-105")];
     let grounds = grounds.map(|(regulation, ground)| (regulation.to_owned(), ground.to_owned()));
     let mut grounds = BTreeMap::from(grounds);
     if let Some(own) = table.table("grounds") {

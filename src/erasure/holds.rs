@@ -4,7 +4,7 @@ use super::context::{Context, Unplanned};
 use super::intake::{self, IntakeFailed};
 use crate::lineage;
 use crate::name::TableName;
-use crate::plan::{Comparison, Condition, HeldRows, Parameter};
+use crate::plan::{Comparison, Condition, HeldRows, OWN_OPERATORS, Parameter};
 use crate::store::StoreError;
 use crate::store::holds::{HoldRead, Permit, UnreadHold, UnreadRowHold, Verdict};
 use crate::system::postgres::execute::NotErased;
@@ -267,6 +267,20 @@ async fn incomparable(
     };
     if let Err(error) = client.prepare(&whole.sql).await {
         return wrong(error, "a column cannot be compared so");
+    }
+    let columns: Vec<&str> = held.conditions.iter().map(|c| c.column.as_str()).collect();
+    let of = &held.table;
+    match client
+        .query_one(OWN_OPERATORS, &[&of.schema, &of.table, &columns])
+        .await
+    {
+        Ok(row) if row.get(0) => {
+            let what =
+                "a column's type has operators of its own, such as citext: name another column";
+            return Ok(Some(what.to_owned()));
+        }
+        Ok(_) => {}
+        Err(error) => return wrong(error, "a column's type cannot be looked up"),
     }
     for statement in values {
         let Some(Parameter::Text(value)) = statement.parameters.first() else {

@@ -12,6 +12,7 @@ mod sql;
 
 pub use build::build;
 pub use held::{Comparison, Condition, HeldRows};
+pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_subject};
 
 use crate::lineage::Fate;

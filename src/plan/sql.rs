@@ -12,6 +12,7 @@ mod probe;
 
 pub(super) use capture::{KnownRows, capture, capture_by_key_alone, lock_rows};
 pub(super) use change::{Set, delete_by_key, update_by_key};
+pub(crate) use covered::OWN_OPERATORS;
 pub(super) use covered::{comparable, covered};
 pub(super) use elements::drop_elements;
 pub(super) use found_again::{delete_found_again, delete_piece};

@@ -128,9 +128,17 @@ macro_rules! run_tx {
                     let $tx = &tx;
                     $body
                 };
-                let value = $crate::store::checked(outcome.await)?;
-                tx.inner.commit().await?;
-                $crate::store::Result::Ok(value)
+                match $crate::store::checked(outcome.await) {
+                    Ok(value) => {
+                        tx.inner.commit().await?;
+                        $crate::store::Result::Ok(value)
+                    }
+                    // Waited for: who hears of the refusal must not find its locks still held.
+                    Err(refused) => {
+                        tx.inner.rollback().await.ok();
+                        Err(refused)
+                    }
+                }
             };
             if let Some(outcome) = door.settle(outcome.await).await {
                 break outcome;

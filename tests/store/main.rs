@@ -1286,7 +1286,7 @@ async fn the_desk_by_sql_is_as_documented() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 18);
+    assert_eq!(ran, 17);
     assert_eq!(store.ticket(&id).await.unwrap().state, "rejected");
 }
 

@@ -262,7 +262,10 @@ impl Day {
         guarded.cooling_off = chrono::Duration::hours(COOLING_OFF);
         let offers = [offer("account", false, plain), guarded];
         self.owner.publish_scopes(&offers).await.unwrap();
-        self.owner.publish_methods(built_in()).await.unwrap();
+        // Comparing answers is another story: here their word is taken.
+        let mut proofs = built_in().clone();
+        proofs.methods.values_mut().for_each(|m| m.compare.clear());
+        self.owner.publish_methods(&proofs).await.unwrap();
     }
 
     fn store(&self, who: Who) -> &Store {

@@ -24,9 +24,14 @@ fn account_deletion_with_a_call_back() {
     let said = story.is_refused("kenji", ["ticket", "approve", "CRM-2002"]);
     assert!(said.contains("ER007"), "{said}");
     story.tell("会員登録の全部を消すには、折り返しだけでは足りません。生年月日も照合します。");
+    story.the_daemon_works();
+    let born =
+        story.of_shop("SELECT birth_date::text FROM customer WHERE member_no = 'TM-0000009'");
+    let right = format!("member_no=TM-0000009\nbirth_date={born}");
+    assert!(story.answers("CRM-2002", "callback_dob", &right));
     story.types(
         "hana",
-        ["ticket", "verify", "CRM-2002", "--method", "login_reauth"],
+        ["ticket", "verify", "CRM-2002", "--method", "callback_dob"],
     );
     story.tell("確認した花は、自分では承認できません。健二が承認します。");
     story.types("kenji", ["ticket", "approve", "CRM-2002"]);

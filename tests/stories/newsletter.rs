@@ -52,6 +52,12 @@ fn newsletter_only_by_name_and_phone() {
     );
     assert!(said.contains("ER011"), "{said}");
     story.tell("メールマガジンの停止に免許証は要りません。お名前とお電話番号で足ります。");
+    story.the_daemon_works();
+    let wrong = format!("name=山田 偽子\nphone={typed}");
+    assert!(!story.answers("CRM-2001", "name_contact", &wrong));
+    let name = story.of_shop("SELECT full_name FROM customer WHERE member_no = 'TM-0000005'");
+    let right = format!("name={name}\nphone={typed}");
+    assert!(story.answers("CRM-2001", "name_contact", &right));
     story.types(
         "hana",
         ["ticket", "verify", "CRM-2001", "--method", "name_contact"],

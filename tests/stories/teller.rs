@@ -67,6 +67,27 @@ impl Story {
         (said, output.status.code())
     }
 
+    /// The caller's answers, compared with what is on file: match or no match.
+    pub(crate) fn answers(&self, reference: &str, method: &str, answers: &str) -> bool {
+        println!("    hana$ erasured ticket prove {reference} --method {method}");
+        let prove = [
+            "ticket",
+            "prove",
+            reference,
+            "--method",
+            method,
+            "--as",
+            "hana",
+            "--answer-file",
+            "-",
+        ];
+        let mut command = self.desk.erasured(prove);
+        let output = command.write_stdin(answers.to_owned()).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        print!("      {said}");
+        output.status.success()
+    }
+
     /// The daemon does what there is to do.
     pub(crate) fn the_daemon_works(&self) {
         println!("    (デーモンが処理します)");

@@ -1,6 +1,6 @@
 //! Which tickets would change rows that a legal hold covers.
 
-use super::found_again::NARROW;
+use super::found_again::{LEAF_HEAD, LEAF_TAIL, NARROW};
 use super::{Binds, by_key, table_name};
 use crate::name::TableName;
 use crate::plan::{Comparison, Condition, HeldRows, Parameter, Statement, SystemPlan};
@@ -37,14 +37,36 @@ pub(in crate::plan) fn covered(
         {
             let mut binds = Binds(count.parameters.clone());
             let covered = conditions(&mut binds, &held.conditions);
+            // A tree's rows are locked by now. A leaf's are not, and one that comes to be covered after
+            // this look would go: all of them are locked here, and compared as they are then.
+            let locked = format!(
+                "WITH locked AS MATERIALIZED (SELECT k.n AS n, ({covered}) AS covered FROM "
+            );
+            let asked = " FOR UPDATE OF t) SELECT DISTINCT n FROM locked WHERE covered";
+            let leaf = count.sql.replace(LEAF_HEAD, &locked);
+            let sql = match leaf == count.sql {
+                true => count.sql.replace(NARROW, &format!(" AND {covered}")),
+                false => leaf.replace(&format!("{NARROW}{LEAF_TAIL}"), asked),
+            };
             statements.push(Statement {
-                sql: count.sql.replace(NARROW, &format!(" AND {covered}")),
+                sql,
                 parameters: binds.0,
             });
         }
     }
     statements
 }
+
+/// Whether one of these columns ($1 schema, $2 table, $3 names) has a type that is an extension's or the
+/// application's own, enumerations aside. Its operators stand in a schema that a batch does not
+/// search: `citext` would be compared as plain text, and a held row would go.
+pub(crate) const OWN_OPERATORS: &str = "/* erasured:comparable */ WITH RECURSIVE base (t) AS ( \
+       SELECT a.atttypid FROM pg_catalog.pg_attribute a \
+         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        WHERE n.nspname = $1 AND c.relname = $2 AND a.attname = ANY ($3) AND NOT a.attisdropped \
+       UNION ALL SELECT y.typbasetype FROM base JOIN pg_catalog.pg_type y ON y.oid = base.t WHERE y.typtype = 'd') \
+     SELECT EXISTS (SELECT FROM base JOIN pg_catalog.pg_type y ON y.oid = base.t \
+        WHERE y.typtype NOT IN ('d', 'e') AND y.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace)";
 
 /// A statement that the server accepts if the conditions can be compared, and for each value one that
 /// it accepts if the value reads as its column's type.

@@ -21,6 +21,11 @@ pub(in crate::plan) struct Deletion {
 /// Where a count may be narrowed to some of the rows, see [`super::covered()`].
 pub(super) const NARROW: &str = " /* narrow */";
 
+/// Around the rows of a leaf, where they are counted: legal holds lock and compare the same rows.
+pub(super) const LEAF_HEAD: &str = "SELECT n, count(*) FROM (SELECT min(k.n) AS n FROM ";
+/// The same.
+pub(super) const LEAF_TAIL: &str = " GROUP BY t.tableoid, t.ctid) AS found GROUP BY n";
+
 /// Deletes all rows of a table that lead back to the parents.
 pub(in crate::plan) fn delete_found_again(
     table: &TableName,
@@ -55,7 +60,7 @@ fn leaf(
     let t = tie(&mut binds, edge, facts, parent, utf8);
     // A row that several keys lead to is one row, as it is for the DELETE.
     let body = format!(
-        "SELECT n, count(*) FROM (SELECT min(k.n) AS n FROM {} JOIN {} AS t ON {}{NARROW} GROUP BY t.tableoid, t.ctid) AS found GROUP BY n",
+        "{LEAF_HEAD}{} JOIN {} AS t ON {}{NARROW}{LEAF_TAIL}",
         t.from,
         super::table_name(table),
         t.on
