@@ -45,7 +45,7 @@ impl Store {
         run_tx!(self, "opendsr", |tx| {
             let row = tx
                 .query_opt(
-                    "/* erasured:opendsr */ SELECT t.*, o.request_id, o.controller, o.callbacks FROM erasured.opendsr_request o \
+                    "/* erasured:opendsr */ SELECT t.*, now() AS now, o.request_id, o.controller, o.callbacks FROM erasured.opendsr_request o \
                        JOIN erasured.ticket_status t ON t.id = o.ticket_id WHERE o.request_id = $1 AND o.controller = $2",
                     &[&request, &controller],
                 )
@@ -59,7 +59,7 @@ impl Store {
         run_tx!(self, "opendsr_of", |tx| {
             let row = tx
                 .query_opt(
-                    "/* erasured:opendsr_of */ SELECT t.*, o.request_id, o.controller, o.callbacks FROM erasured.opendsr_request o \
+                    "/* erasured:opendsr_of */ SELECT t.*, now() AS now, o.request_id, o.controller, o.callbacks FROM erasured.opendsr_request o \
                        JOIN erasured.ticket_status t ON t.id = o.ticket_id WHERE o.ticket_id = $1",
                     &[&ticket],
                 )
