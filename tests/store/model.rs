@@ -135,6 +135,14 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
             Move::Approve(Who::Mio, At::Last),
         ]
     };
+    let stopped = |for_good| {
+        let last = match for_good {
+            true => Move::Reject(Who::Kenji, At::Last),
+            false => Move::Release(Who::Kenji, At::Last),
+        };
+        let filed = Move::Submit(Who::Hana, false);
+        vec![filed, Move::Hold(Who::Kenji, At::Last), last]
+    };
     let tightened = vec![
         Move::Policy(0),
         Move::Submit(Who::Mio, false),
@@ -149,6 +157,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => prop_oneof![Just(Move::Fail), Just(Move::PutOff), Just(Move::Crash)].prop_map(worked),
         1 => Just(tightened),
         1 => any::<bool>().prop_map(alone),
+        1 => any::<bool>().prop_map(stopped),
     ];
     vec(some, 20..70).prop_map(|some| some.concat())
 }
