@@ -159,7 +159,7 @@ fn what_a_failed_attempt_put_off_may_be_deleted_by_the_next() {
         case.workspace(),
         &[
             (
-                "action  = \"retain\"\nuntil   = { column = \"issued_on\", plus = \"7 years\" }\nbecause = \"jp-ctax-7\"\nthen    = \"delete\"\nset     = { customer_id = \"null\", billing_email = \"null\" }",
+                "action  = \"retain\"\nkeeps   = { ja = \"請求書(お名前とメールアドレスを除く)\", en = \"Invoices, without your name and e-mail address\" }\nuntil   = { column = \"issued_on\", plus = \"7 years\" }\nbecause = \"jp-ctax-7\"\nthen    = \"delete\"\nset     = { customer_id = \"null\", billing_email = \"null\" }",
                 "action  = \"delete\"",
             ),
             (
