@@ -127,14 +127,15 @@ AS $$
 $$;
 COMMENT ON FUNCTION erasured.holds_on IS 'Which legal holds in force cover these tickets; without those that nobody has read yet.';
 
-CREATE FUNCTION erasured.hold_unread(tickets uuid[]) RETURNS boolean
+-- A system that is away keeps only its own work waiting.
+CREATE FUNCTION erasured.hold_unread(tickets uuid[], system text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
     SELECT EXISTS (SELECT FROM erasured.hold x
                     WHERE x.read_at IS NULL AND x.released_at IS NULL
-                      AND (x.kind = 'table' OR x.subject = ANY (ARRAY(SELECT DISTINCT t.subject FROM erasured.ticket t WHERE t.id = ANY (tickets)))))
+                      AND (x.kind = 'table' AND x.system = hold_unread.system OR x.subject = ANY (ARRAY(SELECT DISTINCT t.subject FROM erasured.ticket t WHERE t.id = ANY (tickets)))))
 $$;
-COMMENT ON FUNCTION erasured.hold_unread IS 'Whether a hold on this kind of subject, or on rows, waits to be read: what it covers is not known yet.';
+COMMENT ON FUNCTION erasured.hold_unread IS 'Whether a hold on this kind of subject, or on rows of this system, waits to be read: what it covers is not known yet.';
 
 CREATE FUNCTION erasured.row_holds(system text) RETURNS uuid[]
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -432,14 +433,15 @@ BEGIN
     RETURN true;
 END $$;
 
--- Of a hold on rows: it has sealed the conditions, or says why it cannot compare them.
+-- Of a hold on rows: it has sealed the conditions, or says why it cannot compare them. Those of a table
+-- that no policy names yet are sealed all the same: the policy may come.
 CREATE FUNCTION erasured.row_hold_read(hold uuid, conditions_sealed bytea, code text, words text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
     UPDATE erasured.hold x
-       SET read_at = now(), sealed = CASE WHEN code IS NULL THEN conditions_sealed END,
+       SET read_at = now(), sealed = conditions_sealed,
            -- What nobody knows may be a value by mistake.
            conditions = CASE WHEN code IS NULL THEN erasured.without_values(x.conditions) ELSE '[]' END,
            problem_code = code, problem = words

@@ -5,6 +5,7 @@ use super::intake::{self, IntakeFailed};
 use crate::lineage;
 use crate::name::TableName;
 use crate::plan::{Comparison, Condition, HeldRows, OWN_OPERATORS, Parameter};
+use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::holds::{HoldRead, Permit, UnreadHold, UnreadRowHold, Verdict};
 use crate::system::postgres::execute::NotErased;
@@ -163,10 +164,15 @@ pub(super) async fn round(context: &Context) -> Result<(usize, Option<IntakeFail
     if resumed > 0 {
         tracing::info!(resumed, "no legal hold keeps them any more; they go on");
     }
-    let unread = context.store.unread_holds(LIMIT).await?;
+    let policies = context.policies();
+    let subjects: Vec<&str> = policies.keys().map(String::as_str).collect();
+    let unread = context.store.unread_holds(&subjects, LIMIT).await?;
     let (mut done, mut failed) = (usize::try_from(resumed).unwrap_or(0), None);
     for hold in unread {
-        let read = match cover(context, &hold).await {
+        let Some(policy) = policies.get(&hold.subject) else {
+            continue;
+        };
+        let read = match cover(context, policy, &hold).await {
             Ok(read) => read,
             Err(error) => {
                 failed = failed.or(Some(error));
@@ -181,14 +187,18 @@ pub(super) async fn round(context: &Context) -> Result<(usize, Option<IntakeFail
         context.store.hold_read(hold.id, &read).await?;
     }
     for hold in context.store.unread_row_holds(LIMIT).await? {
-        let problem = match misfit(context, &hold).await {
-            Ok(problem) => problem.map(|problem| ("E0522", problem)),
+        let misfit = match misfit(context, &hold).await {
+            Ok(misfit) => misfit,
             Err(error) => {
                 failed = failed.or(Some(error));
                 continue;
             }
         };
         done += 1;
+        let may_come = !matches!(misfit, Some(Misfit::Wrong(_)));
+        let problem = misfit.map(|misfit| match misfit {
+            Misfit::Wrong(problem) | Misfit::NotYet(problem) => ("E0522", problem),
+        });
         if let Some((code, problem)) = &problem {
             tracing::warn!(hold = %hold.id, code, problem, "a legal hold on rows covers nothing");
         }
@@ -199,18 +209,48 @@ pub(super) async fn round(context: &Context) -> Result<(usize, Option<IntakeFail
                 .seal(hold.id.as_bytes(), conditions.as_bytes(), rand::random());
         context
             .store
-            .row_hold_read(hold.id, &sealed, problem.as_ref())
+            .row_hold_read(hold.id, may_come.then_some(&*sealed), problem.as_ref())
             .await?;
     }
     Ok((done, failed))
 }
 
+/// Why a hold on rows covers nothing.
+enum Misfit {
+    /// It can be compared with nothing, and never will: it must be placed anew.
+    Wrong(String),
+    /// Nothing is erased there as things are; should a policy come to name the table, it holds.
+    NotYet(String),
+}
+
 /// Why the conditions cannot be compared with any rows that a policy touches.
-async fn misfit(context: &Context, hold: &UnreadRowHold) -> Result<Option<String>, IntakeFailed> {
+async fn misfit(context: &Context, hold: &UnreadRowHold) -> Result<Option<Misfit>, IntakeFailed> {
     let (system, table) = (&hold.system, &hold.table);
     if !context.systems.contains_key(system) {
-        return Ok(Some("it names a system that is not registered".into()));
+        let problem = "it names a system that is not registered";
+        return Ok(Some(Misfit::NotYet(problem.into())));
     }
+    if let Some(problem) = wrong(context, hold).await? {
+        return Ok(Some(Misfit::Wrong(problem)));
+    }
+    let policies = context.policies();
+    let named = policies.values().any(|policy| {
+        lineage::systems_of(policy).contains(system)
+            && policy
+                .tables
+                .iter()
+                .any(|rule| rule.table.system == *system && rule.table.table == *table)
+    });
+    Ok((!named).then(|| {
+        Misfit::NotYet(format!(
+            "no policy in force names {system}.{table}, so nothing is ever erased from it"
+        ))
+    }))
+}
+
+/// What is wrong with it whatever the policies say.
+async fn wrong(context: &Context, hold: &UnreadRowHold) -> Result<Option<String>, IntakeFailed> {
+    let (system, table) = (&hold.system, &hold.table);
     let types = Types::of(context, system, table).await?;
     if types.0.is_empty() {
         return Ok(Some(format!(
@@ -233,20 +273,7 @@ async fn misfit(context: &Context, hold: &UnreadRowHold) -> Result<Option<String
         table: table.clone(),
         conditions,
     };
-    if let Some(problem) = incomparable(context, system, &held).await? {
-        return Ok(Some(problem));
-    }
-    let policies = context.policies();
-    let named = policies.values().any(|policy| {
-        lineage::systems_of(policy).contains(system)
-            && policy
-                .tables
-                .iter()
-                .any(|rule| rule.table.system == *system && rule.table.table == *table)
-    });
-    Ok((!named).then(|| {
-        format!("no policy in force names {system}.{table}, so nothing is ever erased from it")
-    }))
+    Ok(incomparable(context, system, &held).await?)
 }
 
 /// Asks the system itself; its answers would repeat values.
@@ -293,18 +320,12 @@ async fn incomparable(
     Ok(None)
 }
 
-async fn cover(context: &Context, hold: &UnreadHold) -> Result<HoldRead, IntakeFailed> {
-    let Some(policy) = context.policies().get(&hold.subject).cloned() else {
-        let problem = (
-            "E0408",
-            "no policy in force is for this kind of subject".to_owned(),
-        );
-        return Ok(HoldRead {
-            problem: Some(problem),
-            ..HoldRead::default()
-        });
-    };
-    match intake::everybody(context, &policy, &hold.identifiers).await? {
+async fn cover(
+    context: &Context,
+    policy: &Policy,
+    hold: &UnreadHold,
+) -> Result<HoldRead, IntakeFailed> {
+    match intake::everybody(context, policy, &hold.identifiers).await? {
         Err((code, problem)) => Ok(HoldRead {
             problem: Some((code, problem)),
             ..HoldRead::default()
@@ -319,7 +340,7 @@ async fn cover(context: &Context, hold: &UnreadHold) -> Result<HoldRead, IntakeF
                 .collect(),
             subjects: keys
                 .iter()
-                .map(|key| intake::subject_hash(context, &policy, key))
+                .map(|key| intake::subject_hash(context, policy, key))
                 .collect(),
             problem: None,
         }),

@@ -243,12 +243,12 @@ impl Store {
         })
     }
 
-    /// Replaces the conditions of a hold on rows by what is sealed, or says why they cannot be
-    /// compared: a code and words without personal data.
+    /// Replaces the conditions of a hold on rows by what is sealed, if it may ever hold, and says why it
+    /// covers nothing: a code and words without personal data.
     pub async fn row_hold_read(
         &self,
         id: Uuid,
-        sealed: &[u8],
+        sealed: Option<&[u8]>,
         problem: Option<&(&'static str, String)>,
     ) -> Result<bool> {
         let code = problem.map(|p| p.0);
@@ -335,19 +335,20 @@ impl Store {
         })
     }
 
-    /// Holds whose person has still to be found, oldest first.
-    pub async fn unread_holds(&self, limit: u32) -> Result<Vec<UnreadHold>> {
+    /// Holds whose person has still to be found, of these kinds of subject, oldest first. Of another kind
+    /// they wait for a daemon that knows it: read by this one they would cover nobody.
+    pub async fn unread_holds(&self, subjects: &[&str], limit: u32) -> Result<Vec<UnreadHold>> {
         run_tx!(self, "unread_holds", |tx| {
             let rows = tx
                 .query(
                     "/* erasured:unread_holds */ SELECT h.id, h.subject, i.names, i.texts \
                        FROM (SELECT id, subject, placed_at FROM erasured.hold \
-                              WHERE kind = 'subject' AND read_at IS NULL AND released_at IS NULL ORDER BY placed_at LIMIT $1) h, \
+                              WHERE kind = 'subject' AND subject = ANY ($2) AND read_at IS NULL AND released_at IS NULL ORDER BY placed_at LIMIT $1) h, \
                             LATERAL (SELECT coalesce(array_agg(x.name ORDER BY x.name), '{}') AS names, \
                                             coalesce(array_agg(x.value ORDER BY x.name), '{}') AS texts \
                                        FROM erasured.hold_identifier x \
                                       WHERE x.hold_id = h.id AND x.value IS NOT NULL) i ORDER BY h.placed_at",
-                    &[&i64::from(limit)],
+                    &[&i64::from(limit), &subjects],
                 )
                 .await?;
             let unread = rows.iter().map(|r| {
@@ -443,7 +444,7 @@ impl Store {
         let ask = session
             .prepare_cached(
                 "/* erasured:permit */ SELECT ARRAY(SELECT DISTINCT c.ticket FROM erasured.holds_on($1) c), \
-                 erasured.hold_unread($1) OR NOT erasured.row_holds($2) <@ $3",
+                 erasured.hold_unread($1, $2) OR NOT erasured.row_holds($2) <@ $3",
             )
             .await?;
         let row = session.query_one(&ask, &[&tickets, &system, &rows]).await?;

@@ -287,6 +287,7 @@ impl Execution<'_> {
         capture::all(&tx, self, &active, &mut captured, None).await?;
         let locked = self.lock_found_again(&tx, &captured).await?;
         self.nothing_is_covered(&tx, &captured, None).await?;
+        fail::fail_point!("before-change");
         // A batch that waited for another daemon's lock learns here that the work is done.
         let meanwhile = self.repeated(&tx).await?;
         if meanwhile.len() > repeated.len() {

@@ -453,6 +453,106 @@ fn lesson_05_holds_on_rows_outlast_a_date_and_say_when_they_fit_nothing() {
     assert_eq!(company.status(1), "completed");
 }
 
+/// A row that comes to be covered after the batch has looked is not its to take: once compared, rows
+/// are locked, those too that are found again only by their parents' keys.
+#[test]
+fn lesson_05_holds_on_rows_see_what_changes_behind_the_look() {
+    let company = Company::open();
+    company.control(
+        "SELECT erasured.place_row_hold('case-1', 'court-order', 's.public.note', \
+           '[{\"column\": \"body\", \"op\": \"=\", \"values\": [\"case\"]}]')",
+    );
+    company.run();
+    company.file(&[1]);
+    let daemon = company.start("before-change=1*sleep(2000)");
+    company.until_it_pauses(&company.shop);
+    let disputed =
+        "SET lock_timeout = '300ms'; UPDATE note SET body = 'case' WHERE customer_id = 1";
+    let late = company.server.try_execute(&company.shop, disputed);
+    assert_eq!(late.unwrap_err().code().unwrap().code(), "55P03");
+    ends(daemon);
+    company.gone(1);
+}
+
+/// Compared on the path of a batch `citext` would be plain text, and 'Case' no 'case'.
+#[test]
+fn lesson_05_holds_on_rows_refuse_types_with_operators_of_their_own() {
+    let company = Company::open();
+    let own = "CREATE EXTENSION citext; ALTER TABLE note ADD COLUMN kind citext; CREATE TYPE mood AS ENUM ('calm');
+               CREATE DOMAIN kinds AS citext; ALTER TABLE note ADD COLUMN kinds kinds, ADD COLUMN mood mood";
+    company.server.execute(&company.shop, own);
+    for column in ["kind", "kinds", "mood"] {
+        company.control(&format!(
+            "SELECT erasured.place_row_hold('{column}', 'audit', 's.public.note', \
+               '[{{\"column\": \"{column}\", \"op\": \"=\", \"values\": [\"calm\"]}}]')"
+        ));
+    }
+    company.run();
+    let told = "SELECT string_agg(concat_ws(' ', matter, problem_code), ', ' ORDER BY matter) FROM erasured.hold";
+    assert_eq!(company.control(told), "kind E0522, kinds E0522, mood");
+}
+
+/// While no policy here is for what a hold names, the order is kept for the day when one is.
+#[test]
+fn lesson_05_holds_wait_for_the_policy_that_knows_what_they_name() {
+    let company = Company::open();
+    company.hold("case-1", "TM-0001");
+    company.control(
+        "SELECT erasured.place_row_hold('case-2', 'audit', 's.public.note', \
+           '[{\"column\": \"customer_id\", \"op\": \"=\", \"values\": [\"2\"]}]')",
+    );
+    let other = POLICY
+        .replace("subject = \"customer\"", "subject = \"guest\"")
+        .replace(
+            "[[table]]\nname   = \"s.public.note\"\naction = \"delete\"\n",
+            "",
+        );
+    company.server.execute(
+        &company.shop,
+        "ALTER TABLE note DROP CONSTRAINT note_customer_id_fkey",
+    );
+    company.workspace.write_policy("customer.toml", &other);
+    company.run();
+    let told = "SELECT string_agg(concat_ws(' ', matter, problem_code, read_at IS NOT NULL), ', ' ORDER BY matter) FROM erasured.hold";
+    assert_eq!(company.control(told), "case-1 f, case-2 E0522 t");
+
+    company.server.execute(
+        &company.shop,
+        "ALTER TABLE note ADD FOREIGN KEY (customer_id) REFERENCES customer",
+    );
+    company.workspace.write_policy("customer.toml", POLICY);
+    company.run();
+    company.file(&[1, 2, 3]);
+    let before = (company.rows(1), company.rows(2));
+    company.run();
+    assert_eq!((company.rows(1), company.rows(2)), before);
+    company.gone(3);
+}
+
+/// A system that is away keeps waiting what is its own; the rest goes on, though a hold on its rows
+/// cannot be read.
+#[test]
+fn lesson_05_holds_on_a_system_that_is_away_stop_no_other() {
+    let company = Company::open();
+    company.file(&[1]);
+    company.control("SELECT erasured.place_row_hold('case-1', 'audit', 't.public.points')");
+    let away = format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", company.points);
+    company.server.execute("postgres", &away);
+    let mut daemon = company.workspace.process(["run"]);
+    let mut daemon = daemon
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the ticket to be erased", LONG, || {
+        company.status(1).starts_with("verifying") || company.status(1) == "deferred"
+    });
+    let read = "SELECT count(read_at)::text FROM erasured.hold";
+    assert_eq!(company.control(read), "0");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
 /// Holds rain on a daemon at work, two systems to a person: whatever stands of somebody when their hold
 /// is placed stands at the end, and whoever has none is erased whole.
 #[test]
