@@ -6,9 +6,12 @@ use super::tokens::Scope;
 use super::{Api, Caller, reading};
 use crate::config::OpenDsr;
 use crate::config::outbox::Endpoint;
+use crate::identifier::normalise;
 use crate::outbox::opendsr::{expected, status};
+use crate::policy::IdentifierKind;
 use crate::store::opendsr::OpenDsrRequest;
 use crate::store::tickets::{IdentifierValue, NewTicket};
+use crate::verify::{Matcher, Needle, Scratch};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -258,6 +261,7 @@ pub(super) async fn create(
         return Err(refuse("subject_request_id is no UUID of version 4"));
     }
     let identifiers = identifiers(opendsr, new.subject_identities)?;
+    name_nobody(&api, opendsr, &callbacks, &identifiers)?;
     let regulation = match new.regulation {
         Regulation::Gdpr => "gdpr",
         Regulation::Ccpa => "ccpa",
@@ -377,6 +381,36 @@ fn callbacks(opendsr: &OpenDsr, urls: Vec<String>) -> Result<Vec<String>, Refuse
         }
     }
     Ok(urls)
+}
+
+/// An address stays with the ticket when the values are gone, and is posted to: in whatever writing, it
+/// must not hold one of them.
+fn name_nobody(
+    api: &Api,
+    opendsr: &OpenDsr,
+    callbacks: &[String],
+    identifiers: &[(String, IdentifierValue)],
+) -> Result<(), Refused> {
+    let policies = api.context.policies();
+    let policy = policies.get(&opendsr.subject);
+    let needle = |(name, value): &(String, IdentifierValue)| {
+        let known = policy.and_then(|policy| policy.identifiers.get(name));
+        let kind = known.map_or(IdentifierKind::Plain, |known| known.kind.clone());
+        let typed = value.expose();
+        let value = normalise(&kind, typed).or_else(|_| normalise(&IdentifierKind::Plain, typed));
+        value.ok().map(|value| Needle::new(&value, 0))
+    };
+    let matcher = Matcher::new(identifiers.iter().filter_map(needle).collect());
+    let mut scratch = Scratch::default();
+    match callbacks
+        .iter()
+        .any(|url| matcher.finds_any(url, &mut scratch))
+    {
+        true => Err(refuse(
+            "status_callback_urls: an address must not name the person",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn identifiers(

@@ -213,6 +213,14 @@ fn what_is_refused(door: &Door, url: &str) {
             "status_callback_urls",
             json!([url, url, url, url, url, url]),
         ),
+        with(
+            "status_callback_urls",
+            json!([format!("{url}?who={member}")]),
+        ),
+        with(
+            "status_callback_urls",
+            json!([format!("{url}/%54m-0000011")]),
+        ),
         with("subject_request_type", json!("access")),
         with("subject_request_type", json!("oblivion")),
         with(
