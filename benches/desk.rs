@@ -4,6 +4,7 @@ use crate::report::{Must, Report, Setting};
 use crate::support::{Server, Workspace};
 use erasured::start;
 use erasured::store::Store;
+use erasured::store::desk::PageFilter;
 use erasured::store::tickets::{IdentifierValue, ListFilter, NewTicket};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ pub(crate) fn measure(report: &mut Report) {
 async fn looks(store: &Store, setting: &Setting, report: &mut Report) {
     let within = (Must::BeAtMost, 50.0);
     let mut listed = Vec::new();
+    let mut paged = Vec::new();
     let mut shown = Vec::new();
     let mut counted = Vec::new();
     let mut leased = Vec::new();
@@ -44,9 +46,14 @@ async fn looks(store: &Store, setting: &Setting, report: &mut Report) {
         limit: 100,
         ..ListFilter::default()
     };
+    let page = PageFilter {
+        limit: 101,
+        ..PageFilter::default()
+    };
     for n in 0..LOOKS {
         let reference = format!("CRM-{}", 1 + n * 331);
         listed.push(timed(store.list(&hundred)).await.1);
+        paged.push(timed(store.page(&page)).await.1);
         shown.push(timed(store.show(&reference)).await.1);
         counted.push(timed(store.census()).await.1);
         let lease = store.lease("bench", 50, Duration::from_secs(60));
@@ -59,6 +66,7 @@ async fn looks(store: &Store, setting: &Setting, report: &mut Report) {
     let how = "99th percentile of 300, one connection, durable server";
     for (what, took) in [
         ("ticket list, the 100 most in danger", listed),
+        ("a page of 100 over HTTP, its query", paged),
         ("ticket show", shown),
         ("the counts behind a scrape of the metrics", counted),
         ("a lease of 50, due first", leased),

@@ -29,11 +29,15 @@ impl Store {
         run_tx!(self, "page", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:page */ SELECT *, now() AS now FROM erasured.ticket_status \
+                    // Chosen first: what is shown of a ticket is looked up for these alone.
+                    "/* erasured:page */ WITH chosen AS MATERIALIZED ( \
+                       SELECT id FROM erasured.ticket_order \
                       WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR subject = $2) \
                         AND (NOT $3 OR (due_at < now() AND clock = 'running' AND state NOT IN ('completed', 'deferred', 'rejected'))) \
                         AND ($4::timestamptz IS NULL OR requested_at < $4 OR (requested_at = $4 AND id > $5::uuid)) \
-                      ORDER BY requested_at DESC, id LIMIT $6",
+                      ORDER BY requested_at DESC, id LIMIT $6) \
+                     SELECT *, now() AS now FROM erasured.ticket_status WHERE id = ANY (ARRAY(SELECT id FROM chosen)) \
+                      ORDER BY requested_at DESC, id",
                     &[&filter.state, &filter.subject, &filter.overdue, &at, &id, &i64::from(filter.limit)],
                 )
                 .await?;
