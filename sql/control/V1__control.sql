@@ -397,7 +397,8 @@ BEGIN
                 WHEN t.id IN (SELECT c.ticket FROM erasured.holds_on(tickets) c) THEN 'ER015'
                 WHEN s.scope IS NULL THEN 'ER004'
                 WHEN t.not_before > clock_timestamp() THEN 'ER002'
-                WHEN coalesce((SELECT max(d.level) FROM erasured.decision d
+                WHEN coalesce((SELECT max(least(d.level, coalesce(m.level, d.level)))
+                                 FROM erasured.decision d LEFT JOIN erasured.method m ON m.code = d.method
                                 WHERE d.ticket_id = t.id AND d.kind = 'verify'), -1) < s.at_least THEN 'ER007'
                 WHEN s.four_eyes AND NOT EXISTS (
                     SELECT FROM erasured.decision a

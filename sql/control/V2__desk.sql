@@ -232,7 +232,9 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no policy offers %/% any more', t.subject, t.scope USING ERRCODE = 'ER004';
     END IF;
-    SELECT max(d.level) INTO reached FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'verify';
+    -- A method that has come to reach less since counts for that.
+    SELECT max(least(d.level, coalesce(m.level, d.level))) INTO reached
+      FROM erasured.decision d LEFT JOIN erasured.method m ON m.code = d.method WHERE d.ticket_id = t.id AND d.kind = 'verify';
     IF reached < asked.at_least THEN
         RAISE EXCEPTION 'identity is verified as %, the policy asks for %',
             erasured.level_name(reached), erasured.level_name(asked.at_least)

@@ -65,6 +65,27 @@ fn how_far_a_method_reaches_is_not_the_agents_to_say() {
     desk.approve("A-1");
 }
 
+/// Approved by a method that turns out to reach less: on the day of the erasure it counts for that.
+#[test]
+fn a_method_that_has_come_to_reach_less_is_not_enough_any_more() {
+    let desk = Desk::open(120);
+    desk.file("A-1", "member_no=TM-0000005");
+    let method = desk.ticket("A-1", "verified_by_method");
+    desk.workspace.write_policy(
+        "identity.toml",
+        &format!(
+            "[method.{method}]\nlevel = \"basic\"\ndemands = \"knowledge\"\nask = [\"name\"]\n\
+             ja = \"a\"\nen = \"a\"\nsource = \"our own rule\"\nsure = \"sure\"\n"
+        ),
+    );
+    desk.run_until_idle().assert().code(1);
+    assert_eq!(desk.ticket("A-1", "problem_code"), "E0513");
+    stdout(desk.as_person("hana", verify("A-1", &["jpki", "--reason", "asked-again"])));
+    desk.approve("A-1");
+    stdout(desk.as_person("hana", ["ticket", "retry", "A-1"]));
+    desk.run_until_idle().assert().success();
+}
+
 /// Which methods there are is the company's to say, in a file beside its policies.
 #[test]
 fn methods_are_the_companys() {
