@@ -4,7 +4,7 @@ PG ?= 15
 export KEEP CUSTOMERS
 N ?= 1000
 
-.PHONY: demo stories test fuzz schemas bench fmt lint ci
+.PHONY: demo stories test chance fuzz schemas bench fmt lint ci
 .DEFAULT_GOAL := demo
 
 # The main job on a private server with the demo company; KEEP=1 leaves it up.
@@ -17,11 +17,17 @@ stories:
 	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin exec cargo test --locked --features failpoints --test stories -- \
 		--nocapture --test-threads 1
 
-# Everything, on a server version: make test PG=18
+# Everything, on a server version: make test PG=18. Its random cases are the same each time, so that a
+# change is refused for what it did; new ones are looked for by `make chance` and `make fuzz`.
+test: export PROPTEST_RNG_SEED ?= 20261127
 test:
 	@scripts/install.sh test
 	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
 	ERASURED_TEST_PGBIN=$$bin INSTA_UPDATE=no exec cargo test --locked --no-fail-fast --features failpoints
+
+# New random cases for the properties of the pure core and the parsers: make chance N=100000
+chance:
+	PROPTEST_CASES=$(N) exec cargo test --locked --features failpoints --lib --test parsers --no-fail-fast
 
 # Random schemas, data and policies against a naive oracle: make fuzz N=1000 PG=18; one again: make fuzz SEED=17
 fuzz:

@@ -85,11 +85,13 @@ impl Profile {
     pub fn clock(&self, events: &Events, now: DateTime<Utc>) -> Option<Clock> {
         let (start, started) = self.begun(events)?;
         let gaps = self.gaps(events, now);
+        let first_due = self.end(start, &[self.length], &gaps)?;
         let extended_due = match self.extend {
-            Some(more) => Some(self.end(start, &[self.length, more], &gaps)?),
+            // A pause is given back in the unit of the last length: an extension in working days
+            // gets less of a pause over a weekend than a term in months, and takes nothing away.
+            Some(more) => Some(self.end(start, &[self.length, more], &gaps)?.max(first_due)),
             None => None,
         };
-        let first_due = self.end(start, &[self.length], &gaps)?;
         let due = match (events.extended_at, extended_due) {
             (Some(_), Some(extended)) => extended,
             _ => first_due,
