@@ -390,6 +390,39 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION erasured.release_matter IS 'Releases every hold of a matter; returns how many were in force.';
 
+-- The same order sent twice by a program that has lost the answer is one. The key, and all that was
+-- ordered under it, are hashes keyed by the API: neither a word nor a value is kept.
+CREATE TABLE erasured.hold_request (
+    key     text PRIMARY KEY CHECK (key ~ '^[0-9a-f]{64}$'),
+    asked   text NOT NULL CHECK (asked ~ '^[0-9a-f]{64}$'),
+    hold_id uuid NOT NULL REFERENCES erasured.hold (id)
+);
+COMMENT ON TABLE erasured.hold_request IS 'Under which key of a program a hold was placed, so that what is sent again is not placed again.';
+
+-- The hold of a key, if there is one; else notes this one, if one is given.
+CREATE FUNCTION erasured.hold_once(key text, asked text, hold uuid DEFAULT NULL) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    before erasured.hold_request;
+BEGIN
+    -- Who sends the same at the same moment waits here.
+    PERFORM pg_advisory_xact_lock(hashtextextended('erasured.hold_request ' || key, 0));
+    SELECT * INTO before FROM erasured.hold_request r WHERE r.key = hold_once.key;
+    IF FOUND THEN
+        IF before.asked <> asked THEN
+            RAISE EXCEPTION 'the key is already used for another hold' USING ERRCODE = 'ER003',
+                HINT = 'A hold that is to be placed has a new key. This one is not placed.';
+        END IF;
+        RETURN before.hold_id;
+    END IF;
+    IF hold IS NOT NULL THEN
+        INSERT INTO erasured.hold_request (key, asked, hold_id) VALUES (key, asked, hold);
+    END IF;
+    RETURN hold;
+END $$;
+
 -- ---------------------------------------------------------------- what the daemon does
 
 -- It has hashed what a hold names, and says whom it found, or with which code it found nobody. It says so

@@ -112,7 +112,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON erasured.turn TO erasured_daemon;
 -- Legal holds: people place and release them, the daemon reads whom they cover and obeys.
 GRANT EXECUTE ON FUNCTION erasured.place_hold(text, text, text, jsonb, timestamptz),
                           erasured.place_row_hold(text, text, text, jsonb, timestamptz),
-                          erasured.release_hold(uuid), erasured.release_matter(text)
+                          erasured.release_hold(uuid), erasured.release_matter(text), erasured.hold_once(text, text, uuid)
                                        TO erasured_approver, erasured_admin;
 GRANT EXECUTE ON FUNCTION erasured.withdraw_ticket(uuid) TO erasured_desk, erasured_approver;
 GRANT SELECT ON erasured.ground        TO erasured_desk, erasured_approver, erasured_auditor;

@@ -5,10 +5,13 @@
 //! the control schema hold to the same rules as anybody ([`tokens`]). Nothing is decided here.
 
 mod certificates;
+mod clock;
+mod holds;
 mod listen;
 mod openapi;
 mod opendsr;
 mod problem;
+mod proof;
 mod rate;
 mod reading;
 mod tickets;
@@ -136,11 +139,16 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/tickets/{ticket}/release", post(tickets::release))
         .route("/v1/tickets/{ticket}/retry", post(tickets::retry))
         .route("/v1/tickets/{ticket}/withdraw", post(tickets::withdraw))
-        .route(
-            "/v1/tickets/{ticket}/acknowledge",
-            post(tickets::acknowledge),
-        )
-        .route("/v1/tickets/{ticket}/extend", post(tickets::extend))
+        .route("/v1/tickets/{ticket}/prove", post(proof::prove))
+        .route("/v1/tickets/{ticket}/acknowledge", post(clock::acknowledge))
+        .route("/v1/tickets/{ticket}/ask", post(clock::ask))
+        .route("/v1/tickets/{ticket}/answered", post(clock::answered))
+        .route("/v1/tickets/{ticket}/extend", post(clock::extend))
+        .route("/v1/tickets/{ticket}/timeline", get(clock::timeline))
+        .route("/v1/methods", get(proof::methods))
+        .route("/v1/holds", post(holds::place).get(holds::list))
+        .route("/v1/holds/{hold}", get(holds::show))
+        .route("/v1/holds/{hold}/release", post(holds::release))
         .route(
             "/v1/tickets/{ticket}/certificate",
             get(certificates::of_ticket),

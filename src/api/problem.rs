@@ -1,9 +1,11 @@
 //! What is said when a request is not granted: `application/problem+json` (RFC 9457), with the code
 //! under which docs/errors.md or docs/operations.md explains it. No value of a request is repeated.
 
+use crate::erasure::proof::Unproven;
 use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
@@ -81,6 +83,19 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "E0646", detail)
     }
 
+    /// Nothing is compared until then.
+    pub(super) fn locked_out(until: DateTime<Utc>) -> Self {
+        let wait = (until - Utc::now()).num_seconds().clamp(1, 86_400);
+        let detail = format!(
+            "too many attempts have failed; nothing is compared until {}",
+            until.to_rfc3339_opts(SecondsFormat::Secs, true)
+        );
+        Self {
+            retry_after: u32::try_from(wait).ok(),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "E0419", detail)
+        }
+    }
+
     /// Nothing here.
     pub(super) fn nothing(what: &str) -> Self {
         Self::new(
@@ -117,7 +132,11 @@ impl From<StoreError> for Problem {
                     _ => StatusCode::CONFLICT,
                 };
                 Self {
-                    retry_after: (code == "ER010").then_some(60),
+                    retry_after: match code.as_str() {
+                        "ER010" => Some(60),
+                        "ER014" => Some(2),
+                        _ => None,
+                    },
                     ..Self::new(status, code, error.to_string())
                 }
             }
@@ -135,6 +154,26 @@ impl From<StoreError> for Problem {
             error => {
                 tracing::warn!(%error, "a request could not be answered");
                 Self::later("the control database cannot answer now; try again")
+            }
+        }
+    }
+}
+
+impl From<Unproven> for Problem {
+    fn from(error: Unproven) -> Self {
+        match error {
+            Unproven::Store(error) => error.into(),
+            Unproven::Refused(code @ "E0417", said) => Self::new(StatusCode::CONFLICT, code, said),
+            Unproven::Refused(code @ "E0507", said) => {
+                tracing::error!("{code}: {said}");
+                Self::misconfigured()
+            }
+            Unproven::Refused(code, said) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, said)
+            }
+            Unproven::System(error) => {
+                tracing::warn!(%error, "answers could not be compared");
+                Self::later("what is on file cannot be read now; nothing was compared or counted")
             }
         }
     }
@@ -174,10 +213,10 @@ impl IntoResponses for Problem {
             ),
             (413, "The body is too large: `E0641`"),
             (415, "The body is not JSON: `E0641`"),
-            (422, "A value is not acceptable: an `ER…` code says which"),
+            (422, "A value is not acceptable: the code says which"),
             (
                 429,
-                "Too many requests: `E0644`; `Retry-After` says how long to wait",
+                "Too many requests: `E0644`; or locked out: `E0419`; `Retry-After` says how long to wait",
             ),
             (
                 503,

@@ -3,7 +3,11 @@
 use super::problem::Problem;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 /// The largest body: an erasure request is small.
 const LARGEST: usize = 64 << 10;
@@ -53,6 +57,32 @@ pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
         .map(|axum::extract::Query(query)| query)
         .map_err(|_| {
             let why = "the query is not what the document of the API describes";
+            Problem::unreadable(StatusCode::BAD_REQUEST, why)
+        })
+}
+
+/// How many stand on a page.
+pub(super) fn limit(wanted: Option<u32>) -> Result<u32, Problem> {
+    let limit = wanted.unwrap_or(50);
+    if !(1..=200).contains(&limit) {
+        let why = "limit is 1 to 200";
+        return Err(Problem::unreadable(StatusCode::BAD_REQUEST, why));
+    }
+    Ok(limit)
+}
+
+/// What stands behind a page whose last one is this.
+pub(super) fn cursor(at: DateTime<Utc>, id: Uuid) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&(at, id)).unwrap_or_default())
+}
+
+/// Behind which one the next page begins.
+pub(super) fn leafed(cursor: &str) -> Result<(DateTime<Utc>, Uuid), Problem> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .ok_or_else(|| {
+            let why = "the cursor is not one that this API has given";
             Problem::unreadable(StatusCode::BAD_REQUEST, why)
         })
 }

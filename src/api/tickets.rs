@@ -11,8 +11,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -78,7 +76,7 @@ pub(super) struct Verification {
 pub(super) struct Reason {
     /// As a code: it goes into the ledger, from which nothing can be removed.
     #[schema(pattern = "^[a-z][a-z0-9_-]{0,59}$", example = "court-order")]
-    reason: String,
+    pub(super) reason: String,
 }
 
 /// A ticket's new state.
@@ -86,7 +84,7 @@ pub(super) struct Reason {
 pub(super) struct Moved {
     /// As in docs/operations.md.
     #[schema(example = "verified")]
-    state: String,
+    pub(super) state: String,
 }
 
 /// A ticket, without the values that it names the person by.
@@ -123,6 +121,26 @@ pub(super) struct Ticket {
     findings: i64,
     deferred_until: Option<DateTime<Utc>>,
     certificate_id: Option<Uuid>,
+    /// not_started, running or paused.
+    clock: String,
+    /// By when receipt is to be confirmed to the customer.
+    acknowledge_by: Option<DateTime<Utc>>,
+    acknowledged_at: Option<DateTime<Utc>>,
+    /// When it would be due if the term were made longer.
+    extended_due_at: Option<DateTime<Utc>>,
+    extended_at: Option<DateTime<Utc>>,
+    extended_for: Option<String>,
+    /// What the customer is asked for at present: a code.
+    asked_for: Option<String>,
+    asked_at: Option<DateTime<Utc>>,
+    /// Reference of the ticket that this one is closed with.
+    duplicate_of: Option<String>,
+    /// Code of the ground on which it was refused.
+    rejected_for: Option<String>,
+    /// Who has to act: desk, approver, DBA, customer or daemon; null when it is closed.
+    waits_for: Option<String>,
+    /// And for what.
+    waits_for_what: Option<String>,
 }
 
 impl From<TicketView> for Ticket {
@@ -154,6 +172,18 @@ impl From<TicketView> for Ticket {
             findings: t.findings,
             deferred_until: t.deferred_until,
             certificate_id: t.certificate_id,
+            clock: t.clock,
+            acknowledge_by: t.acknowledge_by,
+            acknowledged_at: t.acknowledged_at,
+            extended_due_at: t.extended_due_at,
+            extended_at: t.extended_at,
+            extended_for: t.extended_for,
+            asked_for: t.asked_for,
+            asked_at: t.asked_at,
+            duplicate_of: t.duplicate_of,
+            rejected_for: t.rejected_for,
+            waits_for: t.waits_for.map(|who| who.word().to_owned()),
+            waits_for_what: t.waits_for_what,
         }
     }
 }
@@ -202,10 +232,6 @@ pub(super) struct Wanted {
     /// The `next` of the page before.
     cursor: Option<String>,
 }
-
-/// What stands behind one page.
-#[derive(Serialize, Deserialize)]
-struct Cursor(DateTime<Utc>, Uuid);
 
 /// File a request.
 ///
@@ -270,41 +296,24 @@ pub(super) async fn list(
 ) -> Result<Json<Page>, Problem> {
     api.enter(&headers, &[Scope::Read]).await?;
     let wanted: Wanted = reading::query(&uri)?;
-    let limit = wanted.limit.unwrap_or(50);
-    if !(1..=200).contains(&limit) {
-        let why = "limit is 1 to 200";
-        return Err(Problem::unreadable(StatusCode::BAD_REQUEST, why));
-    }
+    let limit = reading::limit(wanted.limit)?;
     let state = wanted.state.map(|state| serde_json::json!(state));
     let filter = PageFilter {
         state: state.and_then(|state| state.as_str().map(str::to_owned)),
         subject: wanted.subject,
         overdue: wanted.overdue.unwrap_or(false),
-        after: wanted.cursor.as_deref().map(leafed).transpose()?,
+        after: wanted.cursor.as_deref().map(reading::leafed).transpose()?,
         limit: limit + 1,
     };
     let mut tickets = api.store.page(&filter).await?;
     let more = tickets.len() > limit as usize;
     tickets.truncate(limit as usize);
     let last = tickets.last().filter(|_| more);
-    let next = last.map(|t| {
-        let cursor = serde_json::to_vec(&Cursor(t.requested_at, t.id)).unwrap_or_default();
-        URL_SAFE_NO_PAD.encode(cursor)
-    });
+    let next = last.map(|t| reading::cursor(t.requested_at, t.id));
     Ok(Json(Page {
         tickets: tickets.into_iter().map(Ticket::from).collect(),
         next,
     }))
-}
-
-fn leafed(cursor: &str) -> Result<(DateTime<Utc>, Uuid), Problem> {
-    let read = URL_SAFE_NO_PAD.decode(cursor).ok();
-    let read = read.and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
-    let Cursor(at, id) = read.ok_or_else(|| {
-        let why = "cursor is not the `next` of a page";
-        Problem::unreadable(StatusCode::BAD_REQUEST, why)
-    })?;
-    Ok((at, id))
 }
 
 /// One ticket.
@@ -448,41 +457,6 @@ pub(super) async fn withdraw(
     let caller = api.enter(&headers, &[Scope::File]).await?;
     let id = find(&api.store, &ticket).await?.id;
     let state = api.store.withdraw(id, Some(&caller.actor)).await?;
-    Ok(Json(Moved { state }))
-}
-
-/// Record that the customer was told that the request has come.
-#[utoipa::path(
-    post, path = "/v1/tickets/{ticket}/acknowledge", tag = "decisions", params(Named),
-    responses((status = 200, description = "Recorded", body = Moved), Problem),
-)]
-pub(super) async fn acknowledge(
-    State(api): State<Arc<Api>>,
-    headers: HeaderMap,
-    Path(ticket): Path<String>,
-) -> Result<Json<Moved>, Problem> {
-    let caller = api.enter(&headers, &[Scope::File]).await?;
-    let id = find(&api.store, &ticket).await?.id;
-    let state = api.store.acknowledge(id, Some(&caller.actor)).await?;
-    Ok(Json(Moved { state }))
-}
-
-/// Make the term longer, with the ground's code as `reason`.
-#[utoipa::path(
-    post, path = "/v1/tickets/{ticket}/extend", tag = "decisions", params(Named), request_body = Reason,
-    responses((status = 200, description = "Extended", body = Moved), Problem),
-)]
-pub(super) async fn extend(
-    State(api): State<Arc<Api>>,
-    headers: HeaderMap,
-    Path(ticket): Path<String>,
-    body: Body,
-) -> Result<Json<Moved>, Problem> {
-    let caller = api.enter(&headers, &[Scope::Approve]).await?;
-    let why: Reason = reading::json(&headers, body).await?;
-    let id = find(&api.store, &ticket).await?.id;
-    let actor = Some(caller.actor.as_str());
-    let state = api.store.extend(id, &why.reason, actor).await?;
     Ok(Json(Moved { state }))
 }
 

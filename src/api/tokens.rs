@@ -29,17 +29,23 @@ pub enum Scope {
     Approve,
     /// Hold and release.
     Hold,
+    /// Place legal holds, and see them.
+    PlaceHold,
+    /// Release legal holds, and see them.
+    ReleaseHold,
     /// See tickets.
     Read,
     /// See certificates.
     Audit,
 }
 
-const SCOPES: [(&str, Scope); 6] = [
+const SCOPES: [(&str, Scope); 8] = [
     ("file", Scope::File),
     ("verify", Scope::Verify),
     ("approve", Scope::Approve),
     ("hold", Scope::Hold),
+    ("place-hold", Scope::PlaceHold),
+    ("release-hold", Scope::ReleaseHold),
     ("read", Scope::Read),
     ("audit", Scope::Audit),
 ];
@@ -54,7 +60,7 @@ impl Scope {
     }
 
     /// All words, for help.
-    pub fn words() -> [&'static str; 6] {
+    pub fn words() -> [&'static str; 8] {
         SCOPES.map(|(word, _)| word)
     }
 }

@@ -43,7 +43,8 @@ pub(super) enum Keygen {
         /// The person whose decisions are made with it.
         #[arg(long, value_name = "NAME")]
         actor: String,
-        /// What it may be used for: file, verify, approve, hold, read, audit.
+        /// What it may be used for: file, verify, approve, hold, place-hold,
+        /// release-hold, read, audit.
         #[arg(long, value_delimiter = ',', required = true, value_parser = scopes())]
         scopes: Vec<String>,
     },

@@ -28,6 +28,14 @@ pub(super) const LEVELS: &[(&str, Level)] = &[
     ("high", Level::High),
 ];
 
+impl Level {
+    /// As a policy writes it.
+    pub fn word(self) -> &'static str {
+        let known = LEVELS.iter().find(|(_, level)| *level == self);
+        known.map_or("", |(word, _)| word)
+    }
+}
+
 /// What the file declares by name; `None` is one with mistakes, which still is declared.
 pub(super) type Declared<T> = BTreeMap<String, Option<T>>;
 

@@ -39,6 +39,22 @@ pub struct NewRowHold<'a> {
     pub until: Option<DateTime<Utc>>,
 }
 
+/// What is ordered to be kept.
+pub enum Order<'a> {
+    /// What belongs to a person.
+    Person(&'a NewHold<'a>),
+    /// Rows of a table.
+    Rows(&'a NewRowHold<'a>),
+}
+
+/// By what a program knows an order that it has sent: keyed hashes.
+pub struct OnceKey {
+    /// Of the program's own key.
+    pub key: String,
+    /// Of all that was ordered.
+    pub asked: String,
+}
+
 /// A hold on rows that has still to be read.
 pub struct UnreadRowHold {
     /// The hold.
@@ -59,6 +75,19 @@ pub struct RowHold {
     pub table: TableName,
     /// Its conditions, encrypted.
     pub sealed: Vec<u8>,
+}
+
+/// Which holds, and from where on.
+#[derive(Clone, Debug, Default)]
+pub struct HoldFilter {
+    /// Those that have ended too.
+    pub all: bool,
+    /// Only of this matter.
+    pub matter: Option<String>,
+    /// Behind this one: when it was placed, and its id.
+    pub after: Option<(DateTime<Utc>, Uuid)>,
+    /// At most this many.
+    pub limit: Option<u32>,
 }
 
 /// A hold as anybody may see it.
@@ -154,69 +183,47 @@ impl Drop for Permit {
 impl Store {
     /// Places a hold; from the moment this returns nothing that it covers is erased.
     pub async fn place_hold(&self, new: &NewHold<'_>, actor: Option<&str>) -> Result<Uuid> {
-        let values = new.identifiers.iter();
-        if values
-            .clone()
-            .any(|(name, value)| name.contains('\0') || value.expose().contains('\0'))
-        {
-            return Err(StoreError::Nul("an identifier"));
-        }
-        if [new.matter, new.reason, new.subject]
-            .iter()
-            .any(|word| word.contains('\0'))
-        {
-            return Err(StoreError::Nul("the hold"));
-        }
-        let identifiers: serde_json::Value = values
-            .map(|(name, value)| (name.clone(), value.expose().into()))
-            .collect::<serde_json::Map<_, _>>()
-            .into();
+        let order = Order::Person(new);
+        order.can_be_sent()?;
         run_tx!(self, "place_hold", |tx| {
             act_as(tx, actor).await?;
-            let sql = "/* erasured:place_hold */ SELECT erasured.place_hold($1, $2, $3, $4, $5)";
-            let row = tx
-                .query_one(
-                    sql,
-                    &[
-                        &new.matter,
-                        &new.reason,
-                        &new.subject,
-                        &identifiers,
-                        &new.until,
-                    ],
-                )
-                .await?;
-            Ok(row.get(0))
+            place(tx, &order).await
         })
     }
 
     /// Places a hold on rows; from the moment this returns none that it covers changes.
     pub async fn place_row_hold(&self, new: &NewRowHold<'_>, actor: Option<&str>) -> Result<Uuid> {
-        let given = new.conditions.to_string();
-        if [new.matter, new.reason, new.rows_of]
-            .iter()
-            .any(|word| word.contains('\0'))
-            || given.contains("\\u0000")
-        {
-            return Err(StoreError::Nul("the hold"));
-        }
+        let order = Order::Rows(new);
+        order.can_be_sent()?;
         run_tx!(self, "place_hold", |tx| {
             act_as(tx, actor).await?;
-            let sql =
-                "/* erasured:place_hold */ SELECT erasured.place_row_hold($1, $2, $3, $4, $5)";
-            let row = tx
-                .query_one(
-                    sql,
-                    &[
-                        &new.matter,
-                        &new.reason,
-                        &new.rows_of,
-                        &new.conditions,
-                        &new.until,
-                    ],
-                )
-                .await?;
-            Ok(row.get(0))
+            place(tx, &order).await
+        })
+    }
+
+    /// The same for a program that sends again what was not answered: the same under the same key is
+    /// placed once. The hold, and whether it is a new one.
+    ///
+    /// # Errors
+    /// `ER003` if the key was used for another hold.
+    pub async fn place_hold_once(
+        &self,
+        order: &Order<'_>,
+        key: &OnceKey,
+        actor: Option<&str>,
+    ) -> Result<(Uuid, bool)> {
+        order.can_be_sent()?;
+        let sql = "/* erasured:place_hold */ SELECT erasured.hold_once($1, $2, $3)";
+        run_tx!(self, "place_hold", |tx| {
+            act_as(tx, actor).await?;
+            let none: Option<Uuid> = None;
+            let before = tx.query_one(sql, &[&key.key, &key.asked, &none]).await?;
+            if let Some(before) = before.get(0) {
+                return Ok((before, false));
+            }
+            let placed = place(tx, order).await?;
+            tx.execute(sql, &[&key.key, &key.asked, &placed]).await?;
+            Ok((placed, true))
         })
     }
 
@@ -313,11 +320,26 @@ impl Store {
 
     /// Holds, newest first; those in force, or all there ever were.
     pub async fn holds(&self, all: bool) -> Result<Vec<HoldView>> {
+        let filter = HoldFilter {
+            all,
+            ..HoldFilter::default()
+        };
+        self.page_of_holds(&filter).await
+    }
+
+    /// Some of them.
+    pub async fn page_of_holds(&self, filter: &HoldFilter) -> Result<Vec<HoldView>> {
+        let (at, id) = filter.after.unzip();
+        if filter.matter.as_ref().is_some_and(|m| m.contains('\0')) {
+            return Err(StoreError::Nul("the matter"));
+        }
         run_tx!(self, "holds", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:holds */ SELECT * FROM erasured.hold_status WHERE $1 OR in_force ORDER BY placed_at DESC, id",
-                    &[&all],
+                    "/* erasured:holds */ SELECT * FROM erasured.hold_status WHERE ($1 OR in_force) AND ($2::text IS NULL OR matter = $2) \
+                        AND ($3::timestamptz IS NULL OR placed_at < $3 OR (placed_at = $3 AND id > $4::uuid)) \
+                      ORDER BY placed_at DESC, id LIMIT $5",
+                    &[&filter.all, &filter.matter, &at, &id, &filter.limit.map(i64::from)],
                 )
                 .await?;
             Ok(rows.iter().map(view).collect())
@@ -456,6 +478,65 @@ impl Store {
         };
         Ok((permit, verdict))
     }
+}
+
+impl Order<'_> {
+    /// The server's own error for a NUL would repeat the value.
+    fn can_be_sent(&self) -> Result<()> {
+        let (words, sendable) = match self {
+            Self::Person(new) => {
+                let mut given = new.identifiers.iter();
+                let nul = given.any(|(name, v)| name.contains('\0') || v.expose().contains('\0'));
+                ([new.matter, new.reason, new.subject], !nul)
+            }
+            Self::Rows(new) => {
+                let given = new.conditions.to_string();
+                (
+                    [new.matter, new.reason, new.rows_of],
+                    !given.contains("\\u0000"),
+                )
+            }
+        };
+        match (sendable, words.iter().any(|word| word.contains('\0'))) {
+            (false, _) => Err(StoreError::Nul("an identifier or condition")),
+            (true, true) => Err(StoreError::Nul("the hold")),
+            (true, false) => Ok(()),
+        }
+    }
+}
+
+async fn place(tx: &Tx<'_>, order: &Order<'_>) -> Result<Uuid> {
+    let row = match order {
+        Order::Person(new) => {
+            let values = new.identifiers.iter();
+            let identifiers: serde_json::Value = values
+                .map(|(name, value)| (name.clone(), value.expose().into()))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+            let sql = "/* erasured:place_hold */ SELECT erasured.place_hold($1, $2, $3, $4, $5)";
+            let given: [&(dyn tokio_postgres::types::ToSql + Sync); 5] = [
+                &new.matter,
+                &new.reason,
+                &new.subject,
+                &identifiers,
+                &new.until,
+            ];
+            tx.query_one(sql, &given).await?
+        }
+        Order::Rows(new) => {
+            let sql =
+                "/* erasured:place_hold */ SELECT erasured.place_row_hold($1, $2, $3, $4, $5)";
+            let given: [&(dyn tokio_postgres::types::ToSql + Sync); 5] = [
+                &new.matter,
+                &new.reason,
+                &new.rows_of,
+                &new.conditions,
+                &new.until,
+            ];
+            tx.query_one(sql, &given).await?
+        }
+    };
+    Ok(row.get(0))
 }
 
 async fn covers(tx: &Tx<'_>, found: &[(Uuid, Uuid)]) -> Result<()> {

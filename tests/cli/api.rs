@@ -24,7 +24,7 @@ impl Answer {
     }
 
     /// Status and code of a problem, which is always one.
-    fn problem(&self) -> (u16, String) {
+    pub(crate) fn problem(&self) -> (u16, String) {
         let (json, head) = (self.json(), self.head.to_lowercase());
         assert!(
             head.contains("content-type: application/problem+json"),
@@ -61,11 +61,27 @@ fn everybody() -> String {
         section("hana", "hana", &["file", "verify", "read"]),
         section("hana_too", "ＨＡＮＡ", &["approve", "hold"]),
         section("kenji", "kenji", &["approve", "hold", "read"]),
+        section("counsel", "counsel", &["place-hold"]),
+        section("chief", "chief", &["release-hold"]),
+        section(
+            "second",
+            "kenji",
+            &["approve", "place-hold", "release-hold"],
+        ),
         section("audit", "auditor", &["audit"]),
         section(
             "all",
             "machine",
-            &["file", "verify", "approve", "hold", "read", "audit"],
+            &[
+                "file",
+                "verify",
+                "approve",
+                "hold",
+                "place-hold",
+                "release-hold",
+                "read",
+                "audit",
+            ],
         ),
     ]
     .concat()
@@ -91,6 +107,10 @@ pub(crate) fn open(desk: &mut Desk, more: &str) -> Door {
         "[api]\nlisten = \"{address}\"\ntokens = \"tokens.toml\"\n{more}\n[api.control]\nurl = \"{url}\"\n[limits]\npoll = \"150ms\"\n"
     ));
     let daemon = Daemon::start(desk);
+    // It is ready a moment before this door opens.
+    wait_until("the door", Duration::from_secs(20), || {
+        TcpStream::connect(&address).is_ok()
+    });
     Door {
         address,
         _daemon: daemon,
@@ -134,7 +154,7 @@ impl Door {
     }
 }
 
-fn request(reference: &str, member: &str) -> Value {
+pub(crate) fn request(reference: &str, member: &str) -> Value {
     json!({"reference": reference, "subject": "customer", "scope": "account", "ground": "policy",
            "identifiers": {"member_no": member}, "language": "ja"})
 }

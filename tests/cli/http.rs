@@ -13,11 +13,13 @@ pub(crate) struct Daemon(Child);
 impl Daemon {
     /// `erasured run`, ready.
     pub(crate) fn start(desk: &Desk) -> Self {
+        let log = desk.workspace.path().join("daemon.log");
+        let log = std::fs::File::options().append(true).create(true).open(log);
         let mut run = Command::new(crate::support::erasured().get_program());
         run.arg("run")
             .arg("--config")
             .arg(desk.workspace.config())
-            .stderr(Stdio::null());
+            .stderr(log.unwrap());
         let daemon = Self(run.spawn().unwrap());
         let http = desk.workspace.http();
         wait_until("the daemon to be ready", Duration::from_secs(20), || {

@@ -11,6 +11,7 @@ mod explained;
 mod api;
 mod bad_input;
 mod clock;
+mod crm;
 mod desk;
 mod discover;
 mod drift;
