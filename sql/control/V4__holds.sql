@@ -411,7 +411,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('erasured.hold_request ' || key, 0));
     SELECT * INTO before FROM erasured.hold_request r WHERE r.key = hold_once.key;
     IF FOUND THEN
-        IF before.asked <> asked THEN
+        IF before.asked <> asked OR before.hold_id <> hold THEN
             RAISE EXCEPTION 'the key is already used for another hold' USING ERRCODE = 'ER003',
                 HINT = 'A hold that is to be placed has a new key. This one is not placed.';
         END IF;
