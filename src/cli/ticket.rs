@@ -2,6 +2,7 @@
 
 mod clock;
 mod notice;
+mod script;
 mod timeline;
 
 use super::failure::Failure;
@@ -44,6 +45,7 @@ pub(super) enum Ticket {
     #[command(flatten)]
     Clock(clock::Clock),
     Notice(notice::Notice),
+    Script(script::Script),
     List(List),
     Show(Show),
 }
@@ -192,6 +194,7 @@ impl Ticket {
             Self::Retry(retry) => retry.execute(config).await,
             Self::Clock(clock) => clock.execute(config).await,
             Self::Notice(notice) => notice.execute(config).await,
+            Self::Script(script) => script.execute(config).await,
             Self::List(list) => list.execute(config).await,
             Self::Show(show) => show.execute(config).await,
         }

@@ -1,8 +1,9 @@
 //! What a notice may say of a ticket.
 
 use super::offer::Offer;
+use super::script::Situation;
 use crate::ticket::words::{Lang, Words};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Duration, NaiveDate, Utc};
 use serde::Serialize;
 
 /// What is known of a ticket when a notice is printed: codes, dates and words, nothing of a person.
@@ -22,11 +23,13 @@ pub struct Known {
     pub extended_for: Option<String>,
     /// Why it was rejected: the code, and its words where there are some.
     pub refused_for: Option<(String, Option<Words>)>,
+    /// Where whoever was refused for that may complain; `None` where the ground names nobody.
+    pub complain_of_refusal: Option<Words>,
     /// When it was closed.
     pub finished_at: Option<DateTime<Utc>>,
     /// Its certificate.
     pub certificate: Option<String>,
-    /// The latest date until which something is kept, by basis.
+    /// The latest date until which something still is kept, by basis.
     pub kept_until: Vec<(String, DateTime<Utc>)>,
     /// Ways of proof that would do, the lightest first.
     pub methods: Vec<Words>,
@@ -34,8 +37,45 @@ pub struct Known {
     pub documents: bool,
     /// Proof that reaches far enough is recorded.
     pub proven: bool,
+    /// How far it must reach, as a policy writes it; `None` where no policy says.
+    pub needed: Option<String>,
+    /// The lightest way that would do among those that call the number on file.
+    pub call_back: Option<Words>,
+    /// Two people of the company stand behind an erasure.
+    pub four_eyes: bool,
+    /// How long nothing happens after an approval.
+    pub cooling_off: Duration,
+    /// Nothing is erased before then.
+    pub waits_until: Option<DateTime<Utc>>,
+    /// Whom it is about is known.
+    pub found: bool,
+    /// Why it does not go on.
+    pub problem_code: Option<String>,
+    /// What the customer is asked for, as a code.
+    pub asked_for: Option<String>,
+    /// The reference of an earlier request for the same.
+    pub duplicate_of: Option<String>,
+    /// The database's time, at which this was so.
+    pub now: DateTime<Utc>,
     /// What the policy tells of its scope.
     pub offer: Offer,
+}
+
+impl Known {
+    /// The ground names nobody to complain to: withdrawn, or filed twice. A code without words says nothing.
+    pub(super) fn nobody_refused(&self) -> bool {
+        let words = self
+            .refused_for
+            .as_ref()
+            .is_some_and(|(_, words)| words.is_some());
+        words && self.complain_of_refusal.is_none()
+    }
+
+    /// Asked for identity alone, a customer is told how to prove it.
+    pub(super) fn is_asked_more_than_proof(&self) -> bool {
+        let asked = self.asked_for.as_deref();
+        asked.is_some_and(|code| self.proven || code != "identity")
+    }
 }
 
 /// A ticket in one language, as templates see it.
@@ -59,6 +99,18 @@ pub struct Facts {
     pub methods: Vec<String>,
     pub documents: bool,
     pub proven: bool,
+    pub situation: &'static str,
+    pub closed: bool,
+    pub late: bool,
+    pub needed: Option<String>,
+    pub call_back: Option<String>,
+    pub four_eyes: bool,
+    pub cooling_off: Option<String>,
+    pub wait: Option<String>,
+    pub asked: Option<String>,
+    pub first: Option<String>,
+    pub law: Option<String>,
+    pub term: Option<String>,
 }
 
 /// Something kept.
@@ -80,12 +132,17 @@ impl Facts {
             Lang::Ja => "お客様",
             Lang::En => "Dear customer",
         };
-        let kept = known.offer.kept.iter().map(|kept| {
+        let erased = matches!(known.state.as_str(), "completed" | "deferred");
+        let kept = known.offer.kept.iter().filter_map(|kept| {
             let date = known
                 .kept_until
                 .iter()
                 .find(|(because, _)| *because == kept.because);
-            KeptFact {
+            // What might have been kept for a time is not there, or not any more.
+            if erased && date.is_none() && kept.months_and_days.is_some() {
+                return None;
+            }
+            Some(KeptFact {
                 what: kept.what.get(lang).to_owned(),
                 why: kept.why.get(lang).to_owned(),
                 until: match (date, kept.months_and_days) {
@@ -93,9 +150,17 @@ impl Facts {
                     (None, Some((months, days))) => Some(period(months, days, lang)),
                     (None, None) => None,
                 },
-            }
+            })
         });
         let words = |of: &[Words]| of.iter().map(|w| w.get(lang).to_owned()).collect();
+        let one = |of: &Option<Words>| of.as_ref().map(|w| w.get(lang).to_owned());
+        let situation = Situation::of(known);
+        let complain = match (&known.complain_of_refusal, situation) {
+            (Some(at), _) => Some(at.get(lang).to_owned()),
+            // Nobody has refused anything.
+            (None, Situation::Closed) => None,
+            (None, _) => one(&known.offer.complain),
+        };
         Self {
             customer: customer.unwrap_or(addressed).to_owned(),
             reference: known.reference.clone(),
@@ -110,11 +175,7 @@ impl Facts {
                     .as_ref()
                     .map_or_else(|| code.clone(), |w| w.get(lang).to_owned())
             }),
-            complain: known
-                .offer
-                .complain
-                .as_ref()
-                .map(|w| w.get(lang).to_owned()),
+            complain,
             finished: known.finished_at.map(day),
             certificate: known.certificate.clone(),
             loses: words(&known.offer.loses),
@@ -122,8 +183,48 @@ impl Facts {
             methods: words(&known.methods),
             documents: known.documents,
             proven: known.proven,
+            situation: situation.name(),
+            closed: situation.is_closed(),
+            late: !situation.is_closed()
+                && known.clock == "running"
+                && known.due_at.is_some_and(|due| due < known.now),
+            needed: known.needed.clone(),
+            call_back: one(&known.call_back),
+            four_eyes: known.four_eyes,
+            cooling_off: (known.cooling_off > Duration::zero())
+                .then(|| length(known.cooling_off, lang)),
+            wait: known.waits_until.filter(|at| *at > known.now).map(day),
+            asked: known.asked_for.as_deref().map(|code| asked(code, lang)),
+            first: known.duplicate_of.clone(),
+            law: one(&known.offer.law),
+            term: one(&known.offer.term),
         }
     }
+}
+
+/// Days, or hours where it is no whole number of days.
+fn length(time: Duration, lang: Lang) -> String {
+    let (days, hours) = (time.num_days(), (time.num_minutes() + 59) / 60);
+    let whole = Duration::days(days) == time;
+    match (lang, whole) {
+        (Lang::Ja, true) => format!("{days}日間"),
+        (Lang::Ja, false) => format!("{hours}時間"),
+        (Lang::En, true) => format!("{days} day{}", if days == 1 { "" } else { "s" }),
+        (Lang::En, false) => format!("{hours} hour{}", if hours == 1 { "" } else { "s" }),
+    }
+}
+
+/// What a customer is asked for, where the code is one of the usual.
+fn asked(code: &str, lang: Lang) -> String {
+    let known = match (code, lang) {
+        ("identity", Lang::Ja) => "ご本人様の確認",
+        ("identity", Lang::En) => "proof of who you are",
+        ("which-account", Lang::Ja) => "どのご登録についてのお申し出か",
+        ("which-account", Lang::En) => "which of your registrations you mean",
+        (_, Lang::Ja) => "先日お尋ねした点",
+        (_, Lang::En) => "what we asked you",
+    };
+    known.to_owned()
 }
 
 fn date(day: NaiveDate, lang: Lang) -> String {

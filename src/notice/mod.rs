@@ -1,12 +1,13 @@
 //! Words for the customer: facts in, text out.
 //!
 //! The texts are templates, `templates/LANGUAGE/KIND.txt`, built in and replaced by files of the
-//! same names. What they may say is [`Facts`]: nothing of a person, unless whoever prints passes it in
+//! same names; `script.txt` and `answer-….txt` are for an agent with the customer on the line ([`script`]). What they may say is [`Facts`]: nothing of a person, unless whoever prints passes it in
 //! at that moment. What is lost and kept under a scope is [`offer`], which the daemon publishes, so
 //! that a desk without the policies can say it.
 
 pub mod facts;
 pub mod offer;
+pub mod script;
 mod tell;
 
 pub use facts::Facts;

@@ -1,6 +1,7 @@
 //! What a policy tells of a scope: what is lost and kept under it.
 
 use crate::policy::{Action, Cover, Policy, Scope, TableRule};
+use crate::ticket::sla::{Length, Profile, Start, WhenDue};
 use crate::ticket::words::Words;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,12 @@ pub struct Offer {
     pub zone: String,
     /// After the due time an explanation is owed.
     pub explain: bool,
+    /// What the law says of the time that a company may take.
+    #[serde(default)]
+    pub law: Option<Words>,
+    /// The term, and from when.
+    #[serde(default)]
+    pub term: Option<Words>,
 }
 
 /// Something kept.
@@ -37,7 +44,9 @@ pub fn offer(policy: &Policy, name: &str, scope: &Scope) -> Offer {
     let mut offer = Offer {
         complain: scope.sla.complain.clone(),
         zone: scope.sla.zone.name().to_owned(),
-        explain: scope.sla.when_due == crate::ticket::sla::WhenDue::Explain,
+        explain: scope.sla.when_due == WhenDue::Explain,
+        law: scope.sla.law.clone(),
+        term: Some(term(&scope.sla)),
         ..Offer::default()
     };
     for rule in &policy.tables {
@@ -58,6 +67,28 @@ pub fn offer(policy: &Policy, name: &str, scope: &Scope) -> Offer {
         }
     }
     offer
+}
+
+/// Such as "14 days from your request".
+fn term(profile: &Profile) -> Words {
+    let (n, ja, en) = match profile.length {
+        Length::Days(n) => (n, "日", "day"),
+        Length::WorkingDays(n) => (n, "営業日", "working day"),
+        Length::Months(n) => (n.into(), "か月", "month"),
+    };
+    let (from_ja, from_en) = match profile.start {
+        Start::Received => ("お申し出", "your request"),
+        Start::Identity => ("ご本人様の確認", "the day on which we know that it is you"),
+        Start::GroundAccepted => (
+            "お申し出をお受けすると決めた日",
+            "the day on which we accept your request",
+        ),
+    };
+    let plural = if n == 1 { "" } else { "s" };
+    Words {
+        ja: format!("{from_ja}から{n}{ja}"),
+        en: format!("{n} {en}{plural} from {from_en}"),
+    }
 }
 
 /// A rule for no scope in particular gives way to one for the same rows that names this scope.

@@ -1,5 +1,6 @@
 //! Templates, and what becomes of them.
 
+use super::script::Answer;
 use super::{Facts, Kind};
 use crate::ticket::words::Lang;
 use minijinja::syntax::SyntaxConfig;
@@ -38,6 +39,12 @@ const BUILT_IN: &[(&str, &str)] = &built_in![
     "extension",
     "refusal",
     "completion",
+    "script",
+    "answer-why-not-now",
+    "answer-this-number",
+    "answer-no-licence",
+    "answer-against-the-law",
+    "answer-the-rule",
 ];
 
 impl Templates {
@@ -68,8 +75,28 @@ impl Templates {
         self.tell(kind.name(), lang, facts)
     }
 
+    /// What the agent says now.
+    ///
+    /// # Errors
+    /// As [`notice`](Self::notice).
+    pub fn script(&self, lang: Lang, facts: &Facts) -> Result<String, Untellable> {
+        Ok(spaced(&self.tell("script", lang, facts)?))
+    }
+
+    /// What the agent answers to this.
+    ///
+    /// # Errors
+    /// As [`notice`](Self::notice).
+    pub fn answer(&self, to: Answer, lang: Lang, facts: &Facts) -> Result<String, Untellable> {
+        Ok(spaced(&self.tell(
+            &format!("answer-{}", to.name()),
+            lang,
+            facts,
+        )?))
+    }
+
     /// The text of the template of this name.
-    pub(super) fn tell(&self, name: &str, lang: Lang, facts: &Facts) -> Result<String, Untellable> {
+    fn tell(&self, name: &str, lang: Lang, facts: &Facts) -> Result<String, Untellable> {
         let name = format!("{}/{name}.txt", lang.tag());
         let mut environment = Environment::new();
         // A fact that is not there is a mistake of the template, not an empty place in a notice.
@@ -90,4 +117,12 @@ impl Templates {
         let told = template.render(Serde(facts)).map_err(untellable)?;
         Ok(format!("{}\n", told.trim_end()))
     }
+}
+
+/// One empty line where a template with many branches leaves several, and none at the top.
+fn spaced(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.dedup_by(|line, before| line.is_empty() && before.is_empty());
+    let text = lines.join("\n");
+    format!("{}\n", text.trim_matches('\n'))
 }

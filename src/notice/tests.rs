@@ -3,8 +3,10 @@ use super::offer::{Offer, offer};
 use super::*;
 use crate::policy::read;
 use crate::ticket::words::{Lang, Words};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use std::fmt::Write;
+
+mod script;
 
 fn words(ja: &str, en: &str) -> Words {
     Words {
@@ -42,6 +44,12 @@ pub(super) fn known(state: &str) -> Known {
             );
             ("appi-unverified".into(), Some(text))
         }),
+        complain_of_refusal: (state == "rejected").then(|| {
+            words(
+                "個人情報保護委員会(www.ppc.go.jp)",
+                "Personal Information Protection Commission, Japan (www.ppc.go.jp)",
+            )
+        }),
         finished_at: closed.then(|| at("2026-12-01T16:00:00Z")),
         certificate: erased.then(|| "0198c1f0-5a7e-7c3d-9b1e-3f2a6c4d8e90".into()),
         kept_until: Vec::new(),
@@ -57,6 +65,19 @@ pub(super) fn known(state: &str) -> Known {
         ],
         documents: false,
         proven: state != "received",
+        needed: Some("reasonably-high".into()),
+        call_back: Some(words(
+            "ご登録の電話番号への折り返しと生年月日",
+            "we call the number on file, and you tell us your date of birth",
+        )),
+        four_eyes: true,
+        cooling_off: Duration::zero(),
+        waits_until: None,
+        found: true,
+        problem_code: None,
+        asked_for: None,
+        duplicate_of: None,
+        now: at("2026-11-24T03:00:00Z"),
         offer: account(),
     }
 }
@@ -78,6 +99,13 @@ fn notices_read_well() {
     asked.clock = "not_started".into();
     let mut nothing = known("verified");
     nothing.offer = Offer::default();
+    let mut withdrawn = known("rejected");
+    withdrawn.complain_of_refusal = None;
+    let text = words(
+        "お客さまのご希望により、お申し出を取り下げました",
+        "you withdrew the request",
+    );
+    withdrawn.refused_for = Some(("withdrawn".into(), Some(text)));
     let scenes = [
         (Kind::Receipt, "filed", known("received")),
         (Kind::Receipt, "the clock waits", asked),
@@ -93,6 +121,7 @@ fn notices_read_well() {
         (Kind::Kept, "nothing", nothing),
         (Kind::Extension, "told", extended),
         (Kind::Refusal, "unverified", known("rejected")),
+        (Kind::Refusal, "nobody refused it", withdrawn),
         (Kind::Completion, "with something kept", deferred),
     ];
     let mut pages = String::new();

@@ -124,10 +124,10 @@ fn profile(
     let pause = default_word(table, "pause", PAUSES);
     let when_due = default_word(table, "when_due", ENDS);
     let escalate = escalate(table);
-    let complain = match table.table("complain") {
+    let [complain, law] = ["complain", "law"].map(|key| match table.table(key) {
         Some(words) => read::words(&words).map(Some),
         None => Some(None),
-    };
+    });
     let calendar = match table.word("calendar", UNKNOWN_WORD, &known) {
         Some((calendar, _)) => calendar,
         None => (!table.has("calendar")).then(Calendar::default),
@@ -146,6 +146,7 @@ fn profile(
         when_due: when_due?,
         escalate: escalate?,
         complain: complain?,
+        law: law?,
         zone: zone?.0,
         calendar: calendar?,
         source: source?.0,

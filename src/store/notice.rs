@@ -5,6 +5,7 @@ use super::{Result, Store, StoreError, run_tx};
 use crate::notice::facts::Known;
 use crate::notice::offer::Offer;
 use crate::ticket::words::{Lang, Words};
+use chrono::Duration;
 use uuid::Uuid;
 
 /// Ways of proof that are named in a notice: more would not be read.
@@ -27,7 +28,11 @@ impl Store {
             let needed: Option<i16> = row.get("at_least");
             let methods = tx.query(WAYS, &[&needed.unwrap_or(0), &METHODS]).await?;
             let kept = tx.query(KEPT, &[&t.id]).await?;
-            let refused = tx.query_opt(REFUSED, &[&t.id]).await?;
+            let call_back = tx.query_opt(CALL_BACK, &[&needed.unwrap_or(0)]).await?;
+            let refusal = match &t.rejected_for {
+                Some(code) => super::grounds::refusal(tx, code).await?,
+                None => None,
+            };
             let words = |r: &tokio_postgres::Row| Words {
                 ja: r.get("ja"),
                 en: r.get("en"),
@@ -38,13 +43,35 @@ impl Store {
                 due_at: t.due_at,
                 clock: t.clock,
                 extended_for: t.extended_for,
-                refused_for: refused.map(|r| (r.get("detail"), None)),
+                refused_for: t.rejected_for.map(|code| {
+                    let words = refusal.as_ref().map(|r| Words {
+                        ja: r.ja.clone(),
+                        en: r.en.clone(),
+                    });
+                    (code, words)
+                }),
+                complain_of_refusal: refusal.and_then(|r| {
+                    Some(Words {
+                        ja: r.complain_ja?,
+                        en: r.complain_en?,
+                    })
+                }),
                 finished_at: t.finished_at,
                 certificate: t.certificate_id.map(|id| id.to_string()),
                 kept_until: kept.iter().map(|r| (r.get(0), r.get(1))).collect(),
                 documents: methods.iter().any(|r| r.get::<_, bool>("document")),
                 methods: methods.iter().map(words).collect(),
                 proven: row.get::<_, Option<bool>>("proven").unwrap_or(false),
+                needed: row.get("needed"),
+                call_back: call_back.as_ref().map(words),
+                four_eyes: row.get::<_, Option<bool>>("four_eyes").unwrap_or(false),
+                cooling_off: Duration::seconds(row.get::<_, Option<i64>>("cooling").unwrap_or(0)),
+                waits_until: t.not_before,
+                found: t.subject_hash.is_some(),
+                problem_code: t.problem_code,
+                asked_for: t.asked_for,
+                duplicate_of: t.duplicate_of,
+                now: t.now,
                 // One that an older daemon published, or none: nothing is told of it.
                 offer: offer
                     .and_then(|offer| serde_json::from_value::<Offer>(offer).ok())
@@ -56,7 +83,8 @@ impl Store {
     }
 }
 
-const ONE: &str = "/* erasured:known */ SELECT t.*, now() AS now, s.words, s.at_least, \
+const ONE: &str = "/* erasured:known */ SELECT t.*, now() AS now, s.words, s.at_least, s.four_eyes, \
+        erasured.level_name(s.at_least) AS needed, extract(epoch FROM s.cooling_off)::bigint AS cooling, \
         array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], t.verified_level) > s.at_least AS proven \
    FROM erasured.ticket_status t LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope \
   WHERE t.id = $1 OR t.reference = $2 ORDER BY t.id = $1 DESC LIMIT 1";
@@ -69,7 +97,9 @@ const WAYS: &str = "/* erasured:known */ SELECT m.ja, m.en, m.demands IN ('docum
   ORDER BY m.level, m.code LIMIT $2";
 
 const KEPT: &str = "/* erasured:known */ SELECT basis, max(due_at) FROM erasured.deferral \
-  WHERE ticket_id = $1 GROUP BY basis ORDER BY basis";
+  WHERE ticket_id = $1 AND state = 'waiting' GROUP BY basis ORDER BY basis";
 
-const REFUSED: &str = "/* erasured:known */ SELECT detail FROM erasured.ticket_timeline \
-  WHERE ticket_id = $1 AND what = 'rejected' AND detail IS NOT NULL ORDER BY at DESC LIMIT 1";
+/// The lightest that reaches far enough among the ways whose code begins with `callback`.
+const CALL_BACK: &str = "/* erasured:known */ SELECT m.ja, m.en FROM erasured.method m \
+  WHERE m.level >= $1 AND m.demands NOT IN ('document', 'presence') AND starts_with(m.code, 'callback') \
+  ORDER BY m.level, m.code LIMIT 1";

@@ -99,6 +99,8 @@ pub struct Profile {
     pub escalate: Vec<u16>,
     /// Where the customer may complain.
     pub complain: Option<Words>,
+    /// What the law says of the time, in sentences to read aloud.
+    pub law: Option<Words>,
     /// Where a last day falls on a day off.
     pub roll: Roll,
     /// Where the days are counted.

@@ -23,6 +23,7 @@ fn every_command_explains_itself() {
         "ticket answered",
         "ticket extend",
         "ticket notice",
+        "ticket script",
         "ticket list",
         "ticket show",
         "certificate",

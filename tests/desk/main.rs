@@ -13,5 +13,6 @@ mod answers;
 mod legal_holds;
 mod proof_in_proportion;
 mod refusals;
+mod script;
 mod seven_years;
 mod twice;

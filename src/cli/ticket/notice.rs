@@ -26,7 +26,7 @@ pub(in super::super) struct Notice {
 pub(super) struct How {
     /// ja or en; without it the ticket's own language, else ja.
     #[arg(long, value_name = "LANG", value_parser = language)]
-    lang: Option<Lang>,
+    pub(super) lang: Option<Lang>,
     /// How the customer is addressed; printed and nowhere kept.
     #[arg(long, value_name = "TEXT")]
     customer: Option<String>,

@@ -54,6 +54,7 @@ fn profiles() -> impl Strategy<Value = Profile> {
                 when_due,
                 escalate: vec![7, 2],
                 complain: None,
+                law: None,
                 zone,
                 calendar,
                 source: String::new(),
