@@ -84,6 +84,8 @@ pub const SYSTEM_UP: &str = "erasured_system_up";
 pub const CONTROL_SECONDS: &str = "erasured_control_transaction_seconds";
 /// Messages not yet delivered, by `target`.
 pub const OUTBOX_WAITING: &str = "erasured_outbox_waiting_messages";
+/// Of them, messages for a target that no living daemon delivers to, by `target`.
+pub const OUTBOX_UNSERVED: &str = "erasured_outbox_unserved_messages";
 /// Messages given up, by `target`.
 pub const OUTBOX_DEAD: &str = "erasured_outbox_dead_messages";
 /// Age of the oldest message not yet delivered, by `target`.
@@ -311,6 +313,11 @@ fn describe_outbox() {
         OUTBOX_WAITING,
         Unit::Count,
         "Messages that a target has not got yet."
+    );
+    describe_gauge!(
+        OUTBOX_UNSERVED,
+        Unit::Count,
+        "Messages that wait for a target to which no living daemon delivers."
     );
     describe_gauge!(
         OUTBOX_DEAD,

@@ -381,6 +381,10 @@ const TROUBLE: Series<'_> = &[
         r#"erasured_outbox_dead_messages{instance="a",target="callback/crm"}"#,
         "1x576",
     ),
+    (
+        r#"erasured_outbox_unserved_messages{instance="a",target="callback/crm"}"#,
+        "1x576",
+    ),
     (r#"up{instance="a",job="erasured"}"#, "0x576"),
 ];
 /// And of one that is well and has work.
@@ -428,6 +432,10 @@ const WELL: Series<'_> = &[
     (r#"erasured_ledger_height_entries{instance="a"}"#, "0+1x576"),
     (
         r#"erasured_outbox_dead_messages{instance="a",target="callback/crm"}"#,
+        "0x576",
+    ),
+    (
+        r#"erasured_outbox_unserved_messages{instance="a",target="callback/crm"}"#,
         "0x576",
     ),
     (r#"up{instance="a",job="erasured"}"#, "1x576"),

@@ -9,8 +9,18 @@ CREATE TABLE erasured.outbox_target (
     name  text PRIMARY KEY CHECK (name ~ '^[a-z]+(/[a-z][a-z0-9_-]*)?$'),
     kinds text[]
 );
-COMMENT ON TABLE erasured.outbox_target IS 'Who is told: published by the daemon from its configuration. Empty: nothing is written.';
-COMMENT ON COLUMN erasured.outbox_target.kinds IS 'Of which kinds of messages; NULL means all.';
+COMMENT ON TABLE erasured.outbox_target IS 'Who is told: what any daemon''s configuration has named, until it is retired. Empty: nothing is written.';
+COMMENT ON COLUMN erasured.outbox_target.kinds IS 'Of which kinds of messages, by whichever of its daemons wants them; NULL means all.';
+
+CREATE TABLE erasured.outbox_server (
+    daemon uuid        NOT NULL,
+    target text        NOT NULL REFERENCES erasured.outbox_target (name) ON DELETE CASCADE,
+    kinds  text[],
+    until  timestamptz NOT NULL,
+    PRIMARY KEY (daemon, target)
+);
+COMMENT ON TABLE erasured.outbox_server IS 'Which daemons deliver to a target, and for which kinds each is configured.';
+COMMENT ON COLUMN erasured.outbox_server.until IS 'Until when it counts as alive; it says so again before.';
 
 CREATE TABLE erasured.outbox (
     id         uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -129,6 +139,32 @@ AS $$
 $$;
 COMMENT ON FUNCTION erasured.redeliver IS 'Lets what was given up for a target be tried again, after its later messages; returns how many.';
 
-REVOKE ALL ON erasured.opendsr_request, erasured.outbox, erasured.outbox_target, erasured.outbox_delivery FROM PUBLIC;
-REVOKE ALL ON FUNCTION erasured.fill_outbox(), erasured.redeliver(text),
+-- Only a person knows that a target does not come back: a daemon that does not name it may be one of
+-- several, or have been started with an older file.
+CREATE FUNCTION erasured.retire_target(target text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    dropped bigint;
+BEGIN
+    -- Who publishes it at this moment waits, and so do we.
+    PERFORM FROM erasured.outbox_target t WHERE t.name = target FOR UPDATE;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM erasured.outbox_delivery d WHERE d.target = retire_target.target AND d.state <> 'delivered') THEN
+        RAISE EXCEPTION 'there is no such target' USING ERRCODE = 'ER006',
+            HINT = coalesce('Known: ' || (SELECT left(string_agg(t.name, ', ' ORDER BY t.name), 400) FROM erasured.outbox_target t), 'There is none.');
+    END IF;
+    IF EXISTS (SELECT FROM erasured.outbox_server s WHERE s.target = retire_target.target AND s.until > clock_timestamp()) THEN
+        RAISE EXCEPTION 'a daemon delivers to this target' USING ERRCODE = 'ER006',
+            HINT = 'Take it out of the configuration of every daemon, restart them, and try again; of one that was killed, in five minutes.';
+    END IF;
+    DELETE FROM erasured.outbox_target t WHERE t.name = target;
+    DELETE FROM erasured.outbox_delivery d WHERE d.target = retire_target.target AND d.state <> 'delivered';
+    GET DIAGNOSTICS dropped = ROW_COUNT;
+    RETURN dropped;
+END $$;
+COMMENT ON FUNCTION erasured.retire_target IS 'Ends a target that no daemon delivers to any more: nothing is written for it, and what it has not got is dropped; returns how many messages.';
+
+REVOKE ALL ON erasured.outbox_server, erasured.opendsr_request, erasured.outbox, erasured.outbox_target, erasured.outbox_delivery FROM PUBLIC;
+REVOKE ALL ON FUNCTION erasured.fill_outbox(), erasured.redeliver(text), erasured.retire_target(text),
     erasured.note_opendsr(uuid, uuid, text, text[]) FROM PUBLIC;

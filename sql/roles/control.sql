@@ -144,7 +144,11 @@ GRANT SELECT ON erasured.outbox, erasured.outbox_delivery, erasured.outbox_targe
 GRANT SELECT ON erasured.opendsr_request TO erasured_desk, erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.note_opendsr(uuid, uuid, text, text[]) TO erasured_desk;
 GRANT EXECUTE ON FUNCTION erasured.redeliver(text) TO erasured_desk, erasured_approver;
-GRANT INSERT, UPDATE, DELETE ON erasured.outbox_target TO erasured_daemon;
+GRANT EXECUTE ON FUNCTION erasured.retire_target(text) TO erasured_admin;
+GRANT SELECT ON erasured.outbox_target, erasured.outbox_server TO erasured_admin;
+-- A daemon names targets; that one is no more is a person's to say.
+GRANT INSERT, UPDATE ON erasured.outbox_target TO erasured_daemon;
+GRANT INSERT, UPDATE, DELETE ON erasured.outbox_server TO erasured_daemon;
 GRANT DELETE                 ON erasured.outbox        TO erasured_daemon;
 GRANT UPDATE (state, attempts, next_at, problem, lease_token, lease_until, done_at)
                              ON erasured.outbox_delivery TO erasured_daemon;

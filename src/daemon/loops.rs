@@ -22,7 +22,6 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 /// All states of a ticket: one that nobody is in any more counts zero, not what it counted last.
 const OPEN: [&str; 8] = [
@@ -252,7 +251,27 @@ pub(super) async fn first_contact(shared: &Shared) -> Result<(), StoreError> {
         store::check_version(&client).await?;
     }
     shared.compare_clocks(context.store.clock().await?);
-    publish(context).await
+    publish(context).await?;
+    serve_targets(shared).await
+}
+
+/// Who is told is a daemon's own configuration: it says that it lives, not that others do not.
+async fn serve_targets(shared: &Shared) -> Result<(), StoreError> {
+    let context = &shared.context;
+    let targets = context.config.targets();
+    if targets.is_empty() {
+        return Ok(());
+    }
+    // Said again every six rounds of the census.
+    let life = (context.config.limits.poll * 18).max(Duration::from_secs(300));
+    let store = &context.store;
+    for target in store.serve_targets(shared.id, &targets, life).await? {
+        tracing::warn!(
+            target,
+            "E0639: another daemon has a target of this name that asks for other kinds; it is told of both"
+        );
+    }
+    Ok(())
 }
 
 /// After a reload; what the control database did not take is offered again at the next census.
@@ -271,9 +290,7 @@ async fn publish(context: &Context) -> Result<(), StoreError> {
     let beside = context.beside();
     context.store.publish_methods(&beside.proofs).await?;
     context.store.publish_grounds(&beside.grounds).await?;
-    context.store.publish_scopes(&offers(context)).await?;
-    let targets = context.config.targets();
-    context.store.publish_targets(&targets).await
+    context.store.publish_scopes(&offers(context)).await
 }
 
 /// What the policies in force ask, as the desk's functions enforce it.
@@ -372,7 +389,6 @@ pub(super) async fn census(
     progress: Option<Progress>,
 ) -> Result<(), DaemonError> {
     let context = &shared.context;
-    let id = Uuid::new_v4();
     let host = context.holder.clone();
     let mut stopping = shared.stopping();
     let mut round: u64 = 0;
@@ -404,9 +420,14 @@ pub(super) async fn census(
                 shared.compare_clocks(theirs);
             }
             if round.is_multiple_of(6) {
-                let seen = context.store.seen(id, &host, env!("CARGO_PKG_VERSION"));
+                let seen = context
+                    .store
+                    .seen(shared.id, &host, env!("CARGO_PKG_VERSION"));
                 if let Err(error) = seen.await {
                     tracing::debug!(%error, "this daemon's sign of life was not written");
+                }
+                if let Err(error) = serve_targets(shared).await {
+                    tracing::debug!(%error, "that this daemon delivers was not written");
                 }
                 fits(shared).await;
             }
@@ -422,15 +443,14 @@ pub(super) async fn census(
 
 /// Counts what waits for others to hear of it; now and then, removes what all have heard of.
 async fn tidy_outbox(context: &Context, round: u64) {
-    if context.config.targets().is_empty() {
-        return;
-    }
     for backlog in context.store.backlog().await.unwrap_or_default() {
         let target = backlog.target;
         metrics::gauge!(names::OUTBOX_WAITING, "target" => target.clone())
             .set(float(backlog.waiting));
         metrics::gauge!(names::OUTBOX_DEAD, "target" => target.clone()).set(float(backlog.dead));
-        metrics::gauge!(names::OUTBOX_OLDEST, "target" => target).set(backlog.oldest);
+        metrics::gauge!(names::OUTBOX_OLDEST, "target" => target.clone()).set(backlog.oldest);
+        let unserved = if backlog.served { 0 } else { backlog.waiting };
+        metrics::gauge!(names::OUTBOX_UNSERVED, "target" => target).set(float(unserved));
     }
     if round.is_multiple_of(60) {
         let keep = context.config.outbox.keep;

@@ -172,6 +172,9 @@ pub async fn run(config: PathBuf, options: Options) -> Result<(), DaemonError> {
         api.abort();
     }
     drain(&mut tasks, &shared).await;
+    if !shared.targets.is_empty() {
+        context.store.leave_targets(shared.id).await.ok();
+    }
     served.abort();
     ended?;
     match context.failures() {

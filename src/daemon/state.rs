@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use uuid::Uuid;
 
 /// Minutes.
 const CLOCKS_MAY_DIFFER: i64 = 5;
@@ -17,6 +18,8 @@ const A_SECOND: Duration = Duration::from_secs(1);
 
 /// One daemon's shared state.
 pub struct Shared {
+    /// This process, as the control database knows it.
+    pub id: Uuid,
     /// The work.
     pub context: Arc<Context>,
     /// What `/readyz` answers from.
@@ -74,6 +77,7 @@ impl Shared {
         let health = Health::default();
         health.set("control", Err("not reached yet".into()));
         Arc::new(Self {
+            id: Uuid::new_v4(),
             drop_folder,
             targets: outbox::targets(&context.config),
             context,

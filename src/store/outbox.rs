@@ -61,24 +61,70 @@ pub struct Backlog {
     pub dead: i64,
     /// Age of the oldest not yet delivered, in seconds.
     pub oldest: f64,
+    /// Whether a living daemon delivers to it.
+    pub served: bool,
 }
 
 impl Store {
-    /// Tells the control schema who is to be told of what. What waits for a target that is not
-    /// among them goes on waiting: it may come back.
-    pub async fn publish_targets(&self, targets: &[(String, Option<Vec<String>>)]) -> Result<()> {
-        run_tx!(self, "publish_targets", |tx| {
-            let names: Vec<&str> = targets.iter().map(|(name, _)| name.as_str()).collect();
-            let sql = "/* erasured:publish_targets */ DELETE FROM erasured.outbox_target WHERE name <> ALL ($1)";
-            tx.execute(sql, &[&names]).await?;
+    /// Says that this daemon delivers to these targets until `life` has passed; others are left as they
+    /// are, since other daemons may. A target wants what any of its daemons is configured for.
+    ///
+    /// Returns those for which another living daemon is configured for other kinds.
+    pub async fn serve_targets(
+        &self,
+        daemon: Uuid,
+        targets: &[(String, Option<Vec<String>>)],
+        life: Duration,
+    ) -> Result<Vec<String>> {
+        run_tx!(self, "serve_targets", |tx| {
+            tx.execute("/* erasured:serve_targets */ DELETE FROM erasured.outbox_server WHERE until < now() - interval '1 hour'", &[])
+                .await?;
+            let mut disputed = Vec::new();
             for (name, kinds) in targets {
+                // Locks the target, so that two daemons see each other.
                 tx.execute(
-                    "/* erasured:publish_targets */ INSERT INTO erasured.outbox_target AS t (name, kinds) VALUES ($1, $2) \
-                     ON CONFLICT (name) DO UPDATE SET kinds = excluded.kinds WHERE t.kinds IS DISTINCT FROM excluded.kinds",
+                    "/* erasured:serve_targets */ INSERT INTO erasured.outbox_target AS t (name, kinds) VALUES ($1, $2) \
+                     ON CONFLICT (name) DO UPDATE SET kinds = t.kinds",
                     &[name, kinds],
                 )
                 .await?;
+                tx.execute(
+                    "/* erasured:serve_targets */ INSERT INTO erasured.outbox_server AS s (daemon, target, kinds, until) \
+                     VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4)) \
+                     ON CONFLICT (daemon, target) DO UPDATE SET kinds = excluded.kinds, until = excluded.until",
+                    &[&daemon, name, kinds, &seconds(life)],
+                )
+                .await?;
+                tx.execute(
+                    "/* erasured:serve_targets */ UPDATE erasured.outbox_target t SET kinds = w.kinds FROM ( \
+                       SELECT CASE WHEN bool_and(s.kinds IS NOT NULL) \
+                                   THEN ARRAY(SELECT DISTINCT k FROM erasured.outbox_server x, unnest(x.kinds) k WHERE x.target = $1 ORDER BY k) END AS kinds \
+                         FROM erasured.outbox_server s WHERE s.target = $1) w \
+                      WHERE t.name = $1 AND t.kinds IS DISTINCT FROM w.kinds",
+                    &[name],
+                )
+                .await?;
+                let others = tx
+                    .query_one(
+                        "/* erasured:serve_targets */ SELECT EXISTS (SELECT FROM erasured.outbox_server s \
+                          WHERE s.target = $1 AND s.daemon <> $2 AND s.until > clock_timestamp() \
+                            AND ((s.kinds IS NULL) <> ($3::text[] IS NULL) OR NOT coalesce(s.kinds @> $3 AND s.kinds <@ $3, true)))",
+                        &[name, &daemon, kinds],
+                    )
+                    .await?;
+                if others.get(0) {
+                    disputed.push(name.clone());
+                }
             }
+            Ok(disputed)
+        })
+    }
+
+    /// Says that this daemon delivers no more. What it asked for is still written: it may be back soon.
+    pub async fn leave_targets(&self, daemon: Uuid) -> Result<()> {
+        run_tx!(self, "leave_targets", |tx| {
+            let sql = "/* erasured:leave_targets */ UPDATE erasured.outbox_server SET until = now() WHERE daemon = $1 AND until > now()";
+            tx.execute(sql, &[&daemon]).await?;
             Ok(())
         })
     }
@@ -172,13 +218,15 @@ impl Store {
         run_tx!(self, "backlog", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:backlog */ SELECT g.name, \
-                       count(d.*) FILTER (WHERE d.state = 'waiting') AS waiting, count(d.*) FILTER (WHERE d.state = 'dead') AS dead, \
-                       coalesce(extract(epoch FROM now() - min(o.created_at) FILTER (WHERE d.state = 'waiting')), 0)::float8 AS oldest \
-                      FROM erasured.outbox_target g \
-                      LEFT JOIN erasured.outbox_delivery d ON d.target = g.name AND d.state IN ('waiting', 'dead') \
-                      LEFT JOIN erasured.outbox o ON o.id = d.message_id \
-                     WHERE g.name <> 'listen' GROUP BY g.name",
+                    "/* erasured:backlog */ SELECT n.name, coalesce(d.waiting, 0) AS waiting, coalesce(d.dead, 0) AS dead, coalesce(d.oldest, 0) AS oldest, \
+                       EXISTS (SELECT FROM erasured.outbox_server s WHERE s.target = n.name AND s.until > clock_timestamp()) AS served \
+                      FROM (SELECT name FROM erasured.outbox_target WHERE name <> 'listen' \
+                            UNION SELECT target FROM erasured.outbox_delivery WHERE state IN ('waiting', 'dead')) n \
+                      LEFT JOIN ( \
+                        SELECT d.target, count(*) FILTER (WHERE d.state = 'waiting') AS waiting, count(*) FILTER (WHERE d.state = 'dead') AS dead, \
+                               extract(epoch FROM now() - min(o.created_at) FILTER (WHERE d.state = 'waiting'))::float8 AS oldest \
+                          FROM erasured.outbox_delivery d JOIN erasured.outbox o ON o.id = d.message_id \
+                         WHERE d.state IN ('waiting', 'dead') GROUP BY d.target) d ON d.target = n.name",
                     &[],
                 )
                 .await?;
@@ -189,6 +237,7 @@ impl Store {
                     waiting: r.get("waiting"),
                     dead: r.get("dead"),
                     oldest: r.get("oldest"),
+                    served: r.get("served"),
                 })
                 .collect())
         })

@@ -1,7 +1,7 @@
 //! What the daemon serves: health, certificates under a token, metrics that Prometheus takes.
 
 use crate::desk::Desk;
-use crate::support::{free_port, wait_until};
+use crate::support::{Workspace, free_port, wait_until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -13,15 +13,20 @@ pub(crate) struct Daemon(Child);
 impl Daemon {
     /// `erasured run`, ready.
     pub(crate) fn start(desk: &Desk) -> Self {
-        let log = desk.workspace.path().join("daemon.log");
+        Self::of(&desk.workspace)
+    }
+
+    /// The same of any folder; what it says is in its `daemon.log`.
+    pub(crate) fn of(workspace: &Workspace) -> Self {
+        let log = workspace.path().join("daemon.log");
         let log = std::fs::File::options().append(true).create(true).open(log);
         let mut run = Command::new(crate::support::erasured().get_program());
         run.arg("run")
             .arg("--config")
-            .arg(desk.workspace.config())
+            .arg(workspace.config())
             .stderr(log.unwrap());
         let daemon = Self(run.spawn().unwrap());
-        let http = desk.workspace.http();
+        let http = workspace.http();
         wait_until("the daemon to be ready", Duration::from_secs(20), || {
             get(&http, "/readyz", None).is_some_and(|(status, _)| status == 200)
         });

@@ -2,7 +2,7 @@
 
 use crate::desk::Desk;
 use crate::http::{Daemon, get};
-use crate::support::{SIGNING_SEED, repository, wait_until};
+use crate::support::{SIGNING_SEED, Workspace, repository, told, wait_until};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use erasured::keys::SigningKey;
@@ -386,6 +386,145 @@ fn what_is_given_up_can_be_revived_and_programs_are_told() {
     desk.run_until_idle().assert().success();
     assert_eq!(receiver.kinds("O-1"), ["received"]);
     assert_eq!((dead("callback/crm"), dead("hook/broken")), (0, 1));
+}
+
+/// A second daemon's folder, for the same databases, with a configuration of its own.
+fn beside(desk: &Desk, more: &str) -> Workspace {
+    let mut other = Workspace::new(
+        desk.workspace.control_url(),
+        &[
+            ("shop", desk.server.url_as(&desk.demo.shop, "erasured_demo")),
+            (
+                "loyalty",
+                desk.server.url_as(&desk.demo.loyalty, "erasured_demo"),
+            ),
+        ],
+    );
+    other.copy_policies(&repository().join("policies/travel"));
+    other.configure(&format!("{more}\n[limits]\npoll = \"150ms\"\n"));
+    other
+}
+
+fn gauge(workspace: &Workspace, name: &str, target: &str) -> Option<f64> {
+    let metrics = get(&workspace.http(), "/metrics", None).unwrap().1;
+    let line = format!("{name}{{target=\"{target}\"}} ");
+    let found = metrics.lines().find_map(|l| l.strip_prefix(&line))?;
+    found.parse().ok()
+}
+
+/// One daemon tells the CRM; another, which knows nothing of the CRM, starts last and does the work. All
+/// of it is written for the CRM, waits where it can be seen, and comes in order when its daemon is
+/// back. A target ends when a person says so, and not while somebody delivers to it.
+#[test]
+fn a_daemon_that_starts_last_takes_nobodys_messages_away() {
+    let mut desk = Desk::open(120);
+    let (crm, audit) = (
+        Receiver::new(|_| Answer::Status(200)),
+        Receiver::new(|_| Answer::Status(200)),
+    );
+    configure(&mut desk, &crm, "");
+    desk.run_until_idle().assert().success();
+    let other = beside(
+        &desk,
+        &format!(
+            "[callback.audit]\nurl = \"http://{}/told?by=erasured\"",
+            audit.address
+        ),
+    );
+    let daemon = Daemon::of(&other);
+    desk.file("O-1", "member_no=TM-0000005");
+    wait_until(
+        "the ticket's life to be told",
+        Duration::from_secs(60),
+        || audit.kinds("O-1") == LIFE,
+    );
+    let unserved = |target| gauge(&other, "erasured_outbox_unserved_messages", target);
+    wait_until("what waits to be seen", Duration::from_secs(20), || {
+        unserved("callback/crm") == Some(8.0)
+    });
+    assert_eq!(unserved("callback/audit"), Some(0.0));
+    assert!(crm.posts(false).is_empty());
+    let retire = |target: &str| {
+        let sql = format!("SELECT erasured.retire_target('{target}')");
+        desk.server.try_execute(desk.control(), &sql)
+    };
+    let said = told(&retire("callback/audit").unwrap_err());
+    assert!(
+        said.contains("ER006") && said.contains("a daemon delivers"),
+        "{said}"
+    );
+    assert!(told(&retire("callback/crn").unwrap_err()).contains("no such target"));
+
+    desk.run_until_idle().assert().success();
+    assert_eq!(crm.kinds("O-1"), LIFE);
+    in_order(&crm.posts(true));
+    wait_until("nothing to wait", Duration::from_secs(20), || {
+        unserved("callback/crm") == Some(0.0)
+    });
+
+    // Killed, it may be back at once. What has said goodbye is gone.
+    drop(daemon);
+    assert!(told(&retire("callback/audit").unwrap_err()).contains("a daemon delivers"));
+    desk.server.execute(
+        desk.control(),
+        "UPDATE erasured.outbox_server SET until = now()",
+    );
+    desk.ask("O-2", "member_no=TM-0000009");
+    let waiting = "SELECT count(*) FROM erasured.outbox_delivery WHERE target = 'callback/audit' AND state = 'waiting'";
+    assert_eq!(desk.server.count(desk.control(), waiting), 2);
+    retire("callback/audit").unwrap();
+    desk.approve("O-2");
+    assert_eq!(desk.server.count(desk.control(), waiting), 0);
+    let known = "SELECT string_agg(name, ' ') FROM erasured.outbox_target";
+    assert_eq!(desk.server.value(desk.control(), known), "callback/crm");
+}
+
+/// Two daemons have a target of one name and ask for different kinds: it is told of both, also when
+/// one of them is away for a moment, and the log says so. When all say the same, that counts.
+#[test]
+fn a_target_of_two_daemons_gets_what_either_asks_for() {
+    let mut desk = Desk::open(120);
+    let crm = Receiver::new(|_| Answer::Status(200));
+    configure(&mut desk, &crm, "kinds = [\"received\"]");
+    let first = Daemon::start(&desk);
+    let callback = |kinds: &str| {
+        format!(
+            "[callback.crm]\nurl = \"http://{}/told?by=erasured\"\n{kinds}",
+            crm.address
+        )
+    };
+    let other = beside(&desk, &callback("kinds = [\"verified\"]"));
+    let second = Daemon::of(&other);
+    let said = std::fs::read_to_string(other.path().join("daemon.log")).unwrap();
+    assert!(said.contains("E0639"), "{said}");
+    drop(first);
+    desk.ask("O-1", "member_no=TM-0000005");
+    wait_until("both kinds", Duration::from_secs(20), || {
+        crm.kinds("O-1") == ["received", "verified"]
+    });
+    let kinds = || {
+        desk.server.value(
+            desk.control(),
+            "SELECT coalesce(kinds::text, 'all') FROM erasured.outbox_target",
+        )
+    };
+    assert_eq!(kinds(), "{received,verified}");
+    // An hour later the first one has not come back.
+    let later = "UPDATE erasured.outbox_server SET until = until - interval '2 hours' WHERE kinds = '{received}'";
+    desk.server.execute(desk.control(), later);
+    wait_until("its kinds to be forgotten", Duration::from_secs(20), || {
+        kinds() == "{verified}"
+    });
+    drop(second);
+    // One that wants all, beside one that wants some.
+    let all = beside(&desk, &callback(""));
+    let _all = Daemon::of(&all);
+    assert_eq!(kinds(), "all");
+    assert!(
+        std::fs::read_to_string(all.path().join("daemon.log"))
+            .unwrap()
+            .contains("E0639")
+    );
 }
 
 /// Whoever listens gets ids when the desk commits, and reads the messages by them.

@@ -129,6 +129,16 @@ fn the_job_is_done_with_the_least_rights_and_nothing_else_is() {
             &control,
             "SELECT erasured.redeliver('callback/crm')",
         ),
+        (
+            "erasured_demo",
+            &control,
+            "SELECT erasured.retire_target('callback/crm')",
+        ),
+        (
+            "erasured_demo",
+            &control,
+            "DELETE FROM erasured.outbox_target",
+        ),
         ("hana", &control, "DELETE FROM erasured.outbox"),
         (
             "hana",
