@@ -136,7 +136,7 @@ COMMENT ON COLUMN erasured.ticket.filed_by IS 'The login that filed it: the desk
 COMMENT ON COLUMN erasured.ticket.turn IS 'Which one of its desk''s for its due time it is, from 1: who is due at the same time is taken in turns.';
 COMMENT ON COLUMN erasured.ticket.asked_for IS 'What the customer is being asked for, since asked_at; NULL when nothing is open.';
 COMMENT ON COLUMN erasured.ticket.duplicate_of IS 'Another ticket under way for the same person and scope: this one waits for it and closes with its certificate.';
-COMMENT ON COLUMN erasured.ticket.generation IS 'Grows when a person retries a failed ticket: a new plan, new steps.';
+COMMENT ON COLUMN erasured.ticket.generation IS 'Grows when a person retries a failed ticket, and when a legal hold has let only a part of it run: a new plan, new steps.';
 
 -- The queue: only what may run now is in these two, so that waiting tickets cost nothing.
 CREATE INDEX ticket_ready ON erasured.ticket (due_at, turn)
@@ -467,10 +467,10 @@ BEGIN
             USING ERRCODE = 'ER010';
     END IF;
     IF NEW.state = 'verifying' AND NOT coalesce(
-        (SELECT bool_and(s.state = 'done') FROM erasured.step s
+        (SELECT bool_and(s.state = 'done' AND NOT coalesce(s.counts->'counts' ? 'left', false)) FROM erasured.step s
           WHERE s.ticket_id = NEW.id AND s.generation = NEW.generation), false)
     THEN
-        RAISE EXCEPTION 'not every planned step of ticket % has committed', NEW.id USING ERRCODE = 'ER002';
+        RAISE EXCEPTION 'not every planned step of ticket % has committed whole', NEW.id USING ERRCODE = 'ER002';
     END IF;
     IF OLD.state = 'verifying' AND NEW.state IN ('completed', 'deferred') AND (
         NOT EXISTS (SELECT FROM erasured.certificate c WHERE c.ticket_id = NEW.id AND c.kind = 'erasure')

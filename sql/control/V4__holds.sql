@@ -284,7 +284,7 @@ BEGIN
     PERFORM pg_notify('erasured_ticket', new_id::text);
     RETURN new_id;
 END $$;
-COMMENT ON FUNCTION erasured.place_row_hold IS 'Orders that rows of a table are kept: those for which all conditions hold or cannot be told. A ticket that reaches one of them waits as a whole.';
+COMMENT ON FUNCTION erasured.place_row_hold IS 'Orders that rows of a table are kept: those for which all conditions hold or cannot be told. Of a ticket that reaches one of them the table waits, with what hangs together with it; the rest goes on.';
 
 CREATE FUNCTION erasured.is_condition(c jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -500,6 +500,24 @@ AS $$
     ON CONFLICT DO NOTHING
 $$;
 
+-- Which tables steps of this generation have left as they are, because legal holds cover rows there or
+-- of what hangs together with them; NULL if none has left any.
+CREATE FUNCTION erasured.left_to_holds(ticket uuid, of_generation integer) RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    SELECT array_agg(s.system || '.' || l ORDER BY s.ordinal, l)
+      FROM erasured.step s, jsonb_array_elements_text(s.counts->'counts'->'left') AS l
+     WHERE s.ticket_id = left_to_holds.ticket AND s.generation = left_to_holds.of_generation AND s.state = 'done'
+$$;
+
+-- What a ticket still waits with while the rest of it is done; NULL if nothing is done beside a hold.
+CREATE FUNCTION erasured.waits_with(ticket uuid) RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    SELECT erasured.left_to_holds(t.id, t.generation - 1) FROM erasured.ticket t
+     WHERE t.id = waits_with.ticket AND NOT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id AND s.generation = t.generation)
+$$;
+
 -- Tickets that a hold in force covers stop where they are; what they have done is done.
 CREATE FUNCTION erasured.suspend_held(tickets uuid[]) RETURNS SETOF uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -509,17 +527,21 @@ DECLARE
     covered uuid[];
 BEGIN
     PERFORM FROM erasured.ticket t WHERE t.id = ANY (tickets) ORDER BY t.id FOR UPDATE;
+    -- A step that left something to a hold is nobody's last. What is left comes under a plan made anew.
+    UPDATE erasured.ticket t SET generation = t.generation + 1, plan_id = NULL
+     WHERE t.id = ANY (tickets) AND t.state = 'executing' AND erasured.left_to_holds(t.id, t.generation) IS NOT NULL;
     covered := ARRAY(SELECT DISTINCT t.id FROM erasured.holds_on(tickets) c JOIN erasured.ticket t ON t.id = c.ticket
                       WHERE t.state IN ('scheduled', 'executing'));
     DELETE FROM erasured.lease l WHERE l.ticket_id = ANY (covered);
     INSERT INTO erasured.event (kind, ticket_id, body)
-    SELECT 'legal_hold', c.ticket, jsonb_build_object('holds', jsonb_agg(c.hold ORDER BY c.hold),
-                                                      'matters', jsonb_agg(DISTINCT c.matter))
+    SELECT 'legal_hold', c.ticket, jsonb_strip_nulls(jsonb_build_object('holds', jsonb_agg(c.hold ORDER BY c.hold),
+             'matters', jsonb_agg(DISTINCT c.matter), 'left', to_jsonb(erasured.waits_with(c.ticket))))
       FROM erasured.holds_on(covered) c GROUP BY c.ticket ORDER BY c.ticket;
     RETURN QUERY
     UPDATE erasured.ticket t
        SET state = 'on_hold', held_from = 'scheduled', problem_code = 'E0521',
-           problem = 'a legal hold keeps it: ' || (SELECT left(string_agg(DISTINCT c.matter, ', '), 400)
+           problem = coalesce('a legal hold keeps ' || left(array_to_string(erasured.waits_with(t.id), ', '), 400)
+                              || ' of it, the rest is done: ', 'a legal hold keeps it: ') || (SELECT left(string_agg(DISTINCT c.matter, ', '), 400)
                                                      FROM erasured.holds_on(ARRAY[t.id]) c)
      WHERE t.id = ANY (covered)
     RETURNING t.id;
@@ -562,11 +584,13 @@ SELECT h.id, h.matter, h.reason, h.kind, h.subject, h.system || '.' || h.schema_
             (SELECT array_agg(i.name ORDER BY i.name) FROM erasured.hold_identifier i WHERE i.hold_id = h.id)
             ELSE ARRAY(SELECT (c->>'column') || ' ' || (c->>'op') FROM jsonb_array_elements(h.conditions) c) END AS named_by,
        (SELECT count(*) FROM erasured.hold_subject s WHERE s.hold_id = h.id) AS people,
-       w.tickets, w.deferrals, w.since
+       w.tickets, w.deferrals, w.since, w.left_whole
   FROM erasured.hold h
   LEFT JOIN LATERAL (
     SELECT array_agg(t.reference ORDER BY t.reference) FILTER (WHERE t.state = 'on_hold') AS tickets,
-           sum(d.n)::bigint AS deferrals, least(min(t.held_since) FILTER (WHERE t.state = 'on_hold'), min(d.since)) AS since
+           sum(d.n)::bigint AS deferrals, least(min(t.held_since) FILTER (WHERE t.state = 'on_hold'), min(d.since)) AS since,
+           ARRAY(SELECT DISTINCT l FROM unnest(array_agg(t.id) FILTER (WHERE t.state = 'on_hold')) AS x (id),
+                        unnest(erasured.waits_with(x.id)) l ORDER BY l) AS left_whole
       FROM erasured.ticket t
       LEFT JOIN LATERAL (SELECT count(*) AS n, min(d.held_since) AS since FROM erasured.deferral d
                           WHERE d.ticket_id = t.id AND d.state = 'waiting' AND d.held_since IS NOT NULL) d ON true
@@ -580,7 +604,7 @@ SELECT h.id, h.matter, h.reason, h.kind, h.subject, h.system || '.' || h.schema_
                       JOIN erasured.ticket_identifier i ON i.hash = hi.hash AND i.name = hi.name
                      WHERE hi.hold_id = h.id GROUP BY i.ticket_id HAVING count(*) = h.named_by)
        AND (t.state = 'on_hold' AND t.problem_code = 'E0521' OR d.n > 0)) w ON h.released_at IS NULL;
-COMMENT ON VIEW erasured.hold_status IS 'Legal holds, whom they cover in number, and what each keeps waiting and since when. Never a value.';
+COMMENT ON VIEW erasured.hold_status IS 'Legal holds, whom they cover in number, and what each keeps waiting and since when: left_whole are the tables that stay while the rest of these tickets is done. Never a value.';
 
 -- ---------------------------------------------------------------- why, and why not
 

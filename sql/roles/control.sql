@@ -81,7 +81,7 @@ GRANT UPDATE (value, hash), INSERT (ticket_id, name, hash, given)
 GRANT INSERT                                  ON erasured.plan TO erasured_daemon;
 GRANT INSERT, UPDATE (policy_sha256, fingerprint, body, taken_at)
                                               ON erasured.definitions TO erasured_daemon;
-GRANT INSERT, UPDATE (state, counts, committed_at)
+GRANT INSERT, UPDATE (plan_id, state, counts, committed_at)
                                               ON erasured.step TO erasured_daemon;
 GRANT INSERT, DELETE, UPDATE (state, due_at, sealed, done_at, lease_token, lease_until)
                                               ON erasured.deferral TO erasured_daemon;

@@ -50,8 +50,8 @@ pub(super) struct Place {
     subject: Option<String>,
     #[command(flatten)]
     identifiers: Identifiers,
-    /// Keeps rows of this table, written system.schema.table; a ticket that reaches one of them waits
-    /// as a whole.
+    /// Keeps rows of this table, written system.schema.table; of a ticket that
+    /// reaches one of them the table waits, with what hangs together with it, and the rest goes on.
     #[arg(long, value_name = "TABLE")]
     rows_of: Option<String>,
     /// Of these rows those with COLUMN OP VALUE, where a value that is NULL counts as fitting. Ops: =,
@@ -271,10 +271,14 @@ fn waiting(hold: &HoldView) -> String {
         parts.push(format!("{} deferral(s)", hold.deferrals));
     }
     if parts.is_empty() {
-        "nothing".to_owned()
-    } else {
-        parts.join(", ")
+        return "nothing".to_owned();
     }
+    let parts = parts.join(", ");
+    if hold.left_whole.is_empty() {
+        return parts;
+    }
+    // Of tickets whose rest is done.
+    format!("{parts} (with {})", hold.left_whole.join(", "))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One leased batch of tickets, system after system, until every planned step has its result.
 
+mod beside;
 mod keep;
 mod setback;
 
@@ -84,6 +85,7 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
         context,
         token: batch.token,
         ended: Ended::default(),
+        covered: Vec::new(),
     };
     let attempts = attempts(context);
     let (worn_out, tickets): (Vec<_>, Vec<_>) = batch
@@ -174,6 +176,8 @@ struct Run<'a> {
     context: &'a Context,
     token: Uuid,
     ended: Ended,
+    /// Tickets of this batch that reach rows which holds cover, and the holds.
+    covered: Vec<(Uuid, Uuid)>,
 }
 
 impl Run<'_> {
@@ -252,7 +256,7 @@ impl Run<'_> {
             if let Some(at) = work.iter().position(|w| w.ticket.id == short.ticket) {
                 let work = work.remove(at);
                 if short.code == HELD {
-                    self.suspend(&[work], &[]).await?;
+                    self.suspend(&[work]).await?;
                 } else if short.code == TWICE {
                     tracing::info!(ticket = %work.ticket.id, "the same is under way by another ticket, whose certificate this one gets");
                     self.ended.later += 1;
@@ -323,7 +327,7 @@ impl Run<'_> {
                 }
             }
             // Only asked what has been: nothing is erased here.
-            Setback::Held(_) => self.suspend(&held, &[]).await?,
+            Setback::Held(_) | Setback::HeldRows(_) => self.suspend(&held).await?,
         }
         Ok(work)
     }
@@ -343,7 +347,16 @@ impl Run<'_> {
                 continue;
             }
             match self.one_group(planned, part, &mut group).await? {
-                Ok(()) => through.append(&mut group),
+                Ok(cut_short) => {
+                    let (cut_short, done): (Vec<Work>, Vec<Work>) = group
+                        .into_iter()
+                        .partition(|w| cut_short.contains(&w.ticket.id));
+                    // Whoever did it died before putting them on hold.
+                    if !cut_short.is_empty() {
+                        self.suspend(&cut_short).await?;
+                    }
+                    through.extend(done);
+                }
                 Err(Setback::Later(cause, problem)) if shared(cause) || group.len() == 1 => {
                     self.later(&group, cause, &problem).await?;
                 }
@@ -353,9 +366,16 @@ impl Run<'_> {
                 Err(Setback::Held(tickets)) => {
                     let (held, free): (Vec<Work>, Vec<Work>) = group
                         .into_iter()
-                        .partition(|w| tickets.iter().any(|(ticket, _)| *ticket == w.ticket.id));
-                    self.suspend(&held, &tickets).await?;
+                        .partition(|w| tickets.contains(&w.ticket.id));
+                    self.suspend(&held).await?;
                     groups.push(free);
+                }
+                Err(Setback::HeldRows(found)) => {
+                    let (held, free): (Vec<Work>, Vec<Work>) = group
+                        .into_iter()
+                        .partition(|w| found.iter().any(|row| row.ticket == w.ticket.id));
+                    groups.push(free);
+                    self.beside(planned, part, held, found).await?;
                 }
                 Err(_) => {
                     let half = group.split_off(group.len() / 2);
@@ -367,12 +387,15 @@ impl Run<'_> {
         Ok(through)
     }
 
+    /// Returns those whose step had been committed before and had left something to a hold: it was
+    /// not their last.
     async fn one_group(
         &self,
         planned: &Planned,
         part: &SystemPlan,
         group: &mut [Work],
-    ) -> Result<Result<(), Setback>, StoreError> {
+    ) -> Result<Result<Vec<Uuid>, Setback>, StoreError> {
+        self.under_plan(planned, part, group).await?;
         // Kept open while the answer to a COMMIT is sought: until then it may still happen.
         let mut gate = match Gate::open(self.context, &part.system, |t| part.touches(t)).await {
             Ok(gate) => gate,
@@ -415,7 +438,30 @@ impl Run<'_> {
             .await?;
         crash_point("after-step-done");
         count(part, &outcome);
-        Ok(Ok(()))
+        let ended = group.iter().zip(&outcome.counts);
+        let cut_short = ended.filter(|(_, counts)| part.left.is_empty() && !counts.left.is_empty());
+        Ok(Ok(cut_short.map(|(work, _)| work.ticket.id).collect()))
+    }
+
+    /// Before the first write under another plan than the one that the tickets began under.
+    async fn under_plan(
+        &self,
+        planned: &Planned,
+        part: &SystemPlan,
+        group: &[Work],
+    ) -> Result<(), StoreError> {
+        let begun = group
+            .iter()
+            .filter(|w| planned.partial || w.ticket.taken_over || w.ticket.attempt > 0);
+        let ids: Vec<Uuid> = begun.map(|w| w.ticket.id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let plan = stored(planned);
+        self.context
+            .store
+            .step_plan(self.token, &ids, &part.system, &plan)
+            .await
     }
 
     async fn execute(
@@ -558,20 +604,20 @@ impl Run<'_> {
     }
 
     /// Legal holds keep these; those that no hold keeps any more are tried again.
-    async fn suspend(
-        &mut self,
-        work: &[Work],
-        by: &[(Uuid, Option<Uuid>)],
-    ) -> Result<(), StoreError> {
+    async fn suspend(&mut self, work: &[Work]) -> Result<(), StoreError> {
+        if work.is_empty() {
+            return Ok(());
+        }
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
-        let rows = by.iter();
+        let rows = self.covered.iter();
         let rows: Vec<_> = rows
-            .filter_map(|(ticket, hold)| Some((*ticket, (*hold)?)))
+            .filter(|(ticket, _)| ids.contains(ticket))
+            .copied()
             .collect();
         let held = self.context.store.suspend(self.token, &ids, &rows).await?;
         tracing::warn!(
             tickets = held.len(),
-            "kept by a legal hold; nothing of theirs is erased until it is released"
+            "kept by a legal hold; nothing that it covers is erased until it is released"
         );
         self.ended.held += held.len();
         for work in work.iter().filter(|w| !held.contains(&w.ticket.id)) {

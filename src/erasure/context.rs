@@ -6,6 +6,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::discovery;
 use crate::keys::{HashKey, KeyRing, SigningKey};
 use crate::lineage::{self, Lineage};
+use crate::name::QualifiedTable;
 use crate::plan::{self, Plan};
 use crate::policy::Policy;
 use crate::policy::folder::Beside;
@@ -16,7 +17,7 @@ use crate::system::postgres::connect::{ConnectError, Pool};
 use crate::system::postgres::execute::Timeouts;
 use crate::system::postgres::failure;
 use chrono::{DateTime, Utc};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -82,6 +83,8 @@ pub struct Planned {
     pub warnings: Vec<Diagnostic>,
     /// How many of these are of [`discovery::overlooked`].
     pub overlooks: usize,
+    /// It is what can run beside legal holds on rows: no ticket ends with it.
+    pub partial: bool,
     /// The definitions that it was made for, to be remembered.
     definitions: Vec<Remembered>,
     /// Whether they have been, and for what.
@@ -346,12 +349,53 @@ impl Context {
             stamps,
             warnings,
             overlooks,
+            partial: false,
         });
         self.plans
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .insert(key, planned.clone());
         Ok(planned)
+    }
+
+    /// What of a plan can run while rows of these tables are held; `None` if nothing can.
+    ///
+    /// # Errors
+    /// [`Unplanned`]: the rest does not stand by itself.
+    pub(super) async fn planned_beside(
+        &self,
+        planned: &Planned,
+        held: &BTreeSet<QualifiedTable>,
+    ) -> Result<Option<Planned>, Unplanned> {
+        let scope = &planned.lineage.scope;
+        let left = lineage::kept_whole(&planned.policy, &planned.lineage, held);
+        let policy = planned.policy.without(scope, &left);
+        let (catalogs, stamps) = catalogs(&self.systems, lineage::systems_of(&policy)).await?;
+        let (lineage, warnings) =
+            lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
+        let mut plan = plan::build(&policy, &lineage);
+        for part in &mut plan.systems {
+            let before = planned.plan.systems.iter();
+            let before = before.filter(|p| p.system == part.system);
+            let before = before.flat_map(|p| p.left.iter().cloned());
+            let here = left.iter().filter(|t| t.system == part.system);
+            part.left = here.map(|t| t.table.clone()).chain(before).collect();
+        }
+        if plan.systems.iter().all(|part| part.changes.is_empty()) {
+            return Ok(None);
+        }
+        Ok(Some(Planned {
+            id: plan.id(),
+            definitions: Vec::new(),
+            remembered: <(AtomicBool, AtomicBool)>::default(),
+            policy: Arc::new(policy),
+            lineage,
+            plan,
+            stamps,
+            warnings,
+            overlooks: 0,
+            partial: true,
+        }))
     }
 
     /// Stores the definitions that a plan was made for, once for each reason.

@@ -90,7 +90,7 @@ pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
                 if let NotErased::HeldRows(found) = error {
                     // The step was the deferral's own; what is held is its ticket.
                     let ticket = deferral.view.ticket;
-                    let rows: Vec<_> = found.iter().map(|(_, hold)| (ticket, *hold)).collect();
+                    let rows: Vec<_> = found.iter().map(|row| (ticket, row.hold)).collect();
                     context.store.hold_covers(&rows).await?;
                 }
                 tracing::warn!(ticket = %deferral.view.ticket, table = deferral.view.table, "what the law kept is kept on by a legal hold");

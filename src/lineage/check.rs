@@ -6,6 +6,8 @@ mod objects;
 mod pieces;
 mod server;
 
+pub(super) use server::written_to;
+
 use super::{Reached, SystemLineage};
 use crate::catalog::{Catalog, Table};
 use crate::diagnostic::Diagnostic;

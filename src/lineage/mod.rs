@@ -5,6 +5,7 @@
 //! a table nobody decided, a decision that the database would overrule, a column that is not
 //! there. It is pure.
 
+mod beside;
 mod check;
 mod definitions;
 mod draft;
@@ -13,6 +14,7 @@ mod order;
 mod survey;
 mod types;
 
+pub use beside::kept_whole;
 pub use definitions::{Definitions, Difference, Mark, within_reach};
 pub use draft::{check_draft, systems_of_draft};
 pub use found_again::FoundAgain;

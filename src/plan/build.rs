@@ -78,6 +78,7 @@ impl<'a> Builder<'a> {
                 probes: Vec::new(),
                 exempt: BTreeMap::new(),
                 probed_by_foreign_key: Vec::new(),
+                left: BTreeSet::new(),
             },
         }
     }

@@ -73,6 +73,10 @@ pub struct SystemPlan {
     /// Tables whose leftover rows the database itself would refuse (by an enforced foreign key to
     /// rows that go in the same transaction), so that no probe of ours is needed.
     pub probed_by_foreign_key: Vec<TableName>,
+    /// Tables that stay as they are for now, because legal holds cover rows of the subject there or of
+    /// what hangs together with them: a later generation of the ticket does the rest.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left: BTreeSet<TableName>,
 }
 
 /// The rows of one table that the batch's subjects reach.
@@ -243,6 +247,10 @@ pub struct Change {
     pub before: Vec<Probe>,
     /// It moves the rows, which are known by their place: it returns old places and new ones.
     pub moves: bool,
+    /// The rows stay, and so does the link by which they were found: a later generation of the ticket
+    /// changes them once more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// Rows of one table that go before the rest, some at a time, each time in a transaction of its own:
@@ -298,6 +306,10 @@ pub struct Counts {
     /// By table, how many transactions took part of its rows beforehand, see [`Piece`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pieces: BTreeMap<String, i64>,
+    /// Tables that legal holds kept as they are, see [`SystemPlan::left`]. A step that says so is not
+    /// the ticket's last on its system.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left: BTreeSet<String>,
 }
 
 /// Rows that the law keeps.

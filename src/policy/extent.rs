@@ -4,7 +4,7 @@ use super::{Action, Policy, Span, TableRule};
 use crate::name::QualifiedTable;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a scope covers.
 #[derive(Clone, Debug)]
@@ -113,6 +113,27 @@ impl Policy {
             }
         }
         Cow::Owned(policy)
+    }
+
+    /// The policy with a scope that covers these tables no more, as if it listed all the others.
+    pub fn without(&self, scope: &str, tables: &BTreeSet<QualifiedTable>) -> Self {
+        let mut policy = self.clone();
+        let Some(scope) = policy.scopes.get_mut(scope) else {
+            return policy;
+        };
+        let mut listed = match &scope.extent {
+            Extent::Listed(listed) => listed.clone(),
+            Extent::All => Listed {
+                tables: (self.tables.iter())
+                    .map(|rule| (rule.table.clone(), rule.span.clone()))
+                    .collect(),
+                ..Listed::default()
+            },
+        };
+        listed.tables.retain(|table, _| !tables.contains(table));
+        listed.columns.retain(|table, _| !tables.contains(table));
+        scope.extent = Extent::Listed(listed);
+        policy
     }
 
     fn is_in_force(&self, rule: &TableRule, scope: &str) -> bool {

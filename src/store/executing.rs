@@ -116,12 +116,7 @@ impl Store {
                 .copied()
                 .filter(|id| unfit.iter().all(|u| u.ticket != *id))
                 .collect();
-            tx.execute(
-                "/* erasured:begin */ INSERT INTO erasured.plan (id, policy_file, policy_sha256, subject, scope, body) \
-                 VALUES ($1, $2, $3, $4, $5, $6::text::json) ON CONFLICT (id) DO NOTHING",
-                &[&plan.id, &plan.policy_file, &plan.policy_sha256, &plan.subject, &plan.scope, &plan.body],
-            )
-            .await?;
+            add_plan(tx, plan).await?;
             tx.execute(
                 "/* erasured:begin */ INSERT INTO erasured.step (ticket_id, generation, system, ordinal, plan_id) \
                  SELECT t.id, t.generation, s.system, s.ordinal - 1, $2 \
@@ -138,6 +133,29 @@ impl Store {
             )
             .await?;
             Ok(unfit)
+        })
+    }
+
+    /// Before the first write on a system under another plan than the tickets began under: stores it,
+    /// and says of their steps there, unless they are done, that it is theirs.
+    pub async fn step_plan(
+        &self,
+        token: Uuid,
+        tickets: &[Uuid],
+        system: &str,
+        plan: &StoredPlan,
+    ) -> Result<()> {
+        run_tx!(self, "step_plan", |tx| {
+            hold(tx, token, tickets).await?;
+            add_plan(tx, plan).await?;
+            tx.execute(
+                "/* erasured:step_plan */ UPDATE erasured.step s SET plan_id = $3 FROM erasured.ticket t \
+                  WHERE t.id = ANY ($1) AND s.ticket_id = t.id AND s.generation = t.generation AND s.system = $2 \
+                    AND s.state = 'planned' AND s.plan_id <> $3",
+                &[&tickets, &system, &plan.id],
+            )
+            .await?;
+            Ok(())
         })
     }
 
@@ -342,6 +360,16 @@ impl Store {
             Ok(())
         })
     }
+}
+
+async fn add_plan(tx: &Tx<'_>, plan: &StoredPlan) -> Result<()> {
+    tx.execute(
+        "/* erasured:begin */ INSERT INTO erasured.plan (id, policy_file, policy_sha256, subject, scope, body) \
+         VALUES ($1, $2, $3, $4, $5, $6::text::json) ON CONFLICT (id) DO NOTHING",
+        &[&plan.id, &plan.policy_file, &plan.policy_sha256, &plan.subject, &plan.scope, &plan.body],
+    )
+    .await?;
+    Ok(())
 }
 
 /// The database's guard would refuse the whole batch for one of these.

@@ -114,6 +114,7 @@ pub struct HoldView {
     pub tickets: Vec<String>,
     pub deferrals: i64,
     pub since: Option<DateTime<Utc>>,
+    pub left_whole: Vec<String>,
 }
 
 /// A hold whose person has still to be found.
@@ -572,5 +573,6 @@ fn view(r: &Row) -> HoldView {
         tickets: list("tickets"),
         deferrals: r.get::<_, Option<i64>>("deferrals").unwrap_or(0),
         since: r.get("since"),
+        left_whole: list("left_whole"),
     }
 }

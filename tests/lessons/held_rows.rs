@@ -97,7 +97,7 @@ async fn a_covered_row_is_found_in_every_shape() {
         let Some(NotErased::HeldRows(found)) = error else {
             panic!("{table}: {error:?}");
         };
-        let found: BTreeSet<Uuid> = found.into_iter().map(|(ticket, _)| ticket).collect();
+        let found: BTreeSet<Uuid> = found.into_iter().map(|row| row.ticket).collect();
         assert_eq!(found, BTreeSet::from([subjects[1].ticket]), "{table}");
         assert_eq!(target.rows(), before, "{table}: nothing has changed");
         // The others reach none, though the hold stands.

@@ -1,5 +1,6 @@
 //! Every destructive statement tests its condition again under the lock that it holds.
 
+mod beside;
 mod holds;
 
 use crate::target::{Planned, Target, head, subject, totals};

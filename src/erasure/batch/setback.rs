@@ -1,7 +1,7 @@
 //! What a failure means for the tickets of a batch: another try, or a person.
 
 use crate::plan::SystemPlan;
-use crate::system::postgres::execute::NotErased;
+use crate::system::postgres::execute::{HeldRow, NotErased};
 use crate::system::postgres::failure::Failure;
 use uuid::Uuid;
 
@@ -11,9 +11,11 @@ pub(super) enum Setback {
     Later(&'static str, String),
     /// The same will happen again until somebody changes something.
     Stuck(&'static str, String),
-    /// Legal holds cover these tickets; the others of the group may go on. With the hold, where it is
-    /// one on rows.
-    Held(Vec<(Uuid, Option<Uuid>)>),
+    /// Legal holds cover these tickets whole; the others of the group may go on.
+    Held(Vec<Uuid>),
+    /// Legal holds cover rows that these tickets reach; the rest of them may go on beside, and so may
+    /// the others.
+    HeldRows(Vec<HeldRow>),
 }
 
 impl Setback {
@@ -74,13 +76,8 @@ pub(super) fn setback(error: NotErased) -> Setback {
         NotErased::Residual { .. } => Setback::Stuck("E0503", said),
         NotErased::NoEnd { .. } => Setback::Stuck("E0504", said),
         NotErased::OtherIdentity { .. } => Setback::Stuck("E0506", said),
-        NotErased::Held(tickets) => {
-            Setback::Held(tickets.into_iter().map(|ticket| (ticket, None)).collect())
-        }
-        NotErased::HeldRows(found) => {
-            let found = found.into_iter();
-            Setback::Held(found.map(|(ticket, hold)| (ticket, Some(hold))).collect())
-        }
+        NotErased::Held(tickets) => Setback::Held(tickets),
+        NotErased::HeldRows(found) => Setback::HeldRows(found),
         NotErased::HoldUnfit { .. } => Setback::Stuck("E0523", said),
         NotErased::HoldUnread => Setback::Later("legal_hold", said),
         NotErased::Hook(_) => Setback::Later("control", said),

@@ -284,7 +284,7 @@ fn words(body: &str) -> Vec<String> {
 
 /// Bare names of the tables that a trigger function deletes from, updates or truncates, read
 /// from its source: a heuristic that errs on the side of naming too many.
-fn written_to(body: &str) -> BTreeSet<String> {
+pub(in crate::lineage) fn written_to(body: &str) -> BTreeSet<String> {
     let words = words(body);
     let mut written = BTreeSet::new();
     for (at, word) in words.iter().enumerate() {

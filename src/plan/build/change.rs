@@ -34,6 +34,7 @@ impl<'a> Builder<'a> {
                     lock: deletion.lock,
                     before: Vec::new(),
                     moves: false,
+                    again: false,
                 });
             }
             return;
@@ -89,6 +90,7 @@ impl<'a> Builder<'a> {
             lock: None,
             before: before.collect(),
             moves: false,
+            again: false,
         });
     }
 
@@ -180,6 +182,7 @@ impl<'a> Builder<'a> {
             lock: None,
             before: Vec::new(),
             moves,
+            again: false,
         });
         self.plan.probes.push(Probe {
             table: reached.table.clone(),
@@ -256,6 +259,7 @@ impl<'a> Builder<'a> {
             lock: None,
             before: Vec::new(),
             moves: !matches!(row_set.key, RowKey::Columns(_)),
+            again: kind == ChangeKind::Anonymized && keeps_its_link(edge, values),
         });
         self.plan.probes.push(Probe {
             table: reached.table.clone(),
@@ -296,5 +300,15 @@ impl<'a> Builder<'a> {
             .filter(|c| reached.facts.column(c).is_some_and(|c| !c.not_null))
             .map(|c| (c.clone(), (Strategy::Null, span.clone())))
             .collect()
+    }
+}
+
+/// Whether rows so changed still say to whom they belong.
+fn keeps_its_link(edge: &Edge, set: &Set) -> bool {
+    match &edge.join {
+        Join::Columns { child, .. } => child
+            .iter()
+            .all(|column| !matches!(set.get(column), Some((Strategy::Null, _)))),
+        _ => true,
     }
 }

@@ -58,6 +58,7 @@ impl<'a> Builder<'a> {
                 lock,
                 before: Vec::new(),
                 moves: false,
+                again: false,
             });
             self.plan.probes.push(Probe {
                 table: table.clone(),

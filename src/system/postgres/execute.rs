@@ -137,9 +137,9 @@ pub enum NotErased {
     /// A legal hold covers what would go; of which tickets.
     #[error("a legal hold covers what would be erased")]
     Held(Vec<Uuid>),
-    /// Legal holds cover rows that would change: ticket and hold.
+    /// Legal holds cover rows that would change.
     #[error("a legal hold covers rows that would be erased")]
-    HeldRows(Vec<(Uuid, Uuid)>),
+    HeldRows(Vec<HeldRow>),
     /// A hold on rows cannot be compared with the table as it is now.
     #[error("{table}: a legal hold names the column {column}, which is not there any more")]
     HoldUnfit {
@@ -154,6 +154,17 @@ pub enum NotErased {
     /// The step between capture and change could not be done.
     #[error("{0}")]
     Hook(String),
+}
+
+/// That a ticket reaches rows which a hold covers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldRow {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// The hold.
+    pub hold: Uuid,
+    /// Where the rows are.
+    pub table: TableName,
 }
 
 impl From<tokio_postgres::Error> for NotErased {
@@ -294,7 +305,11 @@ impl Execution<'_> {
             tx.rollback().await?;
             return Err(already_committed());
         }
-        let mut counts = vec![Counts::default(); self.subjects.len()];
+        let blank = Counts {
+            left: self.plan.left.iter().map(ToString::to_string).collect(),
+            ..Counts::default()
+        };
+        let mut counts = vec![blank; self.subjects.len()];
         let deferred = capture::kept(self, &captured, &mut counts, before_change);
         before_change.take_part(&active);
         before_change
@@ -303,6 +318,7 @@ impl Execution<'_> {
         self.change(&tx, &mut captured, &mut counts, &locked)
             .await?;
         self.add_pieces(&tx, &active, &mut counts).await?;
+        self.count_once(&tx, &active, &mut counts).await?;
         for sql in [RECORD, ABOUT] {
             tx.prepare_cached(sql).await?;
         }

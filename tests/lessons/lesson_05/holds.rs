@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 /// More than anything takes on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 const SHOP: &str = "
 CREATE TABLE customer (id int PRIMARY KEY, member_no text NOT NULL UNIQUE, email text);
@@ -28,7 +28,7 @@ const POINTS: &str = "
 CREATE TABLE points (id int PRIMARY KEY, member_no text, n int);
 INSERT INTO points SELECT n, 'TM-000' || n, 7 FROM generate_series(1, 4) n;
 ";
-const POLICY: &str = r#"
+pub(super) const POLICY: &str = r#"
 subject = "customer"
 root    = "s.public.customer"
 
@@ -64,27 +64,27 @@ name   = "s.public.note"
 action = "delete"
 "#;
 /// Goes before the root's own system.
-const IN_TWO: &str = r#"
+pub(super) const IN_TWO: &str = r#"
 [[table]]
 name   = "t.public.points"
 link   = { columns = ["member_no"], identifier = "member_no" }
 action = "delete"
 "#;
 
-struct Company {
-    server: &'static Server,
-    shop: String,
-    points: String,
+pub(super) struct Company {
+    pub(super) server: &'static Server,
+    pub(super) shop: String,
+    pub(super) points: String,
     control: String,
     workspace: Workspace,
 }
 
 impl Company {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         Self::with(POLICY)
     }
 
-    fn with(policy: &str) -> Self {
+    pub(super) fn with(policy: &str) -> Self {
         let server = Server::shared();
         let (shop, points) = (
             server.fresh_database("shop"),
@@ -110,7 +110,7 @@ impl Company {
     }
 
     /// Files, verifies and approves a ticket for each.
-    fn file(&self, people: &[i32]) {
+    pub(super) fn file(&self, people: &[i32]) {
         for n in people {
             self.server.execute(
                 &self.control,
@@ -127,7 +127,7 @@ impl Company {
         }
     }
 
-    fn run(&self) {
+    pub(super) fn run(&self) {
         self.workspace
             .erasured(["run", "--until-idle"])
             .assert()
@@ -135,7 +135,7 @@ impl Company {
     }
 
     /// A daemon that pauses where it is told to.
-    fn start(&self, failpoints: &str) -> Child {
+    pub(super) fn start(&self, failpoints: &str) -> Child {
         let mut command = self.workspace.process(["run", "--until-idle"]);
         command
             .env("FAILPOINTS", failpoints)
@@ -146,7 +146,7 @@ impl Company {
     }
 
     /// Until a transaction on this database lies open and silent.
-    fn until_it_pauses(&self, database: &str) {
+    pub(super) fn until_it_pauses(&self, database: &str) {
         let sql = format!(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND state = 'idle in transaction'
                 AND state_change < clock_timestamp() - interval '300 ms' AND application_name = 'erasured/worker'"
@@ -157,7 +157,7 @@ impl Company {
     }
 
     /// A daemon at work, whose batch has deleted in the shop and waits before it goes on.
-    fn halfway(&self) -> Child {
+    pub(super) fn halfway(&self) -> Child {
         self.server
             .execute(&self.shop, "UPDATE gate SET open = false");
         let daemon = self.start("");
@@ -171,30 +171,30 @@ impl Company {
         daemon
     }
 
-    fn goes_on(&self, daemon: Child) {
+    pub(super) fn goes_on(&self, daemon: Child) {
         self.server
             .execute(&self.shop, "UPDATE gate SET open = true");
         ends(daemon);
     }
 
-    fn hold(&self, matter: &str, member: &str) {
+    pub(super) fn hold(&self, matter: &str, member: &str) {
         self.control(&format!(
             "SELECT erasured.place_hold('{matter}', 'court-order', 'customer', '{{\"member_no\": \"{member}\"}}')"
         ));
     }
 
     /// Until the daemon, halfway with its batch, knows what the hold covers.
-    fn is_read(&self) {
+    pub(super) fn is_read(&self) {
         let sql = "SELECT count(*)::text FROM erasured.hold WHERE read_at IS NULL";
         wait_until("the hold to be read", LONG, || self.control(sql) == "0");
     }
 
-    fn control(&self, sql: &str) -> String {
+    pub(super) fn control(&self, sql: &str) -> String {
         self.server.value(&self.control, sql)
     }
 
     /// All that the databases have of this person.
-    fn rows(&self, n: i32) -> String {
+    pub(super) fn rows(&self, n: i32) -> String {
         let shop = format!(
             "SELECT concat_ws(' / ', (SELECT c::text FROM customer c WHERE id = {n}), (SELECT b::text FROM booking b WHERE id = {n}),
                     (SELECT i::text FROM invoice i WHERE id = {n}),
@@ -204,21 +204,68 @@ impl Company {
         self.server.value(&self.shop, &shop) + " / " + &self.server.value(&self.points, &points)
     }
 
-    fn status(&self, n: i32) -> String {
+    /// The person and their notes.
+    pub(super) fn kept(&self, n: i32) -> String {
+        let sql = format!(
+            "SELECT concat_ws(' / ', (SELECT c::text FROM customer c WHERE id = {n}),
+                    (SELECT string_agg(x::text, ' ' ORDER BY id) FROM note x WHERE id % 4 + 1 = {n}))"
+        );
+        self.server.value(&self.shop, &sql)
+    }
+
+    /// All the rest.
+    pub(super) fn others(&self, n: i32) -> String {
+        let shop = format!(
+            "SELECT concat_ws(' / ', (SELECT b::text FROM booking b WHERE id = {n}), (SELECT i::text FROM invoice i WHERE id = {n}))"
+        );
+        let points = format!("SELECT count(*)::text FROM points WHERE id = {n}");
+        self.server.value(&self.shop, &shop) + " / " + &self.server.value(&self.points, &points)
+    }
+
+    pub(super) fn status(&self, n: i32) -> String {
         self.control(&format!(
             "SELECT concat_ws(' ', state, problem_code, problem) FROM erasured.ticket_status WHERE reference = 'CRM-{n}'"
         ))
     }
 
+    pub(super) fn try_control(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        self.server.try_execute(&self.control, sql)
+    }
+
+    pub(super) fn certificate(&self, n: i32) -> String {
+        let shown = [
+            "certificate",
+            "show",
+            &format!("CRM-{n}"),
+            "--format",
+            "json",
+        ];
+        let shown = self.workspace.erasured(shown).assert().success();
+        String::from_utf8(shown.get_output().stdout.clone()).unwrap()
+    }
+
+    /// Whatever daemon was at work.
+    pub(super) fn is_thought_dead(&self) {
+        let sql = "UPDATE erasured.lease SET until = now() - interval '1 second'";
+        self.server.execute(&self.control, sql);
+    }
+
+    pub(super) fn batches_of(&self, tickets: u32) {
+        let file = self.workspace.config();
+        let limits = std::fs::read_to_string(&file).unwrap();
+        let with = format!("batch = {tickets}\npoll =");
+        std::fs::write(&file, limits.replace("poll =", &with)).unwrap();
+    }
+
     /// How often the history tells of this.
-    fn told(&self, kind: &str) -> String {
+    pub(super) fn told(&self, kind: &str) -> String {
         self.control(&format!(
             "SELECT ((SELECT count(*) FROM erasured.event WHERE kind = '{kind}')
                    + (SELECT count(*) FROM erasured.ledger WHERE entry::jsonb->>'kind' = '{kind}'))::text"
         ))
     }
 
-    fn gone(&self, n: i32) {
+    pub(super) fn gone(&self, n: i32) {
         assert_eq!(
             self.rows(n),
             format!("({n},{n},) / ({n},,2026-01-01) / 1"),
@@ -227,7 +274,12 @@ impl Company {
     }
 }
 
-fn ends(mut daemon: Child) {
+/// What a ticket says whose rest is done.
+pub(super) fn beside(tables: &str) -> String {
+    format!("on_hold E0521 a legal hold keeps {tables} of it, the rest is done: case-1")
+}
+
+pub(super) fn ends(mut daemon: Child) {
     assert!(daemon.wait().unwrap().success());
 }
 
@@ -367,7 +419,7 @@ fn lesson_05_holds_on_nobody_say_so_and_wait_for_them() {
 }
 
 /// A hold on rows, placed while the batch has them all locked and changed: whoever reaches one of them
-/// waits as a whole, the others go on. Who is paid for is told by a NULL: not at all, so it is kept.
+/// waits with all on which it hangs, the rest goes on, and so do the others. Who is paid for is told by a NULL: not at all, so it is kept.
 #[test]
 fn lesson_05_holds_on_rows_keep_them_and_who_reaches_them() {
     let company = Company::open();
@@ -376,7 +428,7 @@ fn lesson_05_holds_on_rows_keep_them_and_who_reaches_them() {
         "UPDATE note SET body = 'case' WHERE id = 4; UPDATE note SET body = NULL WHERE id = 1",
     );
     company.file(&[1, 2, 3]);
-    let before = (company.rows(1), company.rows(2));
+    let kept = (company.kept(1), company.kept(2));
     let daemon = company.halfway();
     company.control(
         "SELECT erasured.place_row_hold('case-1', 'court-order', 's.public.note', \
@@ -384,11 +436,15 @@ fn lesson_05_holds_on_rows_keep_them_and_who_reaches_them() {
     );
     company.is_read();
     company.goes_on(daemon);
-    assert_eq!((company.rows(1), company.rows(2)), before);
+    assert_eq!((company.kept(1), company.kept(2)), kept);
     for n in [1, 2] {
         assert_eq!(
             company.status(n),
-            "on_hold E0521 a legal hold keeps it: case-1"
+            beside("s.public.customer, s.public.note")
+        );
+        assert_eq!(
+            company.others(n),
+            format!("({n},{n},) / ({n},,2026-01-01) / 1")
         );
     }
     company.gone(3);
@@ -523,9 +579,9 @@ fn lesson_05_holds_wait_for_the_policy_that_knows_what_they_name() {
     company.workspace.write_policy("customer.toml", POLICY);
     company.run();
     company.file(&[1, 2, 3]);
-    let before = (company.rows(1), company.rows(2));
+    let before = (company.rows(1), company.kept(2));
     company.run();
-    assert_eq!((company.rows(1), company.rows(2)), before);
+    assert_eq!((company.rows(1), company.kept(2)), before);
     company.gone(3);
 }
 

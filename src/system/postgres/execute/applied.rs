@@ -1,9 +1,10 @@
 //! The target's own word on what has been committed in it.
 
-use super::{Execution, NotErased, overtaken, position};
-use crate::plan::Counts;
+use super::{Execution, NotErased, ordinal, overtaken, position};
+use crate::plan::{ChangeKind, Counts};
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{Client, Transaction};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 impl Execution<'_> {
@@ -22,6 +23,46 @@ impl Execution<'_> {
             )
             .await?;
         Ok(rows.iter().map(|row| position(row.get(0))).collect())
+    }
+
+    /// Takes off what earlier generations of a ticket have counted of rows that are met again because
+    /// they stay, and stay linked: of each table it is said once how many rows have lost the person.
+    pub(super) async fn count_once(
+        &self,
+        tx: &Transaction<'_>,
+        active: &[usize],
+        counts: &mut [Counts],
+    ) -> Result<(), NotErased> {
+        let again: BTreeSet<String> = (self.plan.changes.iter())
+            .filter(|change| change.again)
+            .map(|change| change.table.to_string())
+            .collect();
+        let later = active.iter().map(|&at| &self.subjects[at]);
+        if again.is_empty() || later.clone().all(|subject| subject.generation <= 1) {
+            return Ok(());
+        }
+        let (tickets, generations): (Vec<Uuid>, Vec<i32>) =
+            later.map(|s| (s.ticket, s.generation)).unzip();
+        let ordinals: Vec<i32> = active.iter().map(|&at| ordinal(at)).collect();
+        let statement = tx.prepare_cached(BEFORE).await?;
+        let found = tx
+            .query(
+                &statement,
+                &[&tickets, &generations, &ordinals, &self.plan.system],
+            )
+            .await?;
+        for row in found {
+            let before = self::counts(row.get(1))?;
+            let now = &mut counts[position(row.get(0))].changed;
+            for (table, kinds) in before.changed.iter().filter(|(t, _)| again.contains(*t)) {
+                let earlier = kinds.get(&ChangeKind::Anonymized).copied().unwrap_or(0);
+                let kinds = now.get_mut(table);
+                if let Some(rows) = kinds.and_then(|k| k.get_mut(&ChangeKind::Anonymized)) {
+                    *rows = (*rows - earlier).max(0);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The row that makes it exactly once.
@@ -114,6 +155,11 @@ const APPLIED: &str = "/* erasured:applied steps */ SELECT s.ticket_id, s.genera
 const REPEATED: &str = "/* erasured:applied steps */ SELECT k.n FROM erasured.applied_step AS s \
      JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
      ON s.ticket_id = k.ticket AND s.generation = k.generation AND s.system = $4 ORDER BY k.n";
+
+/// Steps of earlier generations.
+const BEFORE: &str = "/* erasured:applied steps */ SELECT k.n, s.counts FROM erasured.applied_step AS s \
+     JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
+     ON s.ticket_id = k.ticket AND s.generation < k.generation AND s.system = $4";
 
 pub(super) const RECORD: &str = "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, batch, counts) \
      SELECT k.ticket, k.generation, $4, $5, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)";

@@ -2,7 +2,7 @@
 //! changed.
 
 use super::super::capture::{self, Captured};
-use super::{Execution, NotErased, position};
+use super::{Execution, HeldRow, NotErased, position};
 use crate::name::TableName;
 use deadpool_postgres::{Client, GenericClient};
 use std::collections::BTreeSet;
@@ -21,7 +21,11 @@ impl Execution<'_> {
             for statement in self.plan.covered(held, only) {
                 for row in self.query(client, captured, &statement, "").await? {
                     let ticket = self.subjects[position(row.get(0))].ticket;
-                    found.insert((ticket, held.hold));
+                    found.insert(HeldRow {
+                        ticket,
+                        hold: held.hold,
+                        table: held.table.clone(),
+                    });
                 }
             }
         }
