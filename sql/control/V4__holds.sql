@@ -505,7 +505,7 @@ $$;
 CREATE FUNCTION erasured.left_to_holds(ticket uuid, of_generation integer) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
-    SELECT array_agg(s.system || '.' || l ORDER BY s.ordinal, l)
+    SELECT array_agg(DISTINCT l ORDER BY l)
       FROM erasured.step s, jsonb_array_elements_text(s.counts->'counts'->'left') AS l
      WHERE s.ticket_id = left_to_holds.ticket AND s.generation = left_to_holds.of_generation AND s.state = 'done'
 $$;

@@ -277,7 +277,7 @@ impl Run<'_> {
             let steps = self.context.store.steps(&ids).await?;
             steps
                 .into_iter()
-                .filter(|s| s.committed_at.is_some())
+                .filter(|s| s.committed_at.is_some() && !s.is_partial())
                 .map(|s| (s.ticket, s.generation, s.system))
                 .collect()
         };

@@ -374,12 +374,10 @@ impl Context {
         let (lineage, warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
         let mut plan = plan::build(&policy, &lineage);
+        let before = planned.plan.systems.iter().flat_map(|part| &part.left);
+        let left: BTreeSet<QualifiedTable> = before.cloned().chain(left).collect();
         for part in &mut plan.systems {
-            let before = planned.plan.systems.iter();
-            let before = before.filter(|p| p.system == part.system);
-            let before = before.flat_map(|p| p.left.iter().cloned());
-            let here = left.iter().filter(|t| t.system == part.system);
-            part.left = here.map(|t| t.table.clone()).chain(before).collect();
+            part.left = left.clone();
         }
         if plan.systems.iter().all(|part| part.changes.is_empty()) {
             return Ok(None);

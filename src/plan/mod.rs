@@ -16,7 +16,7 @@ pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_subject};
 
 use crate::lineage::Fate;
-use crate::name::TableName;
+use crate::name::{QualifiedTable, TableName};
 use crate::policy::{Covers, IdentifierKind, Period};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -73,10 +73,10 @@ pub struct SystemPlan {
     /// Tables whose leftover rows the database itself would refuse (by an enforced foreign key to
     /// rows that go in the same transaction), so that no probe of ours is needed.
     pub probed_by_foreign_key: Vec<TableName>,
-    /// Tables that stay as they are for now, because legal holds cover rows of the subject there or of
-    /// what hangs together with them: a later generation of the ticket does the rest.
+    /// Tables, of whichever system, that stay as they are for now, because legal holds cover rows of the
+    /// subject there or in what hangs together with them: a later generation of the ticket does the rest.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub left: BTreeSet<TableName>,
+    pub left: BTreeSet<QualifiedTable>,
 }
 
 /// The rows of one table that the batch's subjects reach.

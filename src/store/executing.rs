@@ -45,6 +45,14 @@ pub struct StepRow {
     pub committed_at: Option<DateTime<Utc>>,
 }
 
+impl StepRow {
+    /// Whether it left something to a legal hold: it is not the ticket's last then.
+    pub fn is_partial(&self) -> bool {
+        let left = self.counts.as_ref().map(|record| &record["counts"]["left"]);
+        left.is_some_and(|left| !left.is_null())
+    }
+}
+
 /// Rows that the law keeps until a date.
 #[derive(Debug)]
 pub struct NewDeferral {

@@ -121,7 +121,8 @@ impl Keep<'_> {
             .iter()
             .flat_map(|s| &s.captures)
             .any(|c| c.retained.is_some());
-        if retains {
+        // An earlier try may have staged what stays now as it is.
+        if retains || !self.part.left.is_empty() {
             self.context
                 .store
                 .stage_deferrals(self.token, &self.part.system, &ids, &deferrals)

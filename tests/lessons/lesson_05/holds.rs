@@ -136,13 +136,7 @@ impl Company {
 
     /// A daemon that pauses where it is told to.
     pub(super) fn start(&self, failpoints: &str) -> Child {
-        let mut command = self.workspace.process(["run", "--until-idle"]);
-        command
-            .env("FAILPOINTS", failpoints)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+        start(&self.workspace, failpoints)
     }
 
     /// Until a transaction on this database lies open and silent.
@@ -250,6 +244,18 @@ impl Company {
         self.server.execute(&self.control, sql);
     }
 
+    /// A daemon of another host's, with this policy.
+    pub(super) fn on_another_host(&self, policy: &str, limits: &str) -> Workspace {
+        let systems = [
+            ("s", self.server.url(&self.shop)),
+            ("t", self.server.url(&self.points)),
+        ];
+        let mut workspace = Workspace::new(&self.server.url(&self.control), &systems);
+        workspace.configure(&format!("[limits]\npoll = \"100ms\"\n{limits}\n"));
+        workspace.write_policy("customer.toml", policy);
+        workspace
+    }
+
     pub(super) fn batches_of(&self, tickets: u32) {
         let file = self.workspace.config();
         let limits = std::fs::read_to_string(&file).unwrap();
@@ -272,6 +278,16 @@ impl Company {
             "only the masked booking and the detached invoice are left, and the points where the policy has none"
         );
     }
+}
+
+pub(super) fn start(host: &Workspace, failpoints: &str) -> Child {
+    let mut command = host.process(["run", "--until-idle"]);
+    command
+        .env("FAILPOINTS", failpoints)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// What a ticket says whose rest is done.
