@@ -118,6 +118,7 @@ GRANT EXECUTE ON FUNCTION erasured.withdraw_ticket(uuid) TO erasured_desk, erasu
 GRANT SELECT ON erasured.ground        TO erasured_desk, erasured_approver, erasured_auditor;
 GRANT INSERT, UPDATE, DELETE ON erasured.ground TO erasured_daemon;
 GRANT SELECT ON erasured.hold_status   TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
+GRANT EXECUTE ON FUNCTION erasured.waits_with(uuid) TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin, erasured_daemon;
 GRANT EXECUTE ON FUNCTION erasured.holds_on(uuid[]), erasured.hold_unread(uuid[], text),
                           erasured.hold_read(uuid, text[], text[], text[], text, text),
                           erasured.row_holds(text), erasured.row_hold_read(uuid, bytea, text, text),
