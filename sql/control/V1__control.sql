@@ -42,10 +42,12 @@ CREATE TABLE erasured.scope (
     sla           text        NOT NULL,
     clock_moves   text[]      NOT NULL DEFAULT '{}',
     words         jsonb       NOT NULL DEFAULT '{}',
+    confirm_over  bigint      CHECK (confirm_over >= 0),
     published_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (subject, scope)
 );
 COMMENT ON TABLE erasured.scope IS 'What may be asked for and what it takes: published by the daemon from the policies it has loaded.';
+COMMENT ON COLUMN erasured.scope.confirm_over IS 'More rows than this are approved at a terminal only by typing back who is meant.';
 COMMENT ON COLUMN erasured.scope.clock_moves IS 'Kinds of decisions with which the SLA profile''s clock begins.';
 COMMENT ON COLUMN erasured.scope.words IS 'What customers may be told of it: what is lost and kept, where to complain.';
 COMMENT ON COLUMN erasured.scope.identifiers IS 'Names by which a ticket may find the subject.';
@@ -207,6 +209,20 @@ CREATE TABLE erasured.decision (
 );
 COMMENT ON TABLE erasured.decision IS 'What people decided about a ticket, and who. Only the functions below write it; the daemon may not.';
 CREATE INDEX decision_ticket ON erasured.decision (ticket_id, kind);
+
+CREATE TABLE erasured.forecast (
+    ticket_id  uuid     PRIMARY KEY REFERENCES erasured.ticket (id),
+    rows       bigint   CHECK (rows >= 0),
+    named_by   text,
+    salt       text,
+    digest     text     CHECK (digest ~ '^[0-9a-f]{64}$'),
+    wrong      smallint NOT NULL DEFAULT 0,
+    counted_at timestamptz
+);
+COMMENT ON TABLE erasured.forecast IS 'How many rows a ticket would touch, for whoever approves it; only where the policy has confirm_over, and until it is approved or rejected.';
+COMMENT ON COLUMN erasured.forecast.rows IS 'NULL: not counted yet, or, with counted_at, they could not be counted.';
+COMMENT ON COLUMN erasured.forecast.digest IS 'Salted SHA-256 of what the approver types back, which the policy calls named_by: compared, and never told.';
+CREATE INDEX forecast_uncounted ON erasured.forecast (ticket_id) WHERE counted_at IS NULL;
 
 CREATE TABLE erasured.step (
     ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),

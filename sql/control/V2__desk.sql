@@ -248,6 +248,7 @@ BEGIN
     END IF;
     INSERT INTO erasured.decision (ticket_id, kind, by_name, by_role)
     VALUES (t.id, 'approve', who, erasured.actor_role('erasured_approver'));
+    DELETE FROM erasured.forecast f WHERE f.ticket_id = t.id;
     IF t.state = 'failed' THEN
         INSERT INTO erasured.event (kind, ticket_id, body)
         VALUES ('approved_again', t.id, jsonb_build_object('by', who));
@@ -261,6 +262,26 @@ BEGIN
     RETURN 'approved';
 END $$;
 COMMENT ON FUNCTION erasured.approve_ticket IS 'Approves a verified ticket; it runs after the cooling-off time. Repeating it changes nothing.';
+
+-- Five tries for each ticket: it must not be a way to guess what the desk may not see.
+CREATE FUNCTION erasured.is_typed_back(ticket uuid, digest text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    agrees boolean;
+BEGIN
+    UPDATE erasured.forecast f
+       SET wrong = CASE WHEN f.digest = is_typed_back.digest THEN f.wrong ELSE f.wrong + 1 END
+     WHERE f.ticket_id = ticket AND f.digest IS NOT NULL AND f.wrong < 5
+    RETURNING f.digest = is_typed_back.digest INTO agrees;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'nothing can be typed back for the ticket any more' USING ERRCODE = 'ER002',
+            HINT = 'Five times was wrong, or it is not waiting for an approval. Look at it: erasured plan --ticket; then erasured ticket approve --yes.';
+    END IF;
+    RETURN coalesce(agrees, false);
+END $$;
+COMMENT ON FUNCTION erasured.is_typed_back IS 'Whether what an approver typed is what the ticket''s person is known by; digest is the SHA-256 of forecast.salt and the letters and digits.';
 
 -- For a refusal and for a withdrawal.
 CREATE FUNCTION erasured.close_undone(ticket uuid, reason text, as_role text) RETURNS text
@@ -292,6 +313,7 @@ BEGIN
            next_attempt_at = NULL, sla_met = now() <= x.due_at
      WHERE x.id = t.id;
     UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = t.id;
+    DELETE FROM erasured.forecast f WHERE f.ticket_id = t.id;
     PERFORM pg_notify('erasured_ticket', t.id::text);
     RETURN 'rejected';
 END $$;

@@ -36,6 +36,9 @@ GRANT EXECUTE ON FUNCTION erasured.retry_ticket(uuid)              TO erasured_d
 -- The second person.
 GRANT EXECUTE ON FUNCTION erasured.approve_ticket(uuid)            TO erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.reject_ticket(uuid, text)       TO erasured_approver;
+GRANT EXECUTE ON FUNCTION erasured.is_typed_back(uuid, text)       TO erasured_approver;
+GRANT SELECT (ticket_id, rows, named_by, salt, counted_at)
+   ON erasured.forecast                TO erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.hold_ticket(uuid, text)         TO erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.release_ticket(uuid)            TO erasured_approver;
 
@@ -79,6 +82,8 @@ GRANT INSERT, DELETE, UPDATE (token, until, holder)
 GRANT UPDATE (value, hash), INSERT (ticket_id, name, hash, given)
                                              ON erasured.ticket_identifier TO erasured_daemon;
 GRANT INSERT                                  ON erasured.plan TO erasured_daemon;
+GRANT INSERT (ticket_id), UPDATE (rows, named_by, salt, digest, counted_at)
+                                              ON erasured.forecast TO erasured_daemon;
 GRANT INSERT, UPDATE (policy_sha256, fingerprint, body, taken_at)
                                               ON erasured.definitions TO erasured_daemon;
 GRANT INSERT, UPDATE (plan_id, state, counts, committed_at)

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, no logic of its own.
 
+mod ask;
 mod certificate;
 mod check;
 mod discover;

@@ -1,10 +1,12 @@
 //! `erasured ticket`.
 
+mod approve;
 mod clock;
 mod notice;
 mod script;
 mod timeline;
 
+use super::ask;
 use super::failure::Failure;
 use super::identifiers::Identifiers;
 use super::source::Control;
@@ -36,8 +38,7 @@ pub(super) enum Ticket {
     Submit(Submit),
     Prove(prove::Prove),
     Verify(Verify),
-    /// Approve a verified ticket; it runs after the cooling-off time.
-    Approve(One),
+    Approve(approve::Approve),
     Reject(Reject),
     /// Close a ticket that the customer does not want any more; possible until something was erased.
     Withdraw(One),
@@ -83,8 +84,9 @@ pub(super) struct Verify {
     /// Id or reference.
     ticket: String,
     /// Code of the method, such as login, callback_dob or id_masked; how far it reaches is its own.
+    /// Without it those that reach far enough are offered, at a terminal.
     #[arg(long)]
-    method: String,
+    method: Option<String>,
     /// Code of the reason, for a method that asks for more than the scope needs.
     #[arg(long)]
     reason: Option<String>,
@@ -119,9 +121,9 @@ pub(super) struct Retry {
 pub(super) struct Reject {
     /// Id or reference.
     ticket: String,
-    /// Code of the reason, such as appi-unverified.
+    /// Code of the reason, such as appi-unverified. Without it all there are are offered, at a terminal.
     #[arg(long)]
-    reason: String,
+    reason: Option<String>,
     #[command(flatten)]
     actor: Actor,
 }
@@ -174,17 +176,22 @@ impl Ticket {
             Self::Submit(submit) => submit.execute(config).await,
             Self::Verify(v) => {
                 let (store, id, actor) = v.actor.about(config, &v.ticket).await?;
-                let state = store.verify(id, &v.method, v.reason.as_deref(), actor.as_deref());
+                let method = match v.method {
+                    Some(method) => method,
+                    None => ask::choose("--method", &store.ways(id).await?)?,
+                };
+                let state = store.verify(id, &method, v.reason.as_deref(), actor.as_deref());
                 said(&v.ticket, &state.await?)
             }
             Self::Prove(prove) => prove.execute(config).await,
-            Self::Approve(one) => {
-                let (store, id, actor) = one.actor.about(config, &one.ticket).await?;
-                said(&one.ticket, &store.approve(id, actor.as_deref()).await?)
-            }
+            Self::Approve(approve) => approve.execute(config).await,
             Self::Reject(r) => {
                 let (store, id, actor) = r.actor.about(config, &r.ticket).await?;
-                let state = store.reject(id, &r.reason, actor.as_deref()).await?;
+                let reason = match r.reason {
+                    Some(reason) => reason,
+                    None => ask::choose("--reason", &store.refusals().await?)?,
+                };
+                let state = store.reject(id, &reason, actor.as_deref()).await?;
                 said(&r.ticket, &state)
             }
             Self::Withdraw(one) => {

@@ -312,6 +312,7 @@ pub fn offers(context: &Context) -> Vec<ScopeOffer> {
             cooling_off: scope.cooling_off,
             words: offer::offer(policy, name, scope),
             sla: scope.sla.code.clone(),
+            confirm_over: scope.confirm_over,
             clock_moves: scope
                 .sla
                 .moved_by()

@@ -133,6 +133,26 @@ async fn of(
     scope: &str,
     identity: &Identity,
 ) -> Result<Foreseen, Unforeseen> {
+    let (planned, counts) = counted(context, policy, scope, identity).await?;
+    let sweep = if super::sweep::is_swept(policy, scope) {
+        forecast(context).await?
+    } else {
+        Vec::new()
+    };
+    Ok(Foreseen {
+        planned,
+        counts,
+        sweep,
+    })
+}
+
+/// The plan, and by system the rows that it would touch.
+pub(super) async fn counted(
+    context: &Context,
+    policy: &Policy,
+    scope: &str,
+    identity: &Identity,
+) -> Result<(Arc<Planned>, BTreeMap<String, Counts>), Unforeseen> {
     let planned = context.planned(&policy.subject, scope).await?;
     let subjects = [Subject {
         ticket: Uuid::nil(),
@@ -161,16 +181,7 @@ async fn of(
         let mut counted = counted.map_err(|e| Unforeseen::NotCounted(part.system.clone(), e))?;
         counts.insert(part.system.clone(), counted.remove(0));
     }
-    let sweep = if super::sweep::is_swept(policy, scope) {
-        forecast(context).await?
-    } else {
-        Vec::new()
-    };
-    Ok(Foreseen {
-        planned,
-        counts,
-        sweep,
-    })
+    Ok((planned, counts))
 }
 
 /// Every registered system is swept, whether the policy names it or not.

@@ -98,7 +98,8 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
         context.store.resolve(&resolved).await?;
         super::crash_point("after-resolve");
     }
-    failed.map_or(Ok(looked_at), Err)
+    let counted = super::forecast::round(context, limit).await?;
+    failed.map_or(Ok(looked_at + counted), Err)
 }
 
 /// The ticket that erased whoever had what this one names.

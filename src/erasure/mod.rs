@@ -11,6 +11,7 @@ pub mod certify;
 pub mod clock;
 pub mod context;
 pub mod deferral;
+pub mod forecast;
 pub mod foresee;
 pub mod holds;
 pub mod identity;

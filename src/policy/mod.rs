@@ -103,6 +103,8 @@ pub struct Scope {
     pub cooling_off: chrono::Duration,
     /// The clock.
     pub sla: Arc<Profile>,
+    /// More rows than this are approved at a terminal only by typing back who is meant.
+    pub confirm_over: Option<i64>,
     /// Where the file declares it.
     pub span: Span,
 }

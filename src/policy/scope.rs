@@ -102,6 +102,7 @@ fn scope(
     table.need("sla", "name the clock, such as sla = \"jp-appi\"");
     let profiles: Vec<_> = clocks.iter().map(|(code, p)| (code.as_str(), p)).collect();
     let sla = table.word("sla", UNKNOWN_WORD, &profiles);
+    let confirm_over = table.integer("confirm_over", 0..=1_000_000_000);
     table.finish();
     let (at_least, four_eyes, cooling_off) = verify?;
     Some(Scope {
@@ -110,6 +111,7 @@ fn scope(
         four_eyes,
         cooling_off,
         sla: sla?.0.clone(),
+        confirm_over: confirm_over.and_then(|rows| i64::try_from(rows).ok()),
         span,
     })
 }

@@ -68,6 +68,30 @@ impl Store {
         })
     }
 
+    /// Ways of proof that reach far enough for a ticket, the lightest first; a document or presence
+    /// only where nothing less does. Codes and their words.
+    pub async fn ways(&self, ticket: Uuid) -> Result<Vec<(String, String)>> {
+        let sql = "/* erasured:ways */ WITH enough AS ( \
+                     SELECT m.code, m.en, m.level, m.demands IN ('document', 'presence') AS heavy FROM erasured.method m \
+                      WHERE m.level >= (SELECT s.at_least FROM erasured.ticket_status t JOIN erasured.scope s \
+                              ON s.subject = t.subject AND s.scope = t.scope WHERE t.id = $1)) \
+                   SELECT e.code, e.en FROM enough e WHERE NOT e.heavy OR NOT EXISTS (SELECT FROM enough l WHERE NOT l.heavy) \
+                    ORDER BY e.level, e.code";
+        run_tx!(self, "ways", |tx| {
+            let rows = tx.query(sql, &[&ticket]).await?;
+            Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+        })
+    }
+
+    /// Reasons for which a ticket may be rejected: codes and their words.
+    pub async fn refusals(&self) -> Result<Vec<(String, String)>> {
+        let sql = "/* erasured:refusals */ SELECT code, en FROM erasured.ground WHERE kind = 'refusal' ORDER BY code";
+        run_tx!(self, "refusals", |tx| {
+            let rows = tx.query(sql, &[]).await?;
+            Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+        })
+    }
+
     /// Whether this login may name the person it acts for.
     pub async fn is_trusted(&self) -> Result<bool> {
         run_tx!(self, "is_trusted", |tx| {

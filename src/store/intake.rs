@@ -160,6 +160,14 @@ impl Store {
                 &[&of, &names, &values, &taken],
             )
             .await?;
+            tx.execute(
+                "/* erasured:resolve */ INSERT INTO erasured.forecast (ticket_id) SELECT t.id \
+                   FROM erasured.ticket t JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope \
+                  WHERE t.id = ANY ($1) AND s.confirm_over IS NOT NULL AND t.state IN ('received', 'verified', 'on_hold') \
+                 ON CONFLICT DO NOTHING",
+                &[&taken],
+            )
+            .await?;
             Ok(taken.len() as u64)
         })
     }

@@ -17,6 +17,7 @@ pub mod definitions;
 pub mod desk;
 mod error;
 pub mod executing;
+pub mod forecast;
 pub mod grounds;
 pub mod holds;
 pub mod identity;

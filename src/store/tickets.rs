@@ -75,6 +75,8 @@ pub struct ScopeOffer {
     pub sla: String,
     /// Kinds of decisions that move its clock.
     pub clock_moves: Vec<String>,
+    /// More rows than this are approved at a terminal only by typing back who is meant.
+    pub confirm_over: Option<i64>,
     /// What customers may be told of it.
     pub words: Offer,
 }
@@ -343,15 +345,17 @@ impl Store {
                 let words = serde_json::to_value(&o.words).unwrap_or_default();
                 tx.execute(
                     "/* erasured:publish_scopes */ INSERT INTO erasured.scope AS s \
-                       (subject, scope, policy_sha256, identifiers, at_least, four_eyes, cooling_off, sla, clock_moves, words) \
-                     VALUES ($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8, $9, $10) \
+                       (subject, scope, policy_sha256, identifiers, at_least, four_eyes, cooling_off, sla, clock_moves, words, confirm_over) \
+                     VALUES ($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8, $9, $10, $11) \
                      ON CONFLICT (subject, scope) DO UPDATE SET policy_sha256 = excluded.policy_sha256, \
                        identifiers = excluded.identifiers, at_least = excluded.at_least, four_eyes = excluded.four_eyes, \
-                       cooling_off = excluded.cooling_off, sla = excluded.sla, clock_moves = excluded.clock_moves, words = excluded.words, published_at = now() \
-                     WHERE (s.policy_sha256, s.identifiers, s.at_least, s.four_eyes, s.cooling_off, s.sla, s.clock_moves, s.words) IS DISTINCT FROM \
-                       (excluded.policy_sha256, excluded.identifiers, excluded.at_least, excluded.four_eyes, excluded.cooling_off, excluded.sla, excluded.clock_moves, excluded.words)",
+                       cooling_off = excluded.cooling_off, sla = excluded.sla, clock_moves = excluded.clock_moves, words = excluded.words, \
+                       confirm_over = excluded.confirm_over, published_at = now() \
+                     WHERE (s.policy_sha256, s.identifiers, s.at_least, s.four_eyes, s.cooling_off, s.sla, s.clock_moves, s.words, s.confirm_over) \
+                       IS DISTINCT FROM (excluded.policy_sha256, excluded.identifiers, excluded.at_least, excluded.four_eyes, excluded.cooling_off, \
+                       excluded.sla, excluded.clock_moves, excluded.words, excluded.confirm_over)",
                     &[&o.subject, &o.scope, &o.policy_sha256, &o.identifiers, &(o.at_least as i16), &o.four_eyes,
-                      &(o.cooling_off.num_seconds() as f64), &o.sla, &o.clock_moves, &words],
+                      &(o.cooling_off.num_seconds() as f64), &o.sla, &o.clock_moves, &words, &o.confirm_over],
                 )
                 .await?;
             }

@@ -15,4 +15,5 @@ mod proof_in_proportion;
 mod refusals;
 mod script;
 mod seven_years;
+mod terminal;
 mod twice;

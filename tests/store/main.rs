@@ -36,6 +36,7 @@ fn offer(scope: &str, four_eyes: bool, at_least: Level) -> ScopeOffer {
         four_eyes,
         cooling_off: Days::zero(),
         sla: "jp-appi".into(),
+        confirm_over: None,
         clock_moves: vec![],
         words: erasured::notice::offer::Offer::default(),
     }

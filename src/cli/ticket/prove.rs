@@ -1,5 +1,6 @@
 //! `erasured ticket prove`.
 
+use super::super::ask;
 use super::super::failure::Failure;
 use super::super::identifiers::{self, Named};
 use super::super::say;
@@ -9,11 +10,9 @@ use crate::store::identity::Agent;
 use crate::store::tickets::IdentifierValue;
 use chrono::Utc;
 use clap::Args;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// Compare a caller's answers with what is on file: match or no match, never what is there.
 #[derive(Args, Debug)]
@@ -92,42 +91,12 @@ fn asked(points: &[String]) -> Result<Named, Failure> {
     }
     let mut answers = Named::new();
     for point in points {
-        let answer = unseen(point).map_err(|e| Failure::usage(format!("the terminal: {e}")))?;
+        let answer =
+            ask::unseen(point).map_err(|e| Failure::usage(format!("the terminal: {e}")))?;
         if !answer.trim().is_empty() {
             let value = IdentifierValue::new(answer.trim().to_owned());
             answers.push((point.clone(), value));
         }
     }
     Ok(answers)
-}
-
-/// Echo is off while it lives.
-struct Quiet(Termios);
-
-impl Quiet {
-    fn new() -> std::io::Result<Self> {
-        let before = tcgetattr(std::io::stdin())?;
-        let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(std::io::stdin(), OptionalActions::Flush, &quiet)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0).ok();
-    }
-}
-
-/// One line that the terminal does not show.
-fn unseen(point: &str) -> std::io::Result<Zeroizing<String>> {
-    let mut out = std::io::stderr();
-    write!(out, "{point}: ")?;
-    out.flush()?;
-    let _quiet = Quiet::new()?;
-    let mut line = Zeroizing::new(String::new());
-    std::io::stdin().lock().read_line(&mut line)?;
-    writeln!(out)?;
-    Ok(line)
 }
