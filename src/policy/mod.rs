@@ -27,6 +27,7 @@ pub mod proof;
 pub mod read;
 #[cfg(test)]
 mod read_tests;
+pub mod retention;
 mod rule;
 mod scope;
 
@@ -56,6 +57,8 @@ pub struct Policy {
     pub bases: std::sync::Arc<basis::Bases>,
     /// What a caller may be asked for, beside identifiers.
     pub asking: asking::Asking,
+    /// What goes without being asked for, in the order of the file.
+    pub retention: Vec<retention::RetentionRule>,
 }
 
 /// A value by which the world names the subject: a column of the root table.

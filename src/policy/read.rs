@@ -3,7 +3,9 @@
 use super::asking;
 use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
-use super::{Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, rule, scope};
+use super::{
+    Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, retention, rule, scope,
+};
 use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;
 use crate::reading::{self, Codes, Table, quoted};
@@ -90,6 +92,7 @@ pub fn draft_under(
         let (tables, open) = rule::rules(file, &identifiers, &scopes, bases);
         let sweep = sweep(file);
         let asking = asking::asking(file, &identifiers);
+        let retention = retention::rules(file, bases);
         let policy = Policy {
             source: reader.source().clone(),
             sha256: sha256(text),
@@ -107,6 +110,7 @@ pub fn draft_under(
             sweep: sweep?,
             bases: bases.clone(),
             asking: asking?,
+            retention,
         };
         Some(Draft { policy, open })
     })
@@ -119,10 +123,11 @@ fn sha256(text: &str) -> String {
         .collect()
 }
 
-const NAME_HELP: &str = "use up to 63 lower-case letters, digits, `_` and `-`, with a letter first";
+pub(super) const NAME_HELP: &str =
+    "use up to 63 lower-case letters, digits, `_` and `-`, with a letter first";
 
 /// A name that policies make up: it ends up in metrics, hashes and SQL arguments.
-fn own_name(name: &str) -> Result<String, String> {
+pub(super) fn own_name(name: &str) -> Result<String, String> {
     let good = name.len() <= LONGEST_NAME
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name

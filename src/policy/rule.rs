@@ -318,7 +318,7 @@ fn until(table: &Table<'_>) -> Option<Until> {
     })
 }
 
-fn because(table: &Table<'_>, bases: &Bases) -> Option<String> {
+pub(super) fn because(table: &Table<'_>, bases: &Bases) -> Option<String> {
     let (text, span) = table.string("because")?;
     if text.trim().is_empty() {
         let message = format!("`because` in {} is empty", table.label());

@@ -1,0 +1,359 @@
+//! `[[retention]]`: how long rows are kept that nobody asked to have deleted.
+//!
+//! Days are counted in the rule's own time zone. A row is kept through its whole last day, and is due
+//! from the next midnight on; a period of months ends on the same number of the month or on its last
+//! day, as everywhere here.
+
+use super::read::{
+    CODES, DATABASE_NAME_HELP, NAME_HELP, UNKNOWN_WORD, database_name, own_name, table_name,
+};
+use super::rule::{CONTRADICTION, because};
+use super::{Period, Policy, Span};
+use crate::name::QualifiedTable;
+use crate::policy::basis::Bases;
+use crate::reading::{Table, amount, quoted};
+use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, TimeZone, Utc};
+use chrono_tz::Tz;
+
+/// A date, period or zone of a rule that cannot be one.
+const BAD_PERIOD: &str = super::read::BAD_PERIOD;
+/// Two rules of one name.
+const TWICE: &str = "E0140";
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct RetentionRule {
+    /// Its name within the policy, and for metrics.
+    pub name: String,
+    /// Whose rows.
+    pub table: QualifiedTable,
+    /// How long they are kept, and from when.
+    pub keep: Keep,
+    /// What happens then.
+    pub action: RetentionAction,
+    /// Code of a legal basis, or the policy's own words.
+    pub because: String,
+    /// Where its days begin and end.
+    pub zone: Tz,
+    /// A run over more rows than this stops before the first and asks.
+    pub stop_above: Option<u64>,
+    /// The rule's `name = …`, for pointing at.
+    pub span: Span,
+}
+
+/// What happens to rows whose time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetentionAction {
+    /// They go, and with them what the policy says of the rows that hang on them.
+    Delete,
+    /// They are counted.
+    Report,
+}
+
+/// How long rows are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Through a last day counted from the latest of these columns; empty ones are passed over.
+    Since {
+        /// Date or timestamp columns.
+        columns: Vec<String>,
+        /// What is added.
+        term: Term,
+    },
+    /// Through the day in this column.
+    Until(String),
+}
+
+/// From a day to the last day of keeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// So long after the day.
+    Plain(Period),
+    /// So long after the end of the fiscal year that the day is in.
+    FiscalYear {
+        /// Month and day on which fiscal years end; the last of February is its 29th.
+        ends: (u32, u32),
+        /// Added to that.
+        plus: Period,
+    },
+}
+
+impl Keep {
+    /// The columns whose dates decide.
+    pub fn columns(&self) -> &[String] {
+        match self {
+            Self::Since { columns, .. } => columns,
+            Self::Until(column) => std::slice::from_ref(column),
+        }
+    }
+
+    /// The latest day in the columns whose keeping is over before `today`. `None` if none is, or beyond
+    /// the calendar.
+    pub fn cutoff(&self, today: NaiveDate) -> Option<NaiveDate> {
+        match self {
+            Self::Until(_) => today.pred_opt(),
+            Self::Since { term, .. } => term.cutoff(today),
+        }
+    }
+}
+
+impl Term {
+    /// The last day on which a row of that day is kept. `None` beyond the calendar.
+    pub fn last_day(self, day: NaiveDate) -> Option<NaiveDate> {
+        match self {
+            Self::Plain(period) => after(day, period),
+            Self::FiscalYear { ends, plus } => after(year_end(day, ends)?, plus),
+        }
+    }
+
+    /// The latest day whose last day of keeping is before `today`. The last day never goes back when
+    /// the day goes on, so what is searched is one point.
+    fn cutoff(self, today: NaiveDate) -> Option<NaiveDate> {
+        let over = |day: NaiveDate| self.last_day(day).is_some_and(|last| last < today);
+        let (mut kept, mut gone) = (today, first_day());
+        if !over(gone) {
+            return None;
+        }
+        while (kept - gone).num_days() > 1 {
+            let middle = gone + Duration::days((kept - gone).num_days() / 2);
+            if over(middle) {
+                gone = middle;
+            } else {
+                kept = middle;
+            }
+        }
+        Some(gone)
+    }
+}
+
+/// No row is older: PostgreSQL's own calendar begins before, ours ends a search somewhere.
+fn first_day() -> NaiveDate {
+    NaiveDate::from_ymd_opt(-4700, 1, 1).unwrap_or(NaiveDate::MIN)
+}
+
+fn after(day: NaiveDate, period: Period) -> Option<NaiveDate> {
+    day.checked_add_months(Months::new(period.months))?
+        .checked_add_days(Days::new(period.days.into()))
+}
+
+/// The first end of a fiscal year on or after the day.
+fn year_end(day: NaiveDate, (month, last): (u32, u32)) -> Option<NaiveDate> {
+    let end = |year| {
+        // A 29 February is the 28th in most years.
+        NaiveDate::from_ymd_opt(year, month, last)
+            .or_else(|| NaiveDate::from_ymd_opt(year, month, last.checked_sub(1)?))
+    };
+    end(day.year())
+        .filter(|end| day <= *end)
+        .or_else(|| end(day.year().checked_add(1)?))
+}
+
+/// Up to which day rows are due, as one run sees it from its beginning to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cutoff {
+    /// The latest day that is due.
+    pub day: NaiveDate,
+    /// The zone in which it is one.
+    pub zone: Tz,
+}
+
+impl Cutoff {
+    /// The first instant that is not due.
+    pub fn end(&self) -> Option<DateTime<Utc>> {
+        // Where midnight is skipped, the day begins when the clock has been put forward.
+        let midnight = self.day.succ_opt()?.and_hms_opt(0, 0, 0)?;
+        (0..=96).find_map(|quarters| {
+            let local = midnight.checked_add_signed(Duration::minutes(15 * quarters))?;
+            Some(self.zone.from_local_datetime(&local).earliest()?.to_utc())
+        })
+    }
+}
+
+impl RetentionRule {
+    /// What is due now; `None` if nothing can be yet.
+    pub fn cutoff(&self, now: DateTime<Utc>) -> Option<Cutoff> {
+        let today = now.with_timezone(&self.zone).date_naive();
+        Some(Cutoff {
+            day: self.keep.cutoff(today)?,
+            zone: self.zone,
+        })
+    }
+}
+
+impl Policy {
+    /// A rule by its name.
+    pub fn retention_rule(&self, name: &str) -> Option<&RetentionRule> {
+        self.retention.iter().find(|rule| rule.name == name)
+    }
+}
+
+/// All rules, in the order of the file.
+pub(super) fn rules(file: &Table<'_>, bases: &Bases) -> Vec<RetentionRule> {
+    let mut rules: Vec<RetentionRule> = Vec::new();
+    for mut table in file.list("retention") {
+        let Some(rule) = rule(&mut table, bases) else {
+            continue;
+        };
+        if let Some(other) = rules.iter().find(|other| other.name == rule.name) {
+            let line = table.reader().source().position(other.span.start).0;
+            let message = format!(
+                "two retention rules are called {}, first in line {line}",
+                quoted(&rule.name)
+            );
+            let help = "give each its own name: people run and watch them by it";
+            table
+                .reader()
+                .error(TWICE, rule.span.clone(), message, help);
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
+    table.need("name", "give the rule a name: name = \"call-recordings\"");
+    let name = table.parsed("name", CODES.bad_value, NAME_HELP, own_name);
+    if let Some((name, _)) = &name {
+        table.relabel(format!("the retention rule {name}"));
+    }
+    table.need("table", "name the table: table = \"system.schema.table\"");
+    let of = table_name(table, "table");
+    let keep = keep(table);
+    table.need(
+        "action",
+        "say what happens then: action = \"delete\", or \"report\" to count only",
+    );
+    let actions = [
+        ("delete", RetentionAction::Delete),
+        ("report", RetentionAction::Report),
+    ];
+    let action = table.word("action", UNKNOWN_WORD, &actions);
+    table.need(
+        "because",
+        "name the legal basis by its code, or say why in words",
+    );
+    let because = because(table, bases);
+    table.need("timezone", ZONE_HELP);
+    let zone = table.parsed("timezone", BAD_PERIOD, ZONE_HELP, |text| {
+        text.parse::<Tz>()
+            .map_err(|_| format!("{} is no time zone", quoted(text)))
+    });
+    let has_stop = table.has("stop_above");
+    let stop_above = table.integer("stop_above", 1..=i64::MAX as u64);
+    table.finish();
+    let (name, span) = name?;
+    Some(RetentionRule {
+        name,
+        table: of?.0,
+        keep: keep?,
+        action: action?.0,
+        because: because?,
+        zone: zone?.0,
+        stop_above: if has_stop { Some(stop_above?) } else { None },
+        span,
+    })
+}
+
+const ZONE_HELP: &str =
+    "name the zone in which days begin and end, as the tz database does: timezone = \"Asia/Tokyo\"";
+const SINCE_HELP: &str = "name the date column that the time is counted from: since = \"ended_at\"; of several, \
+     the latest counts: since = [\"last_login_at\", \"last_order_at\"]";
+const KEEP_HELP: &str = "say how long: keep = \"90 days\", keep = { fiscal_year_ends = \"03-31\", plus = \"7 years\" }, \
+     or keep = { until = \"delete_on\" } for a column that holds the last day";
+
+fn keep(table: &Table<'_>) -> Option<Keep> {
+    table.need("keep", KEEP_HELP);
+    if table.is_string("keep") || !table.has("keep") {
+        let period = table.parsed("keep", BAD_PERIOD, KEEP_HELP, period);
+        return since(table, period.map(|(period, _)| Term::Plain(period)));
+    }
+    let how = table.table("keep")?;
+    let until = how.parsed("until", CODES.bad_value, DATABASE_NAME_HELP, database_name);
+    let ends = how.parsed("fiscal_year_ends", BAD_PERIOD, ENDS_HELP, month_and_day);
+    let plus = how.parsed("plus", BAD_PERIOD, amount::PERIOD_HELP, period);
+    if how.has("until") {
+        let other = ["fiscal_year_ends", "plus"]
+            .into_iter()
+            .find_map(|key| how.span_of(key));
+        for (at, what) in [(other, "`keep`"), (table.span_of("since"), "`since`")] {
+            if let Some(at) = at {
+                let message = format!(
+                    "{what} in {} counts from a day, and `until` names the last one",
+                    table.label()
+                );
+                table.reader().error(CONTRADICTION, at, message, KEEP_HELP);
+            }
+        }
+        how.finish();
+        return Some(Keep::Until(until?.0));
+    }
+    how.need("fiscal_year_ends", KEEP_HELP)
+        .need("plus", KEEP_HELP);
+    how.finish();
+    let term = ends
+        .zip(plus)
+        .map(|((ends, _), (plus, _))| Term::FiscalYear { ends, plus });
+    since(table, term)
+}
+
+fn since(table: &Table<'_>, term: Option<Term>) -> Option<Keep> {
+    table.need("since", SINCE_HELP);
+    let names = if table.is_string("since") {
+        vec![table.string("since")?]
+    } else {
+        table.strings("since")?
+    };
+    if names.is_empty() {
+        let at = table.span_of("since").unwrap_or_else(|| table.span());
+        let message = format!("`since` in {} names no column", table.label());
+        table
+            .reader()
+            .error(CODES.bad_value, at, message, SINCE_HELP);
+        return None;
+    }
+    let mut columns = Vec::new();
+    for (name, at) in names {
+        match database_name(&name) {
+            Ok(name) if !columns.contains(&name) => columns.push(name),
+            Ok(name) => {
+                let message = format!("`since` in {} names {} twice", table.label(), quoted(&name));
+                table
+                    .reader()
+                    .error(CODES.bad_value, at, message, SINCE_HELP);
+                return None;
+            }
+            Err(why) => {
+                let message = format!("`since` in {} cannot be read: {why}", table.label());
+                table
+                    .reader()
+                    .error(CODES.bad_value, at, message, DATABASE_NAME_HELP);
+                return None;
+            }
+        }
+    }
+    Some(Keep::Since {
+        columns,
+        term: term?,
+    })
+}
+
+fn period(text: &str) -> Result<Period, String> {
+    let (months, days) = amount::period(text)?;
+    Ok(Period { months, days })
+}
+
+const ENDS_HELP: &str = "write month and day on which your fiscal year ends, such as \"03-31\"";
+
+fn month_and_day(text: &str) -> Result<(u32, u32), String> {
+    let parts = text
+        .split_once('-')
+        .filter(|(m, d)| m.len() == 2 && d.len() == 2);
+    let parts = parts.and_then(|(m, d)| Some((m.parse().ok()?, d.parse().ok()?)));
+    // A year with a 29 February, which is how an end of February is written.
+    parts
+        .filter(|&(month, day)| NaiveDate::from_ymd_opt(2024, month, day).is_some())
+        .ok_or_else(|| format!("{} is no day of the year", quoted(text)))
+}
+
+#[cfg(test)]
+mod tests;
