@@ -31,6 +31,7 @@ pub mod outbox;
 pub mod plan;
 pub mod policy;
 pub mod reading;
+pub mod retention;
 pub mod secret;
 pub mod start;
 pub mod store;

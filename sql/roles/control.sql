@@ -158,3 +158,10 @@ GRANT INSERT, UPDATE, DELETE ON erasured.outbox_server TO erasured_daemon;
 GRANT DELETE                 ON erasured.outbox        TO erasured_daemon;
 GRANT UPDATE (state, attempts, next_at, problem, lease_token, lease_until, done_at)
                              ON erasured.outbox_delivery TO erasured_daemon;
+
+-- Retention: the policy decides, the daemon runs, everybody who has to know may look.
+GRANT SELECT ON erasured.retention_run TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin, erasured_daemon;
+GRANT INSERT ON erasured.retention_run TO erasured_daemon;
+GRANT UPDATE (state, ended_at, batches, rows, counts, held, set_aside, problem_code, problem, holder, lease_token, lease_until)
+   ON erasured.retention_run TO erasured_daemon;
+GRANT EXECUTE ON FUNCTION erasured.retention_barred(uuid, uuid, text, text, uuid[]) TO erasured_daemon;

@@ -13,6 +13,7 @@ use crate::policy::{Draft, Policy};
 use crate::start::{self, StartError};
 use crate::store::{self, Store};
 use crate::system::postgres::{failure, readable};
+use chrono::Utc;
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -53,12 +54,23 @@ impl Check {
         // Not the keys: they may be readable by the service alone.
         let systems = start::systems(&config)?;
         found.extend(ready(&config, &systems).await?);
-        let names: BTreeSet<String> = drafts.iter().flat_map(lineage::systems_of_draft).collect();
+        let mut names: BTreeSet<String> =
+            drafts.iter().flat_map(lineage::systems_of_draft).collect();
+        let rules = drafts.iter().flat_map(|d| &d.so_far().retention);
+        names.extend(rules.map(|rule| rule.table.system.clone()));
         let (catalogs, _) = catalogs(&systems, names).await?;
         for draft in &drafts {
             found.extend(lineage::check_draft(draft, &catalogs));
             if draft.open().is_empty() {
                 found.extend(discovery::overlooked(draft.so_far(), &catalogs));
+                let rules = lineage::check_rules(draft.so_far(), Utc::now(), &catalogs);
+                let known = |d: &Diagnostic| {
+                    found
+                        .iter()
+                        .any(|f| f.code == d.code && f.message == d.message)
+                };
+                let new: Vec<_> = rules.into_iter().filter(|d| !known(d)).collect();
+                found.extend(new);
             }
         }
         let store = Store::new(start::control_pool(&config, "check", 1)?.inner().clone());

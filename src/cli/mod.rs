@@ -15,6 +15,7 @@ mod ledger;
 mod migrate;
 mod openapi;
 mod plan;
+mod retention;
 mod run;
 mod source;
 mod sweep;
@@ -90,6 +91,8 @@ enum Command {
     #[command(subcommand)]
     Hold(hold::Hold),
     #[command(subcommand)]
+    Retention(retention::Retention),
+    #[command(subcommand)]
     Certificate(certificate::Certificate),
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -151,6 +154,7 @@ impl Command {
             Self::Graph(graph) => graph.execute(config).await,
             Self::Ticket(ticket) => ticket.execute(config).await,
             Self::Hold(hold) => hold.execute(config).await,
+            Self::Retention(retention) => retention.execute(config).await,
             Self::Certificate(certificate) => certificate.execute(config).await,
             Self::Ledger(ledger) => ledger.execute(config).await,
             Self::Sweep(sweep) => sweep.execute(config).await,

@@ -23,10 +23,10 @@ const LIMIT: u32 = 200;
 ///
 /// The lock is the control database's. Should that go away in the moment between the answer and the
 /// COMMIT, a hold could be placed there meanwhile and not be seen.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     system: String,
     /// What the rows are to be compared with.
-    pub(super) rows: Vec<HeldRows>,
+    pub(crate) rows: Vec<HeldRows>,
     known: Vec<Uuid>,
     permit: Option<Permit>,
 }
@@ -36,7 +36,7 @@ impl Gate {
     ///
     /// # Errors
     /// [`NotErased`]: the holds cannot be read, or cannot be compared with the tables as they are.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         context: &Context,
         system: &str,
         touches: impl Fn(&TableName) -> bool,
@@ -71,6 +71,11 @@ impl Gate {
             known,
             permit: None,
         })
+    }
+
+    /// The holds on rows that were read when the gate was opened.
+    pub(crate) fn known(&self) -> &[Uuid] {
+        &self.known
     }
 
     /// Whether these tickets' work may be committed.

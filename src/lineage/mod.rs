@@ -11,6 +11,7 @@ mod definitions;
 mod draft;
 mod found_again;
 mod order;
+mod retention;
 mod survey;
 mod types;
 
@@ -18,6 +19,7 @@ pub use beside::kept_whole;
 pub use definitions::{Definitions, Difference, Mark, within_reach};
 pub use draft::{check_draft, systems_of_draft};
 pub use found_again::FoundAgain;
+pub use retention::{OfRule, check_rules, of_rule, unregistered};
 pub use survey::{Survey, survey};
 pub use types::*;
 
@@ -215,6 +217,7 @@ impl<'a> Tracer<'a> {
                         column: columns.first().cloned().unwrap_or_default(),
                     },
                     when: link.when.clone().into_iter().collect(),
+                    due: Vec::new(),
                     foreign_key: None,
                     shared: false,
                     decision: self.decision(rule),
@@ -235,6 +238,7 @@ impl<'a> Tracer<'a> {
                 equality: Vec::new(),
             },
             when: Vec::new(),
+            due: Vec::new(),
             foreign_key: None,
             shared: false,
             decision: self.decision(rule),
@@ -281,6 +285,7 @@ impl<'a> Tracer<'a> {
                 equality: key.equality.clone(),
             },
             when: Vec::new(),
+            due: Vec::new(),
             foreign_key: Some(key.clone()),
             shared: false,
             decision: self.decision(rule),
@@ -338,6 +343,7 @@ impl<'a> Tracer<'a> {
             parent: Parent::Table(parent.clone()),
             join,
             when: link.when.clone().into_iter().collect(),
+            due: Vec::new(),
             foreign_key: None,
             shared: false,
             decision: self.decision(rule),
@@ -374,6 +380,7 @@ impl<'a> Tracer<'a> {
                 equality: key.equality.clone(),
             },
             when: Vec::new(),
+            due: Vec::new(),
             foreign_key: None,
             shared: true,
             decision: self.decision(rule),
@@ -631,6 +638,7 @@ pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option
                     equality: Vec::new(),
                 },
                 when: Vec::new(),
+                due: Vec::new(),
                 foreign_key: None,
                 shared: false,
                 // Not Delete: the row's own date is read again under its lock.

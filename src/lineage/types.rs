@@ -2,7 +2,9 @@
 
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::name::TableName;
+use crate::policy::retention::Cutoff;
 use crate::policy::{IdentifierKind, Level};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -136,12 +138,36 @@ pub struct Edge {
     pub join: Join,
     /// Further columns that must hold a constant.
     pub when: Vec<(String, String)>,
+    /// Dates that must be over: where rows go without being asked for.
+    pub due: Vec<Due>,
     /// The foreign key, if it is one.
     pub foreign_key: Option<ForeignKey>,
     /// The parent's rows are owners: a row is reached only if none of its owners stays.
     pub shared: bool,
     /// What the policy says of rows reached so.
     pub decision: Decision,
+}
+
+/// Columns whose latest day must not be behind a cutoff; a row without any is not due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Names, and what kind of date each holds.
+    pub columns: Vec<(String, DateKind)>,
+    /// The latest day.
+    pub cutoff: Cutoff,
+    /// The first instant behind it.
+    pub end: DateTime<Utc>,
+}
+
+/// What a date column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DateKind {
+    /// A day.
+    Date,
+    /// A day and time that are read in the rule's zone.
+    Local,
+    /// An instant.
+    Instant,
 }
 
 /// Where an edge starts.

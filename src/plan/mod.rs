@@ -6,11 +6,13 @@
 //! holds no personal data.
 
 mod build;
+mod due;
 mod held;
 pub mod show;
 mod sql;
 
 pub use build::build;
+pub use due::DueRows;
 pub use held::{Comparison, Condition, HeldRows};
 pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_subject};

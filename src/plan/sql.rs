@@ -5,6 +5,7 @@
 mod capture;
 mod change;
 mod covered;
+mod due;
 mod elements;
 mod found_again;
 pub(super) mod objects;
@@ -14,6 +15,7 @@ pub(super) use capture::{KnownRows, capture, capture_by_key_alone, lock_rows};
 pub(super) use change::{Set, delete_by_key, update_by_key};
 pub(crate) use covered::OWN_OPERATORS;
 pub(super) use covered::{comparable, covered};
+pub(super) use due::{due_count, due_rows, undated};
 pub(super) use elements::drop_elements;
 pub(super) use found_again::{delete_found_again, delete_piece};
 pub(super) use probe::{count_by_key, strangers_by_edge};
@@ -140,6 +142,7 @@ fn tie(
             sql_type(facts, column)
         ));
     }
+    on.extend(due::is_due(binds, &edge.due));
     let names: Vec<String> = (0..keys.len()).map(|i| format!(", k{i}")).collect();
     Tie {
         from: format!(

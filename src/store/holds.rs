@@ -159,6 +159,30 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Takes the lock that keeps holds from being placed, for what commits within `time`.
+    pub(super) async fn begin(pool: &deadpool_postgres::Pool, time: Duration) -> Result<Self> {
+        let session = pool.get().await?;
+        let permit = Self {
+            session: Some(session),
+        };
+        // Each statement must see what was committed before it, whatever the server's default: the
+        // holds are read after the lock.
+        permit
+            .session()
+            .batch_execute(&format!(
+                "/* erasured:permit */ BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL lock_timeout = '5s'; \
+                 SET LOCAL statement_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = {}; \
+                 SELECT pg_advisory_xact_lock_shared(hashtextextended('erasured.hold', 0))",
+                (time + Duration::from_secs(10)).as_millis()
+            ))
+            .await?;
+        Ok(permit)
+    }
+
+    pub(super) fn session(&self) -> &deadpool_postgres::Object {
+        self.session.as_ref().expect("it is taken only at the end")
+    }
+
     /// Lets holds be placed again.
     pub async fn end(mut self) {
         if let Some(session) = &self.session
@@ -449,21 +473,8 @@ impl Store {
         rows: &[Uuid],
         time: Duration,
     ) -> Result<(Permit, Verdict)> {
-        let session = self.pool.get().await?;
-        let permit = Permit {
-            session: Some(session),
-        };
-        let session = permit.session.as_ref().expect("just put there");
-        // Each statement must see what was committed before it, whatever the server's default: the
-        // holds are read after the lock.
-        session
-            .batch_execute(&format!(
-                "/* erasured:permit */ BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL lock_timeout = '5s'; \
-                 SET LOCAL statement_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = {}; \
-                 SELECT pg_advisory_xact_lock_shared(hashtextextended('erasured.hold', 0))",
-                (time + Duration::from_secs(10)).as_millis()
-            ))
-            .await?;
+        let permit = Permit::begin(&self.pool, time).await?;
+        let session = permit.session();
         let ask = session
             .prepare_cached(
                 "/* erasured:permit */ SELECT ARRAY(SELECT DISTINCT c.ticket FROM erasured.holds_on($1) c), \

@@ -20,6 +20,10 @@ const CONTROL: &[(&str, &str)] = &[
         "V6__outbox",
         include_str!("../../sql/control/V6__outbox.sql"),
     ),
+    (
+        "V7__retention",
+        include_str!("../../sql/control/V7__retention.sql"),
+    ),
 ];
 const TARGET: &[(&str, &str)] = &[(
     "V1__applied_step",

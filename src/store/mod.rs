@@ -29,6 +29,7 @@ mod migrate;
 mod notice;
 pub mod opendsr;
 pub mod outbox;
+pub mod retention;
 pub mod tickets;
 pub mod verifying;
 

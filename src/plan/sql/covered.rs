@@ -90,7 +90,7 @@ pub(in crate::plan) fn comparable(held: &HeldRows) -> (Statement, Vec<Statement>
 }
 
 /// What cannot be told (a NULL) is covered.
-fn conditions(binds: &mut Binds, conditions: &[Condition]) -> String {
+pub(super) fn conditions(binds: &mut Binds, conditions: &[Condition]) -> String {
     let all: Vec<String> = conditions
         .iter()
         .map(|c| format!("({}) IS NOT FALSE", condition(binds, c)))

@@ -4,6 +4,7 @@ mod capture;
 pub mod catalog;
 pub mod connect;
 pub mod discovery;
+pub mod due;
 pub mod execute;
 pub mod failure;
 pub mod libpq;

@@ -138,7 +138,7 @@ pub async fn applied(
         .collect()
 }
 
-pub(super) fn counts(stored: serde_json::Value) -> Result<Counts, NotErased> {
+pub(crate) fn counts(stored: serde_json::Value) -> Result<Counts, NotErased> {
     serde_json::from_value(stored).map_err(|e| {
         NotErased::Hook(format!(
             "erasured.applied_step holds counts of another version: {e}"

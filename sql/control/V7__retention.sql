@@ -1,0 +1,103 @@
+-- Retention: what goes by its age, without anybody having asked.
+--
+-- The rule is the policy's; a run is one passage over what is due on a day. A run is a daemon's while its
+-- lease lasts, and taken up by another afterwards, with the same cutoff: what it did stands in the
+-- target's own rows.
+
+CREATE TABLE erasured.retention_run (
+    id            uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    subject       text        NOT NULL,
+    rule          text        NOT NULL,
+    "table"       text        NOT NULL,
+    basis         text        NOT NULL,
+    policy_sha256 text        NOT NULL,
+    cutoff        date        NOT NULL,
+    state         text        NOT NULL DEFAULT 'running'
+                              CHECK (state IN ('running', 'done', 'stopped', 'failed')),
+    started_at    timestamptz NOT NULL DEFAULT now(),
+    started_by    text        NOT NULL DEFAULT erasured.actor(),
+    ended_at      timestamptz,
+    batches       bigint      NOT NULL DEFAULT 0,
+    rows          bigint      NOT NULL DEFAULT 0,
+    counts        jsonb       NOT NULL DEFAULT '{}',
+    held          bigint      NOT NULL DEFAULT 0,
+    set_aside     bigint      NOT NULL DEFAULT 0,
+    problem_code  text,
+    problem       text,
+    holder        text,
+    lease_token   uuid,
+    lease_until   timestamptz,
+    CHECK ((state = 'running') = (ended_at IS NULL)),
+    CHECK ((state = 'running') = (lease_token IS NOT NULL)),
+    CHECK (problem_code IS NULL OR problem_code ~ '^E[0-9]{4}$')
+);
+COMMENT ON TABLE erasured.retention_run IS 'Passages of retention rules over what was due: rule, cutoff, counts by table and kind of change. No personal data.';
+COMMENT ON COLUMN erasured.retention_run.cutoff IS 'The latest day that was due, in the rule''s own zone.';
+-- A rule runs once at a time.
+CREATE UNIQUE INDEX retention_run_one ON erasured.retention_run (subject, rule) WHERE state = 'running';
+CREATE INDEX retention_run_latest ON erasured.retention_run (subject, rule, started_at DESC);
+
+-- What has ended stays as it is, and what was begun keeps its beginning.
+CREATE FUNCTION erasured.guard_retention_run() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    IF OLD.state <> 'running' THEN
+        RAISE EXCEPTION 'the retention run % has ended', OLD.id USING ERRCODE = 'ER009',
+            HINT = 'History is not rewritten; see docs/audit.md.';
+    END IF;
+    IF (NEW.id, NEW.subject, NEW.rule, NEW."table", NEW.basis, NEW.policy_sha256, NEW.cutoff, NEW.started_at, NEW.started_by)
+       IS DISTINCT FROM
+       (OLD.id, OLD.subject, OLD.rule, OLD."table", OLD.basis, OLD.policy_sha256, OLD.cutoff, OLD.started_at, OLD.started_by)
+       OR NEW.batches < OLD.batches OR NEW.rows < OLD.rows THEN
+        RAISE EXCEPTION 'the beginning of the retention run % is not changed', OLD.id USING ERRCODE = 'ER009';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER guard_retention_run BEFORE UPDATE ON erasured.retention_run
+    FOR EACH ROW EXECUTE FUNCTION erasured.guard_retention_run();
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON erasured.retention_run
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
+ALTER TABLE erasured.retention_run ENABLE ALWAYS TRIGGER append_only;
+
+-- Beginning and end are events, and so entries of the ledger.
+CREATE FUNCTION erasured.record_retention() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO erasured.event (kind, body)
+        VALUES ('retention_started', jsonb_build_object('run', NEW.id, 'subject', NEW.subject, 'rule', NEW.rule,
+                'table', NEW."table", 'basis', NEW.basis, 'policy', NEW.policy_sha256, 'cutoff', NEW.cutoff, 'by', NEW.started_by));
+    ELSIF NEW.state <> 'running' THEN
+        INSERT INTO erasured.event (kind, body)
+        VALUES ('retention_ended', jsonb_strip_nulls(jsonb_build_object('run', NEW.id, 'state', NEW.state, 'counts', NEW.counts,
+                'held', NEW.held, 'set_aside', NEW.set_aside, 'code', NEW.problem_code)));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER record_retention AFTER INSERT OR UPDATE OF state ON erasured.retention_run
+    FOR EACH ROW EXECUTE FUNCTION erasured.record_retention();
+
+-- Why nothing may be committed for a rule now; NULL if it may. Holds on people stop a rule for rows that
+-- may be theirs as a whole: whose a row is, is not looked up for each.
+CREATE FUNCTION erasured.retention_barred(run uuid, token uuid, subject text, system text, known uuid[]) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    SELECT CASE
+        WHEN NOT EXISTS (SELECT FROM erasured.retention_run r
+                          WHERE r.id = run AND r.lease_token = token AND r.state = 'running') THEN 'lost'
+        WHEN EXISTS (SELECT FROM erasured.hold h
+                      WHERE h.read_at IS NULL AND h.released_at IS NULL
+                        AND (h.kind = 'table' AND h.system = retention_barred.system OR h.subject = retention_barred.subject))
+             OR NOT erasured.row_holds(retention_barred.system) <@ known THEN 'unread'
+        WHEN EXISTS (SELECT FROM erasured.hold h
+                      WHERE h.kind = 'subject' AND h.subject = retention_barred.subject AND h.released_at IS NULL
+                        AND (h.until IS NULL OR h.until > clock_timestamp())) THEN 'held'
+    END
+$$;
+COMMENT ON FUNCTION erasured.retention_barred IS 'Why a retention run may commit nothing now: lost, unread, held; NULL if it may.';
+
+REVOKE ALL ON erasured.retention_run FROM PUBLIC;
+REVOKE ALL ON FUNCTION erasured.guard_retention_run(), erasured.record_retention(),
+    erasured.retention_barred(uuid, uuid, text, text, uuid[]) FROM PUBLIC;

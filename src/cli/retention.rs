@@ -1,0 +1,30 @@
+//! `erasured retention …`.
+
+mod list;
+mod plan;
+mod run;
+mod runs;
+
+use super::failure::Failure;
+use clap::Subcommand;
+use std::path::Path;
+
+/// What goes by its age, without anybody having asked: look at rules, and run them.
+#[derive(Subcommand, Debug)]
+pub(super) enum Retention {
+    List(list::List),
+    Plan(plan::Plan),
+    Run(run::Run),
+    Runs(runs::Runs),
+}
+
+impl Retention {
+    pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => list.execute(config),
+            Self::Plan(plan) => plan.execute(config).await,
+            Self::Run(run) => run.execute(config).await,
+            Self::Runs(runs) => runs.execute(config).await,
+        }
+    }
+}

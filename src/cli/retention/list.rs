@@ -1,0 +1,98 @@
+//! `erasured retention list`.
+
+use crate::cli::failure::Failure;
+use crate::cli::table::Table;
+use crate::cli::{Format, print_json};
+use crate::policy::Period;
+use crate::policy::retention::{Keep, RetentionAction, RetentionRule, Term};
+use crate::start;
+use clap::Args;
+use std::path::Path;
+
+/// List the rules, as the policies have them; no database is asked.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct List {
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl List {
+    pub(super) fn execute(self, config: &Path) -> Result<(), Failure> {
+        let policies = start::policies(&start::configuration(config)?)?;
+        let rules: Vec<(&str, &RetentionRule)> = policies
+            .values()
+            .flat_map(|p| p.retention.iter().map(|r| (p.subject.as_str(), r)))
+            .collect();
+        if self.format == Format::Json {
+            let rules = rules.iter().map(|(subject, rule)| {
+                serde_json::json!({
+                    "rule": rule.name, "subject": subject, "table": rule.table.to_string(),
+                    "keep": keep(&rule.keep), "action": action(rule), "because": rule.because,
+                    "timezone": rule.zone.name(), "stop_above": rule.stop_above,
+                })
+            });
+            print_json(&rules.collect::<Vec<_>>());
+            return Ok(());
+        }
+        let mut table = Table::new(["RULE", "TABLE", "KEPT", "THEN", "BECAUSE"]);
+        for (_, rule) in rules {
+            table.row([
+                rule.name.clone(),
+                rule.table.to_string(),
+                keep(&rule.keep),
+                action(rule).to_owned(),
+                rule.because.clone(),
+            ]);
+        }
+        table.print();
+        Ok(())
+    }
+}
+
+pub(super) fn action(rule: &RetentionRule) -> &'static str {
+    match rule.action {
+        RetentionAction::Delete => "delete",
+        RetentionAction::Report => "report",
+    }
+}
+
+/// In words.
+pub(super) fn keep(keep: &Keep) -> String {
+    match keep {
+        Keep::Until(column) => format!("through {column}"),
+        Keep::Since { columns, term } => {
+            let from = columns.join(", ");
+            match term {
+                Term::Plain(plus) => format!("{} after {from}", period(*plus)),
+                Term::FiscalYear {
+                    ends: (month, day),
+                    plus,
+                } => {
+                    format!(
+                        "{} after the fiscal year (to {month:02}-{day:02}) of {from}",
+                        period(*plus)
+                    )
+                }
+            }
+        }
+    }
+}
+
+fn period(of: Period) -> String {
+    let one = |n: u32, unit: &str| match n {
+        0 => None,
+        1 => Some(format!("1 {unit}")),
+        n => Some(format!("{n} {unit}s")),
+    };
+    let parts = [
+        one(of.months / 12, "year"),
+        one(of.months % 12, "month"),
+        one(of.days, "day"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() {
+        "0 days".into()
+    } else {
+        parts.join(" ")
+    }
+}

@@ -1,0 +1,126 @@
+//! `erasured retention run`.
+
+use super::plan::chosen;
+use crate::cli::failure::Failure;
+use crate::cli::{Format, print_json, say};
+use crate::policy::retention::RetentionAction;
+use crate::retention::{self, Prepared, Report, Stopped};
+use crate::start;
+use crate::system::postgres::execute::NotErased;
+use chrono::Utc;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Run a rule now, over all that is due.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  erasured retention run call-recordings --dry-run
+  erasured retention run call-recordings
+
+Rows go oldest first, in short transactions, and what hangs on them goes as the policy's [[table]] rules
+say. It may be stopped at any time: what is gone is counted, and the next run goes on. Exit code 1 if
+rows had to be set aside.")]
+pub(in crate::cli) struct Run {
+    /// The rule.
+    rule: String,
+    /// Count only, in one read-only transaction.
+    #[arg(long)]
+    dry_run: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Run {
+    pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
+        let context = start::context(start::configuration(config)?, Arc::new(Utc::now))?;
+        let prepared = chosen(&context, Some(&self.rule)).await?.remove(0);
+        let counted = prepared.count(&context).await.map_err(failed)?;
+        let due = counted.due - counted.held;
+        if self.dry_run || prepared.rule.action == RetentionAction::Report {
+            if self.format == Format::Json {
+                print_json(
+                    &serde_json::json!({ "rule": self.rule, "due": due, "held": counted.held }),
+                );
+            } else {
+                say!(
+                    "{}: {due} row(s) of {} would go, {} are held",
+                    self.rule,
+                    prepared.rule.table,
+                    counted.held
+                );
+            }
+            return Ok(());
+        }
+        let bar = bar(&self.rule, due);
+        let report = retention::run(&context, &prepared, |progress| {
+            bar.set_position(progress.rows)
+        })
+        .await;
+        bar.finish_and_clear();
+        let report = report.map_err(stopped)?;
+        self.tell(&prepared, &report);
+        if report.set_aside.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Found)
+        }
+    }
+
+    fn tell(&self, prepared: &Prepared, report: &Report) {
+        if self.format == Format::Json {
+            print_json(&serde_json::json!({
+                "rule": self.rule, "run": report.run, "resumed": report.resumed, "changed": report.changed,
+                "batches": report.batches, "held": report.held, "set_aside": report.set_aside,
+            }));
+            return;
+        }
+        say!("{}: done, in {} transaction(s)", self.rule, report.batches);
+        for (table, kinds) in &report.changed {
+            for (kind, rows) in kinds {
+                say!(
+                    "  {table}: {rows} row(s) {}",
+                    format!("{kind:?}").to_lowercase()
+                );
+            }
+        }
+        if report.held > 0 {
+            say!("  {} due row(s) stay, by a legal hold", report.held);
+        }
+        for (key, why) in &report.set_aside {
+            say!(
+                "  set aside: {} with key {}: {why}",
+                prepared.rule.table,
+                key.join(", ")
+            );
+        }
+    }
+}
+
+fn bar(rule: &str, rows: i64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{msg} {wide_bar} {pos} of {len} rows, {per_sec}, {eta} left")
+            .expect("the template is a constant");
+    ProgressBar::new(u64::try_from(rows).unwrap_or(0))
+        .with_style(style)
+        .with_message(rule.to_owned())
+}
+
+fn stopped(stopped: Stopped) -> Failure {
+    match stopped {
+        Stopped::Batch(error) => failed(error),
+        Stopped::Store(error) => error.into(),
+        Stopped::Unreachable(error) => error.into(),
+        other => Failure::found(other.to_string()),
+    }
+}
+
+pub(super) fn failed(error: NotErased) -> Failure {
+    Failure::found(error.to_string())
+}

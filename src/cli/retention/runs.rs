@@ -1,0 +1,55 @@
+//! `erasured retention runs`.
+
+use crate::cli::failure::Failure;
+use crate::cli::table::{Table, text, time};
+use crate::cli::{Format, print_json};
+use crate::start;
+use crate::store::Store;
+use clap::Args;
+use std::path::Path;
+
+/// List what has run, the latest first.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Runs {
+    /// Only of this rule.
+    rule: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Runs {
+    pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
+        let config = start::configuration(config)?;
+        let store = Store::new(
+            start::control_pool(&config, "retention", 1)?
+                .inner()
+                .clone(),
+        );
+        let runs = store.runs(self.rule.as_deref(), self.limit).await?;
+        if self.format == Format::Json {
+            print_json(&runs);
+            return Ok(());
+        }
+        let mut table = Table::new([
+            "RULE", "STARTED", "ENDED", "STATE", "DUE TO", "ROWS", "HELD", "ASIDE", "PROBLEM",
+        ]);
+        for run in runs {
+            table.row([
+                run.rule,
+                time(Some(run.started_at)),
+                time(run.ended_at),
+                run.state,
+                run.cutoff.to_string(),
+                run.rows.to_string(),
+                run.held.to_string(),
+                run.set_aside.to_string(),
+                text(run.problem.as_deref()),
+            ]);
+        }
+        table.print();
+        Ok(())
+    }
+}

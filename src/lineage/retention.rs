@@ -1,0 +1,385 @@
+//! How rows hang on the rows of a retention rule: a lineage whose root is the rule's table.
+//!
+//! What becomes of the rows that hang on them is what the policy's own `[[table]]` rules say, so a
+//! booking that goes by its age takes the same rows with it as one that goes with its customer.
+
+use super::{DateKind, Due, Lineage, Parent, leads_from, trace};
+use crate::catalog::{Catalog, Table};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::name::{QualifiedTable, TableName};
+use crate::policy::retention::{Cutoff, Keep, RetentionRule, Term};
+use crate::policy::{Action, Extent, Policy, Scope, Span, TableRule};
+use crate::reading::choose_or;
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The one scope of the policy that a rule makes.
+const SCOPE: &str = "retention";
+/// A rule that the policy contradicts.
+const CONTRADICTED: &str = "E0255";
+/// A rule for what goes by tickets.
+const OF_PEOPLE: &str = "E0256";
+
+/// What a rule makes of its policy.
+#[derive(Debug)]
+pub struct OfRule {
+    /// The rules for what hangs on the table, and one for the table itself.
+    pub policy: Policy,
+    /// Traced from the table.
+    pub lineage: Lineage,
+    /// What must hold of a row of the table; all of it.
+    pub due: Vec<Due>,
+    /// What is worth knowing, though nothing stops.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Traces a rule through its system's catalog. `now` decides what is due: `None` where the calendar
+/// has nothing yet that could be.
+///
+/// # Errors
+/// All that keeps the rule from running, warnings among them.
+pub fn of_rule(
+    policy: &Policy,
+    rule: &RetentionRule,
+    now: DateTime<Utc>,
+    catalog: &Catalog,
+) -> Result<Option<OfRule>, Vec<Diagnostic>> {
+    let mut found = Vec::new();
+    let mut error = |code, message: String, help: &str| {
+        let diagnostic = Diagnostic::error(code, message, help);
+        found.push(diagnostic.at(&policy.source, rule.span.clone()));
+    };
+    let name = &rule.name;
+    let table = catalog.tables.get(&rule.table.table);
+    if policy.root.0 == rule.table {
+        error(
+            OF_PEOPLE,
+            format!(
+                "the retention rule {name} is for {}, whose rows are people",
+                rule.table
+            ),
+            "people go by tickets, with all that is theirs and a certificate each: file one for each",
+        );
+    }
+    let Some(table) = table else {
+        error(
+            "E0202",
+            format!(
+                "the retention rule {name} is for {}, which does not exist",
+                rule.table
+            ),
+            "mend the name as the catalog spells it (case counts)",
+        );
+        return Err(found);
+    };
+    if table.row_key().is_empty() || table.has_heirs {
+        error(
+            "E0218",
+            format!(
+                "{} has no primary key, so a run could not go on where it stopped",
+                rule.table
+            ),
+            "give it one, or a unique index over NOT NULL columns; of a table with heirs name the heirs",
+        );
+    }
+    let kinds = kinds(rule, table, &mut error);
+    let minimum = minimum(policy, rule, &mut error);
+    let own = of_table(policy, rule, catalog);
+    let traced = trace(
+        &own,
+        SCOPE,
+        &BTreeMap::from([(catalog.system.clone(), catalog.clone())]),
+    );
+    let (lineage, warnings) = match traced {
+        Ok(traced) => traced,
+        Err(more) => {
+            found.extend(more);
+            return Err(found);
+        }
+    };
+    if found.iter().any(|d| d.severity == Severity::Error) {
+        return Err(found);
+    }
+    let due = due(rule, kinds, minimum, table, now);
+    Ok(due.map(|due| OfRule {
+        lineage: with_due(lineage, &due),
+        policy: own,
+        due,
+        warnings,
+    }))
+}
+
+/// Everything wrong with a policy's rules, and what is worth knowing.
+pub fn check_rules(
+    policy: &Policy,
+    now: DateTime<Utc>,
+    catalogs: &BTreeMap<String, Catalog>,
+) -> Vec<Diagnostic> {
+    let check = |rule: &RetentionRule| match catalogs.get(&rule.table.system) {
+        None => vec![unregistered(policy, rule)],
+        Some(catalog) => match of_rule(policy, rule, now, catalog) {
+            Ok(of) => of.map_or_else(Vec::new, |of| of.warnings),
+            Err(found) => found,
+        },
+    };
+    policy.retention.iter().flat_map(check).collect()
+}
+
+/// That nothing is known of the rule's system.
+pub fn unregistered(policy: &Policy, rule: &RetentionRule) -> Diagnostic {
+    let (name, system) = (&rule.name, &rule.table.system);
+    let message = format!(
+        "the retention rule {name} names the system {system:?}, which erasured.toml does not register"
+    );
+    let help = format!("add [system.{system}] to erasured.toml, or mend the name here");
+    Diagnostic::error("E0226", message, help).at(&policy.source, rule.span.clone())
+}
+
+/// What kind of date each column of the rule holds.
+fn kinds(
+    rule: &RetentionRule,
+    table: &Table,
+    error: &mut impl FnMut(&'static str, String, &str),
+) -> Vec<(String, DateKind)> {
+    let mut kinds = Vec::new();
+    for name in rule.keep.columns() {
+        let Some(column) = table.column(name) else {
+            let message = format!(
+                "the retention rule {} counts from column {name:?}, which {} lacks",
+                rule.name, rule.table
+            );
+            let names: Vec<_> = table.columns.iter().map(|c| c.name.as_str()).collect();
+            error("E0203", message, &choose_or(name, &names, "its columns:"));
+            continue;
+        };
+        match kind(&column.base) {
+            Some(kind) => kinds.push((name.clone(), kind)),
+            None => error(
+                "E0220",
+                format!(
+                    "{}.{name} is {}, not a date, so the retention rule {} cannot count from it",
+                    rule.table, column.sql_type, rule.name
+                ),
+                "name a date or timestamp column",
+            ),
+        }
+    }
+    kinds
+}
+
+fn kind(base: &str) -> Option<DateKind> {
+    match base {
+        "date" => Some(DateKind::Date),
+        "timestamp" => Some(DateKind::Local),
+        "timestamptz" => Some(DateKind::Instant),
+        _ => None,
+    }
+}
+
+/// What the policy retains for a time of its own is kept that long, whatever a rule says. One that says
+/// less of the same column is a mistake of whoever wrote it.
+fn minimum(
+    policy: &Policy,
+    rule: &RetentionRule,
+    error: &mut impl FnMut(&'static str, String, &str),
+) -> Vec<(String, Term)> {
+    let mut minimum = Vec::new();
+    let rules = policy.tables.iter().filter(|r| r.table == rule.table);
+    for of_table in rules {
+        let Action::Retain(retain) = &of_table.action else {
+            continue;
+        };
+        let Some(until) = &retain.until else {
+            error(
+                CONTRADICTED,
+                format!(
+                    "the retention rule {} would take rows of {} that the policy keeps with the rows they hang on",
+                    rule.name, rule.table
+                ),
+                "make the rule for the table they hang on, or take the `retain` out",
+            );
+            continue;
+        };
+        let least = Term::Plain(until.plus);
+        if falls_short(&rule.keep, &until.column, least) {
+            error(
+                CONTRADICTED,
+                format!(
+                    "the retention rule {} lets rows of {} go before the policy's `retain` does ({})",
+                    rule.name, rule.table, retain.because
+                ),
+                "keep them at least as long: the law's minimum stands above a rule",
+            );
+        }
+        minimum.push((until.column.clone(), least));
+    }
+    minimum
+}
+
+/// Whether the rule lets a row go before the minimum, counted from the same column, is over. Compared on
+/// each day of four years, so every length of a month is met.
+fn falls_short(keep: &Keep, column: &str, least: Term) -> bool {
+    let Keep::Since { columns, term } = keep else {
+        return false;
+    };
+    let first = NaiveDate::from_ymd_opt(2024, 1, 1).unwrap_or_default();
+    columns == &[column.to_owned()]
+        && (0..1461)
+            .filter_map(|n| first.checked_add_days(Days::new(n)))
+            .any(|day| term.last_day(day) < least.last_day(day))
+}
+
+/// All that must be over; `None` if the calendar has no such day.
+fn due(
+    rule: &RetentionRule,
+    columns: Vec<(String, DateKind)>,
+    minimum: Vec<(String, Term)>,
+    table: &Table,
+    now: DateTime<Utc>,
+) -> Option<Vec<Due>> {
+    let today = now.with_timezone(&rule.zone).date_naive();
+    let mut wanted = vec![(columns, rule.keep.cutoff(today)?)];
+    for (column, term) in minimum {
+        let keep = Keep::Since {
+            columns: vec![column.clone()],
+            term,
+        };
+        let kind = kind(&table.column(&column)?.base)?;
+        wanted.push((vec![(column, kind)], keep.cutoff(today)?));
+    }
+    let due = wanted.into_iter().map(|(columns, day)| {
+        let cutoff = Cutoff {
+            day,
+            zone: rule.zone,
+        };
+        let end = cutoff.end()?;
+        Some(Due {
+            columns,
+            cutoff,
+            end,
+        })
+    });
+    due.collect()
+}
+
+fn with_due(mut lineage: Lineage, due: &[Due]) -> Lineage {
+    let systems = lineage.systems.iter_mut();
+    let edges = systems.flat_map(|s| s.tables.iter_mut().flat_map(|t| t.edges.iter_mut()));
+    for edge in edges.filter(|e| e.parent == Parent::Subject) {
+        edge.due = due.to_vec();
+    }
+    lineage
+}
+
+/// The policy's rules for what can be reached from the table, which itself is deleted.
+fn of_table(policy: &Policy, rule: &RetentionRule, catalog: &Catalog) -> Policy {
+    let mut tables = vec![TableRule {
+        table: rule.table.clone(),
+        via: None,
+        link: None,
+        scopes: Vec::new(),
+        action: Action::Delete,
+        span: rule.span.clone(),
+        sweep_exempt: BTreeMap::new(),
+        large_objects: object_columns(policy, &rule.table),
+        in_pieces: None,
+        told: Box::default(),
+    }];
+    tables.extend(hanging_on(policy, &rule.table, catalog));
+    let scopes = policy.scopes.values().take(1).map(|scope| {
+        let whole = Scope {
+            extent: Extent::All,
+            ..scope.clone()
+        };
+        (SCOPE.to_owned(), whole)
+    });
+    Policy {
+        root: (rule.table.clone(), rule.span.clone()),
+        identifiers: BTreeMap::new(),
+        scopes: scopes.collect(),
+        tables,
+        asking: crate::policy::asking::Asking::default(),
+        retention: Vec::new(),
+        ..policy.clone()
+    }
+}
+
+fn object_columns(policy: &Policy, table: &QualifiedTable) -> Option<(Vec<String>, Span)> {
+    let rules = policy.tables.iter().filter(|r| r.table == *table);
+    rules.filter_map(|r| r.large_objects.clone()).next()
+}
+
+/// The rules for rows that hang on the table's, over any number of others whose rows are followed. A
+/// rule of one scope alone says nothing here, and one for rows that belong to a person by a value of
+/// theirs has no person.
+fn hanging_on<'p>(
+    policy: &'p Policy,
+    table: &'p QualifiedTable,
+    catalog: &Catalog,
+) -> Vec<TableRule> {
+    let here = |rule: &&TableRule| {
+        rule.table.system == table.system && rule.table != *table && rule.scopes.is_empty()
+    };
+    let rules: Vec<&TableRule> = policy.tables.iter().filter(here).collect();
+    let mut reached: BTreeSet<&TableName> = BTreeSet::from([&table.table]);
+    let mut chosen = vec![false; rules.len()];
+    loop {
+        let known = chosen.clone();
+        for (rule, chosen) in rules.iter().zip(&mut chosen) {
+            if *chosen || !leads_to(rule, &reached, catalog) {
+                continue;
+            }
+            *chosen = true;
+            if !matches!(rule.action, Action::Detach | Action::Exempt { .. }) {
+                reached.insert(&rule.table.table);
+            }
+        }
+        if known == chosen {
+            let rules = rules.into_iter().zip(chosen);
+            let rules = rules.filter(|(_, chosen)| *chosen);
+            return rules
+                .map(|(rule, _)| with_its_row(policy, rule.clone(), &reached, catalog))
+                .collect();
+        }
+    }
+}
+
+/// What the policy keeps as long as the row it hangs on goes with that row, if all such rows go.
+fn with_its_row(
+    policy: &Policy,
+    rule: TableRule,
+    reached: &BTreeSet<&TableName>,
+    catalog: &Catalog,
+) -> TableRule {
+    let system = &rule.table.system;
+    let retained = |table: &TableName| {
+        let mut rules = policy.tables.iter();
+        rules.any(|r| {
+            r.table.system == *system
+                && r.table.table == *table
+                && matches!(r.action, Action::Retain(_))
+        })
+    };
+    let keys = catalog.foreign_keys.iter();
+    let mut of_rule = keys.filter(|k| k.child.0 == rule.table.table);
+    let only_these = of_rule.all(|k| reached.contains(&k.parent.0) || !retained(&k.parent.0));
+    match &rule.action {
+        Action::Retain(retain) if retain.until.is_none() && only_these => TableRule {
+            action: Action::Delete,
+            ..rule
+        },
+        _ => rule,
+    }
+}
+
+/// Whether something leads from one of these tables to the rule's rows.
+fn leads_to(rule: &TableRule, from: &BTreeSet<&TableName>, catalog: &Catalog) -> bool {
+    if let Some(parent) = leads_from(rule) {
+        return parent.system == rule.table.system && from.contains(&parent.table);
+    }
+    let named = |name: &str| rule.via.as_ref().is_none_or(|(via, _)| via == name);
+    rule.link.is_none()
+        && catalog.foreign_keys.iter().any(|key| {
+            key.child.0 == rule.table.table && from.contains(&key.parent.0) && named(&key.name)
+        })
+}

@@ -1,0 +1,55 @@
+//! What a retention rule asks of its table, as statements.
+
+use super::{HeldRows, Statement, sql};
+use crate::catalog::Table;
+use crate::lineage::Due;
+use crate::name::TableName;
+
+/// The rows of a table that are due, and that no hold covers. All parameters of its statements are
+/// [`super::Parameter::Text`].
+#[derive(Clone, Copy, Debug)]
+pub struct DueRows<'a> {
+    /// The table.
+    pub table: &'a TableName,
+    /// Its definition.
+    pub facts: &'a Table,
+    /// What must hold.
+    pub due: &'a [Due],
+    /// Holds on rows of this table.
+    pub held: &'a [HeldRows],
+}
+
+impl DueRows<'_> {
+    /// The next at most `limit` rows behind this place, the oldest first. Of each row: the parts of its
+    /// key, then those of its place, all as texts.
+    pub fn next(&self, behind: Option<&[String]>, limit: u64) -> Statement {
+        sql::due_rows(
+            self.table,
+            self.facts,
+            self.due,
+            &self.held(),
+            behind,
+            limit,
+        )
+    }
+
+    /// How many rows are due, and how many of them holds cover.
+    pub fn count(&self) -> Statement {
+        sql::due_count(self.table, self.due, &self.held())
+    }
+
+    /// How many rows have no date, and so are never due.
+    pub fn undated(&self) -> Statement {
+        sql::undated(self.table, self.due)
+    }
+
+    /// Parts of a row's key.
+    pub fn key_width(&self) -> usize {
+        self.facts.row_key().len()
+    }
+
+    fn held(&self) -> Vec<&HeldRows> {
+        let held = self.held.iter();
+        held.filter(|held| held.table == *self.table).collect()
+    }
+}

@@ -1,0 +1,154 @@
+//! Retention: what goes by its age, without anybody having asked.
+//!
+//! A rule's rows are chosen oldest first, a batch at a time, and each batch goes as a ticket's rows would:
+//! the same plan machinery, the same locks and probes, the same row in the target that says it happened,
+//! the same last word of legal holds. So a rule can take nothing that a ticket could not.
+
+mod run;
+
+pub use run::{Progress, Report, Stopped, run};
+
+use crate::catalog::Catalog;
+use crate::erasure::context::{Context, Unplanned};
+use crate::erasure::holds;
+use crate::lineage::{self, OfRule};
+use crate::plan::{self, DueRows, HeldRows, Plan};
+use crate::policy::Policy;
+use crate::policy::retention::RetentionRule;
+use crate::system::postgres::due::{self, DueCount};
+use crate::system::postgres::execute::NotErased;
+use std::sync::Arc;
+
+/// A rule, ready to run over what is due now.
+pub struct Prepared {
+    /// The policy that it stands in.
+    pub policy: Arc<Policy>,
+    /// The rule.
+    pub rule: RetentionRule,
+    /// What hangs on its rows, and what is due; `None` if the calendar has nothing yet.
+    pub of: Option<OfRule>,
+    /// What happens to a batch of them.
+    pub plan: Option<Plan>,
+    catalog: Arc<Catalog>,
+    stamp: String,
+}
+
+/// Finds a rule by its name.
+///
+/// # Errors
+/// That no policy has it, or several do.
+pub fn find(context: &Context, name: &str) -> Result<(Arc<Policy>, RetentionRule), String> {
+    let policies = context.policies();
+    let mut found = policies.values().filter_map(|policy| {
+        let rule = policy.retention_rule(name)?;
+        Some((policy.clone(), rule.clone()))
+    });
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some((one, _)), Some((other, _))) => Err(format!(
+            "the policies for {} and {} both have a retention rule {name}: give each its own name",
+            one.subject, other.subject
+        )),
+        (None, _) => {
+            let rules = policies.values().flat_map(|p| &p.retention);
+            let known: Vec<&str> = rules.map(|r| r.name.as_str()).collect();
+            Err(format!(
+                "no policy has a retention rule {name:?}: {}",
+                crate::reading::choose_or(name, &known, "there are")
+            ))
+        }
+    }
+}
+
+/// All rules of the policies in force.
+pub fn all(context: &Context) -> Vec<(Arc<Policy>, RetentionRule)> {
+    let policies = context.policies();
+    let rules = policies.values().flat_map(|policy| {
+        policy
+            .retention
+            .iter()
+            .map(|rule| (policy.clone(), rule.clone()))
+    });
+    rules.collect()
+}
+
+impl Prepared {
+    /// Traces the rule through the catalog as it is now.
+    ///
+    /// # Errors
+    /// [`Unplanned`]; nothing may run then.
+    pub async fn new(
+        context: &Context,
+        policy: Arc<Policy>,
+        rule: RetentionRule,
+    ) -> Result<Self, Unplanned> {
+        let Some(system) = context.systems.get(&rule.table.system) else {
+            return Err(Unplanned::Misfit(vec![lineage::unregistered(
+                &policy, &rule,
+            )]));
+        };
+        let (stamp, catalog) = system.catalog().await?;
+        let of =
+            lineage::of_rule(&policy, &rule, context.now(), &catalog).map_err(Unplanned::Misfit)?;
+        let plan = of.as_ref().map(|of| plan::build(&of.policy, &of.lineage));
+        Ok(Self {
+            policy,
+            rule,
+            of,
+            plan,
+            catalog,
+            stamp,
+        })
+    }
+
+    /// Which rows are due; `None` if the calendar has nothing yet.
+    fn due_rows<'a>(&'a self, held: &'a [HeldRows]) -> Option<DueRows<'a>> {
+        let table = &self.rule.table.table;
+        Some(DueRows {
+            table,
+            facts: self.catalog.tables.get(table)?,
+            due: &self.of.as_ref()?.due,
+            held,
+        })
+    }
+
+    /// Whether rows of the table may be a person's of the policy's kind: then holds on people count.
+    fn is_of_people(&self) -> bool {
+        self.policy
+            .tables
+            .iter()
+            .any(|of| of.table == self.rule.table)
+    }
+
+    /// Counts what is due now, what of it holds cover, and what has no date.
+    ///
+    /// # Errors
+    /// [`NotErased`].
+    pub async fn count(&self, context: &Context) -> Result<DueCount, NotErased> {
+        let rows_held = holds::Gate::open(context, &self.rule.table.system, |t| {
+            *t == self.rule.table.table
+        })
+        .await?
+        .rows;
+        let Some(rows) = self.due_rows(&rows_held) else {
+            return Ok(DueCount::default());
+        };
+        let mut client = context.systems[&self.rule.table.system]
+            .pool
+            .get()
+            .await
+            .map_err(|e| NotErased::Hook(e.to_string()))?;
+        due::count(&mut client, &rows, context.timeouts(1)).await
+    }
+}
+
+/// Under which code a batch's failure is told.
+fn code(error: &NotErased) -> &'static str {
+    match error {
+        NotErased::Drift { .. } => "E0505",
+        NotErased::Held(_) | NotErased::HeldRows(_) | NotErased::HoldUnread => "E0521",
+        NotErased::HoldUnfit { .. } => "E0523",
+        NotErased::Database(_, crate::system::postgres::failure::Failure::Permanent) => "E0508",
+        _ => "E0301",
+    }
+}

@@ -1,0 +1,268 @@
+//! Runs of retention rules.
+
+use super::holds::Permit;
+use super::{Result, Store, StoreError, run_tx, seconds};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A run as anybody may see it.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // As in erasured.retention_run.
+pub struct RunView {
+    pub id: Uuid,
+    pub subject: String,
+    pub rule: String,
+    pub table: String,
+    pub cutoff: NaiveDate,
+    pub state: String,
+    pub started_at: DateTime<Utc>,
+    pub started_by: String,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub batches: i64,
+    pub rows: i64,
+    pub held: i64,
+    pub set_aside: i64,
+    pub problem_code: Option<String>,
+    pub problem: Option<String>,
+}
+
+/// What a run is of.
+pub struct NewRun<'a> {
+    /// The policy's subject kind.
+    pub subject: &'a str,
+    /// The rule.
+    pub rule: &'a str,
+    /// Its table, with the system.
+    pub table: &'a str,
+    /// Why its rows go.
+    pub basis: &'a str,
+    /// The policy's content.
+    pub policy_sha256: &'a str,
+    /// The latest day that is due.
+    pub cutoff: NaiveDate,
+}
+
+/// A run that is this daemon's.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Its id, which the rows in the target carry.
+    pub id: Uuid,
+    /// The right to go on with it.
+    pub token: Uuid,
+    /// It was begun by another, and is gone on with.
+    pub resumed: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct RunEnd {
+    /// `done`, `stopped`, `failed`.
+    pub state: &'static str,
+    /// By table and kind of change, as JSON.
+    pub counts: serde_json::Value,
+    /// Rows that holds cover.
+    pub held: i64,
+    /// Rows that could not go.
+    pub set_aside: i64,
+    /// Why, for the latter two states.
+    pub problem: Option<(&'static str, String)>,
+}
+
+/// What stands against a COMMIT of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// Nothing.
+    Free,
+    /// Somebody else has taken the run over, or ended it.
+    Lost,
+    /// A hold waits to be read.
+    Unread,
+    /// A hold on a person of the policy's kind is in force.
+    Held,
+}
+
+const VIEW: &str = "r.id, r.subject, r.rule, r.\"table\", r.cutoff, r.state, r.started_at, r.started_by, r.ended_at, \
+     r.batches, r.rows, r.held, r.set_aside, r.problem_code, r.problem";
+
+impl Store {
+    /// Begins a run, or takes up the one of the same policy and cutoff whose daemon is gone. One of an
+    /// older policy or cutoff whose daemon is gone is ended as stopped. `None`: it runs already.
+    pub async fn begin_run(
+        &self,
+        new: &NewRun<'_>,
+        holder: &str,
+        for_: Duration,
+    ) -> Result<Option<Run>> {
+        run_tx!(self, "begin_run", |tx| {
+            // Whoever commits for the run that is ended here has answered first, see `permit_run`.
+            tx.execute(
+                "/* erasured:begin_run */ SELECT pg_advisory_xact_lock(hashtextextended('erasured.retention.' || $1 || '.' || $2, 0))",
+                &[&new.subject, &new.rule],
+            )
+            .await?;
+            let taken = tx
+                .query_opt(
+                    "/* erasured:begin_run */ UPDATE erasured.retention_run SET holder = $5, lease_token = gen_random_uuid(), \
+                            lease_until = now() + make_interval(secs => $6) \
+                      WHERE subject = $1 AND rule = $2 AND state = 'running' AND policy_sha256 = $3 AND cutoff = $4 \
+                        AND lease_until < now() RETURNING id, lease_token",
+                    &[&new.subject, &new.rule, &new.policy_sha256, &new.cutoff, &holder, &seconds(for_)],
+                )
+                .await?;
+            if let Some(row) = taken {
+                return Ok(Some(Run {
+                    id: row.get(0),
+                    token: row.get(1),
+                    resumed: true,
+                }));
+            }
+            tx.execute(
+                "/* erasured:begin_run */ UPDATE erasured.retention_run SET state = 'stopped', ended_at = now(), holder = NULL, \
+                        lease_token = NULL, lease_until = NULL, problem_code = 'E0531', problem = 'its daemon went away' \
+                  WHERE subject = $1 AND rule = $2 AND state = 'running' AND lease_until < now()",
+                &[&new.subject, &new.rule],
+            )
+            .await?;
+            let begun = tx
+                .query_opt(
+                    "/* erasured:begin_run */ INSERT INTO erasured.retention_run \
+                            (subject, rule, \"table\", basis, policy_sha256, cutoff, holder, lease_token, lease_until) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, gen_random_uuid(), now() + make_interval(secs => $8)) \
+                     ON CONFLICT (subject, rule) WHERE state = 'running' DO NOTHING RETURNING id, lease_token",
+                    &[&new.subject, &new.rule, &new.table, &new.basis, &new.policy_sha256, &new.cutoff, &holder, &seconds(for_)],
+                )
+                .await?;
+            Ok(begun.map(|row| Run {
+                id: row.get(0),
+                token: row.get(1),
+                resumed: false,
+            }))
+        })
+    }
+
+    /// Says how far a run is, and keeps it this daemon's.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn run_goes_on(
+        &self,
+        run: Run,
+        batches: i64,
+        rows: i64,
+        for_: Duration,
+    ) -> Result<()> {
+        run_tx!(self, "run_goes_on", |tx| {
+            let kept = tx
+                .execute(
+                    "/* erasured:run_goes_on */ UPDATE erasured.retention_run SET batches = greatest(batches, $3), rows = greatest(rows, $4), \
+                            lease_until = now() + make_interval(secs => $5) \
+                      WHERE id = $1 AND lease_token = $2 AND state = 'running'",
+                    &[&run.id, &run.token, &batches, &rows, &seconds(for_)],
+                )
+                .await?;
+            if kept == 1 {
+                Ok(())
+            } else {
+                Err(StoreError::LeaseLost { lost: 1 })
+            }
+        })
+    }
+
+    /// Ends a run; it goes to the ledger.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn end_run(&self, run: Run, batches: i64, rows: i64, end: &RunEnd) -> Result<()> {
+        let (code, words) = end
+            .problem
+            .as_ref()
+            .map(|(code, words)| (*code, &**words))
+            .unzip();
+        run_tx!(self, "end_run", |tx| {
+            let ended = tx
+                .execute(
+                    "/* erasured:end_run */ UPDATE erasured.retention_run SET state = $3, ended_at = now(), batches = greatest(batches, $4), \
+                            rows = greatest(rows, $5), counts = $6, held = $7, set_aside = $8, problem_code = $9, problem = $10, \
+                            holder = NULL, lease_token = NULL, lease_until = NULL \
+                      WHERE id = $1 AND lease_token = $2 AND state = 'running'",
+                    &[&run.id, &run.token, &end.state, &batches, &rows, &end.counts, &end.held, &end.set_aside, &code, &words],
+                )
+                .await?;
+            if ended == 1 {
+                Ok(())
+            } else {
+                Err(StoreError::LeaseLost { lost: 1 })
+            }
+        })
+    }
+
+    /// Whether a run may commit, and the right to do so: while it is kept no hold can be placed and
+    /// nobody takes the run over. Asked when the rows are locked, kept until after COMMIT. `rows` are the
+    /// holds on rows with which they were compared.
+    pub async fn permit_run(
+        &self,
+        run: Run,
+        of: &NewRun<'_>,
+        system: &str,
+        rows: &[Uuid],
+        time: Duration,
+    ) -> Result<(Permit, Barred)> {
+        let permit = Permit::begin(&self.pool, time).await?;
+        let session = permit.session();
+        let lock = session
+            .prepare_cached(
+                "/* erasured:permit_run */ SELECT pg_advisory_xact_lock_shared(hashtextextended('erasured.retention.' || $1 || '.' || $2, 0))",
+            )
+            .await?;
+        session.query_one(&lock, &[&of.subject, &of.rule]).await?;
+        let ask = session
+            .prepare_cached(
+                "/* erasured:permit_run */ SELECT erasured.retention_barred($1, $2, $3, $4, $5)",
+            )
+            .await?;
+        let row = session
+            .query_one(&ask, &[&run.id, &run.token, &of.subject, &system, &rows])
+            .await?;
+        let barred = match row.get::<_, Option<&str>>(0) {
+            None => Barred::Free,
+            Some("held") => Barred::Held,
+            Some("unread") => Barred::Unread,
+            Some(_) => Barred::Lost,
+        };
+        Ok((permit, barred))
+    }
+
+    /// The latest runs, of one rule or of all, newest first.
+    pub async fn runs(&self, rule: Option<&str>, limit: u32) -> Result<Vec<RunView>> {
+        run_tx!(self, "runs", |tx| {
+            let sql = format!(
+                "/* erasured:runs */ SELECT {VIEW} FROM erasured.retention_run r WHERE $1::text IS NULL OR r.rule = $1 \
+                  ORDER BY r.started_at DESC, r.id LIMIT $2"
+            );
+            let rows = tx.query(&sql, &[&rule, &i64::from(limit)]).await?;
+            Ok(rows.iter().map(view).collect())
+        })
+    }
+}
+
+fn view(r: &tokio_postgres::Row) -> RunView {
+    RunView {
+        id: r.get("id"),
+        subject: r.get("subject"),
+        rule: r.get("rule"),
+        table: r.get("table"),
+        cutoff: r.get("cutoff"),
+        state: r.get("state"),
+        started_at: r.get("started_at"),
+        started_by: r.get("started_by"),
+        ended_at: r.get("ended_at"),
+        batches: r.get("batches"),
+        rows: r.get("rows"),
+        held: r.get("held"),
+        set_aside: r.get("set_aside"),
+        problem_code: r.get("problem_code"),
+        problem: r.get("problem"),
+    }
+}

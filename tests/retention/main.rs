@@ -1,0 +1,11 @@
+//! Retention from outside: what is due goes, with what hangs on it, and nothing else.
+
+#![allow(clippy::unwrap_used)] // a test may
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod company;
+mod holds;
+mod rules;
+mod runs;

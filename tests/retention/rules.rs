@@ -1,0 +1,127 @@
+//! What rules may say of a schema, and what they may not.
+
+use crate::company::{Company, POLICY, SCHEMA};
+
+fn checked(policy: &str, code: i32) -> String {
+    Company::with(SCHEMA, policy).says(&["check"], code)
+}
+
+#[test]
+fn contradictions_are_told_before_anything_runs() {
+    assert!(checked(POLICY, 0).contains("fit the databases"));
+    for (from, to, code) in [
+        ("since    = \"ended_at\"", "since = \"ended\"", "E0203"),
+        ("since    = \"ended_at\"", "since = \"tag\"", "E0220"),
+        (
+            "table    = \"shop.public.call\"",
+            "table = \"shop.public.calls\"",
+            "E0202",
+        ),
+        (
+            "table    = \"shop.public.call\"",
+            "table = \"shop.public.customer\"",
+            "E0256",
+        ),
+        (
+            "table    = \"shop.public.call\"",
+            "table = \"till.public.call\"",
+            "E0226",
+        ),
+        (
+            "name   = \"shop.public.call\"\naction = \"delete\"",
+            "name = \"shop.public.call\"\naction = \"retain\"\nuntil = { column = \"ended_at\", plus = \"1 year\" }\nbecause = \"our own rule\"\nthen = \"delete\"",
+            "E0255",
+        ),
+    ] {
+        assert!(POLICY.contains(from), "{from}");
+        let said = checked(&POLICY.replace(from, to), 1);
+        assert!(said.contains(code), "{to}: {said}");
+    }
+    // A table that hangs on the calls and that no rule decides.
+    let company = Company::with(
+        &format!("{SCHEMA} CREATE TABLE trace (call int REFERENCES call);"),
+        POLICY,
+    );
+    let said = company.says(&["retention", "run", "calls"], 1);
+    assert!(said.contains("E0201") && said.contains("trace"), "{said}");
+}
+
+/// Of several dates the latest counts; local times and days are read in the rule's zone; partitions go
+/// like one table.
+#[test]
+fn the_latest_of_several_dates_counts() {
+    let schema = "
+        CREATE TABLE customer (id int PRIMARY KEY, member_no text UNIQUE NOT NULL);
+        CREATE TABLE visit (id int, on_day date, seen timestamp, at timestamptz, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+        CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM (0) TO (1000);
+        CREATE TABLE visit_2 PARTITION OF visit FOR VALUES FROM (1000) TO (100000);
+        INSERT INTO visit SELECT a * 400 + b * 20 + c,
+               CASE WHEN a > 0 THEN (now() AT TIME ZONE 'America/New_York')::date - 30 - a END,
+               CASE WHEN b > 0 THEN (now() AT TIME ZONE 'America/New_York') - (30 * 24 + b * 7) * interval '1 hour' END,
+               CASE WHEN c > 0 THEN now() - (30 * 24 + c * 5) * interval '1 hour' END
+          FROM generate_series(0, 3) a, generate_series(0, 9) b, generate_series(0, 9) c;";
+    let policy = POLICY.split("[[table]]").next().unwrap().to_owned()
+        + r#"
+[[table]]
+name = "shop.public.customer"
+action = "delete"
+[[retention]]
+name     = "visits"
+table    = "shop.public.visit"
+since    = ["on_day", "seen", "at"]
+keep     = "1 month"
+action   = "delete"
+because  = "nobody needs them"
+timezone = "America/New_York"
+"#;
+    let company = Company::with(schema, &policy);
+    let latest = "greatest(v.on_day, v.seen::date, (v.at AT TIME ZONE 'America/New_York')::date)";
+    let due = format!(
+        "({latest} + interval '1 month')::date < (now() AT TIME ZONE 'America/New_York')::date"
+    );
+    let expected = company.server.query(
+        &company.shop,
+        &format!("SELECT v::text FROM visit v WHERE NOT coalesce({due}, false) ORDER BY id"),
+    );
+    let all = company.count("SELECT count(*) FROM visit");
+    let run = company.json(&["retention", "run", "visits"]);
+    assert!(
+        run["changed"]["public.visit"]["deleted"].as_i64() > Some(50),
+        "{run}"
+    );
+    assert!(!expected.is_empty() && all > i64::try_from(expected.len()).unwrap());
+    assert_eq!(
+        company
+            .server
+            .query(&company.shop, "SELECT v::text FROM visit v ORDER BY id"),
+        expected
+    );
+}
+
+/// The law's minimum of another column holds too.
+#[test]
+fn what_the_policy_retains_stays_for_its_own_time() {
+    let schema = format!(
+        "{SCHEMA} ALTER TABLE call ADD closed_on date; UPDATE call SET closed_on = ended_at::date + 20 WHERE isfinite(ended_at);"
+    );
+    let retained = "name = \"shop.public.call\"\naction = \"retain\"\nuntil = { column = \"closed_on\", plus = \"80 days\" }\nbecause = \"our own rule\"\nthen = \"delete\"";
+    let policy = POLICY
+        .replace(
+            "name   = \"shop.public.call\"\naction = \"delete\"",
+            retained,
+        )
+        .replace(
+            "name   = \"shop.public.note\"\naction = \"delete\"",
+            "name = \"shop.public.note\"\naction = \"retain\"\nbecause = \"with its call\"",
+        );
+    let company = Company::with(&schema, &policy);
+    let due = format!(
+        "({}) AND c.closed_on + 80 < (now() AT TIME ZONE 'Asia/Tokyo')::date",
+        crate::company::DUE
+    );
+    let left = company.count(&format!(
+        "SELECT count(*) FROM call c WHERE NOT coalesce({due}, false)"
+    ));
+    company.says(&["retention", "run", "calls"], 0);
+    assert_eq!(company.count("SELECT count(*) FROM call"), left);
+}

@@ -1,0 +1,176 @@
+//! One run over what is due.
+
+use crate::company::{Company, DUE};
+
+/// The database afterwards is the one before without what the definition, written apart, calls due; the
+/// dry run said so before; a second run finds nothing.
+#[test]
+fn what_is_due_goes_with_what_hangs_on_it_and_nothing_else() {
+    let company = Company::open();
+    let due = company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"));
+    assert!(due > 600, "the fixture has rows on both sides: {due}");
+    let expected = company.rows(DUE);
+    let plan = company.json(&["retention", "plan", "calls"]);
+    assert_eq!(
+        (plan[0]["due"].as_i64(), plan[0]["undated"].as_i64()),
+        (Some(due), Some(3)),
+        "{plan}"
+    );
+    let dry = company.json(&["retention", "run", "calls", "--dry-run"]);
+    assert_eq!(dry["due"].as_i64(), Some(due));
+    let before = company.rows("false");
+
+    let run = company.json(&["retention", "run", "calls"]);
+    assert_ne!(before, company.rows("false"));
+    assert_eq!(company.rows("false"), expected);
+    assert_eq!(
+        run["changed"]["public.call"]["deleted"].as_i64(),
+        Some(due),
+        "{run}"
+    );
+    assert!(run["batches"].as_i64() > Some(1), "{run}");
+    assert_eq!(company.json(&["retention", "plan", "calls"])[0]["due"], 0);
+    let again = company.json(&["retention", "run", "calls"]);
+    assert_eq!(again["batches"], 0);
+
+    // What the control database says of it, and the ledger.
+    let runs = company.json(&["retention", "runs"]);
+    assert_eq!(
+        (runs[1]["rows"].as_i64(), &runs[1]["state"]),
+        (Some(due), &"done".into()),
+        "{runs}"
+    );
+    let events = "SELECT count(*) FROM erasured.event WHERE kind LIKE 'retention_%'";
+    assert_eq!(company.server.count(&company.control, events), 4);
+}
+
+/// A row that the database will not let go stays and is named, and no other stays with it.
+#[test]
+fn a_row_that_cannot_go_is_set_aside_and_named() {
+    let company = Company::open();
+    company.execute(
+        "CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+           IF OLD.tag = 'veto' THEN RAISE EXCEPTION 'no'; END IF; RETURN OLD; END $$; \
+         CREATE TRIGGER veto BEFORE DELETE ON call FOR EACH ROW EXECUTE FUNCTION veto(); \
+         UPDATE call SET tag = 'veto' WHERE id IN (2400, 2401, 2800)",
+    );
+    let but = format!("({DUE}) AND c.tag <> 'veto'");
+    let expected = company.rows(&but);
+    let said = company.says(&["retention", "run", "calls"], 1);
+    for key in ["2400", "2401", "2800"] {
+        assert!(
+            said.contains(&format!("set aside: shop.public.call with key {key}:")),
+            "{said}"
+        );
+    }
+    assert_eq!(company.rows("false"), expected);
+    assert_eq!(company.json(&["retention", "runs"])[0]["set_aside"], 3);
+}
+
+/// `keep = "7 days"` in place of years.
+#[test]
+fn a_run_over_more_than_expected_stops_before_the_first_row() {
+    let company = Company::open();
+    let policy = crate::company::POLICY.replace(
+        "keep     = \"90 days\"",
+        "keep = \"7 days\"\nstop_above = 1000",
+    );
+    company.workspace.write_policy("customer.toml", &policy);
+    let before = company.rows("false");
+    let said = company.says(&["retention", "run", "calls"], 1);
+    assert!(
+        said.contains("E0530") && said.contains("stops above 1000"),
+        "{said}"
+    );
+    assert_eq!(company.rows("false"), before);
+    let mended = policy.replace("stop_above = 1000", "stop_above = 3000");
+    company.workspace.write_policy("customer.toml", &mended);
+    company.says(&["retention", "run", "calls"], 0);
+}
+
+/// Killed in the middle, another goes on with the same run, and what it counts is what both did.
+#[test]
+fn a_run_that_died_is_taken_up_and_counted_whole() {
+    let mut company = Company::open();
+    company.workspace.configure("[limits]\nlease = \"5 s\"");
+    let due = company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"));
+    let expected = company.rows(DUE);
+    let mut killed = company.workspace.process(["retention", "run", "calls"]);
+    let ended = killed
+        .env("FAILPOINTS", "after-commit=return(abort)")
+        .output()
+        .unwrap();
+    assert_eq!(
+        ended.status.code(),
+        None,
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    let left = company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"));
+    assert!(0 < left && left < due, "one batch went: {left} of {due}");
+    // Alive for some seconds more, as far as anybody else can know.
+    let said = company
+        .workspace
+        .erasured(["retention", "run", "calls"])
+        .output()
+        .unwrap();
+    assert_eq!(said.status.code(), Some(1));
+    std::thread::sleep(std::time::Duration::from_millis(5500));
+    let run = company.json(&["retention", "run", "calls"]);
+    assert_eq!(
+        (
+            &run["resumed"],
+            run["changed"]["public.call"]["deleted"].as_i64()
+        ),
+        (&true.into(), Some(due)),
+        "{run}"
+    );
+    assert_eq!(company.rows("false"), expected);
+    assert_eq!(
+        company
+            .json(&["retention", "runs"])
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+/// A row that is made younger while its batch waits for it stays: the condition is asked again under the
+/// lock.
+#[test]
+fn a_row_that_comes_to_be_kept_meanwhile_stays() {
+    let company = Company::open();
+    let url = company.server.url(&company.shop);
+    crate::support::blocking(async {
+        let client = crate::support::connect(&url).await;
+        client
+            .batch_execute("BEGIN; UPDATE call SET ended_at = now() WHERE id = 2880")
+            .await
+            .unwrap();
+        let mut run = company
+            .workspace
+            .process(["retention", "run", "calls"])
+            .spawn()
+            .unwrap();
+        // Until the run waits for the row.
+        let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()";
+        for _ in 0..200 {
+            let waiting: i64 = client.query_one(waits, &[]).await.unwrap().get(0);
+            if waiting > 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        client.batch_execute("COMMIT").await.unwrap();
+        assert!(run.wait().unwrap().success());
+    });
+    assert_eq!(
+        company.count("SELECT count(*) FROM call WHERE id = 2880"),
+        1
+    );
+    assert_eq!(
+        company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}")),
+        0
+    );
+}
