@@ -585,6 +585,11 @@ const BAD_POLICY: &str = r#"
     then = "qqqqqqqq"
     link = { json = { column = "c", path = ["a"], qqqqqqqq = 1 }, to = "s.p.u", qqqqqqqq = 1 }
     set = { a = { qqqqqqqq = 1 }, b = { truncate = "qqqqqqqq" }, c = "qqqqqqqq" }
+    [[retention]]
+    name = "r"
+    action = "qqqqqqqq"
+    qqqqqqqq = 1
+    keep = { qqqqqqqq = 1 }
 "#;
 
 #[test]
@@ -603,6 +608,8 @@ fn every_key_and_word_of_policies_is_in_their_reference() {
         "region",
         "categories",
         "scopes",
+        "fiscal_year_ends",
+        "stop_above",
     ] {
         assert!(keys.contains(key), "{key} in {keys:?}");
     }

@@ -44,6 +44,7 @@ The way of a ticket:
   erasured graph --output customer.html  what a policy reaches, as a picture
   erasured ticket submit …               the desk files it; verify, then approve it
   erasured hold place …                  what a court wants kept is not erased
+  erasured retention run …               what is kept for too long goes
   erasured plan --ticket CRM-1           what will happen, before it does
   erasured run                           the daemon erases, checks, signs
   erasured certificate show CRM-1        the proof
