@@ -92,6 +92,7 @@ fn sample() -> Certificate {
             finished_at: at("2025-11-24T04:05:40Z"),
             sla_profile: "jp-appi".into(),
             sla_met: true,
+            when_due: WhenDue::Late,
         },
         subject_hash: hash.into(),
         identifiers: ["member_no", "email", "phone"]

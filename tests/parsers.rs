@@ -460,7 +460,7 @@ fn certificate() -> Certificate {
             "id": id, "reference": "CC-1", "subject": "customer", "scope": "newsletter",
             "covers": { "categories": ["marketing"], "tables": ["s.p.t"], "columns": ["s.p.u.c"] },
             "ground": "jp-appi-35", "requested_at": at, "due_at": at, "not_before": null,
-            "started_at": at, "finished_at": at, "sla_profile": "jp-appi", "sla_met": true,
+            "started_at": at, "finished_at": at, "sla_profile": "jp-appi", "sla_met": true, "when_due": "late",
         },
         "subject_hash": hash,
         "identifiers": [{ "kind": "email", "hash": hash }],

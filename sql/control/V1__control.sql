@@ -31,6 +31,16 @@ COMMENT ON FUNCTION erasured.level_name IS 'The word for a rank of erasured.leve
 
 -- ---------------------------------------------------------------- tables
 
+-- What people are called is compared here, and must not depend on the database's locale.
+DO $$
+BEGIN
+    IF getdatabaseencoding() <> 'UTF8' OR NOT EXISTS (SELECT FROM pg_catalog.pg_collation c
+            WHERE c.collname = 'und-x-icu' AND c.collnamespace = 'pg_catalog'::regnamespace) THEN
+        RAISE EXCEPTION 'the control database must be in UTF8, on a server that was built with ICU'
+            USING HINT = 'createdb --encoding UTF8 --template template0 erasured';
+    END IF;
+END $$;
+
 CREATE TABLE erasured.scope (
     subject       text        NOT NULL,
     scope         text        NOT NULL,
@@ -134,7 +144,7 @@ COMMENT ON COLUMN erasured.ticket.extended_due_at IS 'Due time with the extensio
 COMMENT ON COLUMN erasured.ticket.escalated IS 'Steps of the profile''s escalation that have been told; one more than it has once the ticket is late.';
 COMMENT ON COLUMN erasured.ticket.escalate_at IS 'When the next step is reached; NULL when none is to come or time does not count.';
 COMMENT ON COLUMN erasured.ticket.explain IS 'After the due time the company owes an explanation, and is not late.';
-COMMENT ON COLUMN erasured.ticket.filed_by IS 'The login that filed it: the desk among which turns are shared.';
+COMMENT ON COLUMN erasured.ticket.filed_by IS 'Through which door it came, as erasured.door had it: the desks among which turns are shared.';
 COMMENT ON COLUMN erasured.ticket.turn IS 'Which one of its desk''s for its due time it is, from 1: who is due at the same time is taken in turns.';
 COMMENT ON COLUMN erasured.ticket.asked_for IS 'What the customer is being asked for, since asked_at; NULL when nothing is open.';
 COMMENT ON COLUMN erasured.ticket.duplicate_of IS 'Another ticket under way for the same person and scope: this one waits for it and closes with its certificate.';
@@ -378,6 +388,21 @@ AS $$
 $$;
 COMMENT ON FUNCTION erasured.actor IS 'Who acts: the login, or whom a trusted login names in erasured.actor.';
 
+-- Among whom turns are shared: the login, and of one through which several desks come (it is trusted to say
+-- so) the one that SET LOCAL erasured.door names.
+CREATE FUNCTION erasured.door() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN named <> '' AND EXISTS (
+                    SELECT FROM pg_catalog.pg_roles r
+                     WHERE r.rolname = 'erasured_trusted'
+                       AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER'))
+                THEN session_user::text || '/' || pg_catalog.left(named, 200)
+                ELSE session_user::text END
+      FROM (SELECT pg_catalog.btrim(coalesce(pg_catalog.current_setting('erasured.door', true), ''))) AS n (named)
+$$;
+COMMENT ON FUNCTION erasured.door IS 'Through which door a request comes: the login, and what a trusted one names in erasured.door.';
+
 -- In what capacity: what a certificate says instead of a name.
 CREATE FUNCTION erasured.actor_role(wanted text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -389,13 +414,22 @@ AS $$
 $$;
 COMMENT ON FUNCTION erasured.actor_role IS 'The group role the login acts in, or "owner" for one that needs none.';
 
--- One person under several spellings is one person: case, width, spaces around. No SET, and
--- everything named with its schema, so that it is inlined.
+-- One person under several spellings is one person: case, width, white space, and what cannot be seen.
+-- By code points and ICU's root collation, never by the database's locale: under LC_CTYPE C an É and
+-- an é were two people, and one could do what takes two. By way of capitals, so that ß and SS are one. What is
+-- plain ASCII, as most logins are, needs none of it. No SET, and everything named with its schema, so
+-- that it is inlined.
 CREATE FUNCTION erasured.folded(name text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
-AS $$ SELECT pg_catalog.btrim(pg_catalog.lower(
-        CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'UTF8'::pg_catalog.name
-             THEN pg_catalog.normalize(name, 'NFKC') ELSE name END)) $$;
+AS $$ SELECT CASE WHEN pg_catalog.octet_length(name) OPERATOR(pg_catalog.=) pg_catalog.length(name)
+    THEN pg_catalog.translate(pg_catalog.lower(name COLLATE pg_catalog."C"),
+         E' \x01\x02\x03\x04\x05\x06\x07\x08\x09\x0A\x0B\x0C\x0D\x0E\x0F\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1A\x1B\x1C\x1D\x1E\x1F\x7F', '')
+    ELSE pg_catalog.regexp_replace(pg_catalog.translate(pg_catalog.normalize(pg_catalog.lower(pg_catalog.upper(pg_catalog.lower(
+             pg_catalog.normalize(pg_catalog.regexp_replace(name COLLATE pg_catalog."C",
+                 '[\u0001-\u0020\u007F-\u00A0\u00AD\u034F\u061C\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200F\u2028-\u202F\u205F-\u206F\u2800\u3000\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF9-\uFFFB\U0001BCA0-\U0001BCA3\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]', '', 'g'), 'NFKC')
+             COLLATE pg_catalog."und-x-icu") COLLATE pg_catalog."und-x-icu") COLLATE pg_catalog."und-x-icu"), 'NFKC'), 'ς', 'σ') COLLATE pg_catalog."C",
+         '[\u0001-\u0020\u007F-\u00A0\u00AD\u034F\u061C\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200F\u2028-\u202F\u205F-\u206F\u2800\u3000\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF9-\uFFFB\U0001BCA0-\U0001BCA3\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]', '', 'g')
+    END $$;
 COMMENT ON FUNCTION erasured.folded IS 'A person''s name for comparing, not for showing.';
 
 -- ---------------------------------------------------------------- rules that hold for everybody

@@ -112,9 +112,9 @@ BEGIN
             HINT = 'A reference is kept for ever: it must not name the person.';
     END IF;
 
-    INSERT INTO erasured.ticket (reference, subject, scope, ground, language, requested_at)
+    INSERT INTO erasured.ticket (reference, subject, scope, ground, language, requested_at, filed_by)
     VALUES (submit_ticket.reference, submit_ticket.subject, submit_ticket.scope, submit_ticket.ground,
-            submit_ticket.language, submit_ticket.requested_at)
+            submit_ticket.language, submit_ticket.requested_at, erasured.door())
     ON CONFLICT (reference) DO NOTHING
     RETURNING id INTO new_id;
 

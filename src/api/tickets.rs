@@ -275,7 +275,8 @@ pub(super) async fn submit(
         requested_at: new.requested_at,
         language: new.language.as_deref(),
     };
-    let id = api.store.submit(&wanted, Some(&caller.actor)).await?;
+    let (actor, door) = (Some(&*caller.actor), Some(&*caller.token));
+    let id = api.store.submit_through(&wanted, actor, door).await?;
     let ticket = Ticket::from(api.store.ticket(&id.to_string()).await?);
     let place = [(header::LOCATION, format!("/v1/tickets/{id}"))];
     Ok(match before {

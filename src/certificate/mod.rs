@@ -84,8 +84,20 @@ pub struct Ticket {
     pub finished_at: DateTime<Utc>,
     /// The clock it ran against.
     pub sla_profile: String,
-    /// Whether it was finished by then.
+    /// Whether it was finished by `due_at`.
     pub sla_met: bool,
+    /// What `due_at` is to that clock.
+    pub when_due: WhenDue,
+}
+
+/// What happens to an open request on the day that its clock names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenDue {
+    /// It is late.
+    Late,
+    /// It is not late, but from then on the person is owed an explanation.
+    Explain,
 }
 
 /// A value that is not here, by its keyed hash.

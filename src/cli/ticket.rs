@@ -422,6 +422,7 @@ fn waits_for(ticket: &TicketView) -> String {
 fn due(ticket: &TicketView) -> String {
     let met = match ticket.sla_met {
         Some(true) => ", met",
+        Some(false) if ticket.explain => ", an explanation was owed from then on",
         Some(false) => ", missed",
         None => "",
     };

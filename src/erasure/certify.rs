@@ -18,6 +18,7 @@ use crate::store::deferrals::DeferralView;
 use crate::store::executing::{StepRow, StoredPlan};
 use crate::store::tickets::DecisionRow;
 use crate::store::verifying::{Closing, WaitingTicket};
+use crate::ticket::sla;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -261,6 +262,16 @@ fn about(
             .get(&ticket.scope)
             .map_or_else(String::new, |s| s.sla.code.clone()),
         sla_met: now <= ticket.due_at,
+        when_due: when_due(policy, &ticket.scope),
+    }
+}
+
+/// What the due time of a scope is, by its profile.
+pub(super) fn when_due(policy: &Policy, scope: &str) -> certificate::WhenDue {
+    let profile = policy.scopes.get(scope).map(|scope| &scope.sla);
+    match profile.map(|profile| profile.when_due) {
+        Some(sla::WhenDue::Explain) => certificate::WhenDue::Explain,
+        Some(sla::WhenDue::Late) | None => certificate::WhenDue::Late,
     }
 }
 

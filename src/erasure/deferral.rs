@@ -273,6 +273,7 @@ async fn supplement(
             finished_at: now,
             sla_profile: scope.map_or_else(String::new, |s| s.sla.code.clone()),
             sla_met: ticket.sla_met.unwrap_or(true),
+            when_due: certify::when_due(policy, &deferral.scope),
         },
         subject_hash: deferral.subject_hash.clone(),
         identifiers: Vec::new(),

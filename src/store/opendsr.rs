@@ -1,6 +1,6 @@
 //! Requests that came in the words of OpenDSR: by the controller's own id, and where to call back.
 
-use super::tickets::{NewTicket, TicketView, act_as, submit, view};
+use super::tickets::{NewTicket, TicketView, act_as, come_through, submit, view};
 use super::{Result, Store, run_tx};
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ impl Store {
         let identifiers = new.checked()?;
         run_tx!(self, "submit_opendsr", |tx| {
             act_as(tx, actor).await?;
+            come_through(tx, Some(controller)).await?;
             let ticket = submit(tx, new, &identifiers).await?;
             tx.execute(
                 "/* erasured:submit_opendsr */ SELECT erasured.note_opendsr($1, $2, $3, $4)",

@@ -251,9 +251,20 @@ impl Store {
     /// Files a request; the same reference with the same content gives the same ticket. `actor`
     /// counts only for logins that are trusted to name one.
     pub async fn submit(&self, new: &NewTicket<'_>, actor: Option<&str>) -> Result<Uuid> {
+        self.submit_through(new, actor, None).await
+    }
+
+    /// The same through one of several doors of this login, among which turns are shared.
+    pub async fn submit_through(
+        &self,
+        new: &NewTicket<'_>,
+        actor: Option<&str>,
+        door: Option<&str>,
+    ) -> Result<Uuid> {
         let identifiers = new.checked()?;
         run_tx!(self, "submit", |tx| {
             act_as(tx, actor).await?;
+            come_through(tx, door).await?;
             submit(tx, new, &identifiers).await
         })
     }
@@ -455,6 +466,15 @@ pub(super) async fn act_as(tx: &Tx<'_>, actor: Option<&str>) -> Result<()> {
             &[&actor],
         )
         .await?;
+    }
+    Ok(())
+}
+
+/// Counts only for logins that are trusted to name a door.
+pub(super) async fn come_through(tx: &Tx<'_>, door: Option<&str>) -> Result<()> {
+    if let Some(door) = door {
+        let sql = "/* erasured:come_through */ SELECT set_config('erasured.door', $1, true)";
+        tx.execute(sql, &[&door]).await?;
     }
     Ok(())
 }

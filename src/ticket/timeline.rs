@@ -61,7 +61,7 @@ pub fn lines(happened: &[Happened], marks: &[Mark<'_>], now: DateTime<Utc>) -> V
         who: String::new(),
         detail: match met {
             Some(met) if met <= at => "met".into(),
-            Some(met) => format!("missed by {}", length(*met - *at)),
+            Some(met) => format!("done {} later", length(*met - *at)),
             None if now <= *at => format!("in {}", length(*at - now)),
             None => format!("{} ago, and not done", length(now - *at)),
         },
@@ -140,6 +140,6 @@ mod tests {
                 .detail
         };
         assert_eq!(met(240), "met");
-        assert_eq!(met(242), "missed by 2 h");
+        assert_eq!(met(242), "done 2 h later");
     }
 }

@@ -19,6 +19,44 @@ fn days(desk: &Desk, column: &str) -> String {
     desk.ticket("R-1", &format!("((({column}) AT TIME ZONE 'Asia/Tokyo')::date - (requested_at AT TIME ZONE 'Asia/Tokyo')::date)"))
 }
 
+/// Japan's fourteen days are no term that is missed: the certificate says that an explanation was owed.
+/// Of a law with a term it says that this was missed.
+#[test]
+fn a_certificate_says_what_its_day_means() {
+    let desk = Desk::open(120);
+    let long_ago = (chrono::Utc::now() - chrono::Duration::days(90)).to_rfc3339();
+    let erased = |reference: &str, member: &str| {
+        let mut filed = submit(reference, member).to_vec();
+        filed.extend(["--requested-at", &long_ago]);
+        stdout(desk.as_person("hana", filed));
+        let verify = ["ticket", "verify", reference, "--method", "login_reauth"];
+        stdout(desk.as_person("hana", verify));
+        desk.approve(reference);
+        desk.run_until_idle().assert().success();
+        [
+            stdout(desk.erasured(["certificate", "show", reference, "--lang", "en"])),
+            stdout(desk.erasured(["ticket", "show", reference])),
+        ]
+    };
+    let [certificate, ticket] = erased("R-1", "member_no=TM-0000005");
+    assert!(
+        certificate
+            .contains("not late in law, but an explanation was owed from that day on (jp-appi)"),
+        "{certificate}"
+    );
+    assert!(
+        ticket.contains("an explanation was owed from then on") && !ticket.contains("missed"),
+        "{ticket}"
+    );
+    let file = desk.workspace.path().join("policies/customer.toml");
+    let policy = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, policy.replace("\"jp-appi\"", "\"eu-gdpr\"")).unwrap();
+    desk.run_until_idle().assert().success();
+    let [certificate, ticket] = erased("R-2", "member_no=TM-0000009");
+    assert!(certificate.contains("missed (eu-gdpr)"), "{certificate}");
+    assert!(ticket.contains("missed"), "{ticket}");
+}
+
 #[test]
 fn the_desk_moves_the_clock_and_the_daemon_counts() {
     let desk = Desk::open(120);
@@ -87,7 +125,7 @@ fn the_desk_moves_the_clock_and_the_daemon_counts() {
         "receipt confirmed desk",
         "customer answered desk identity",
         "term extended approver complex",
-        "— confirm receipt missed by 1",
+        "— confirm receipt done 1",
         "— due in ",
     ] {
         assert!(squeezed.contains(line), "{line:?} in\n{shown}");

@@ -423,3 +423,43 @@ fn the_worked_example_runs() {
     }
     assert!(!said.contains("TM-0000005"), "{said}");
 }
+
+/// Two programs come by the API's one login. One files a flood, the other one request, all due at the
+/// same time: the other one's is among the first.
+#[test]
+fn a_flood_through_one_token_starves_no_other() {
+    let mut desk = Desk::open(120);
+    let door = open(&mut desk, "rate = 1000");
+    let at = (chrono::Utc::now() - chrono::Duration::days(1)).to_rfc3339();
+    let file = |who, n: u32| {
+        let mut new = request(&format!("F-{n}"), &format!("TM-{n:07}"));
+        new["requested_at"] = at.clone().into();
+        let filed = door.ask(who, "POST", "/v1/tickets", Some(new));
+        assert_eq!(filed.status, 201, "{filed:?}");
+    };
+    (1..=20).for_each(|n| file("all", n));
+    file("hana", 21);
+    wait_until("all to be counted", Duration::from_secs(20), || {
+        let uncounted = "SELECT count(*) FROM erasured.ticket WHERE turn = 0";
+        desk.server.count(desk.control(), uncounted) == 0
+    });
+    let turn = "SELECT turn || ' ' || filed_by FROM erasured.ticket WHERE reference = 'F-21'";
+    assert_eq!(
+        desk.server.value(desk.control(), turn),
+        "1 erasured_api/hana"
+    );
+    let others = "SELECT string_agg(DISTINCT filed_by, ' ') || ' ' || max(turn) FROM erasured.ticket WHERE reference <> 'F-21'";
+    assert_eq!(
+        desk.server.value(desk.control(), others),
+        "erasured_api/all 20"
+    );
+    // Who is not trusted to name a door has the login's, whatever it says.
+    let said = "SET erasured.door = 'mine'; SELECT erasured.submit_ticket('F-22', 'customer', '{\"member_no\": \"TM-0000022\"}', 'account', 'policy')";
+    let url = desk.server.url_as(desk.control(), "hana");
+    crate::support::blocking(async {
+        let client = crate::support::connect(&url).await;
+        client.batch_execute(said).await.unwrap();
+    });
+    let plain = "SELECT filed_by FROM erasured.ticket WHERE reference = 'F-22'";
+    assert_eq!(desk.server.value(desk.control(), plain), "hana");
+}

@@ -51,6 +51,35 @@ async fn kinds(admin: &Client, ticket: Uuid) -> Vec<String> {
     rows.iter().map(|r| r.get(0)).collect()
 }
 
+/// A cooling-off time that the policy changes counts for what is approved from then on: the day that was
+/// said at the approval is neither put off nor brought forward.
+#[tokio::test]
+async fn what_is_approved_keeps_its_cooling_off_time() {
+    let db = Database::new().await;
+    let store = db.store("owner");
+    let mut account = offer("account", false, Level::Basic);
+    let admin = db.client("owner").await;
+    let mut days = Vec::new();
+    for (n, cooling_off) in [2, 9, 0].into_iter().enumerate() {
+        account.cooling_off = Duration::days(cooling_off);
+        store.publish_scopes(&[account.clone()]).await.unwrap();
+        let id = submit(&store, &format!("R-{n}"), &format!("{n}-{CANARY}"))
+            .await
+            .unwrap();
+        store.verify(id, "login", None, None).await.unwrap();
+        store.approve(id, None).await.unwrap();
+        let waits = "SELECT string_agg((extract(epoch FROM not_before - now()) / 86400)::int::text, ' ' ORDER BY reference) FROM erasured.ticket";
+        days.push(
+            admin
+                .query_one(waits, &[])
+                .await
+                .unwrap()
+                .get::<_, String>(0),
+        );
+    }
+    assert_eq!(days, ["2", "2 9", "2 9 0"]);
+}
+
 /// A ticket asked for five days ago.
 async fn older(db: &Database, store: &Store) -> (Uuid, Client) {
     let account = offer("account", false, Level::Basic);

@@ -5,6 +5,7 @@
 mod clock;
 mod listing;
 mod model;
+mod names;
 mod rights;
 mod server;
 #[path = "../support/mod.rs"]

@@ -29,6 +29,11 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// One that is created with these options.
+    pub(crate) async fn with(options: &str) -> Self {
         let name = format!("t{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         let admin = connect("postgres", "owner").await;
         // Roles are the server's: one test at a time creates them.
@@ -37,7 +42,7 @@ impl Database {
             .await
             .unwrap();
         admin
-            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .batch_execute(&format!("CREATE DATABASE {name} {options}"))
             .await
             .unwrap();
         let mut client = connect(&name, "owner").await;

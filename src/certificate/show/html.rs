@@ -166,11 +166,7 @@ fn totals(c: &Certificate) -> String {
 
 fn request(c: &Certificate) -> String {
     let t = &c.ticket;
-    let (mark, verdict) = if t.sla_met {
-        ("met", w::MET)
-    } else {
-        ("missed", w::MISSED)
-    };
+    let (mark, verdict) = w::verdict(t);
     let mut list = vec![
         (w::TICKET, code(&t.id.to_string())),
         (w::REFERENCE, escape(&t.reference)),

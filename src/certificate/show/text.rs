@@ -75,7 +75,7 @@ impl Page {
 
     fn request(&mut self, c: &Certificate) {
         let t = &c.ticket;
-        let verdict = if t.sla_met { w::MET } else { w::MISSED };
+        let (_, verdict) = w::verdict(t);
         self.heading(w::REQUEST, "");
         self.fields(&[
             (w::TICKET, t.id.to_string()),

@@ -1,7 +1,7 @@
 //! The words of a certificate in both languages.
 
 use super::Lang;
-use crate::certificate::{AssuranceLevel, Certificate, ReadFrom};
+use crate::certificate::{AssuranceLevel, Certificate, ReadFrom, Ticket, WhenDue};
 use crate::policy::Covers;
 
 /// A word, or a sentence, twice.
@@ -52,6 +52,7 @@ words! {
     SLA: "処理期限", "Deadline";
     MET: "期限内", "met";
     MISSED: "期限超過", "missed";
+    EXPLAINED: "法定の期限ではないが、この日以後は理由の説明を要する", "not late in law, but an explanation was owed from that day on";
     IDENTITY: "本人確認と承認", "Identity and approval";
     METHOD: "確認方法", "Method";
     LEVEL: "確認の水準", "Level reached";
@@ -172,4 +173,13 @@ pub(super) fn covers(covers: &Covers) -> impl Iterator<Item = (Word, &[String])>
 /// Whether nothing was searched because the scope is not the whole subject.
 pub(super) fn is_not_swept(certificate: &Certificate) -> bool {
     certificate.sweep.is_empty() && certificate.ticket.covers.is_some()
+}
+
+/// How the request stands to the day that its clock names: for the style, and in words.
+pub(super) fn verdict(ticket: &Ticket) -> (&'static str, Word) {
+    match (ticket.sla_met, ticket.when_due) {
+        (true, _) => ("met", MET),
+        (false, WhenDue::Late) => ("missed", MISSED),
+        (false, WhenDue::Explain) => ("explained", EXPLAINED),
+    }
 }
