@@ -1,12 +1,17 @@
 //! A desk with 100,000 open tickets: what its people and its dashboards wait for.
 
+use crate::filing::Daemon;
 use crate::report::{Must, Report, Setting};
-use crate::support::{Server, Workspace};
+use crate::support::{Server, Workspace, wait_until};
 use erasured::start;
-use erasured::store::Store;
 use erasured::store::desk::PageFilter;
+use erasured::store::holds::Verdict;
 use erasured::store::tickets::{IdentifierValue, ListFilter, NewTicket};
+use erasured::store::{Store, StoreError};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 const OPEN: u64 = 100_000;
 /// Of each look; the figure is the slowest but three.
@@ -32,6 +37,143 @@ pub(crate) fn measure(report: &mut Report) {
     let setting = Setting::new(&server).rows("tickets open", OPEN);
     runtime.block_on(looks(&store, &setting, report));
     runtime.block_on(submits(&store, &server, &control, &setting, report));
+    runtime.block_on(questions(&store, &server, &control, report));
+    scrapes(&workspace, &server, &control, &setting, report);
+}
+
+/// What each COMMIT that erases asks first, for a batch of 500; beside it a transaction that asks nothing.
+async fn questions(store: &Store, server: &Server, control: &str, report: &mut Report) {
+    let batch = "SELECT string_agg(id::text, ' ') FROM (SELECT id FROM erasured.ticket ORDER BY reference LIMIT 500) t";
+    let tickets: Vec<Uuid> = server.value(control, batch).split(' ').map(uuid).collect();
+    let (mut rows, mut before) = (Vec::new(), 0);
+    for holds in [0, 1, 100] {
+        server.execute(control, &placed(before, holds));
+        let placed = "SELECT coalesce(string_agg(id::text, ' '), '') FROM erasured.hold WHERE kind = 'table'";
+        let ids = server.value(control, placed);
+        rows.extend(
+            ids.split_whitespace()
+                .map(uuid)
+                .filter(|id| !rows.contains(id))
+                .collect::<Vec<_>>(),
+        );
+        before = holds;
+        let (mut asked, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..LOOKS {
+            asked.push(timed(question(store, &tickets, &rows)).await.1);
+            bare.push(timed(nothing(store)).await.1);
+        }
+        let how = "99th percentile of 300: begin, lock, question and end, two round trips to begin and end and one to ask; a batch of 500 tickets";
+        let setting = Setting::new(server)
+            .rows("tickets open", OPEN)
+            .rows("holds on people, and as many on rows", holds);
+        let name = format!(
+            "desk, 100,000 open: the question before a COMMIT, {holds} holds on people and {holds} on rows"
+        );
+        let middle = |took: &[f64]| percentile_of(took, 50);
+        let entry = setting.absolute(
+            &name,
+            "ms",
+            percentile_of(&asked, 99),
+            (Must::BeAtMost, 50.0),
+            how,
+        );
+        report.add(
+            entry
+                .with("its median, ms", middle(&asked))
+                .with("a transaction that asks nothing, median, ms", middle(&bare)),
+        );
+    }
+}
+
+async fn question(store: &Store, tickets: &[Uuid], rows: &[Uuid]) -> Result<(), StoreError> {
+    let (permit, verdict) = store
+        .permit(tickets, "shop", rows, Duration::from_secs(60))
+        .await?;
+    assert_eq!(verdict, Verdict::Free);
+    permit.end().await;
+    Ok(())
+}
+
+async fn nothing(store: &Store) -> Result<(), tokio_postgres::Error> {
+    let session = store.pool().get().await.expect("a session");
+    session.batch_execute("BEGIN READ ONLY; SELECT 1").await?;
+    session.query_one("SELECT 1", &[]).await?;
+    session.batch_execute("ROLLBACK").await
+}
+
+fn uuid(text: &str) -> Uuid {
+    text.parse().expect("an id")
+}
+
+/// So many more holds: on people whom none of the tickets names, and on rows.
+fn placed(before: u64, holds: u64) -> String {
+    format!(
+        "WITH people AS (
+           INSERT INTO erasured.hold (matter, reason, kind, subject, placed_by, placed_role, named_by, read_at)
+             SELECT 'case-' || n, 'audit', 'subject', 'customer', 'kenji', 'erasured_approver', 1, now()
+               FROM generate_series({before} + 1, {holds}) n RETURNING id, matter),
+         named AS (INSERT INTO erasured.hold_identifier (hold_id, name, hash) SELECT id, 'member_no', md5(matter) || md5(matter) FROM people)
+         INSERT INTO erasured.hold_subject (hold_id, subject_hash) SELECT id, md5(matter) || md5(matter) FROM people;
+         INSERT INTO erasured.hold (matter, reason, kind, system, schema_name, table_name, conditions, sealed, placed_by, placed_role, read_at)
+           SELECT 'rows-' || n, 'audit', 'table', 'shop', 'public', 'invoice', '[]', '\\x00', 'kenji', 'erasured_approver', now()
+             FROM generate_series({before} + 1, {holds}) n;
+         ANALYZE erasured.hold, erasured.hold_identifier, erasured.hold_subject"
+    )
+}
+
+/// What Prometheus waits for, of a daemon that has counted all this. Nothing is left for it to do, so that
+/// only the scrape is timed and what the daemon does by the clock.
+fn scrapes(
+    workspace: &Workspace,
+    server: &Server,
+    control: &str,
+    setting: &Setting,
+    report: &mut Report,
+) {
+    let rest = "UPDATE erasured.ticket SET next_attempt_at = now() + interval '1 day', clock_stale = false, escalate_at = NULL, \
+                subject_hash = coalesce(subject_hash, md5(reference) || md5(reference))";
+    server.execute(
+        control,
+        &format!("SET session_replication_role = replica; {rest}"),
+    );
+    server.execute(control, "VACUUM (ANALYZE) erasured.ticket");
+    let _daemon = Daemon::start(workspace);
+    let scrape =
+        || get(&workspace.http(), "/metrics").filter(|text| text.contains("erasured_tickets{"));
+    wait_until("the tickets to be counted", Duration::from_secs(60), || {
+        scrape().is_some()
+    });
+    let mut took = Vec::new();
+    for _ in 0..LOOKS {
+        let started = Instant::now();
+        let text = scrape().expect("metrics");
+        took.push(started.elapsed().as_secs_f64() * 1e3);
+        assert!(text.contains("erasured_tickets"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let how =
+        "99th percentile of 300, each a connection of its own, to a daemon that counts meanwhile";
+    let name = "desk, 100,000 open: a scrape of /metrics";
+    report.add(setting.absolute(
+        name,
+        "ms",
+        percentile_of(&took, 99),
+        (Must::BeAtMost, 50.0),
+        how,
+    ));
+}
+
+/// The body of a page.
+fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
 }
 
 /// Each timed alone, one after the other.
@@ -72,7 +214,7 @@ async fn looks(store: &Store, setting: &Setting, report: &mut Report) {
         ("a lease of 50, due first", leased),
     ] {
         let name = format!("desk, 100,000 open: {what}");
-        report.add(setting.absolute(&name, "ms", percentile(took), within, how));
+        report.add(setting.absolute(&name, "ms", percentile_of(&took, 99), within, how));
     }
 }
 
@@ -82,9 +224,10 @@ async fn timed<T, E: std::fmt::Debug>(look: impl Future<Output = Result<T, E>>) 
     (seen, started.elapsed().as_secs_f64() * 1e3)
 }
 
-fn percentile(mut took: Vec<f64>) -> f64 {
+fn percentile_of(took: &[f64], percent: usize) -> f64 {
+    let mut took = took.to_vec();
     took.sort_by(f64::total_cmp);
-    took[took.len() * 99 / 100]
+    took[took.len() * percent / 100]
 }
 
 /// Filing through SQL, each durable; and what a bare INSERT of one row costs at the same width.

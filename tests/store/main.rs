@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps what is not there fails, as it should.
 
+mod census;
 mod clock;
 mod listing;
 mod model;
