@@ -6,6 +6,7 @@ use crate::config::{self, Config, Database};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::erasure::context::{Clock, Context, Policies, System};
 use crate::keys::{BadKey, HashKey, KeyRing, PublicKey, SigningKey};
+use crate::notice::Templates;
 use crate::policy::folder::Beside;
 use crate::policy::{Draft, Policy, folder};
 use crate::store::Store;
@@ -276,4 +277,30 @@ impl StartError {
 /// Whether any of them stops the work.
 pub fn stops(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|d| d.severity == Severity::Error)
+}
+
+/// The words for customers: ours, and in their place those of a folder.
+///
+/// # Errors
+/// E0130, which file cannot be read and why.
+pub fn templates(folder: Option<&Path>) -> Result<Templates, String> {
+    let mut templates = Templates::built_in();
+    let Some(folder) = folder else {
+        return Ok(templates);
+    };
+    let names: Vec<String> = templates.names().map(str::to_owned).collect();
+    for name in names {
+        let path = folder.join(&name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => templates.replace(&name, text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let path = path.display();
+                return Err(format!(
+                    "E0130: the template {path} cannot be read: {error}"
+                ));
+            }
+        }
+    }
+    Ok(templates)
 }

@@ -16,6 +16,7 @@ mod rate;
 mod reading;
 mod tickets;
 pub mod tokens;
+mod words;
 
 pub use openapi::document;
 
@@ -145,6 +146,8 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/tickets/{ticket}/answered", post(clock::answered))
         .route("/v1/tickets/{ticket}/extend", post(clock::extend))
         .route("/v1/tickets/{ticket}/timeline", get(clock::timeline))
+        .route("/v1/tickets/{ticket}/notice", get(words::notice))
+        .route("/v1/tickets/{ticket}/script", get(words::script))
         .route("/v1/methods", get(proof::methods))
         .route("/v1/holds", post(holds::place).get(holds::list))
         .route("/v1/holds/{hold}", get(holds::show))

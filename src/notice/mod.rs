@@ -14,7 +14,10 @@ pub use facts::Facts;
 pub use tell::{Templates, Untellable};
 
 /// What is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// The request has come in.
     Receipt,

@@ -126,7 +126,10 @@ impl Situation {
 }
 
 /// What callers say, each with an answer of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// "I am telling you it is me: why can't you delete it at once?"
     WhyNotNow,

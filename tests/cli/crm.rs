@@ -394,6 +394,53 @@ fn legal_holds_over_http_keep_and_let_go() {
     assert_eq!(release("chief", "case-2026-17").json()["released"], 1);
 }
 
+/// What the agent is to say and to write comes as the command prints it.
+#[test]
+fn the_words_for_the_customer_are_those_of_the_command() {
+    let mut desk = Desk::open(120);
+    let door = open(&mut desk, "rate = 1000");
+    filed(&desk, &door, "W-1", "TM-0000005");
+    let told = |query: &str| door.ask("hana", "GET", &format!("/v1/tickets/W-1/{query}"), None);
+    for (query, command) in [
+        (
+            "notice?kind=receipt",
+            &["notice", "W-1", "--kind", "receipt"][..],
+        ),
+        (
+            "notice?kind=identity&lang=en",
+            &["notice", "W-1", "--kind", "identity", "--lang", "en"],
+        ),
+        ("script", &["script", "W-1"]),
+        (
+            "script?answer=this-number&lang=en",
+            &["script", "W-1", "--answer", "this-number", "--lang", "en"],
+        ),
+    ] {
+        let arguments = [&["ticket"], command].concat();
+        let printed = crate::desk::stdout(desk.as_person("hana", arguments));
+        let answer = told(query).json();
+        assert_eq!(
+            answer["text"].as_str().unwrap().trim_end(),
+            printed.trim_end(),
+            "{query}"
+        );
+        assert_eq!(
+            answer["lang"],
+            if query.contains("en") { "en" } else { "ja" }
+        );
+    }
+    for wrong in [
+        "notice",
+        "notice?kind=praise",
+        "script?answer=x",
+        "script?lang=de",
+    ] {
+        assert_eq!(told(wrong).problem(), (400, "E0641".into()), "{wrong}");
+    }
+    let other = door.ask("audit", "GET", "/v1/tickets/W-1/script", None);
+    assert_eq!(other.problem(), (403, "E0643".into()));
+}
+
 /// docs/integration.md, "A call, from ring to proof": as it stands there.
 #[test]
 fn the_worked_example_runs() {

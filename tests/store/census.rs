@@ -9,6 +9,11 @@ use tokio_postgres::Client;
 /// Tickets in every state, late and early, tried and not, found and lost, leased, let go of and never lent.
 const ALL_KINDS: &str = "
     SET session_replication_role = replica;
+    DO $$ DECLARE c record; BEGIN
+      FOR c IN SELECT conname FROM pg_constraint WHERE conrelid = 'erasured.ticket'::regclass AND contype = 'c' LOOP
+        EXECUTE format('ALTER TABLE erasured.ticket DROP CONSTRAINT %I', c.conname);
+      END LOOP;
+    END $$;
     INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, clock, attempt, subject_hash,
                                  problem_code, acknowledge_by, acknowledged_at, escalated)
     SELECT 'R-' || n, 'customer', (ARRAY['account', 'newsletter'])[1 + n % 2], 'policy', now() - n * interval '1 hour',

@@ -64,29 +64,11 @@ impl How {
     }
 
     fn folder(&self, config: &Path) -> Result<Templates, Failure> {
-        let mut templates = Templates::built_in();
         let folder = match &self.templates {
             Some(folder) => Some(folder.clone()),
             None if self.control.is_given() => None,
             None => start::configuration(config)?.templates,
         };
-        let Some(folder) = folder else {
-            return Ok(templates);
-        };
-        let names: Vec<String> = templates.names().map(str::to_owned).collect();
-        for name in names {
-            let path = folder.join(&name);
-            match std::fs::read_to_string(&path) {
-                Ok(text) => templates.replace(&name, text),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let path = path.display();
-                    return Err(Failure::usage(format!(
-                        "E0130: the template {path} cannot be read: {error}"
-                    )));
-                }
-            }
-        }
-        Ok(templates)
+        start::templates(folder.as_deref()).map_err(Failure::usage)
     }
 }
