@@ -56,7 +56,8 @@ CREATE TABLE customer (
     phone           text NOT NULL,       -- as it was typed: four ways of writing
     birth_date      date NOT NULL,
     advisor_id      bigint REFERENCES staff,
-    created_at      timestamptz NOT NULL
+    created_at      timestamptz NOT NULL,
+    email_changed_at timestamptz         -- NULL: never
 );
 CREATE UNIQUE INDEX customer_email_folded ON customer (lower(email));
 CREATE INDEX customer_member_no_folded ON customer (lower(member_no));

@@ -573,10 +573,10 @@ const BAD_POLICY: &str = r#"
     subject = "a"
     root = "s.p.t"
     identifier.a = { column = "c", type = "qqqqqqqq", qqqqqqqq = 1 }
-    scope.a = { tables = "qqqqqqqq", sla = "qqqqqqqq", qqqqqqqq = 1, verify = { at_least = "qqqqqqqq", qqqqqqqq = 1 } }
+    scope.a = { tables = "qqqqqqqq", sla = "qqqqqqqq", qqqqqqqq = 1, verify = { at_least = "qqqqqqqq", qqqqqqqq = 1, doubtful = { at_least = "qqqqqqqq", qqqqqqqq = 1 } } }
     category.a = { qqqqqqqq = 1 }
     sweep = { when = "qqqqqqqq", qqqqqqqq = 1 }
-    identity = { qqqqqqqq = 1, point.a = { column = "c", type = "qqqqqqqq", qqqqqqqq = 1 } }
+    identity = { qqqqqqqq = 1, point.a = { column = "c", type = "qqqqqqqq", qqqqqqqq = 1 }, changed.a = { column = "c", within = "1 day", qqqqqqqq = 1 } }
     [[table]]
     name = "s.p.t"
     action = "qqqqqqqq"

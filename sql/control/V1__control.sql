@@ -14,6 +14,7 @@
 --   ER017 the term is not made longer          ER018 a question is open, or none is
 -- and those that later migrations tell of.
 --   ER012 answers that must match have not been compared
+--   ER019 signs of an impostor were found that the approval did not know
 -- None of their texts repeats an identifier's value.
 
 -- ---------------------------------------------------------------- small vocabulary
@@ -49,6 +50,8 @@ CREATE TABLE erasured.scope (
     at_least      smallint    NOT NULL CHECK (at_least BETWEEN 0 AND 4),
     four_eyes     boolean     NOT NULL,
     cooling_off   interval    NOT NULL CHECK (cooling_off >= interval '0'),
+    doubtful      smallint    NOT NULL DEFAULT 0 CHECK (doubtful BETWEEN 0 AND 4),
+    doubtful_wait interval    NOT NULL DEFAULT interval '0' CHECK (doubtful_wait >= interval '0'),
     sla           text        NOT NULL,
     clock_moves   text[]      NOT NULL DEFAULT '{}',
     words         jsonb       NOT NULL DEFAULT '{}',
@@ -58,6 +61,8 @@ CREATE TABLE erasured.scope (
 );
 COMMENT ON TABLE erasured.scope IS 'What may be asked for and what it takes: published by the daemon from the policies it has loaded.';
 COMMENT ON COLUMN erasured.scope.confirm_over IS 'More rows than this are approved at a terminal only by typing back who is meant.';
+COMMENT ON COLUMN erasured.scope.doubtful IS 'The level that it takes where there are signs of an impostor.';
+COMMENT ON COLUMN erasured.scope.doubtful_wait IS 'How long nothing is erased after such a sign was found: time for the real owner to object.';
 COMMENT ON COLUMN erasured.scope.clock_moves IS 'Kinds of decisions with which the SLA profile''s clock begins.';
 COMMENT ON COLUMN erasured.scope.words IS 'What customers may be told of it: what is lost and kept, where to complain.';
 COMMENT ON COLUMN erasured.scope.identifiers IS 'Names by which a ticket may find the subject.';
@@ -233,6 +238,22 @@ COMMENT ON TABLE erasured.forecast IS 'How many rows a ticket would touch, for w
 COMMENT ON COLUMN erasured.forecast.rows IS 'NULL: not counted yet, or, with counted_at, they could not be counted.';
 COMMENT ON COLUMN erasured.forecast.digest IS 'Salted SHA-256 of what the approver types back, which the policy calls named_by: compared, and never told.';
 CREATE INDEX forecast_uncounted ON erasured.forecast (ticket_id) WHERE counted_at IS NULL;
+
+-- Found by the daemon in the person's own row, or told by what happened here before.
+CREATE TABLE erasured.sign (
+    id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ticket_id uuid        NOT NULL REFERENCES erasured.ticket (id),
+    kind      text        NOT NULL CHECK (kind IN ('contact_changed', 'many_subjects', 'contested', 'failed_attempts')),
+    contact   text        NOT NULL DEFAULT '' CHECK (contact ~ '^([a-z][a-z0-9_-]{0,62})?$'),
+    mark      text        NOT NULL,
+    after     bigint      NOT NULL,
+    found_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (ticket_id, kind, contact, mark)
+);
+COMMENT ON TABLE erasured.sign IS 'Signs that somebody else may be asking: codes, never a value.';
+COMMENT ON COLUMN erasured.sign.contact IS 'Which of the ways to reach the person was changed, as the policy calls it.';
+COMMENT ON COLUMN erasured.sign.mark IS 'What tells one sign from another of its kind: a keyed hash, an id.';
+COMMENT ON COLUMN erasured.sign.after IS 'The last decision about the ticket when it was found: an approval that knows of it comes later.';
 
 CREATE TABLE erasured.step (
     ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),
@@ -446,10 +467,13 @@ BEGIN
       FROM (SELECT t.id, CASE
                 WHEN t.id IN (SELECT c.ticket FROM erasured.holds_on(tickets) c) THEN 'ER015'
                 WHEN s.scope IS NULL THEN 'ER004'
+                WHEN g.after >= coalesce((SELECT max(d.id) FROM erasured.decision d
+                                           WHERE d.ticket_id = t.id AND d.kind = 'approve'), 0) THEN 'ER019'
                 WHEN t.not_before > clock_timestamp() THEN 'ER002'
                 WHEN coalesce((SELECT max(least(d.level, coalesce(m.level, d.level)))
                                  FROM erasured.decision d LEFT JOIN erasured.method m ON m.code = d.method
-                                WHERE d.ticket_id = t.id AND d.kind = 'verify'), -1) < s.at_least THEN 'ER007'
+                                WHERE d.ticket_id = t.id AND d.kind = 'verify'), -1)
+                     < CASE WHEN g.after IS NULL THEN s.at_least ELSE greatest(s.at_least, s.doubtful) END THEN 'ER007'
                 WHEN s.four_eyes AND NOT EXISTS (
                     SELECT FROM erasured.decision a
                      WHERE a.ticket_id = t.id AND a.kind = 'approve' AND NOT EXISTS (
@@ -459,6 +483,8 @@ BEGIN
                 END AS code
               FROM erasured.ticket t
               LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope
+              LEFT JOIN (SELECT i.ticket_id, max(i.after) AS after FROM erasured.sign i
+                          WHERE i.ticket_id = ANY (tickets) GROUP BY i.ticket_id) g ON g.ticket_id = t.id
              WHERE t.id = ANY (tickets)) AS x
      WHERE x.code IS NOT NULL;
 END $$;
@@ -615,10 +641,13 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.certi
     FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.decision
     FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.sign
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
 -- Also for sessions that run with session_replication_role = replica, where others are silent.
 ALTER TABLE erasured.ledger ENABLE ALWAYS TRIGGER append_only;
 ALTER TABLE erasured.certificate ENABLE ALWAYS TRIGGER append_only;
 ALTER TABLE erasured.decision ENABLE ALWAYS TRIGGER append_only;
+ALTER TABLE erasured.sign ENABLE ALWAYS TRIGGER append_only;
 
 -- The chain has no gap and no fork, whoever appends. The hash itself is a CHECK of the table.
 CREATE FUNCTION erasured.guard_chain() RETURNS trigger

@@ -30,6 +30,21 @@ BEGIN
     END IF;
 END $$;
 
+-- The policy has come to ask for more since (E0513), or signs of an impostor were found since (E0524):
+-- that can be made good before a retry.
+CREATE FUNCTION erasured.is_asked_again(t erasured.ticket) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT t.state = 'failed' AND coalesce(t.problem_code, '') IN ('E0513', 'E0524') $$;
+
+-- How far identity must be verified; NULL where no policy offers the scope any more.
+CREATE FUNCTION erasured.needed(t erasured.ticket) RETURNS smallint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM erasured.sign g WHERE g.ticket_id = t.id)
+                THEN greatest(s.at_least, s.doubtful) ELSE s.at_least END
+      FROM erasured.scope s WHERE s.subject = t.subject AND s.scope = t.scope
+$$;
+
 CREATE FUNCTION erasured.require_code(what text, given text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -176,13 +191,12 @@ BEGIN
                   AND d.level = rank AND d.by_name = who) THEN
         RETURN t.state;
     END IF;
-    -- E0513: the policy has come to ask for more since; that can be made good before a retry.
-    IF t.state NOT IN ('received', 'verified') AND NOT (t.state = 'failed' AND t.problem_code = 'E0513') THEN
+    IF t.state NOT IN ('received', 'verified') AND NOT erasured.is_asked_again(t) THEN
         RAISE EXCEPTION 'a ticket in state % is not verified', t.state USING ERRCODE = 'ER002',
             HINT = 'Identity is verified before approval.';
     END IF;
-    SELECT s.at_least INTO needed FROM erasured.scope s WHERE s.subject = t.subject AND s.scope = t.scope;
-    IF NOT FOUND THEN
+    needed := erasured.needed(t);
+    IF needed IS NULL THEN
         RAISE EXCEPTION 'no policy offers %/% any more', t.subject, t.scope USING ERRCODE = 'ER004';
     END IF;
     -- A burden that the request does not deserve: people give up, and what was shown must be kept safe.
@@ -219,12 +233,13 @@ DECLARE
     t       erasured.ticket := erasured.lock_ticket(ticket);
     asked   erasured.scope;
     reached smallint;
+    needed  smallint;
     who     text := erasured.actor();
 BEGIN
     IF t.state IN ('approved', 'scheduled', 'executing', 'verifying', 'completed', 'deferred') THEN
         RETURN t.state;
     END IF;
-    IF t.state <> 'verified' AND NOT (t.state = 'failed' AND t.problem_code = 'E0513') THEN
+    IF t.state <> 'verified' AND NOT erasured.is_asked_again(t) THEN
         RAISE EXCEPTION 'a ticket in state % cannot be approved', t.state USING ERRCODE = 'ER002',
             HINT = CASE t.state WHEN 'received' THEN 'Verify the identity first: erasured.verify_ticket.' ELSE '' END;
     END IF;
@@ -235,9 +250,11 @@ BEGIN
     -- A method that has come to reach less since counts for that.
     SELECT max(least(d.level, coalesce(m.level, d.level))) INTO reached
       FROM erasured.decision d LEFT JOIN erasured.method m ON m.code = d.method WHERE d.ticket_id = t.id AND d.kind = 'verify';
-    IF reached < asked.at_least THEN
+    needed := erasured.needed(t);
+    IF reached IS NULL OR reached < needed THEN
         RAISE EXCEPTION 'identity is verified as %, the policy asks for %',
-            erasured.level_name(reached), erasured.level_name(asked.at_least)
+            erasured.level_name(reached), erasured.level_name(needed)
+                || CASE WHEN needed > asked.at_least THEN ' where there are signs of an impostor' ELSE '' END
             USING ERRCODE = 'ER007', HINT = 'Verify again by a stronger method: erasured.verify_ticket.';
     END IF;
     IF asked.four_eyes AND EXISTS (
@@ -314,6 +331,11 @@ BEGIN
      WHERE x.id = t.id;
     UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = t.id;
     DELETE FROM erasured.forecast f WHERE f.ticket_id = t.id;
+    -- The real owner has said no: whoever asks for the same person next is looked at.
+    IF reason = 'contested' THEN
+        PERFORM erasured.look_for_signs(ARRAY(SELECT o.id FROM erasured.ticket o WHERE o.subject_hash = t.subject_hash AND o.id <> t.id
+                                                 AND o.state NOT IN ('completed', 'deferred', 'rejected')));
+    END IF;
     PERFORM pg_notify('erasured_ticket', t.id::text);
     RETURN 'rejected';
 END $$;
@@ -325,6 +347,21 @@ BEGIN
     RETURN erasured.close_undone(ticket, reason, erasured.actor_role('erasured_approver'));
 END $$;
 COMMENT ON FUNCTION erasured.reject_ticket IS 'Closes a ticket of which nothing has been carried out; the reason is a code. Its identifiers go at once.';
+
+-- By an objection the person whom the ticket names says: it was not me.
+CREATE FUNCTION erasured.object_ticket(ticket uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+DECLARE
+    t erasured.ticket := erasured.lock_ticket(ticket);
+BEGIN
+    -- Kept for their next request by what stands for the person; without it nobody would know of it.
+    IF t.subject_hash IS NULL AND t.state <> 'rejected' THEN
+        RAISE EXCEPTION 'the person of the ticket is not found yet' USING ERRCODE = 'ER002', HINT = 'Try again in a moment.';
+    END IF;
+    RETURN erasured.close_undone(ticket, 'contested', erasured.actor_role('erasured_desk'));
+END $$;
+COMMENT ON FUNCTION erasured.object_ticket IS 'Closes a ticket because the real owner of what would be erased objects. It counts as a sign for the next ticket of that person.';
 
 CREATE FUNCTION erasured.hold_ticket(ticket uuid, reason text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -430,8 +467,12 @@ SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.h
        c.id AS certificate_id,
        (SELECT o.reference FROM erasured.ticket o WHERE o.id = t.duplicate_of) AS duplicate_of,
        CASE t.state WHEN 'rejected' THEN (SELECT d.reason FROM erasured.decision d
-           WHERE d.ticket_id = t.id AND d.kind = 'reject' ORDER BY d.id DESC LIMIT 1) END AS rejected_for
+           WHERE d.ticket_id = t.id AND d.kind = 'reject' ORDER BY d.id DESC LIMIT 1) END AS rejected_for,
+       g.signs, erasured.level_name(CASE WHEN g.signs IS NULL THEN s.at_least ELSE greatest(s.at_least, s.doubtful) END) AS needed_level
   FROM erasured.ticket t
+  LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope
+  LEFT JOIN LATERAL (SELECT array_agg(DISTINCT concat_ws(': ', i.kind, nullif(i.contact, ''))) AS signs
+                       FROM erasured.sign i WHERE i.ticket_id = t.id) g ON true
   LEFT JOIN LATERAL (SELECT d.method, d.level, d.by_name, d.at FROM erasured.decision d
                       WHERE d.ticket_id = t.id AND d.kind = 'verify' ORDER BY d.level DESC, d.id DESC LIMIT 1) v ON true
   LEFT JOIN LATERAL (SELECT d.by_name, d.at FROM erasured.decision d

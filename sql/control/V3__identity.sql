@@ -81,7 +81,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no ticket %', ticket USING ERRCODE = 'ER001';
     END IF;
-    IF t.state NOT IN ('received', 'verified') AND NOT (t.state = 'failed' AND t.problem_code = 'E0513') THEN
+    IF t.state NOT IN ('received', 'verified') AND NOT erasured.is_asked_again(t) THEN
         RAISE EXCEPTION 'a ticket in state % is not verified', t.state USING ERRCODE = 'ER002',
             HINT = 'Identity is verified before approval.';
     END IF;
@@ -143,6 +143,10 @@ BEGIN
     INSERT INTO erasured.event (kind, ticket_id, body)
     VALUES ('proof_compared', ended.ticket_id,
             jsonb_build_object('by', ended.by_name, 'method', ended.method, 'outcome', ended.outcome));
+    IF outcome = 'no_match' THEN
+        PERFORM erasured.look_for_signs(ARRAY(SELECT o.id FROM erasured.ticket o WHERE o.subject_hash = ended.subject_hash
+                                                 AND o.state NOT IN ('completed', 'deferred', 'rejected')));
+    END IF;
 END $$;
 COMMENT ON FUNCTION erasured.end_attempt IS 'What came of an attempt; once.';
 
@@ -184,6 +188,101 @@ AS $$
                     WHERE a.ticket_id = has_matched.ticket AND a.method = has_matched.method AND a.outcome = 'match'
                       AND a.agent = erasured.folded(has_matched.who) AND a.at > clock_timestamp() - interval '1 hour')
 $$;
+
+-- ---------------------------------------------------------------- signs of an impostor
+
+CREATE TABLE erasured.sign_rule (
+    singleton        boolean  PRIMARY KEY DEFAULT true CHECK (singleton),
+    failed           integer  NOT NULL CHECK (failed >= 0),
+    failed_within    interval NOT NULL,
+    contested_within interval NOT NULL
+);
+COMMENT ON TABLE erasured.sign_rule IS 'What counts as a sign of an impostor: published by the daemon from identity.toml. 0 and no time: never.';
+
+-- Signs that are new raise what the ticket needs, put it off, warn whoever was reached before, and stop
+-- it if it is approved already: whoever approved did not know. Gives the tickets that it stopped.
+-- Where nothing need be proven nobody can be taken for another.
+CREATE FUNCTION erasured.note_signs(tickets uuid[], kinds text[], contacts text[], marks text[]) RETURNS SETOF uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    fresh   uuid[];
+    stopped uuid[];
+BEGIN
+    PERFORM FROM erasured.ticket t WHERE t.id = ANY (tickets) ORDER BY t.id FOR UPDATE;
+    WITH new AS (
+        INSERT INTO erasured.sign (ticket_id, kind, contact, mark, after)
+        SELECT DISTINCT t.id, n.kind, n.contact, n.mark,
+               coalesce((SELECT max(d.id) FROM erasured.decision d WHERE d.ticket_id = t.id), 0)
+          FROM unnest(tickets, kinds, contacts, marks) AS n (ticket, kind, contact, mark)
+          JOIN erasured.ticket t ON t.id = n.ticket AND t.state NOT IN ('verifying', 'completed', 'deferred', 'rejected')
+          JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope AND greatest(s.at_least, s.doubtful) > 0
+        ON CONFLICT DO NOTHING RETURNING ticket_id, kind, contact),
+    told AS (
+        INSERT INTO erasured.event (kind, ticket_id, body)
+        SELECT 'warn_old_contact', n.ticket_id,
+               jsonb_strip_nulls(jsonb_build_object('sign', n.kind, 'contact', nullif(n.contact, '')))
+          FROM new n ORDER BY n.ticket_id, n.kind, n.contact)
+    SELECT array_agg(DISTINCT n.ticket_id) INTO fresh FROM new n;
+    IF fresh IS NULL THEN
+        RETURN;
+    END IF;
+    UPDATE erasured.ticket t
+       SET not_before = greatest(t.not_before, now() + s.doubtful_wait),
+           next_attempt_at = CASE WHEN t.state IN ('approved', 'scheduled')
+                                  THEN greatest(t.next_attempt_at, t.not_before, now() + s.doubtful_wait) ELSE t.next_attempt_at END
+      FROM erasured.scope s
+     WHERE t.id = ANY (fresh) AND s.subject = t.subject AND s.scope = t.scope;
+    -- What a daemon has in hand it stops itself: erasured.unfit.
+    stopped := ARRAY(SELECT t.id FROM erasured.ticket t
+                      WHERE t.id = ANY (fresh) AND t.state IN ('approved', 'scheduled')
+                        AND NOT EXISTS (SELECT FROM erasured.lease l WHERE l.ticket_id = t.id));
+    UPDATE erasured.ticket t SET state = 'scheduled' WHERE t.id = ANY (stopped) AND t.state = 'approved';
+    UPDATE erasured.ticket t
+       SET state = 'failed', problem_code = 'E0524',
+           problem = 'signs that somebody else may be asking were found after the approval'
+     WHERE t.id = ANY (stopped);
+    PERFORM pg_notify('erasured_ticket', f.id::text) FROM unnest(fresh) AS f (id);
+    RETURN QUERY SELECT unnest(stopped);
+END $$;
+
+-- What happened here before that is a sign: attempts that failed, and objections. A sign that comes
+-- again after an approval is another one.
+CREATE FUNCTION erasured.look_for_signs(tickets uuid[]) RETURNS SETOF uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    rule  erasured.sign_rule;
+    seen  erasured.sign[];
+BEGIN
+    SELECT * INTO rule FROM erasured.sign_rule;
+    IF NOT FOUND OR tickets = '{}' THEN
+        RETURN;
+    END IF;
+    SELECT array_agg(ROW(NULL, x.ticket, x.kind, '', x.mark, 0, NULL)::erasured.sign) INTO seen FROM (
+        SELECT t.id AS ticket, 'contested' AS kind, d.ticket_id::text AS mark
+          FROM erasured.ticket t
+          JOIN erasured.ticket o ON o.subject_hash = t.subject_hash AND o.id <> t.id AND o.state = 'rejected'
+          JOIN erasured.decision d ON d.ticket_id = o.id AND d.kind = 'reject' AND d.reason = 'contested'
+         WHERE t.id = ANY (tickets) AND d.at > now() - rule.contested_within
+        UNION ALL
+        SELECT t.id, 'failed_attempts', coalesce((SELECT max(d.id) FROM erasured.decision d
+                                                   WHERE d.ticket_id = t.id AND d.kind = 'approve'), 0)::text
+          FROM erasured.ticket t
+         WHERE t.id = ANY (tickets) AND rule.failed > 0
+           AND (SELECT count(*) FROM erasured.identity_attempt a
+                 WHERE a.subject_hash = t.subject_hash AND a.outcome IN ('open', 'no_match')
+                   AND a.at > greatest(now() - rule.failed_within,
+                                       (SELECT max(d.at) FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'approve')))
+               >= rule.failed) x;
+    IF seen IS NOT NULL THEN
+        RETURN QUERY SELECT * FROM erasured.note_signs(
+            ARRAY(SELECT f.ticket_id FROM unnest(seen) f), ARRAY(SELECT f.kind FROM unnest(seen) f),
+            ARRAY(SELECT f.contact FROM unnest(seen) f), ARRAY(SELECT f.mark FROM unnest(seen) f));
+    END IF;
+END $$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA erasured FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA erasured FROM PUBLIC;

@@ -108,7 +108,8 @@ BEGIN
                w.kind, w.at,
                (SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') FROM jsonb_each(w.body) e
                  WHERE e.key IN ('from', 'code', 'reason', 'method', 'level', 'generation', 'subject', 'scope',
-                                 'certificate', 'kid', 'sha256', 'deferral', 'until', 'due', 'notice', 'template'))
+                                 'certificate', 'kid', 'sha256', 'deferral', 'until', 'due', 'notice', 'template',
+                                 'sign', 'contact'))
           FROM wanted w WHERE w.targets <> '{}'
         RETURNING id, ticket_id, seq
     ), due AS (

@@ -107,6 +107,12 @@ GRANT SELECT ON erasured.method, erasured.identity_limit
    TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
 GRANT SELECT ON erasured.identity_attempt, erasured.identity_lock TO erasured_auditor, erasured_admin;
 GRANT EXECUTE ON FUNCTION erasured.lift_lockout(text, text) TO erasured_admin;
+-- Signs of an impostor: the daemon tells what it sees in the person's row, the real owner objects by the desk.
+GRANT INSERT, UPDATE, DELETE ON erasured.sign_rule TO erasured_daemon;
+GRANT EXECUTE ON FUNCTION erasured.note_signs(uuid[], text[], text[], text[]), erasured.look_for_signs(uuid[])
+   TO erasured_daemon;
+GRANT EXECUTE ON FUNCTION erasured.object_ticket(uuid) TO erasured_desk;
+GRANT SELECT ON erasured.sign, erasured.sign_rule TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
 -- The clock. Making the term longer is a decision; confirming receipt and asking are the desk's.
 GRANT EXECUTE ON FUNCTION erasured.acknowledge_ticket(uuid)        TO erasured_desk, erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.ask_ticket(uuid, text)          TO erasured_desk, erasured_approver;

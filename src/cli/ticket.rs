@@ -26,7 +26,7 @@ mod prove;
 #[command(after_help = "\
 A ticket is named by its id or by the desk's own reference. The same can be done in SQL, from a
 CRM's own transaction: erasured.submit_ticket, verify_ticket, approve_ticket, reject_ticket,
-withdraw_ticket, retry_ticket, acknowledge_ticket, ask_ticket, answered_ticket, extend_ticket, and the view erasured.ticket_status.
+withdraw_ticket, object_ticket, retry_ticket, acknowledge_ticket, ask_ticket, answered_ticket, extend_ticket, and the view erasured.ticket_status.
 
 Example, with the desk's own logins and no configuration file:
   export ERASURED_CONTROL=postgresql://hana@db.example/erasured
@@ -42,6 +42,8 @@ pub(super) enum Ticket {
     Reject(Reject),
     /// Close a ticket that the customer does not want any more; possible until something was erased.
     Withdraw(One),
+    /// Close a ticket because the real owner says it was not them; the next one for the same person needs more.
+    Object(One),
     Retry(Retry),
     #[command(flatten)]
     Clock(clock::Clock),
@@ -198,6 +200,10 @@ impl Ticket {
                 let (store, id, actor) = one.actor.about(config, &one.ticket).await?;
                 said(&one.ticket, &store.withdraw(id, actor.as_deref()).await?)
             }
+            Self::Object(one) => {
+                let (store, id, actor) = one.actor.about(config, &one.ticket).await?;
+                said(&one.ticket, &store.object(id, actor.as_deref()).await?)
+            }
             Self::Retry(retry) => retry.execute(config).await,
             Self::Clock(clock) => clock.execute(config).await,
             Self::Notice(notice) => notice.execute(config).await,
@@ -350,6 +356,14 @@ fn print(detail: &TicketDetail) {
     if let (Some(method), Some(level)) = (&t.verified_by_method, &t.verified_level) {
         let by = table::text(t.verified_by.as_deref());
         field("verified", format!("{level} by {method} ({by})"));
+    }
+    if !t.signs.is_empty() {
+        field("doubtful", t.signs.join(", "));
+        let needed = table::text(t.needed_level.as_deref());
+        field(
+            "needs",
+            format!("{needed}; warn whoever was reached before"),
+        );
     }
     if let Some(by) = &t.approved_by {
         field("approved", format!("{} ({by})", table::time(t.approved_at)));

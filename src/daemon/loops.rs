@@ -296,6 +296,8 @@ async fn publish(context: &Context) -> Result<(), StoreError> {
 /// What the policies in force ask, as the desk's functions enforce it.
 pub fn offers(context: &Context) -> Vec<ScopeOffer> {
     let policies = context.policies();
+    let waits = context.beside().proofs.signs.cooling_off;
+    let waits = chrono::Duration::from_std(waits).expect("ten years at most fit");
     let all = policies.values().flat_map(|policy| {
         policy.scopes.iter().map(|(name, scope)| ScopeOffer {
             subject: policy.subject.clone(),
@@ -310,6 +312,8 @@ pub fn offers(context: &Context) -> Vec<ScopeOffer> {
             at_least: scope.at_least,
             four_eyes: scope.four_eyes,
             cooling_off: scope.cooling_off,
+            doubtful: scope.doubtful,
+            doubtful_wait: scope.doubtful_wait.unwrap_or(waits),
             words: offer::offer(policy, name, scope),
             sla: scope.sla.code.clone(),
             confirm_over: scope.confirm_over,

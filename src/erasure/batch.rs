@@ -11,12 +11,14 @@ use super::identity::{Identity, Mistaken};
 use super::intake;
 use super::recall;
 use super::record::StepRecord;
+use super::signs;
 use crate::name::TableName;
 use crate::plan::{ChangeKind, Plan, SystemPlan};
 use crate::store::StoreError;
 use crate::store::definitions::When;
 use crate::store::executing::{HELD, StepRow, StoredPlan, TWICE};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
+use crate::store::signs::ContactChange;
 use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{Execution, NotErased, Outcome, Subject};
 use crate::system::postgres::failure::Failure;
@@ -43,6 +45,8 @@ pub struct Ended {
 struct Work {
     ticket: LeasedTicket,
     identity: Identity,
+    /// What the person's row said of changes a moment ago.
+    stands: BTreeMap<String, String>,
 }
 
 /// Works a leased batch off, keeping the lease alive meanwhile.
@@ -140,6 +144,7 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
     }
     let began = batch.plan_id.is_some();
     let work = run.recognise(&planned, work, began).await?;
+    let work = run.look_for_changes(&planned, work).await?;
     if !work.is_empty() {
         run.all_systems(&planned, work).await?;
     }
@@ -165,7 +170,11 @@ fn open_all(context: &Context, tickets: Vec<LeasedTicket>) -> (Vec<Work>, Vec<Le
     let (mut work, mut unreadable) = (Vec::new(), Vec::new());
     for ticket in tickets {
         match Identity::open(&context.hash_key, ticket.id, &ticket.sealed) {
-            Ok(identity) => work.push(Work { ticket, identity }),
+            Ok(identity) => work.push(Work {
+                ticket,
+                identity,
+                stands: BTreeMap::new(),
+            }),
             Err(_) => unreadable.push(ticket),
         }
     }
@@ -231,6 +240,36 @@ impl Run<'_> {
             self.context.store.seal(self.token, &changed).await?;
         }
         Ok(known)
+    }
+
+    /// Whether what reaches these people was changed since somebody looked. What is new stops its ticket
+    /// when it would begin: it was approved without knowing.
+    async fn look_for_changes(
+        &mut self,
+        planned: &Planned,
+        mut work: Vec<Work>,
+    ) -> Result<Vec<Work>, StoreError> {
+        let keys: Vec<&[String]> = work.iter().map(|w| w.identity.key.as_slice()).collect();
+        let found = match signs::changes(self.context, &planned.policy, &keys).await {
+            Ok(found) => found,
+            Err(unplanned) => {
+                self.not_planned(&work, &unplanned).await?;
+                return Ok(Vec::new());
+            }
+        };
+        let mut changes = Vec::new();
+        for (work, found) in work.iter_mut().zip(found) {
+            let ticket = work.ticket.id;
+            let new = found.suspect.into_iter();
+            changes.extend(new.map(|(contact, mark)| ContactChange {
+                ticket,
+                contact,
+                mark,
+            }));
+            work.stands = found.stands;
+        }
+        self.context.store.note_changes(&changes).await?;
+        Ok(work)
     }
 
     async fn all_systems(

@@ -3,10 +3,12 @@
 use super::clock;
 use super::context::{Context, Unplanned};
 use super::identity::{self, Identity};
+use super::signs;
 use crate::plan::{FindBy, find_subject};
 use crate::policy::{Identifier, Policy};
 use crate::reading::choose_or;
 use crate::store::StoreError;
+use crate::store::executing::SIGNS_SINCE;
 use crate::store::intake::{Resolved, Unresolved};
 use crate::store::tickets::IdentifierValue;
 use crate::system::postgres::failure;
@@ -77,10 +79,22 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
                 continue;
             }
         };
+        let people = answers.iter().flat_map(|(_, found)| found);
+        let keys: Vec<&[String]> = people.map(|person| person.key.as_slice()).collect();
+        let mut changes = match signs::changes(context, &policy, &keys).await {
+            Ok(changes) => changes.into_iter(),
+            Err(error) => {
+                failed = failed.or(Some(error.into()));
+                continue;
+            }
+        };
         let mut resolved = Vec::new();
         for (ticket, found) in answers {
             match found {
-                Ok(identity) => resolved.push(seal(context, &policy, &ticket, &identity)),
+                Ok(identity) => resolved.push(Resolved {
+                    changes: changes.next().unwrap_or_default().suspect,
+                    ..seal(context, &policy, &ticket, &identity)
+                }),
                 Err(mut unfound) => {
                     if unfound.code == "E0403"
                         && let Some(before) = erased_before(context, &policy, &ticket).await?
@@ -95,7 +109,11 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
             }
         }
         super::crash_point("before-resolve");
-        context.store.resolve(&resolved).await?;
+        let taken = context.store.resolve(&resolved).await?;
+        for ticket in taken.stopped {
+            tracing::warn!(%ticket, "signs of an impostor were found after the approval; the ticket waits for a person");
+            context.has_failed(SIGNS_SINCE);
+        }
         super::crash_point("after-resolve");
     }
     let counted = super::forecast::round(context, limit).await?;
@@ -136,6 +154,7 @@ fn seal(context: &Context, policy: &Policy, ticket: &Unresolved, identity: &Iden
         sealed: identity.seal(&context.hash_key, ticket.id, rand::random()),
         due_at: clock.due_at,
         not_before: None,
+        changes: Vec::new(),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod intake;
 pub mod proof;
 mod recall;
 pub mod record;
+mod signs;
 pub mod sweep;
 
 /// A place where tests may kill the process, or make the step fail; nothing in a release.

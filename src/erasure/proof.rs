@@ -200,7 +200,7 @@ async fn agree(
 }
 
 /// The columns of the key with their types.
-fn typed_key(table: &Table) -> Option<Vec<(&str, &str)>> {
+pub(super) fn typed_key(table: &Table) -> Option<Vec<(&str, &str)>> {
     let typed = |column: &String| {
         let found = table.column(column)?;
         Some((found.name.as_str(), found.sql_type.as_str()))

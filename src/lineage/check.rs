@@ -128,6 +128,23 @@ impl Check<'_> {
                 columns_of(table, &column),
             );
         }
+        for (name, changed) in &self.whole.asking.changed {
+            match table.column(&changed.column) {
+                Some(column) if matches!(&*column.base, "timestamptz" | "timestamp" | "date") => {}
+                Some(_) => self.error(
+                    "E0220",
+                    &changed.span,
+                    format!("[identity.changed.{name}] names column {:?} of {root}, which is neither a date nor a time", changed.column),
+                    "name the column that says when it was changed",
+                ),
+                None => self.error(
+                    "E0203",
+                    &changed.span,
+                    format!("[identity.changed.{name}] names column {:?}, which {root} lacks", changed.column),
+                    columns_of(table, &changed.column),
+                ),
+            }
+        }
     }
 
     /// What each scope covers must be decided, or it would be left out in silence.

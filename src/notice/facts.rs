@@ -17,6 +17,8 @@ pub struct Known {
     pub requested_at: DateTime<Utc>,
     /// When it is due.
     pub due_at: Option<DateTime<Utc>>,
+    /// Nothing is erased before.
+    pub not_before: Option<DateTime<Utc>>,
     /// `not_started`, `running` or `paused`.
     pub clock: String,
     /// Why the term was made longer.
@@ -88,6 +90,7 @@ pub struct Facts {
     pub requested: String,
     pub due: Option<String>,
     pub due_is_open: bool,
+    pub not_before: Option<String>,
     pub explain: bool,
     pub extension: Option<String>,
     pub refusal: Option<String>,
@@ -167,6 +170,7 @@ impl Facts {
             state: known.state.clone(),
             requested: day(known.requested_at),
             due: known.due_at.map(day),
+            not_before: known.not_before.map(day),
             due_is_open: known.clock != "running",
             explain: known.offer.explain,
             extension: known.extended_for.as_deref().map(|code| ground(code, lang)),

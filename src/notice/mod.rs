@@ -33,11 +33,13 @@ pub enum Kind {
     Refusal,
     /// It is done.
     Completion,
+    /// To whoever was reached before: somebody else may have asked.
+    Warning,
 }
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Receipt,
         Self::Identity,
         Self::Consequences,
@@ -45,6 +47,7 @@ impl Kind {
         Self::Extension,
         Self::Refusal,
         Self::Completion,
+        Self::Warning,
     ];
 
     /// The template's name.
@@ -57,6 +60,7 @@ impl Kind {
             Self::Extension => "extension",
             Self::Refusal => "refusal",
             Self::Completion => "completion",
+            Self::Warning => "warning",
         }
     }
 }

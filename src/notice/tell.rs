@@ -45,6 +45,7 @@ const BUILT_IN: &[(&str, &str)] = &built_in![
     "answer-no-licence",
     "answer-against-the-law",
     "answer-the-rule",
+    "warning",
 ];
 
 impl Templates {

@@ -35,6 +35,7 @@ pub(super) fn known(state: &str) -> Known {
         state: state.into(),
         requested_at: at("2026-11-20T03:00:00Z"),
         due_at: Some(at("2026-12-04T14:59:59Z")),
+        not_before: None,
         clock: "running".into(),
         extended_for: None,
         refused_for: (state == "rejected").then(|| {
@@ -106,7 +107,10 @@ fn notices_read_well() {
         "you withdrew the request",
     );
     withdrawn.refused_for = Some(("withdrawn".into(), Some(text)));
+    let mut doubtful = known("received");
+    doubtful.not_before = Some("2026-11-28T03:00:00Z".parse().unwrap());
     let scenes = [
+        (Kind::Warning, "a fresh address", doubtful),
         (Kind::Receipt, "filed", known("received")),
         (Kind::Receipt, "the clock waits", asked),
         (Kind::Identity, "an account", known("received")),

@@ -15,7 +15,7 @@ pub use build::build;
 pub use due::DueRows;
 pub use held::{Comparison, Condition, HeldRows};
 pub(crate) use sql::OWN_OPERATORS;
-pub use sql::{find_subject, read_subject};
+pub use sql::{find_subject, read_changes, read_subject};
 
 use crate::lineage::Fate;
 use crate::name::{QualifiedTable, TableName};

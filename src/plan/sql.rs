@@ -351,6 +351,45 @@ pub fn find_subject(root: &TableName, by: &FindBy, read: &[String], utf8: bool) 
     )
 }
 
+/// When columns of dates or times of many root rows were, as text, and whether that is later than an
+/// instant. `key` is the columns of the key and their types: `$1` is an `int4[]` of ordinals, from `$2` on
+/// stand a `text[]` for each of them and then a `timestamptz` for each of `read`. Returns the ordinal,
+/// then text and whether, in turn.
+pub fn read_changes(root: &TableName, key: &[(&str, &str)], read: &[(&str, bool)]) -> String {
+    let parts: Vec<String> = (0..key.len()).map(|at| format!("v{at}")).collect();
+    let arrays: Vec<String> = (0..key.len())
+        .map(|at| format!(", ${}::text[]", at + 2))
+        .collect();
+    let on: Vec<String> = key
+        .iter()
+        .zip(&parts)
+        .map(|((column, sql_type), part)| {
+            format!("t.{} {EQUALS} k.{part}::{sql_type}", identifier(column))
+        })
+        .collect();
+    let read: Vec<String> = read
+        .iter()
+        .enumerate()
+        .map(|(at, (column, is_date))| {
+            let column = identifier(column);
+            let since = key.len() + 2 + at;
+            // Of a day the end: it may have been then.
+            let end = if *is_date { " OPERATOR(pg_catalog.+) 1" } else { "" };
+            format!(
+                ", t.{column}::text, coalesce((t.{column}{end})::timestamptz OPERATOR(pg_catalog.>) ${since}::timestamptz, false)"
+            )
+        })
+        .collect();
+    format!(
+        "/* erasured:changes */ SELECT k.n{} FROM unnest($1::int4[]{}) AS k(n, {}) JOIN {} AS t ON {}",
+        read.concat(),
+        arrays.concat(),
+        parts.join(", "),
+        table_name(root),
+        on.join(" AND "),
+    )
+}
+
 /// Reads columns of the one root row that has this key, as text; `key` is the columns of the key and
 /// their types, bound as text in this order.
 pub fn read_subject(root: &TableName, key: &[(&str, &str)], read: &[&str]) -> String {

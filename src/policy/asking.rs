@@ -1,12 +1,13 @@
 //! Reading `[identity]`: what of the subject's own row may be compared with what a caller says.
 
 use super::read::{
-    CODES, DATABASE_NAME_HELP, UNKNOWN_WORD, database_name, made_up_name, text_kind,
+    BAD_PERIOD, CODES, DATABASE_NAME_HELP, UNKNOWN_WORD, database_name, made_up_name, text_kind,
 };
 use super::{Identifier, IdentifierKind, Policy, Span};
 use crate::identifier::{self, BadIdentifier};
-use crate::reading::{Table, quoted};
+use crate::reading::{Table, amount, quoted};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// A point that is an identifier already.
@@ -17,6 +18,20 @@ const TWICE_DECLARED: &str = "E0123";
 pub struct Asking {
     /// Points by name; identifiers are points by their own names.
     pub points: BTreeMap<String, Point>,
+    /// Ways to reach the person, by name, where the row says when they were changed: an impostor
+    /// changes them first.
+    pub changed: BTreeMap<String, Changed>,
+}
+
+/// When something was changed by which the person is reached.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// Column of the root table with the date or time.
+    pub column: String,
+    /// How long a change is a sign that somebody else may be asking.
+    pub within: Duration,
+    /// Where the file declares it.
+    pub span: Span,
 }
 
 /// A value of the root row that a caller may be asked for.
@@ -91,8 +106,43 @@ pub(super) fn asking(
             _ => points = None,
         }
     }
+    let mut changed = Some(BTreeMap::new());
+    for (name, span, of) in table.named("changed") {
+        made_up_name(&of, &name, &span);
+        match (change(&of, span), &mut changed) {
+            (Some(change), Some(changed)) => drop(changed.insert(name, change)),
+            _ => changed = None,
+        }
+    }
     table.finish();
-    points.map(|points| Asking { points })
+    Some(Asking {
+        points: points?,
+        changed: changed?,
+    })
+}
+
+fn change(table: &Table<'_>, span: Span) -> Option<Changed> {
+    table.need(
+        "column",
+        "name the column of the root table that says when it was changed",
+    );
+    table.need(
+        "within",
+        "say how long a change is suspect, such as within = \"14 days\"",
+    );
+    let column = table.parsed("column", CODES.bad_value, DATABASE_NAME_HELP, database_name);
+    let within = table.parsed(
+        "within",
+        BAD_PERIOD,
+        amount::DURATION_HELP,
+        amount::duration,
+    );
+    table.finish();
+    Some(Changed {
+        column: column?.0,
+        within: within?.0,
+        span,
+    })
 }
 
 fn point(table: &Table<'_>, span: Span) -> Option<Point> {

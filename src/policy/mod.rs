@@ -104,6 +104,10 @@ pub struct Scope {
     pub four_eyes: bool,
     /// How long an approved ticket waits before it may run.
     pub cooling_off: chrono::Duration,
+    /// The level where there are signs of an impostor; one step more, if the file says nothing.
+    pub doubtful: Level,
+    /// How long nothing is erased after such a sign was found; `identity.toml` says it, if this does not.
+    pub doubtful_wait: Option<chrono::Duration>,
     /// The clock.
     pub sla: Arc<Profile>,
     /// More rows than this are approved at a terminal only by typing back who is meant.
@@ -126,6 +130,18 @@ pub enum Level {
     ReasonablyHigh,
     /// A cryptographic identity card.
     High,
+}
+
+impl Level {
+    /// One step further, where there is one. Where nothing need be proven nobody can be taken for another.
+    pub fn raised(self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Basic => Self::Reasonable,
+            Self::Reasonable => Self::ReasonablyHigh,
+            Self::ReasonablyHigh | Self::High => Self::High,
+        }
+    }
 }
 
 /// What happens to the rows of one table.

@@ -28,6 +28,33 @@ pub struct Proofs {
     pub never: BTreeMap<String, Never>,
     /// How often answers may be compared.
     pub limits: Limits,
+    /// What is a sign that somebody else may be asking.
+    pub signs: Signs,
+}
+
+/// What counts as a sign of an impostor, beside what a policy reads in the person's own row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signs {
+    /// This many attempts for the person that failed; 0: never.
+    pub failed: u32,
+    /// For how long they count.
+    pub failed_within: Duration,
+    /// For how long an objection counts; nothing: never.
+    pub contested_within: Duration,
+    /// How long nothing is erased after a sign was found, where a scope says nothing else.
+    pub cooling_off: Duration,
+}
+
+impl Default for Signs {
+    fn default() -> Self {
+        let days = |n: u64| Duration::from_secs(n * 86_400);
+        Self {
+            failed: 3,
+            failed_within: days(30),
+            contested_within: days(365),
+            cooling_off: days(7),
+        }
+    }
 }
 
 /// How often answers may be compared before the next one has to wait. Those that matched do not count.
@@ -178,6 +205,12 @@ fn proofs(path: &str, text: &str, mut known: Proofs) -> Result<Proofs, Vec<Diagn
                 None => whole = false,
             }
         }
+        if let Some(table) = file.table("signs") {
+            match signs(&table, &known.signs) {
+                Some(signs) => known.signs = signs,
+                None => whole = false,
+            }
+        }
         whole.then_some(known)
     })
 }
@@ -319,6 +352,32 @@ fn limits(table: &Table<'_>, known: &Limits) -> Option<Limits> {
         by_desk: by_desk?,
         lock_out: lock_out?,
         longest: longest?,
+    })
+}
+
+fn signs(table: &Table<'_>, known: &Signs) -> Option<Signs> {
+    let duration = |key, default: Duration| match table.has(key) {
+        true => {
+            let read = table.parsed(key, BAD_PERIOD, amount::DURATION_HELP, amount::duration);
+            read.map(|(duration, _)| duration)
+        }
+        false => Some(default),
+    };
+    let failed = match table.has("failed") {
+        true => table
+            .integer("failed", 0..=1_000)
+            .and_then(|n| u32::try_from(n).ok()),
+        false => Some(known.failed),
+    };
+    let failed_within = duration("failed_within", known.failed_within);
+    let contested_within = duration("contested_within", known.contested_within);
+    let cooling_off = duration("cooling_off", known.cooling_off);
+    table.finish();
+    Some(Signs {
+        failed: failed?,
+        failed_within: failed_within?,
+        contested_within: contested_within?,
+        cooling_off: cooling_off?,
     })
 }
 

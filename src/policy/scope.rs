@@ -96,24 +96,64 @@ fn scope(
             .map_or(chrono::Duration::zero(), |(length, _)| {
                 chrono::Duration::from_std(length).expect("ten years at most fit")
             });
+        let doubtful = doubtful(&verify, at_least.as_ref().map(|(level, _)| *level));
         verify.finish();
-        (at_least, four_eyes, cooling_off)
+        Some((at_least?.0, four_eyes, cooling_off, doubtful?))
     });
     table.need("sla", "name the clock, such as sla = \"jp-appi\"");
     let profiles: Vec<_> = clocks.iter().map(|(code, p)| (code.as_str(), p)).collect();
     let sla = table.word("sla", UNKNOWN_WORD, &profiles);
     let confirm_over = table.integer("confirm_over", 0..=1_000_000_000);
     table.finish();
-    let (at_least, four_eyes, cooling_off) = verify?;
+    let (at_least, four_eyes, cooling_off, (doubtful, doubtful_wait)) = verify??;
     Some(Scope {
         extent: extent?,
-        at_least: at_least?.0,
+        at_least,
         four_eyes,
         cooling_off,
+        doubtful,
+        doubtful_wait,
         sla: sla?.0.clone(),
         confirm_over: confirm_over.and_then(|rows| i64::try_from(rows).ok()),
         span,
     })
+}
+
+/// What it takes where there are signs of an impostor.
+fn doubtful(
+    verify: &Table<'_>,
+    at_least: Option<Level>,
+) -> Option<(Level, Option<chrono::Duration>)> {
+    if !verify.has("doubtful") {
+        return Some((at_least?.raised(), None));
+    }
+    let table = verify.table("doubtful")?;
+    let level = match table.has("at_least") {
+        true => table.word("at_least", UNKNOWN_WORD, LEVELS),
+        false => at_least.map(|level| (level.raised(), table.span())),
+    };
+    let wait = match table.has("cooling_off") {
+        true => {
+            let read = table.parsed(
+                "cooling_off",
+                BAD_PERIOD,
+                amount::DURATION_HELP,
+                amount::duration,
+            );
+            let (length, _) = read?;
+            Some(chrono::Duration::from_std(length).expect("ten years at most fit"))
+        }
+        false => None,
+    };
+    table.finish();
+    let (level, span) = level?;
+    if at_least.is_some_and(|at_least| level < at_least) {
+        let message = "where there are signs of an impostor less is asked for than without";
+        let help = "ask for as much at least";
+        table.reader().error(CONTRADICTION, span, message, help);
+        return None;
+    }
+    Some((level, wait))
 }
 
 fn extent(table: &Table<'_>, categories: &Declared<Listed>) -> Option<Extent> {

@@ -77,6 +77,9 @@ pub struct NewDeferral {
 /// The code of a ticket that a legal hold keeps.
 pub const HELD: &str = "E0521";
 
+/// The code of a ticket that was approved by somebody who did not know of signs of an impostor.
+pub const SIGNS_SINCE: &str = "E0524";
+
 /// What stands for a code where a ticket waits for another that does the same.
 pub const TWICE: &str = "duplicate";
 
@@ -394,6 +397,10 @@ async fn unfit(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<Vec<Unfit>> {
             "ER002" => ("E0513", "its cooling-off time has not passed"),
             "ER004" => ("E0409", "no policy in force offers its scope"),
             "ER015" => (HELD, "a legal hold keeps it"),
+            "ER019" => (
+                SIGNS_SINCE,
+                "signs that somebody else may be asking were found after the approval",
+            ),
             "ER008" => (
                 "E0513",
                 "the policy in force asks for four eyes, and nobody but who verified has approved",

@@ -1,7 +1,7 @@
 //! Who is asking: what the loaded files say about proof, told to the control schema.
 
 use super::{Result, Store, Tx, run_tx};
-use crate::policy::proof::{Limits, Proofs};
+use crate::policy::proof::{Limits, Proofs, Signs};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -65,7 +65,8 @@ impl Store {
                 )
                 .await?;
             }
-            publish_limits(tx, &proofs.limits).await
+            publish_limits(tx, &proofs.limits).await?;
+            publish_signs(tx, &proofs.signs).await
         })
     }
 
@@ -107,6 +108,24 @@ impl Store {
             Ok(())
         })
     }
+}
+
+async fn publish_signs(tx: &Tx<'_>, signs: &Signs) -> Result<()> {
+    tx.execute(
+        "/* erasured:publish_methods */ INSERT INTO erasured.sign_rule AS l (failed, failed_within, contested_within) \
+         VALUES ($1, make_interval(secs => $2), make_interval(secs => $3)) \
+         ON CONFLICT (singleton) DO UPDATE SET failed = excluded.failed, failed_within = excluded.failed_within, \
+           contested_within = excluded.contested_within \
+         WHERE (l.failed, l.failed_within, l.contested_within) IS DISTINCT FROM \
+           (excluded.failed, excluded.failed_within, excluded.contested_within)",
+        &[
+            &i32::try_from(signs.failed).unwrap_or(i32::MAX),
+            &signs.failed_within.as_secs_f64(),
+            &signs.contested_within.as_secs_f64(),
+        ],
+    )
+    .await?;
+    Ok(())
 }
 
 async fn publish_limits(tx: &Tx<'_>, limits: &Limits) -> Result<()> {

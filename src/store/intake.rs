@@ -1,5 +1,6 @@
 //! From a name to a person: tickets whose subject is not found yet.
 
+use super::signs::{self, ContactChange};
 use super::tickets::IdentifierValue;
 use super::{Result, Store, run_tx};
 use chrono::{DateTime, Utc};
@@ -45,6 +46,17 @@ pub struct Resolved {
     pub due_at: DateTime<Utc>,
     /// Not before this, if later than the cooling-off time demands.
     pub not_before: Option<DateTime<Utc>>,
+    /// What of them was changed of late: name, and keyed hash of when.
+    pub changes: Vec<(String, String)>,
+}
+
+/// What became of tickets whose persons were found.
+#[derive(Debug)]
+pub struct Taken {
+    /// How many were taken; others had been resolved meanwhile, or rejected.
+    pub tickets: u64,
+    /// Approved ones that signs of an impostor have stopped.
+    pub stopped: Vec<Uuid>,
 }
 
 impl Store {
@@ -116,8 +128,8 @@ impl Store {
     }
 
     /// Records who was found. Tickets that another daemon has resolved meanwhile, or that were
-    /// rejected, are left as they are; returns how many were taken.
-    pub async fn resolve(&self, resolved: &[Resolved]) -> Result<u64> {
+    /// rejected, are left as they are.
+    pub async fn resolve(&self, resolved: &[Resolved]) -> Result<Taken> {
         let ids: Vec<Uuid> = resolved.iter().map(|r| r.id).collect();
         let subjects: Vec<&str> = resolved.iter().map(|r| r.subject_hash.as_str()).collect();
         let sealed: Vec<&[u8]> = resolved.iter().map(|r| r.sealed.as_slice()).collect();
@@ -168,7 +180,23 @@ impl Store {
                 &[&taken],
             )
             .await?;
-            Ok(taken.len() as u64)
+            let changes: Vec<ContactChange> = resolved
+                .iter()
+                .filter(|r| taken.contains(&r.id))
+                .flat_map(|r| {
+                    r.changes.iter().map(|(contact, mark)| ContactChange {
+                        ticket: r.id,
+                        contact: contact.clone(),
+                        mark: mark.clone(),
+                    })
+                })
+                .collect();
+            let mut stopped = signs::noted(tx, &changes).await?;
+            stopped.extend(signs::looked_for(tx, &taken).await?);
+            Ok(Taken {
+                tickets: taken.len() as u64,
+                stopped,
+            })
         })
     }
 

@@ -4,7 +4,7 @@
 //! repeats what failed by no fault of its own, and measures. The files below are what goes
 //! through the door, in the order of a ticket's life: [`tickets`] and [`desk`] (the
 //! desk), [`intake`] (who is it?), [`clock`] (until when?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`],
-//! [`deferrals`], [`ledger`]; [`holds`] stop any of it, [`outbox`] tells others, [`opendsr`] knows requests by their controllers' ids, [`census`] counts for the
+//! [`deferrals`], [`ledger`]; [`holds`] stop any of it, [`signs`] make it harder, [`outbox`] tells others, [`opendsr`] knows requests by their controllers' ids, [`census`] counts for the
 //! metrics, [`definitions`] remembers what plans were made for.
 //!
 //! Times are the database's own, so daemons on hosts whose clocks disagree agree on leases.
@@ -30,6 +30,7 @@ mod notice;
 pub mod opendsr;
 pub mod outbox;
 pub mod retention;
+pub mod signs;
 pub mod tickets;
 pub mod verifying;
 

@@ -25,7 +25,7 @@ impl Store {
                 .ok_or(StoreError::NotFound("such ticket"))?;
             let t = view(&row);
             let offer: Option<serde_json::Value> = row.get("words");
-            let needed: Option<i16> = row.get("at_least");
+            let needed: Option<i32> = row.get("rank");
             let methods = tx.query(WAYS, &[&needed.unwrap_or(0), &METHODS]).await?;
             let kept = tx.query(KEPT, &[&t.id]).await?;
             let call_back = tx.query_opt(CALL_BACK, &[&needed.unwrap_or(0)]).await?;
@@ -41,6 +41,7 @@ impl Store {
                 state: t.state,
                 requested_at: t.requested_at,
                 due_at: t.due_at,
+                not_before: t.not_before,
                 clock: t.clock,
                 extended_for: t.extended_for,
                 refused_for: t.rejected_for.map(|code| {
@@ -83,15 +84,16 @@ impl Store {
     }
 }
 
-const ONE: &str = "/* erasured:known */ SELECT t.*, now() AS now, s.words, s.at_least, s.four_eyes, \
-        erasured.level_name(s.at_least) AS needed, extract(epoch FROM s.cooling_off)::bigint AS cooling, \
-        array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], t.verified_level) > s.at_least AS proven \
+const ONE: &str = "/* erasured:known */ SELECT t.*, now() AS now, s.words, array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], t.needed_level) - 1 AS rank, s.four_eyes, \
+        t.needed_level AS needed, extract(epoch FROM s.cooling_off)::bigint AS cooling, \
+        array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], t.verified_level) \
+          >= array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], t.needed_level) AS proven \
    FROM erasured.ticket_status t LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope \
   WHERE t.id = $1 OR t.reference = $2 ORDER BY t.id = $1 DESC LIMIT 1";
 
 /// The lightest that reach far enough: a document or presence only where nothing less does.
 const WAYS: &str = "/* erasured:known */ SELECT m.ja, m.en, m.demands IN ('document', 'presence') AS document \
-   FROM erasured.method m WHERE m.level >= $1 \
+   FROM erasured.method m WHERE m.level >= $1::int4 \
     AND (m.demands NOT IN ('document', 'presence') OR NOT EXISTS ( \
            SELECT FROM erasured.method l WHERE l.level >= $1 AND l.demands NOT IN ('document', 'presence'))) \
   ORDER BY m.level, m.code LIMIT $2";
@@ -101,5 +103,5 @@ const KEPT: &str = "/* erasured:known */ SELECT basis, max(due_at) FROM erasured
 
 /// The lightest that reaches far enough among the ways whose code begins with `callback`.
 const CALL_BACK: &str = "/* erasured:known */ SELECT m.ja, m.en FROM erasured.method m \
-  WHERE m.level >= $1 AND m.demands NOT IN ('document', 'presence') AND starts_with(m.code, 'callback') \
+  WHERE m.level >= $1::int4 AND m.demands NOT IN ('document', 'presence') AND starts_with(m.code, 'callback') \
   ORDER BY m.level, m.code LIMIT 1";

@@ -71,6 +71,10 @@ pub struct ScopeOffer {
     pub four_eyes: bool,
     /// Wait between approval and erasure.
     pub cooling_off: chrono::Duration,
+    /// Least level where there are signs of an impostor.
+    pub doubtful: Level,
+    /// How long nothing is erased after such a sign was found.
+    pub doubtful_wait: chrono::Duration,
     /// SLA profile.
     pub sla: String,
     /// Kinds of decisions that move its clock.
@@ -140,6 +144,8 @@ pub struct TicketView {
     pub certificate_id: Option<Uuid>,
     pub duplicate_of: Option<String>,
     pub rejected_for: Option<String>,
+    pub signs: Vec<String>,
+    pub needed_level: Option<String>,
     /// How badly it needs somebody.
     pub danger: Danger,
     /// Whom; nobody when it is closed.
@@ -315,6 +321,15 @@ impl Store {
         })
     }
 
+    /// Closes a ticket because the real owner objects; returns the state.
+    pub async fn object(&self, ticket: Uuid, actor: Option<&str>) -> Result<String> {
+        run_tx!(self, "object", |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:object */ SELECT erasured.object_ticket($1)";
+            Ok(tx.query_one(sql, &[&ticket]).await?.get(0))
+        })
+    }
+
     /// Lets a failed, unfindable or waiting ticket try again; returns the state.
     pub async fn retry(&self, ticket: Uuid, actor: Option<&str>) -> Result<String> {
         run_tx!(self, "retry", |tx| {
@@ -356,17 +371,21 @@ impl Store {
                 let words = serde_json::to_value(&o.words).unwrap_or_default();
                 tx.execute(
                     "/* erasured:publish_scopes */ INSERT INTO erasured.scope AS s \
-                       (subject, scope, policy_sha256, identifiers, at_least, four_eyes, cooling_off, sla, clock_moves, words, confirm_over) \
-                     VALUES ($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8, $9, $10, $11) \
+                       (subject, scope, policy_sha256, identifiers, at_least, four_eyes, cooling_off, sla, clock_moves, words, confirm_over, \
+                        doubtful, doubtful_wait) \
+                     VALUES ($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8, $9, $10, $11, $12, make_interval(secs => $13)) \
                      ON CONFLICT (subject, scope) DO UPDATE SET policy_sha256 = excluded.policy_sha256, \
                        identifiers = excluded.identifiers, at_least = excluded.at_least, four_eyes = excluded.four_eyes, \
                        cooling_off = excluded.cooling_off, sla = excluded.sla, clock_moves = excluded.clock_moves, words = excluded.words, \
-                       confirm_over = excluded.confirm_over, published_at = now() \
-                     WHERE (s.policy_sha256, s.identifiers, s.at_least, s.four_eyes, s.cooling_off, s.sla, s.clock_moves, s.words, s.confirm_over) \
+                       confirm_over = excluded.confirm_over, doubtful = excluded.doubtful, doubtful_wait = excluded.doubtful_wait, \
+                       published_at = now() \
+                     WHERE (s.policy_sha256, s.identifiers, s.at_least, s.four_eyes, s.cooling_off, s.sla, s.clock_moves, s.words, s.confirm_over, \
+                            s.doubtful, s.doubtful_wait) \
                        IS DISTINCT FROM (excluded.policy_sha256, excluded.identifiers, excluded.at_least, excluded.four_eyes, excluded.cooling_off, \
-                       excluded.sla, excluded.clock_moves, excluded.words, excluded.confirm_over)",
+                       excluded.sla, excluded.clock_moves, excluded.words, excluded.confirm_over, excluded.doubtful, excluded.doubtful_wait)",
                     &[&o.subject, &o.scope, &o.policy_sha256, &o.identifiers, &(o.at_least as i16), &o.four_eyes,
-                      &(o.cooling_off.num_seconds() as f64), &o.sla, &o.clock_moves, &words, &o.confirm_over],
+                      &(o.cooling_off.num_seconds() as f64), &o.sla, &o.clock_moves, &words, &o.confirm_over,
+                      &(o.doubtful as i16), &(o.doubtful_wait.num_seconds() as f64)],
                 )
                 .await?;
             }
@@ -565,5 +584,7 @@ pub(super) fn view(r: &Row) -> TicketView {
         certificate_id: r.get("certificate_id"),
         duplicate_of: r.get("duplicate_of"),
         rejected_for: r.get("rejected_for"),
+        signs: r.get::<_, Option<Vec<String>>>("signs").unwrap_or_default(),
+        needed_level: r.get("needed_level"),
     }
 }

@@ -133,6 +133,10 @@ impl Facts<'_> {
         };
         Some(match self.state {
             "completed" | "deferred" | "rejected" => return None,
+            "failed" if self.problem_code == Some("E0524") => (
+                Who::Desk,
+                "signs of an impostor: proof, approval, then a retry".into(),
+            ),
             "failed" => (Who::Dba, "the problem, then a retry".into()),
             "on_hold" => (Who::Approver, "release".into()),
             _ if !self.found && self.problem_code.is_some() => {

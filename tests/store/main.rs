@@ -37,6 +37,8 @@ fn offer(scope: &str, four_eyes: bool, at_least: Level) -> ScopeOffer {
         at_least,
         four_eyes,
         cooling_off: Days::zero(),
+        doubtful: at_least.raised(),
+        doubtful_wait: Days::days(7),
         sla: "jp-appi".into(),
         confirm_over: None,
         clock_moves: vec![],
@@ -76,6 +78,7 @@ fn resolved(id: Uuid) -> Resolved {
         sealed: vec![1, 2, 3],
         due_at: Utc::now() + Days::days(14),
         not_before: None,
+        changes: Vec::new(),
     }
 }
 
@@ -104,7 +107,7 @@ async fn ready(store: &Store, count: u32) -> Vec<Uuid> {
         ids.push(id);
     }
     let all: Vec<Resolved> = ids.iter().map(|&id| resolved(id)).collect();
-    assert_eq!(store.resolve(&all).await.unwrap(), u64::from(count));
+    assert_eq!(store.resolve(&all).await.unwrap().tickets, u64::from(count));
     ids
 }
 

@@ -553,7 +553,7 @@ impl Day {
         };
         let all: Vec<_> = found.iter().map(one).collect();
         let taken = self.daemon().resolve(&all).await.unwrap();
-        assert_eq!(taken, all.len() as u64);
+        assert_eq!(taken.tickets, all.len() as u64);
         let found = self.tickets.iter_mut().filter(|t| found.contains(&t.id));
         found.for_each(|t| t.resolved = true);
     }

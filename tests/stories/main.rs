@@ -12,6 +12,7 @@ mod desk;
 
 mod account;
 mod heir;
+mod impostor;
 mod invoices;
 mod newsletter;
 mod teller;

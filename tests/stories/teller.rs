@@ -147,3 +147,20 @@ impl Story {
         server.execute(self.desk.control(), waiting);
     }
 }
+
+impl Story {
+    /// Somebody or something of the company changes what is in the main database.
+    pub(crate) fn changes_in_shop(&self, sql: &str) {
+        self.desk.server.execute(&self.desk.demo.shop, sql);
+    }
+
+    /// What waits for a day waits a week less.
+    pub(crate) fn a_week_passes(&self) {
+        println!("    (一週間が過ぎます)");
+        let passes = "ALTER TABLE erasured.ticket DISABLE TRIGGER guard_wait;
+            UPDATE erasured.ticket SET not_before = not_before - interval '7 days',
+                   next_attempt_at = next_attempt_at - interval '7 days';
+            ALTER TABLE erasured.ticket ENABLE TRIGGER guard_wait";
+        self.desk.server.execute(self.desk.control(), passes);
+    }
+}

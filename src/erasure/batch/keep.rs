@@ -24,9 +24,20 @@ pub(super) fn still_theirs(
         for work in group.iter().filter(|w| w.identity.key == *key) {
             let met = work.identity.clone().meet(&planned.policy, &seen.values);
             met.map_err(|identifier| NotErased::OtherIdentity { identifier })?;
+            unchanged(planned, work, seen)?;
         }
     }
     Ok(())
+}
+
+/// What reaches the person was changed in the moment before the row was locked: the next try looks at
+/// it before it begins.
+fn unchanged(planned: &Planned, work: &Work, seen: &Seen) -> Result<(), NotErased> {
+    let mut watched = planned.policy.asking.changed.values();
+    match watched.all(|c| seen.values.get(&c.column) == work.stands.get(&c.column)) {
+        true => Ok(()),
+        false => Err(NotErased::ContactChanged),
+    }
 }
 
 /// With the root rows locked and nothing changed yet: is the subject still who the ticket says?
@@ -92,6 +103,7 @@ impl Keep<'_> {
         let mut grown = Vec::new();
         for seen in seen {
             let work = &mut self.group[seen.ticket];
+            unchanged(self.planned, work, &seen)?;
             let grew = work
                 .identity
                 .meet(&self.planned.policy, &seen.values)

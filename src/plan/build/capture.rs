@@ -142,6 +142,8 @@ impl<'a> Builder<'a> {
             && root.table == reached.table
         {
             texts.extend(self.policy.identifiers.values().map(|i| i.column.clone()));
+            let changed = self.policy.asking.changed.values();
+            texts.extend(changed.map(|c| c.column.clone()));
         }
         if retained.is_some_and(|r| r.until.is_some()) {
             texts.extend(key.iter().map(|c| c.name.clone()));

@@ -135,6 +135,9 @@ pub enum NotErased {
         /// Which identifier.
         identifier: String,
     },
+    /// When something was changed that reaches the subject is another time than it was before the lock.
+    #[error("what reaches the subject was changed at this moment")]
+    ContactChanged,
     /// A legal hold covers what would go; of which tickets.
     #[error("a legal hold covers what would be erased")]
     Held(Vec<Uuid>),
