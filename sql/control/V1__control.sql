@@ -14,6 +14,7 @@
 --   ER017 the term is not made longer          ER018 a question is open, or none is
 -- and those that later migrations tell of.
 --   ER012 answers that must match have not been compared
+--   ER013 a document that nobody may take       ER016 a copy of a document is held, or none is
 --   ER019 signs of an impostor were found that the approval did not know
 -- None of their texts repeats an identifier's value.
 
@@ -255,6 +256,27 @@ COMMENT ON COLUMN erasured.sign.contact IS 'Which of the ways to reach the perso
 COMMENT ON COLUMN erasured.sign.mark IS 'What tells one sign from another of its kind: a keyed hash, an id.';
 COMMENT ON COLUMN erasured.sign.after IS 'The last decision about the ticket when it was found: an approval that knows of it comes later.';
 
+-- The program takes no copy. Here stands that the desk saw a document, whether it keeps a copy, and
+-- that the copy is no more.
+CREATE TABLE erasured.document (
+    id             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ticket_id      uuid        NOT NULL REFERENCES erasured.ticket (id),
+    kind           text        NOT NULL CHECK (kind ~ '^[a-z][a-z0-9_-]{0,59}$'),
+    seen_at        timestamptz NOT NULL DEFAULT now(),
+    seen_by        text        NOT NULL,
+    seen_role      text        NOT NULL,
+    copied         boolean     NOT NULL,
+    destroyed_at   timestamptz,
+    destroyed_by   text,
+    destroyed_role text,
+    CHECK ((destroyed_at IS NULL) = (destroyed_by IS NULL) AND (destroyed_at IS NULL) = (destroyed_role IS NULL)),
+    CHECK (copied OR destroyed_at IS NULL)
+);
+COMMENT ON TABLE erasured.document IS 'Documents that the desk has seen: of what kind, by whom and when. Never what stood in them.';
+COMMENT ON COLUMN erasured.document.copied IS 'A copy was made, which is held until it is recorded as destroyed.';
+CREATE INDEX document_ticket ON erasured.document (ticket_id);
+CREATE INDEX document_held ON erasured.document (ticket_id) WHERE copied AND destroyed_at IS NULL;
+
 CREATE TABLE erasured.step (
     ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),
     generation   integer     NOT NULL,
@@ -490,6 +512,11 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION erasured.unfit IS 'Which of these tickets may not run under the policies and legal holds in force, and why, as SQLSTATE.';
 
+CREATE FUNCTION erasured.holds_copy(ticket uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$ SELECT EXISTS (SELECT FROM erasured.document d WHERE d.ticket_id = ticket AND d.copied AND d.destroyed_at IS NULL) $$;
+COMMENT ON FUNCTION erasured.holds_copy IS 'Whether the desk holds a copy of a document: until it is destroyed the ticket does not close.';
+
 -- Only these moves exist, whoever makes them, and those that need a person need that person's
 -- decision on record: the daemon may change states but cannot write decisions. On hold a ticket goes
 -- by a person's word or because a legal hold covers it, and it leaves only when neither is left.
@@ -547,6 +574,10 @@ BEGIN
           WHERE s.ticket_id = NEW.id AND s.generation = NEW.generation), false)
     THEN
         RAISE EXCEPTION 'not every planned step of ticket % has committed whole', NEW.id USING ERRCODE = 'ER002';
+    END IF;
+    IF NEW.state IN ('completed', 'deferred', 'rejected') AND erasured.holds_copy(NEW.id) THEN
+        RAISE EXCEPTION 'a copy of a document is recorded as held' USING ERRCODE = 'ER016',
+            HINT = 'Destroy it, and record that: erasured.destroy_document.';
     END IF;
     IF OLD.state = 'verifying' AND NEW.state IN ('completed', 'deferred') AND (
         NOT EXISTS (SELECT FROM erasured.certificate c WHERE c.ticket_id = NEW.id AND c.kind = 'erasure')

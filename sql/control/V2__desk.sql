@@ -316,6 +316,10 @@ BEGIN
         RAISE EXCEPTION 'a ticket in state % cannot be rejected', t.state USING ERRCODE = 'ER002';
     END IF;
     PERFORM erasured.end_lease(t.id);
+    IF erasured.holds_copy(t.id) THEN
+        RAISE EXCEPTION 'a copy of a document is recorded as held' USING ERRCODE = 'ER016',
+            HINT = 'Destroy it, and record that: erasured.destroy_document.';
+    END IF;
     -- Planned steps count too: whether such a step committed is known only to its target.
     IF EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id) THEN
         RAISE EXCEPTION 'something may already have been erased for this ticket' USING ERRCODE = 'ER002',
@@ -468,6 +472,8 @@ SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.h
        (SELECT o.reference FROM erasured.ticket o WHERE o.id = t.duplicate_of) AS duplicate_of,
        CASE t.state WHEN 'rejected' THEN (SELECT d.reason FROM erasured.decision d
            WHERE d.ticket_id = t.id AND d.kind = 'reject' ORDER BY d.id DESC LIMIT 1) END AS rejected_for,
+       (SELECT array_agg(DISTINCT h.kind) FROM erasured.document h
+         WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL) AS copies_held,
        g.signs, erasured.level_name(CASE WHEN g.signs IS NULL THEN s.at_least ELSE greatest(s.at_least, s.doubtful) END) AS needed_level
   FROM erasured.ticket t
   LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope

@@ -189,6 +189,86 @@ AS $$
                       AND a.agent = erasured.folded(has_matched.who) AND a.at > clock_timestamp() - interval '1 hour')
 $$;
 
+-- ---------------------------------------------------------------- documents
+
+CREATE TABLE erasured.never (
+    code   text PRIMARY KEY,
+    ja     text NOT NULL,
+    en     text NOT NULL,
+    source text NOT NULL
+);
+COMMENT ON TABLE erasured.never IS 'What nobody may take: published by the daemon from identity.toml.';
+
+CREATE FUNCTION erasured.see_document(ticket uuid, kind text, copied boolean DEFAULT false) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t         erasured.ticket := erasured.lock_ticket(ticket);
+    who       text := erasured.actor();
+    forbidden erasured.never;
+BEGIN
+    PERFORM erasured.require_code('kind', kind);
+    SELECT * INTO forbidden FROM erasured.never n WHERE replace(n.code, '-', '_') = replace(kind, '-', '_');
+    IF FOUND THEN
+        RAISE EXCEPTION 'nobody may take this: %', forbidden.en USING ERRCODE = 'ER013',
+            HINT = format('%s. Do not look at it, give it back, and destroy what was sent.', forbidden.source);
+    END IF;
+    IF copied IS NULL THEN
+        RAISE EXCEPTION 'say whether a copy is held' USING ERRCODE = 'ER006';
+    END IF;
+    IF t.state IN ('completed', 'deferred', 'rejected') THEN
+        RAISE EXCEPTION 'nothing is asked for any more by a ticket in state %', t.state USING ERRCODE = 'ER002',
+            HINT = 'Give it back, and keep no copy.';
+    END IF;
+    INSERT INTO erasured.document (ticket_id, kind, seen_by, seen_role, copied)
+    VALUES (t.id, kind, who, erasured.actor_role('erasured_desk'), copied);
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    VALUES ('document_seen', t.id, jsonb_build_object('by', who, 'document', kind, 'copied', copied));
+    RETURN t.state;
+END $$;
+COMMENT ON FUNCTION erasured.see_document IS 'Records that a document of this kind was seen, and whether the desk keeps a copy; never what stands in it.';
+
+CREATE FUNCTION erasured.destroy_document(ticket uuid, kind text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t   erasured.ticket := erasured.lock_ticket(ticket);
+    who text := erasured.actor();
+BEGIN
+    PERFORM erasured.require_code('kind', kind);
+    UPDATE erasured.document d
+       SET destroyed_at = now(), destroyed_by = who, destroyed_role = erasured.actor_role('erasured_desk')
+     WHERE d.ticket_id = t.id AND d.kind = destroy_document.kind AND d.copied AND d.destroyed_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no copy of this kind is recorded as held' USING ERRCODE = 'ER016',
+            HINT = coalesce('Held: ' || (SELECT string_agg(DISTINCT d.kind, ', ') FROM erasured.document d
+                                          WHERE d.ticket_id = t.id AND d.copied AND d.destroyed_at IS NULL), 'None is held.');
+    END IF;
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    VALUES ('document_destroyed', t.id, jsonb_build_object('by', who, 'document', kind));
+    PERFORM pg_notify('erasured_ticket', t.id::text);
+    RETURN t.state;
+END $$;
+COMMENT ON FUNCTION erasured.destroy_document IS 'Records that all copies of this kind that the ticket has were destroyed.';
+
+-- What was seen stays on record, and so does who destroyed it.
+CREATE FUNCTION erasured.guard_document() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF OLD.destroyed_at IS NOT NULL
+       OR (OLD.id, OLD.ticket_id, OLD.kind, OLD.seen_at, OLD.seen_by, OLD.seen_role, OLD.copied)
+          IS DISTINCT FROM (NEW.id, NEW.ticket_id, NEW.kind, NEW.seen_at, NEW.seen_by, NEW.seen_role, NEW.copied) THEN
+        RAISE EXCEPTION 'what is recorded of a document is not altered' USING ERRCODE = 'ER009';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER guard_document BEFORE UPDATE ON erasured.document FOR EACH ROW EXECUTE FUNCTION erasured.guard_document();
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON erasured.document
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
+
 -- ---------------------------------------------------------------- signs of an impostor
 
 CREATE TABLE erasured.sign_rule (

@@ -693,6 +693,9 @@ BEGIN
         RETURN NULL;
     END IF;
     IF NEW.state IN ('completed', 'deferred') THEN
+        -- One with a copy of a document does not close: it goes on by itself, and waits at its own end.
+        UPDATE erasured.ticket t SET duplicate_of = NULL, next_attempt_at = NULL
+         WHERE t.duplicate_of = NEW.id AND t.state = 'scheduled' AND erasured.holds_copy(t.id);
         UPDATE erasured.ticket_identifier i SET value = NULL FROM erasured.ticket t
          WHERE t.duplicate_of = NEW.id AND t.state = 'scheduled' AND i.ticket_id = t.id AND i.value IS NOT NULL;
         UPDATE erasured.ticket t SET state = 'completed', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL,

@@ -192,6 +192,12 @@ SELECT t.id AS ticket_id, h.at, h.what, h.by_role, h.detail
                        WHEN 'ask' THEN 'customer asked' WHEN 'answer' THEN 'customer answered' ELSE d.kind END,
                   d.by_role, nullif(concat_ws(', ', d.method, erasured.level_name(d.level), d.reason), '')
              FROM erasured.decision d WHERE d.ticket_id = t.id
+           UNION ALL SELECT h.seen_at, CASE WHEN h.copied THEN 'document seen, copy held' ELSE 'document seen' END, h.seen_role, h.kind
+             FROM erasured.document h WHERE h.ticket_id = t.id
+           UNION ALL SELECT h.destroyed_at, 'copy destroyed', h.destroyed_role, h.kind
+             FROM erasured.document h WHERE h.ticket_id = t.id AND h.destroyed_at IS NOT NULL
+           UNION ALL SELECT g.found_at, 'sign of an impostor', NULL, concat_ws(': ', g.kind, nullif(g.contact, ''))
+             FROM erasured.sign g WHERE g.ticket_id = t.id
            UNION ALL SELECT t.started_at, 'erasure begun', NULL, NULL WHERE t.started_at IS NOT NULL
            UNION ALL SELECT t.verifying_since, 'erased everywhere', NULL, NULL WHERE t.verifying_since IS NOT NULL
            UNION ALL SELECT c.issued_at, CASE c.kind WHEN 'erasure' THEN 'certified' ELSE 'supplement certified' END, NULL, NULL

@@ -112,6 +112,11 @@ GRANT INSERT, UPDATE, DELETE ON erasured.sign_rule TO erasured_daemon;
 GRANT EXECUTE ON FUNCTION erasured.note_signs(uuid[], text[], text[], text[]), erasured.look_for_signs(uuid[])
    TO erasured_daemon;
 GRANT EXECUTE ON FUNCTION erasured.object_ticket(uuid) TO erasured_desk;
+-- Documents that the desk has seen, and copies that it has destroyed.
+GRANT EXECUTE ON FUNCTION erasured.see_document(uuid, text, boolean), erasured.destroy_document(uuid, text) TO erasured_desk;
+GRANT INSERT, UPDATE, DELETE ON erasured.never TO erasured_daemon;
+GRANT SELECT ON erasured.never TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
+GRANT SELECT ON erasured.document TO erasured_auditor;
 GRANT SELECT ON erasured.sign, erasured.sign_rule TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
 -- The clock. Making the term longer is a decision; confirming receipt and asking are the desk's.
 GRANT EXECUTE ON FUNCTION erasured.acknowledge_ticket(uuid)        TO erasured_desk, erasured_approver;

@@ -2,6 +2,7 @@
 
 mod approve;
 mod clock;
+mod document;
 mod notice;
 mod script;
 mod timeline;
@@ -26,7 +27,8 @@ mod prove;
 #[command(after_help = "\
 A ticket is named by its id or by the desk's own reference. The same can be done in SQL, from a
 CRM's own transaction: erasured.submit_ticket, verify_ticket, approve_ticket, reject_ticket,
-withdraw_ticket, object_ticket, retry_ticket, acknowledge_ticket, ask_ticket, answered_ticket, extend_ticket, and the view erasured.ticket_status.
+withdraw_ticket, object_ticket, see_document,
+destroy_document, retry_ticket, acknowledge_ticket, ask_ticket, answered_ticket, extend_ticket, and the view erasured.ticket_status.
 
 Example, with the desk's own logins and no configuration file:
   export ERASURED_CONTROL=postgresql://hana@db.example/erasured
@@ -38,6 +40,7 @@ pub(super) enum Ticket {
     Submit(Submit),
     Prove(prove::Prove),
     Verify(Verify),
+    Document(document::Document),
     Approve(approve::Approve),
     Reject(Reject),
     /// Close a ticket that the customer does not want any more; possible until something was erased.
@@ -185,6 +188,7 @@ impl Ticket {
                 let state = store.verify(id, &method, v.reason.as_deref(), actor.as_deref());
                 said(&v.ticket, &state.await?)
             }
+            Self::Document(document) => document.execute(config).await,
             Self::Prove(prove) => prove.execute(config).await,
             Self::Approve(approve) => approve.execute(config).await,
             Self::Reject(r) => {
@@ -356,6 +360,9 @@ fn print(detail: &TicketDetail) {
     if let (Some(method), Some(level)) = (&t.verified_by_method, &t.verified_level) {
         let by = table::text(t.verified_by.as_deref());
         field("verified", format!("{level} by {method} ({by})"));
+    }
+    if !t.copies_held.is_empty() {
+        field("copies held", t.copies_held.join(", "));
     }
     if !t.signs.is_empty() {
         field("doubtful", t.signs.join(", "));

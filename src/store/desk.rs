@@ -73,8 +73,8 @@ impl Store {
     pub async fn ways(&self, ticket: Uuid) -> Result<Vec<(String, String)>> {
         let sql = "/* erasured:ways */ WITH enough AS ( \
                      SELECT m.code, m.en, m.level, m.demands IN ('document', 'presence') AS heavy FROM erasured.method m \
-                      WHERE m.level >= (SELECT s.at_least FROM erasured.ticket_status t JOIN erasured.scope s \
-                              ON s.subject = t.subject AND s.scope = t.scope WHERE t.id = $1)) \
+                      WHERE m.level >= (SELECT array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], \
+                              t.needed_level) - 1 FROM erasured.ticket_status t WHERE t.id = $1)) \
                    SELECT e.code, e.en FROM enough e WHERE NOT e.heavy OR NOT EXISTS (SELECT FROM enough l WHERE NOT l.heavy) \
                     ORDER BY e.level, e.code";
         run_tx!(self, "ways", |tx| {

@@ -66,7 +66,8 @@ impl Store {
                 .await?;
             }
             publish_limits(tx, &proofs.limits).await?;
-            publish_signs(tx, &proofs.signs).await
+            publish_signs(tx, &proofs.signs).await?;
+            publish_never(tx, proofs).await
         })
     }
 
@@ -108,6 +109,25 @@ impl Store {
             Ok(())
         })
     }
+}
+
+async fn publish_never(tx: &Tx<'_>, proofs: &Proofs) -> Result<()> {
+    let codes: Vec<&str> = proofs.never.keys().map(String::as_str).collect();
+    tx.execute(
+        "/* erasured:publish_methods */ DELETE FROM erasured.never WHERE code <> ALL ($1)",
+        &[&codes],
+    )
+    .await?;
+    for (code, never) in &proofs.never {
+        tx.execute(
+            "/* erasured:publish_methods */ INSERT INTO erasured.never AS n (code, ja, en, source) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (code) DO UPDATE SET ja = excluded.ja, en = excluded.en, source = excluded.source \
+             WHERE (n.ja, n.en, n.source) IS DISTINCT FROM (excluded.ja, excluded.en, excluded.source)",
+            &[code, &never.ja, &never.en, &never.source],
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 async fn publish_signs(tx: &Tx<'_>, signs: &Signs) -> Result<()> {

@@ -144,6 +144,7 @@ pub struct TicketView {
     pub certificate_id: Option<Uuid>,
     pub duplicate_of: Option<String>,
     pub rejected_for: Option<String>,
+    pub copies_held: Vec<String>,
     pub signs: Vec<String>,
     pub needed_level: Option<String>,
     /// How badly it needs somebody.
@@ -318,6 +319,35 @@ impl Store {
             act_as(tx, actor).await?;
             let sql = "/* erasured:withdraw */ SELECT erasured.withdraw_ticket($1)";
             Ok(tx.query_one(sql, &[&ticket]).await?.get(0))
+        })
+    }
+
+    /// Records that a document was seen, and whether a copy of it is held; returns the state.
+    pub async fn see_document(
+        &self,
+        ticket: Uuid,
+        kind: &str,
+        copied: bool,
+        actor: Option<&str>,
+    ) -> Result<String> {
+        run_tx!(self, "see_document", |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:see_document */ SELECT erasured.see_document($1, $2, $3)";
+            Ok(tx.query_one(sql, &[&ticket, &kind, &copied]).await?.get(0))
+        })
+    }
+
+    /// Records that the copies of such documents were destroyed; returns the state.
+    pub async fn destroy_document(
+        &self,
+        ticket: Uuid,
+        kind: &str,
+        actor: Option<&str>,
+    ) -> Result<String> {
+        run_tx!(self, "destroy_document", |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:destroy_document */ SELECT erasured.destroy_document($1, $2)";
+            Ok(tx.query_one(sql, &[&ticket, &kind]).await?.get(0))
         })
     }
 
@@ -523,7 +553,9 @@ fn happened(r: &Row) -> Happened {
 
 pub(super) fn view(r: &Row) -> TicketView {
     let now = r.get("now");
+    let copies_held: Option<Vec<String>> = r.get("copies_held");
     let facts = Facts {
+        copy_held: copies_held.is_some(),
         state: r.get("state"),
         problem_code: r.get("problem_code"),
         found: r.get::<_, Option<&str>>("subject_hash").is_some(),
@@ -584,6 +616,7 @@ pub(super) fn view(r: &Row) -> TicketView {
         certificate_id: r.get("certificate_id"),
         duplicate_of: r.get("duplicate_of"),
         rejected_for: r.get("rejected_for"),
+        copies_held: copies_held.unwrap_or_default(),
         signs: r.get::<_, Option<Vec<String>>>("signs").unwrap_or_default(),
         needed_level: r.get("needed_level"),
     }

@@ -122,7 +122,8 @@ impl Store {
         run_tx!(self, "waiting", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:waiting */ SELECT * FROM erasured.ticket WHERE state = 'verifying' AND subject = $1 \
+                    "/* erasured:waiting */ SELECT * FROM erasured.ticket t WHERE state = 'verifying' AND subject = $1 AND NOT EXISTS (SELECT FROM erasured.document h \
+                       WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL) \
                       ORDER BY verifying_since, id",
                     &[&subject],
                 )
@@ -136,8 +137,9 @@ impl Store {
         run_tx!(self, "oldest_waiting", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:oldest_waiting */ SELECT subject, min(verifying_since) FROM erasured.ticket \
-                      WHERE state = 'verifying' GROUP BY subject ORDER BY subject",
+                    "/* erasured:oldest_waiting */ SELECT subject, min(verifying_since) FROM erasured.ticket t \
+                      WHERE state = 'verifying' AND NOT EXISTS (SELECT FROM erasured.document h \
+                            WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL) GROUP BY subject ORDER BY subject",
                     &[],
                 )
                 .await?;
@@ -182,7 +184,8 @@ impl Store {
                         "/* erasured:open_sweep */ WITH opened AS ( \
                            INSERT INTO erasured.sweep (subject, holder, lease_token, lease_until, policy_sha256) \
                            SELECT $1, $2, gen_random_uuid(), now() + make_interval(secs => $3), $4 \
-                            WHERE EXISTS (SELECT FROM erasured.ticket WHERE state = 'verifying' AND subject = $1) \
+                            WHERE EXISTS (SELECT FROM erasured.ticket t WHERE t.state = 'verifying' AND t.subject = $1 AND NOT EXISTS ( \
+                                  SELECT FROM erasured.document h WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL)) \
                            ON CONFLICT (subject) WHERE finished_at IS NULL DO NOTHING RETURNING id, lease_token, started_at), \
                          chosen AS ( \
                            INSERT INTO erasured.sweep_ticket (sweep_id, ticket_id, generation) \
@@ -342,7 +345,8 @@ impl Store {
                 .query(
                     "/* erasured:close */ SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \
                             ON s.ticket_id = t.id AND s.generation = t.generation AND s.sweep_id = $2 \
-                      WHERE t.id = ANY ($1) AND t.state = 'verifying' ORDER BY t.id FOR UPDATE OF t",
+                      WHERE t.id = ANY ($1) AND t.state = 'verifying' AND NOT EXISTS (SELECT FROM erasured.document h \
+                            WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL) ORDER BY t.id FOR UPDATE OF t",
                     &[&tickets, &sweep],
                 )
                 .await?

@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub explain: bool,
     /// What the customer is asked for.
     pub asked_for: Option<&'a str>,
+    /// The desk holds a copy of a document.
+    pub copy_held: bool,
     /// It waits until then.
     pub next_attempt_at: Option<DateTime<Utc>>,
 }
@@ -149,6 +151,9 @@ impl Facts<'_> {
             "received" => (Who::Desk, "proof of identity".into()),
             "verified" => (Who::Approver, "approval".into()),
             "approved" => (Who::Daemon, put_off("cooling off")),
+            "verifying" if self.copy_held => {
+                (Who::Desk, "the copy of a document to be destroyed".into())
+            }
             "verifying" => (Who::Daemon, "search for what is left".into()),
             _ => (Who::Daemon, put_off("erasure")),
         })
@@ -170,6 +175,7 @@ mod tests {
             escalated: 0,
             explain: false,
             asked_for: None,
+            copy_held: false,
             next_attempt_at: None,
         }
     }
@@ -223,6 +229,14 @@ mod tests {
                 "{state}: its clock stands still"
             );
         }
+        let copied = Facts {
+            copy_held: true,
+            ..facts("verifying")
+        };
+        assert_eq!(
+            (copied.danger(early), who(&copied)),
+            (Danger::Person, Some(Who::Desk))
+        );
         let asked = Facts {
             asked_for: Some("identity"),
             ..facts("received")

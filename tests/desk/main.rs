@@ -10,6 +10,7 @@ mod support;
 mod desk;
 
 mod answers;
+mod documents;
 mod impostors;
 mod legal_holds;
 mod proof_in_proportion;
