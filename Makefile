@@ -1,15 +1,16 @@
 # What there is to do here. `make demo` first.
 
 PG ?= 15
-export KEEP CUSTOMERS
+export KEEP CUSTOMERS STORIES
 N ?= 1000
 
 .PHONY: demo stories test chance fuzz schemas bench fmt lint ci
 .DEFAULT_GOAL := demo
 
-# The main job on a private server with the demo company; KEEP=1 leaves it up.
+# The main job on a private server with the demo company; KEEP=1 leaves it up, STORIES=1 goes on with the stories.
 demo:
 	@exec scripts/demo.sh
+	@[ -z "$$STORIES" ] || exec $(MAKE) --no-print-directory stories
 
 # Five days at the desk, in Japanese, from the first call to the proof
 stories:

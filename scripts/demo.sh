@@ -4,6 +4,7 @@
 #   make demo               everything is gone afterwards
 #   make demo KEEP=1        the server stays up, and this prints how to look inside
 #   CUSTOMERS=500 make demo a smaller company
+#   make demo STORIES=1     and then the five stories of make stories
 #
 # Ctrl-C at any moment leaves no process and no folder behind. How: job control (set -m) puts each
 # step into a process group of its own, so that the terminal's Ctrl-C reaches this shell only, at
@@ -176,6 +177,26 @@ until_closed() {
     exit 1
 }
 
+# Nobody is asked about any more whom a ticket names.
+until_found() {
+    until [[ $(psql -d erasured_control -qAtc "SELECT count(*) FROM erasured.ticket WHERE subject_hash IS NULL") == 0 ]]; do step sleep 0.1; done
+}
+# Each ticket is closed, failed or held.
+until_settled() {
+    for _ in {1..600}; do
+        [[ $(psql -d erasured_control -qAtc "SELECT count(*) FROM erasured.ticket_status
+            WHERE state NOT IN ('completed', 'deferred', 'rejected', 'failed', 'on_hold')") == 0 ]] && return
+        step sleep 0.1
+    done
+    until_closed
+}
+# What the caller answers: the member number, and this as the date of birth.
+answers() {
+    psql -d shop -qAtc "SELECT 'member_no=' || member_no || E'\nbirth_date=' || to_char($2, 'YYYY/FMMM/FMDD') FROM customer WHERE id = $1" >"$work/answers"
+}
+hears() { printf '\n  The customer: "%s"\n' "$1"; }
+note() { printf '\n%s\n' "$1"; }
+
 say "1. The DBA: our own small schema in each database, rights for people and daemon, and a check"
 show erasured migrate
 step psql -d erasured_control -q -v ON_ERROR_STOP=1 -f sql/roles/control.sql -f demo/roles.sql
@@ -198,32 +219,60 @@ for _ in {1..100}; do
 done
 curl -fsS "http://127.0.0.1:$metrics_port/readyz"
 
-say "4. Hana of the privacy desk files three requests and verifies who is calling; Kenji approves"
+say "4. A customer rings the privacy desk. Hana files the request, and the program tells her what to say"
 export ERASURED_CONTROL
 ERASURED_CONTROL=$(as hana)
-phone=$(psql -d shop -qAtc "SELECT phone FROM customer WHERE id = 6")
+hears 'Delete everything you have on me, now.'
 show erasured ticket submit --reference CRM-1 --subject customer --scope account --ground appi-35-5 --language ja --identifier member_no=TM-0000005
+until_found
+hears "I am telling you it is me: why can't you delete it at once?"
+show erasured ticket script CRM-1 --answer why-not-now --lang en
+hears 'Call me back on this number and let that be your proof.'
+show erasured ticket script CRM-1 --answer this-number
+note "She calls back the number on file, and types what the caller says. The daemon compares: match or no match, no more."
+note "A wrong date of birth first:"
+answers 5 "'1901-02-03'::date"
+show_finding erasured ticket prove CRM-1 --method callback_dob --as hana --answer-file "$work/answers" 2>&1
+note "And the right one:"
+answers 5 birth_date
+show erasured ticket prove CRM-1 --method callback_dob --as hana --answer-file "$work/answers"
+show erasured ticket verify CRM-1 --method callback_dob
+note "What will be lost, in the words of the policy:"
+show erasured ticket notice CRM-1 --kind consequences --lang en
+hears 'Yes, go ahead.'
+
+say "5. Two more requests. A court wants what there is of one customer kept, and Kenji approves all three"
+phone=$(psql -d shop -qAtc "SELECT phone FROM customer WHERE id = 6")
 show erasured ticket submit --reference CRM-2 --subject customer --scope account --ground policy --identifier "phone=$phone"
 show erasured ticket submit --reference CRM-3 --subject customer --scope account --ground policy --identifier member_no=ｔｍ－００００１０７
-# She calls back the number on file and asks; the daemon compares, and says match or no match.
-for customer in 5 6 107; do
-    until [[ $(psql -d erasured_control -qAtc "SELECT count(*) FROM erasured.ticket WHERE subject_hash IS NULL") == 0 ]]; do step sleep 0.1; done
-    ticket=CRM-$((customer == 107 ? 3 : customer - 4))
-    psql -d shop -qAtc "SELECT 'member_no=' || member_no || E'\nbirth_date=' || to_char(birth_date, 'YYYY/FMMM/FMDD') FROM customer WHERE id = $customer" >"$work/answers"
+until_found
+for customer in 6 107; do
+    ticket=CRM-$((customer == 107 ? 3 : 2))
+    answers $customer birth_date
     show erasured ticket prove "$ticket" --method callback_dob --as hana --answer-file "$work/answers"
     show erasured ticket verify "$ticket" --method callback_dob
 done
 ERASURED_CONTROL=$(as kenji)
+show erasured hold place --matter accident-2026 --reason court-order --subject customer --identifier member_no=TM-0000006
 for ticket in CRM-1 CRM-2 CRM-3; do
     show erasured ticket approve "$ticket"
 done
+until_settled
+ERASURED_CONTROL=$(as hana)
+show erasured hold list
+note "The customer of CRM-2 asks how it stands:"
+show erasured ticket script CRM-2 --lang en
+note "The case is settled. Nobody has to think of the ticket: it goes on by itself."
+ERASURED_CONTROL=$(as kenji) show erasured hold release accident-2026
 until_closed
 show erasured ticket list
+show erasured ticket show CRM-2
+show erasured ticket notice CRM-1 --kind completion
 
-say "5. CRM-3 gets no certificate: the sweep read every text column and found the person where no policy looks"
+say "6. CRM-3 gets no certificate: the sweep read every text column and found the person where no policy looks"
 show erasured ticket show CRM-3
 
-say "6. The DBA decides that table too, the daemon reads its policies again, the desk lets the ticket go on"
+say "7. The DBA decides that table too, the daemon reads its policies again, the desk lets the ticket go on"
 cat demo/audit_log_rule.toml
 cat demo/audit_log_rule.toml >>"$work/policies/customer.toml"
 show kill -HUP "$daemon"
@@ -232,7 +281,7 @@ ERASURED_CONTROL=$(as hana) show erasured ticket retry CRM-3
 until_closed
 show erasured ticket show CRM-3
 
-say "7. The auditor: the certificate, checked by erasured and by openssl alone"
+say "8. The auditor: the certificate, checked by erasured and by openssl alone"
 ERASURED_CONTROL=$(as auditor)
 show erasured certificate show CRM-1 --key "$work/keys/signing.pub.pem"
 erasured_jws=$work/CRM-1.jws
@@ -245,14 +294,14 @@ unset ERASURED_CONTROL
 show erasured certificate find --member-no TM-0000005
 show erasured ledger verify
 
-say "8. What an SRE watches (/metrics)"
+say "9. What an SRE watches (/metrics)"
 curl -fsS "http://127.0.0.1:$metrics_port/metrics" |
     grep -E '^erasured_(tickets|subjects|rows|sla|sweep_(read|find)|failures|last_success|ledger|policies|system_up|build)' | sort
 kill -TERM "$daemon"
 wait "$daemon" || true
 tail -n 1 "$work/daemon.log"
 
-say "9. Monday morning: the CRM files 500 requests by plain SQL, and the queue is drained"
+say "10. Monday morning: the CRM files 500 requests by plain SQL, and the queue is drained"
 crm "SELECT count(erasured.submit_ticket('MON-' || n, 'customer',
             jsonb_build_object('member_no', 'TM-' || lpad(n::text, 7, '0')), 'account', 'policy'))
        FROM generate_series(20, $customers) AS n
@@ -277,6 +326,7 @@ step psql -d erasured_control -qAt -F ': ' -c "
 # ── The end ──────────────────────────────────────────────────────────────────────────────────────
 
 say "Done in $((SECONDS - started)) seconds after the build."
+[[ -n ${STORIES:-} ]] || echo "Five days at the desk, told in Japanese from the first call to the proof: make demo STORIES=1, or make stories"
 if [[ -n ${KEEP:-} ]]; then
     keep=1
     cat <<TEXT

@@ -89,7 +89,14 @@ fn the_demo_tells_its_story() {
         String::from_utf8_lossy(&output.stderr)
     );
     for part in [
-        "public.booking_companion",        // the plan as a tree
+        "public.booking_companion", // the plan as a tree
+        "CRM-1: no match",          // the desk: proof
+        "CRM-1: match",
+        "以前からご登録いただいている番号", // what to say
+        "All points that you have collected lapse",
+        "For a legal reason", // the hold
+        "消去を終えましたので",
+        "make stories",
         "E0510",                           // the residual
         "Signature Verified Successfully", // openssl
         "the ledger is whole",
