@@ -120,7 +120,7 @@ CREATE TABLE erasured.ticket (
     verifying_since timestamptz,
     finished_at     timestamptz,
     sla_met         boolean,
-    clock           text        NOT NULL DEFAULT 'running' CHECK (clock IN ('not_started', 'running', 'paused')),
+    clock           text        NOT NULL DEFAULT 'running' CHECK (clock IN ('not_started', 'running', 'paused', 'none')),
     clock_stale     boolean     NOT NULL DEFAULT true,
     acknowledge_by  timestamptz,
     acknowledged_at timestamptz,
@@ -144,7 +144,7 @@ COMMENT ON COLUMN erasured.ticket.reference IS 'The desk''s own word for the req
 COMMENT ON COLUMN erasured.ticket.problem IS 'Why it does not go on; free of personal data.';
 COMMENT ON COLUMN erasured.ticket.next_attempt_at IS 'Not leased before; NULL means now. Cooling off and back-off both wait here.';
 COMMENT ON COLUMN erasured.ticket.sealed IS 'Root key and residual identifiers, encrypted by the daemon; NULL once closed.';
-COMMENT ON COLUMN erasured.ticket.due_at IS 'As the daemon counts it; the earliest that it can be while the clock has not started or is paused.';
+COMMENT ON COLUMN erasured.ticket.due_at IS 'As the daemon counts it; the earliest that it can be while the clock has not started or is paused. With clock none nobody is told of it: it says when its turn comes among others.';
 COMMENT ON COLUMN erasured.ticket.clock_stale IS 'Something has happened that may move its due time: the daemon counts again.';
 COMMENT ON COLUMN erasured.ticket.extended_due_at IS 'Due time with the extension that the profile knows; NULL where it knows none.';
 COMMENT ON COLUMN erasured.ticket.escalated IS 'Steps of the profile''s escalation that have been told; one more than it has once the ticket is late.';

@@ -331,7 +331,7 @@ BEGIN
     VALUES ('rejecting', t.id, jsonb_build_object('by', who, 'reason', reason));
     UPDATE erasured.ticket x
        SET state = 'rejected', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL,
-           next_attempt_at = NULL, sla_met = now() <= x.due_at
+           next_attempt_at = NULL, sla_met = CASE WHEN x.clock <> 'none' THEN now() <= x.due_at END
      WHERE x.id = t.id;
     UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = t.id;
     DELETE FROM erasured.forecast f WHERE f.ticket_id = t.id;
@@ -458,7 +458,7 @@ COMMENT ON FUNCTION erasured.retry_ticket IS 'Lets a failed, unfindable or waiti
 CREATE VIEW erasured.ticket_status WITH (security_barrier) AS
 SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.held_from,
        t.problem_code, t.problem,
-       t.requested_at, t.received_at, t.due_at, t.not_before, t.next_attempt_at, t.started_at, t.finished_at, t.sla_met,
+       t.requested_at, t.received_at, CASE WHEN t.clock <> 'none' THEN t.due_at END AS due_at, t.not_before, t.next_attempt_at, t.started_at, t.finished_at, t.sla_met,
        t.attempt, t.generation, t.plan_id, t.subject_hash,
        t.clock, t.acknowledge_by, t.acknowledged_at, t.extended_due_at, t.extended_at, t.extended_for, t.asked_at, t.asked_for,
        t.escalated, t.explain,

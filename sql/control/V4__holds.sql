@@ -699,7 +699,7 @@ BEGIN
         UPDATE erasured.ticket_identifier i SET value = NULL FROM erasured.ticket t
          WHERE t.duplicate_of = NEW.id AND t.state = 'scheduled' AND i.ticket_id = t.id AND i.value IS NOT NULL;
         UPDATE erasured.ticket t SET state = 'completed', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL,
-               next_attempt_at = NULL, sla_met = now() <= t.due_at
+               next_attempt_at = NULL, sla_met = CASE WHEN t.clock <> 'none' THEN now() <= t.due_at END
          WHERE t.duplicate_of = NEW.id AND t.state = 'scheduled';
     ELSE
         UPDATE erasured.ticket t SET duplicate_of = NULL, next_attempt_at = NULL

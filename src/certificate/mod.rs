@@ -74,8 +74,8 @@ pub struct Ticket {
     pub ground: String,
     /// When the person asked.
     pub requested_at: DateTime<Utc>,
-    /// When it was due.
-    pub due_at: DateTime<Utc>,
+    /// When it was due; nothing where the clock has no last day.
+    pub due_at: Option<DateTime<Utc>>,
     /// End of the cooling-off time, if there was one.
     pub not_before: Option<DateTime<Utc>>,
     /// When the erasure began.
@@ -84,8 +84,8 @@ pub struct Ticket {
     pub finished_at: DateTime<Utc>,
     /// The clock it ran against.
     pub sla_profile: String,
-    /// Whether it was finished by `due_at`.
-    pub sla_met: bool,
+    /// Whether it was finished by `due_at`; nothing where there was no last day.
+    pub sla_met: Option<bool>,
     /// What `due_at` is to that clock.
     pub when_due: WhenDue,
 }

@@ -69,14 +69,15 @@ fn profile<'p>(policy: &'p Policy, scope: &str) -> &'p str {
 
 fn done(context: &Context, policy: &Policy, ticket: Option<&WaitingTicket>, state: &str) {
     let Some(ticket) = ticket else { return };
-    let met = context.now() <= ticket.due_at;
-    let name = if met {
-        crate::metrics::SLA_MET
-    } else {
-        crate::metrics::SLA_MISSED
-    };
-    let profile = profile(policy, &ticket.scope).to_owned();
-    metrics::counter!(name, "profile" => profile).increment(1);
+    if let Some(due) = ticket.due_at {
+        let name = if context.now() <= due {
+            crate::metrics::SLA_MET
+        } else {
+            crate::metrics::SLA_MISSED
+        };
+        let profile = profile(policy, &ticket.scope).to_owned();
+        metrics::counter!(name, "profile" => profile).increment(1);
+    }
     metrics::counter!(crate::metrics::SUBJECTS_ERASED, "subject" => policy.subject.clone(), "scope" => ticket.scope.clone()).increment(1);
     tracing::info!(ticket = %ticket.id, reference = ticket.reference, state, "closed by certificate");
 }
@@ -261,7 +262,7 @@ fn about(
             .scopes
             .get(&ticket.scope)
             .map_or_else(String::new, |s| s.sla.code.clone()),
-        sla_met: now <= ticket.due_at,
+        sla_met: ticket.due_at.map(|due| now <= due),
         when_due: when_due(policy, &ticket.scope),
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn counted(
         Standing::Running => ("running", ESCALATED),
         Standing::Late => ("running", LATE),
         Standing::ExplainDuty => ("running", "explain_required"),
+        Standing::NoTerm => ("none", ESCALATED),
     };
     let escalation = profile.escalation(&clock, now);
     Counted {

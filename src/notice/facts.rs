@@ -19,7 +19,7 @@ pub struct Known {
     pub due_at: Option<DateTime<Utc>>,
     /// Nothing is erased before.
     pub not_before: Option<DateTime<Utc>>,
-    /// `not_started`, `running` or `paused`.
+    /// `not_started`, `running`, `paused` or `none`.
     pub clock: String,
     /// Why the term was made longer.
     pub extended_for: Option<String>,
@@ -91,6 +91,7 @@ pub struct Facts {
     pub due: Option<String>,
     pub due_is_open: bool,
     pub not_before: Option<String>,
+    pub no_term: bool,
     pub explain: bool,
     pub extension: Option<String>,
     pub refusal: Option<String>,
@@ -172,6 +173,7 @@ impl Facts {
             due: known.due_at.map(day),
             not_before: known.not_before.map(day),
             due_is_open: known.clock != "running",
+            no_term: known.clock == "none",
             explain: known.offer.explain,
             extension: known.extended_for.as_deref().map(|code| ground(code, lang)),
             refusal: known.refused_for.as_ref().map(|(code, words)| {

@@ -46,7 +46,7 @@ pub fn offer(policy: &Policy, name: &str, scope: &Scope) -> Offer {
         zone: scope.sla.zone.name().to_owned(),
         explain: scope.sla.when_due == WhenDue::Explain,
         law: scope.sla.law.clone(),
-        term: Some(term(&scope.sla)),
+        term: term(&scope.sla),
         ..Offer::default()
     };
     for rule in &policy.tables {
@@ -70,8 +70,8 @@ pub fn offer(policy: &Policy, name: &str, scope: &Scope) -> Offer {
 }
 
 /// Such as "14 days from your request".
-fn term(profile: &Profile) -> Words {
-    let (n, ja, en) = match profile.length {
+fn term(profile: &Profile) -> Option<Words> {
+    let (n, ja, en) = match profile.length? {
         Length::Days(n) => (n, "日", "day"),
         Length::WorkingDays(n) => (n, "営業日", "working day"),
         Length::Months(n) => (n.into(), "か月", "month"),
@@ -85,10 +85,10 @@ fn term(profile: &Profile) -> Words {
         ),
     };
     let plural = if n == 1 { "" } else { "s" };
-    Words {
+    Some(Words {
         ja: format!("{from_ja}から{n}{ja}"),
         en: format!("{n} {en}{plural} from {from_en}"),
-    }
+    })
 }
 
 /// A rule for no scope in particular gives way to one for the same rows that names this scope.

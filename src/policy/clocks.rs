@@ -101,14 +101,14 @@ fn profile(
     code: &str,
     calendars: &BTreeMap<String, Option<Calendar>>,
 ) -> Option<Profile> {
-    table.need("length", LENGTH_HELP);
+    table.need("length", TERM_HELP);
     table.need("zone", ZONE_HELP);
     table.need(
         "source",
         "say where it comes from: the article, or whose promise it is",
     );
     table.need("sure", "say how sure that is: sure, likely or check");
-    let length = table.parsed("length", CODES.bad_value, LENGTH_HELP, length);
+    let length = table.parsed("length", CODES.bad_value, TERM_HELP, term);
     let zone = table.parsed("zone", CODES.bad_value, ZONE_HELP, |text| {
         text.parse::<Tz>()
             .map_err(|_| "there is no such time zone".to_owned())
@@ -124,6 +124,9 @@ fn profile(
     let pause = default_word(table, "pause", PAUSES);
     let when_due = default_word(table, "when_due", ENDS);
     let escalate = escalate(table);
+    if matches!(length, Some((None, _))) {
+        no_end_of(table);
+    }
     let [complain, law] = ["complain", "law"].map(|key| match table.table(key) {
         Some(words) => read::words(&words).map(Some),
         None => Some(None),
@@ -203,6 +206,29 @@ fn optional_length(table: &Table<'_>, key: &'static str) -> Option<Option<Length
     }
 }
 
+/// What counts from a last day, where there is none.
+fn no_end_of(table: &Table<'_>) {
+    for key in ["extend", "escalate", "when_due", "roll"] {
+        if let Some(at) = table.span_of(key) {
+            let message = format!(
+                "`{key}` in {} is of a last day, and there is none",
+                table.label()
+            );
+            let help = "remove it, or give length days, working days or months";
+            table.reader().error(CODES.bad_value, at, message, help);
+        }
+    }
+}
+
+/// A length, or that there is none.
+fn term(text: &str) -> Result<Option<Length>, String> {
+    match text.trim() {
+        "none" => Ok(None),
+        text => length(text).map(Some),
+    }
+}
+
+const TERM_HELP: &str = "write such as \"14 days\", \"15 working days\" or \"1 month\"; or \"none\" where there is no last day";
 const LENGTH_HELP: &str = "write such as \"14 days\", \"15 working days\" or \"1 month\"";
 const ZONE_HELP: &str = "name a zone of the tz database, such as \"Asia/Tokyo\"";
 

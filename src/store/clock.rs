@@ -31,7 +31,7 @@ pub struct Counted {
     pub due_at: DateTime<Utc>,
     /// What an extension would make of that.
     pub extended_due_at: Option<DateTime<Utc>>,
-    /// `not_started`, `running` or `paused`.
+    /// `not_started`, `running`, `paused`, or `none`: there is no due time to tell of.
     pub clock: &'static str,
     /// Steps of escalation that are reached.
     pub escalated: u8,

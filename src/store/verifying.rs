@@ -32,8 +32,8 @@ pub struct WaitingTicket {
     pub generation: i32,
     /// When the person asked.
     pub requested_at: DateTime<Utc>,
-    /// When it must be done.
-    pub due_at: DateTime<Utc>,
+    /// When it must be done; `None` where there is no last day.
+    pub due_at: Option<DateTime<Utc>>,
     /// End of the cooling-off time.
     pub not_before: Option<DateTime<Utc>>,
     /// When its first work began.
@@ -378,7 +378,7 @@ impl Store {
             .await?;
             let closed = tx
                 .query(
-                    "/* erasured:close */ UPDATE erasured.ticket t SET sealed = NULL, finished_at = now(), sla_met = now() <= due_at, \
+                    "/* erasured:close */ UPDATE erasured.ticket t SET sealed = NULL, finished_at = now(), sla_met = CASE WHEN clock <> 'none' THEN now() <= due_at END, \
                             next_attempt_at = NULL, problem_code = NULL, problem = NULL, \
                             state = CASE WHEN EXISTS (SELECT FROM erasured.deferral d WHERE d.ticket_id = t.id AND d.state = 'waiting') \
                                          THEN 'deferred' ELSE 'completed' END \
@@ -449,7 +449,7 @@ fn waiting_ticket(r: &Row) -> WaitingTicket {
         plan_id: r.get("plan_id"),
         generation: r.get("generation"),
         requested_at: r.get("requested_at"),
-        due_at: r.get("due_at"),
+        due_at: (r.get::<_, &str>("clock") != "none").then(|| r.get("due_at")),
         not_before: r.get("not_before"),
         started_at: r.get("started_at"),
         verifying_since: r.get("verifying_since"),

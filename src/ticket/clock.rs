@@ -1,6 +1,6 @@
 //! What a ticket's events make of its profile: when it is due, and how it stands.
 
-use super::sla::{Gap, Pause, Profile, Start, WhenDue};
+use super::sla::{Gap, Length, Pause, Profile, Start, WhenDue};
 use chrono::{DateTime, Duration, Utc};
 
 /// A question put to the customer.
@@ -55,6 +55,8 @@ pub enum Standing {
     Late,
     /// It is over, and the company owes an explanation.
     ExplainDuty,
+    /// There is no last day.
+    NoTerm,
 }
 
 /// A ticket's clock.
@@ -63,7 +65,8 @@ pub struct Clock {
     /// Until when receipt is to be confirmed, where the profile asks for that.
     pub acknowledge_by: Option<DateTime<Utc>>,
     /// The last second in which the ticket is on time, an extension counted. Before the clock has
-    /// started or while it is paused, the earliest that it can come to be.
+    /// started or while it is paused, the earliest that it can come to be. Without a term it is told to
+    /// nobody, and says only when its turn to be worked on comes among others.
     pub due: DateTime<Utc>,
     /// What an extension makes of it; `None` where the profile has none.
     pub extended_due: Option<DateTime<Utc>>,
@@ -83,13 +86,16 @@ pub struct Escalation {
 impl Profile {
     /// The clock of a ticket of these events, as of `now`. `None` for dates beyond the calendar.
     pub fn clock(&self, events: &Events, now: DateTime<Utc>) -> Option<Clock> {
-        let (start, started) = self.begun(events)?;
+        let Some(length) = self.length else {
+            return self.without_term(events);
+        };
+        let (start, started) = self.begun(events, length)?;
         let gaps = self.gaps(events, now);
-        let first_due = self.end(start, &[self.length], &gaps)?;
+        let first_due = self.end(start, &[length], &gaps)?;
         let extended_due = match self.extend {
             // A pause is given back in the unit of the last length: an extension in working days
             // gets less of a pause over a weekend than a term in months, and takes nothing away.
-            Some(more) => Some(self.end(start, &[self.length, more], &gaps)?.max(first_due)),
+            Some(more) => Some(self.end(start, &[length, more], &gaps)?.max(first_due)),
             None => None,
         };
         let due = match (events.extended_at, extended_due) {
@@ -120,9 +126,26 @@ impl Profile {
         })
     }
 
+    fn without_term(&self, events: &Events) -> Option<Clock> {
+        let customary = Duration::days(30);
+        let acknowledge_by = match self.acknowledge {
+            Some(within) => Some(self.end(events.requested_at, &[within], &[])?),
+            None => None,
+        };
+        Some(Clock {
+            acknowledge_by,
+            due: events.requested_at.checked_add_signed(customary)?,
+            extended_due: None,
+            standing: Standing::NoTerm,
+        })
+    }
+
     /// How far a clock of this profile is on its way to being late.
     pub fn escalation(&self, clock: &Clock, now: DateTime<Utc>) -> Escalation {
-        if matches!(clock.standing, Standing::NotStarted | Standing::Paused) {
+        if matches!(
+            clock.standing,
+            Standing::NotStarted | Standing::Paused | Standing::NoTerm
+        ) {
             return Escalation {
                 reached: 0,
                 next: None,
@@ -149,7 +172,7 @@ impl Profile {
     }
 
     /// Where the term begins, and whether it has.
-    fn begun(&self, events: &Events) -> Option<(DateTime<Utc>, bool)> {
+    fn begun(&self, events: &Events, length: Length) -> Option<(DateTime<Utc>, bool)> {
         let begins = match self.start {
             Start::Received => Some(events.requested_at),
             Start::Identity => events.proven_at,
@@ -162,7 +185,7 @@ impl Profile {
             for question in events.questions.iter().filter(|q| q.for_identity) {
                 if let Some(answered) = question.answered_at
                     && answered > start
-                    && question.asked_at <= self.end(start, &[self.length], &[])?
+                    && question.asked_at <= self.end(start, &[length], &[])?
                 {
                     start = answered;
                 }

@@ -84,8 +84,8 @@ pub struct Profile {
     pub code: String,
     /// From when.
     pub start: Start,
-    /// How long.
-    pub length: Length,
+    /// How long; `None` where there is no number of days: no last day, and nothing is ever late.
+    pub length: Option<Length>,
     /// Within what receipt is to be confirmed; from the request always.
     pub acknowledge: Option<Length>,
     /// By how much the term may be made longer, once, with notice; on top of `length`, from where

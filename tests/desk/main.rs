@@ -13,6 +13,7 @@ mod answers;
 mod documents;
 mod impostors;
 mod legal_holds;
+mod no_term;
 mod proof_in_proportion;
 mod refusals;
 mod script;

@@ -191,16 +191,18 @@ fn request(c: &Certificate) -> String {
     list.extend([
         (w::STARTED, time(&t.started_at)),
         (w::FINISHED, time(&t.finished_at)),
-        (w::DUE, time(&t.due_at)),
-        (
-            w::SLA,
-            format!(
-                "<span class=\"{mark}\">{}</span> ({})",
-                both(verdict),
-                escape(&t.sla_profile)
-            ),
-        ),
     ]);
+    if let Some(at) = &t.due_at {
+        list.push((w::DUE, time(at)));
+    }
+    list.extend([(
+        w::SLA,
+        format!(
+            "<span class=\"{mark}\">{}</span> ({})",
+            both(verdict),
+            escape(&t.sla_profile)
+        ),
+    )]);
     section(w::REQUEST, &fields(&list))
 }
 

@@ -100,12 +100,14 @@ impl Page {
         self.fields(&[
             (w::STARTED, time(&t.started_at)),
             (w::FINISHED, time(&t.finished_at)),
-            (w::DUE, time(&t.due_at)),
-            (
-                w::SLA,
-                format!("{} ({})", verdict.get(self.lang), t.sla_profile),
-            ),
         ]);
+        if let Some(at) = &t.due_at {
+            self.fields(&[(w::DUE, time(at))]);
+        }
+        self.fields(&[(
+            w::SLA,
+            format!("{} ({})", verdict.get(self.lang), t.sla_profile),
+        )]);
     }
 
     fn identity(&mut self, c: &Certificate) {

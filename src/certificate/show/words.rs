@@ -53,6 +53,7 @@ words! {
     MET: "期限内", "met";
     MISSED: "期限超過", "missed";
     EXPLAINED: "法定の期限ではないが、この日以後は理由の説明を要する", "not late in law, but an explanation was owed from that day on";
+    NO_TERM: "期限の定めなし", "no last day";
     IDENTITY: "本人確認と承認", "Identity and approval";
     METHOD: "確認方法", "Method";
     LEVEL: "確認の水準", "Level reached";
@@ -178,8 +179,9 @@ pub(super) fn is_not_swept(certificate: &Certificate) -> bool {
 /// How the request stands to the day that its clock names: for the style, and in words.
 pub(super) fn verdict(ticket: &Ticket) -> (&'static str, Word) {
     match (ticket.sla_met, ticket.when_due) {
-        (true, _) => ("met", MET),
-        (false, WhenDue::Late) => ("missed", MISSED),
-        (false, WhenDue::Explain) => ("explained", EXPLAINED),
+        (None, _) => ("met", NO_TERM),
+        (Some(true), _) => ("met", MET),
+        (Some(false), WhenDue::Late) => ("missed", MISSED),
+        (Some(false), WhenDue::Explain) => ("explained", EXPLAINED),
     }
 }

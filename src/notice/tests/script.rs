@@ -301,7 +301,7 @@ fn every_clock_has_its_law_in_words() {
         assert!(law.en.ends_with('.') && !law.en.chars().any(is_japanese));
         assert!(profile.complain.is_some(), "{code}");
         // A number of its own that its clock does not count would be a promise that nobody keeps.
-        let n = match profile.length {
+        let n = match profile.length.unwrap() {
             crate::ticket::sla::Length::Days(n) | crate::ticket::sla::Length::WorkingDays(n) => n,
             crate::ticket::sla::Length::Months(n) => n.into(),
         };
@@ -312,5 +312,33 @@ fn every_clock_has_its_law_in_words() {
         };
         assert!(law.en.contains(&said), "{code}: {}", law.en);
         assert!(law.ja.contains(&n.to_string()), "{code}: {}", law.ja);
+    }
+}
+
+/// Without a last day none is told.
+#[test]
+fn no_day_is_told_where_there_is_none() {
+    for situation in Situation::ALL {
+        let mut known = stands(situation);
+        known.clock = "none".into();
+        known.due_at = None;
+        known.offer.term = None;
+        known.offer.law = None;
+        for lang in Lang::ALL {
+            let receipt = tell(Kind::Receipt, lang, &known, None);
+            let answer = answer(Answer::AgainstTheLaw, lang, &known);
+            for said in [script(lang, &known), receipt, answer] {
+                for promise in [
+                    "までに結果",
+                    "お知らせする日",
+                    "期日",
+                    "by when",
+                    "outcome by",
+                    " due",
+                ] {
+                    assert!(!said.contains(promise), "{promise} in {said}");
+                }
+            }
+        }
     }
 }

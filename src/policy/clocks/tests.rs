@@ -291,3 +291,27 @@ fn beyond_the_calendar_is_nothing() {
     let clock = built_in()["eu-gdpr"].clock(&events, events.requested_at);
     assert_eq!(clock, None);
 }
+
+#[test]
+fn a_clock_may_have_no_last_day() {
+    let own = |more: &str| {
+        let text = format!(
+            "[profile.own]\nlength = \"none\"\nzone = \"Asia/Tokyo\"\nsource = \"own\"\nsure = \"check\"\n{more}"
+        );
+        super::read("sla.toml", &text)
+    };
+    assert_eq!(own("").unwrap()["own"].length, None);
+    assert!(own("acknowledge = \"3 days\"\n").is_ok());
+    for more in [
+        "extend = \"1 month\"",
+        "escalate = [\"2 days\"]",
+        "when_due = \"explain\"",
+        "roll = \"next working day\"",
+    ] {
+        let mistakes = own(more).unwrap_err();
+        assert!(
+            mistakes[0].message.contains("there is none"),
+            "{mistakes:?}"
+        );
+    }
+}

@@ -46,7 +46,7 @@ fn profiles() -> impl Strategy<Value = Profile> {
             |(length, more, roll, start, pause, when_due, zone, calendar)| Profile {
                 code: "any".into(),
                 start,
-                length,
+                length: Some(length),
                 acknowledge: Some(Length::WorkingDays(10)),
                 extend: Some(more),
                 roll,
@@ -198,7 +198,7 @@ proptest! {
     #[test]
     fn months_are_months(requested in moments(), months in 1..4_u8, more in 1..4_u8) {
         let profile = Profile {
-            length: Length::Months(months),
+            length: Some(Length::Months(months)),
             extend: Some(Length::Months(more)),
             roll: Roll::Stays,
             ..(*built_in()["eu-gdpr"]).clone()
@@ -264,6 +264,31 @@ proptest! {
                 profile.pause != Pause::None && events.questions.iter().any(|q| q.answered_at.is_none())
             ),
             Standing::NotStarted => {}
+            Standing::NoTerm => prop_assert!(profile.length.is_none()),
         }
+    }
+}
+
+/// Without a last day nothing is ever late, whatever happens and however long it takes.
+#[test]
+fn without_a_term_nothing_is_late() {
+    let profile = Profile {
+        length: None,
+        extend: None,
+        escalate: vec![],
+        ..built_in()["jp-appi"].as_ref().clone()
+    };
+    let mut events = Events::received(at("2026-11-20T03:00:00Z"));
+    let mut due = None;
+    for day in [0, 13, 14, 31, 400] {
+        let now = events.requested_at + Duration::days(day);
+        events.proven_at = Some(now);
+        let clock = profile.clock(&events, now).unwrap();
+        assert_eq!(clock.standing, Standing::NoTerm);
+        assert_eq!(clock.extended_due, None);
+        // Its place among the others does not move either.
+        assert_eq!(*due.get_or_insert(clock.due), clock.due);
+        let escalation = profile.escalation(&clock, now);
+        assert_eq!((escalation.reached, escalation.next), (0, None));
     }
 }
