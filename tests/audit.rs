@@ -84,6 +84,7 @@ fn sample() -> Certificate {
             subject: "customer".into(),
             scope: "account".into(),
             covers: None,
+            refused: Vec::new(),
             ground: "jp-appi-35".into(),
             requested_at: at("2025-11-20T01:15:00Z"),
             due_at: Some(at("2025-12-04T01:15:00Z")),

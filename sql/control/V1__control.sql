@@ -115,6 +115,7 @@ CREATE TABLE erasured.ticket (
     subject_hash    text        CHECK (subject_hash ~ '^[0-9a-f]{64}$'),
     plan_id         text        REFERENCES erasured.plan (id),
     generation      integer     NOT NULL DEFAULT 1,
+    refused         jsonb       NOT NULL DEFAULT '{}',
     duplicate_of    uuid        REFERENCES erasured.ticket (id),
     started_at      timestamptz,
     verifying_since timestamptz,
@@ -154,6 +155,7 @@ COMMENT ON COLUMN erasured.ticket.filed_by IS 'Through which door it came, as er
 COMMENT ON COLUMN erasured.ticket.turn IS 'Which one of its desk''s for its due time it is, from 1: who is due at the same time is taken in turns.';
 COMMENT ON COLUMN erasured.ticket.asked_for IS 'What the customer is being asked for, since asked_at; NULL when nothing is open.';
 COMMENT ON COLUMN erasured.ticket.duplicate_of IS 'Another ticket under way for the same person and scope: this one waits for it and closes with its certificate.';
+COMMENT ON COLUMN erasured.ticket.refused IS 'Parts of the scope that an approver refused, each with the code of its ground.';
 COMMENT ON COLUMN erasured.ticket.generation IS 'Grows when a person retries a failed ticket, and when a legal hold has let only a part of it run: a new plan, new steps.';
 
 -- The queue: only what may run now is in these two, so that waiting tickets cost nothing.
@@ -214,7 +216,7 @@ CREATE TABLE erasured.decision (
     id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     ticket_id uuid        NOT NULL REFERENCES erasured.ticket (id),
     kind      text        NOT NULL CHECK (kind IN ('verify', 'approve', 'reject', 'hold', 'release', 'retry',
-                                               'acknowledge', 'extend', 'ask', 'answer')),
+                                               'acknowledge', 'extend', 'ask', 'answer', 'refuse_part')),
     method    text,
     level     smallint    CHECK (level BETWEEN 0 AND 4),
     reason    text,

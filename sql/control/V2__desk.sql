@@ -367,6 +367,53 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION erasured.object_ticket IS 'Closes a ticket because the real owner of what would be erased objects. It counts as a sign for the next ticket of that person.';
 
+-- The rest goes on as if it were all that was asked for. It must be a part that the policy offers, so
+-- nobody's name comes to stand here.
+CREATE FUNCTION erasured.refuse_part(ticket uuid, part text, reason text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t     erasured.ticket := erasured.lock_ticket(ticket);
+    asked erasured.scope;
+    who   text := erasured.actor();
+BEGIN
+    PERFORM erasured.require_ground('refusal', 'reason', reason);
+    IF t.state NOT IN ('verified', 'approved', 'scheduled', 'on_hold') OR t.state = 'on_hold' AND t.held_from = 'received' THEN
+        RAISE EXCEPTION 'no part of a ticket in state % can be refused', t.state USING ERRCODE = 'ER002',
+            HINT = CASE t.state WHEN 'received' THEN 'Verify the identity first: erasured.verify_ticket.' ELSE '' END;
+    END IF;
+    IF EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id) THEN
+        RAISE EXCEPTION 'something may already have been erased for this ticket' USING ERRCODE = 'ER002',
+            HINT = 'A part can be refused until the ticket begins to run.';
+    END IF;
+    SELECT * INTO asked FROM erasured.scope s WHERE s.subject = t.subject AND s.scope = t.scope;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no policy offers %/% any more', t.subject, t.scope USING ERRCODE = 'ER004';
+    END IF;
+    IF NOT coalesce(asked.words->'parts' ? part, false) THEN
+        RAISE EXCEPTION 'the scope has no part of this name' USING ERRCODE = 'ER006',
+            HINT = left('It has: ' || coalesce((SELECT string_agg(k, ', ' ORDER BY k) FROM jsonb_object_keys(asked.words->'parts') k), 'none'), 900);
+    END IF;
+    IF asked.four_eyes AND EXISTS (
+        SELECT FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'verify'
+           AND erasured.folded(d.by_name) = erasured.folded(who)) THEN
+        RAISE EXCEPTION 'whoever verified the identity cannot decide on the ticket too'
+            USING ERRCODE = 'ER008', HINT = 'The policy asks for four eyes: another person refuses.';
+    END IF;
+    IF t.refused->>part = reason THEN
+        RETURN t.state;
+    END IF;
+    PERFORM erasured.end_lease(t.id);
+    INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
+    VALUES (t.id, 'refuse_part', reason, who, erasured.actor_role('erasured_approver'));
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    VALUES ('part_refused', t.id, jsonb_build_object('by', who, 'part', part, 'reason', reason));
+    UPDATE erasured.ticket x SET refused = x.refused || jsonb_build_object(part, reason) WHERE x.id = t.id;
+    RETURN t.state;
+END $$;
+COMMENT ON FUNCTION erasured.refuse_part IS 'Refuses a part of what a verified ticket asks for, on a ground given as a code; what hangs together with it stays too, the rest goes on. Until it begins to run.';
+
 CREATE FUNCTION erasured.hold_ticket(ticket uuid, reason text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
@@ -474,7 +521,8 @@ SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.h
            WHERE d.ticket_id = t.id AND d.kind = 'reject' ORDER BY d.id DESC LIMIT 1) END AS rejected_for,
        (SELECT array_agg(DISTINCT h.kind) FROM erasured.document h
          WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL) AS copies_held,
-       g.signs, erasured.level_name(CASE WHEN g.signs IS NULL THEN s.at_least ELSE greatest(s.at_least, s.doubtful) END) AS needed_level
+       g.signs, erasured.level_name(CASE WHEN g.signs IS NULL THEN s.at_least ELSE greatest(s.at_least, s.doubtful) END) AS needed_level,
+       t.refused
   FROM erasured.ticket t
   LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope
   LEFT JOIN LATERAL (SELECT array_agg(DISTINCT concat_ws(': ', i.kind, nullif(i.contact, ''))) AS signs

@@ -662,7 +662,7 @@ BEGIN
      WHERE t.id = ANY (tickets) AND t.state = 'scheduled'
        AND NOT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id)
        AND EXISTS (SELECT FROM erasured.ticket o
-                    WHERE o.subject_hash = t.subject_hash AND o.subject = t.subject AND o.scope = t.scope AND o.id <> t.id
+                    WHERE o.subject_hash = t.subject_hash AND o.subject = t.subject AND o.scope = t.scope AND o.refused = t.refused AND o.id <> t.id
                       AND (o.state IN ('executing', 'verifying')
                            OR o.id = ANY (tickets) AND o.state = 'scheduled' AND (o.requested_at, o.id) < (t.requested_at, t.id)));
     IF linked IS NULL THEN
@@ -672,7 +672,7 @@ BEGIN
     -- It looks again in a day if nothing wakes it before.
     UPDATE erasured.ticket t SET duplicate_of = o.original, next_attempt_at = now() + interval '1 day'
       FROM (SELECT t2.id, (SELECT o2.id FROM erasured.ticket o2
-                            WHERE o2.subject_hash = t2.subject_hash AND o2.subject = t2.subject AND o2.scope = t2.scope
+                            WHERE o2.subject_hash = t2.subject_hash AND o2.subject = t2.subject AND o2.scope = t2.scope AND o2.refused = t2.refused
                               AND o2.id <> t2.id AND o2.id <> ALL (linked)
                               AND (o2.state IN ('executing', 'verifying') OR o2.id = ANY (tickets) AND o2.state = 'scheduled')
                             ORDER BY o2.state = 'scheduled', o2.requested_at, o2.id LIMIT 1) AS original

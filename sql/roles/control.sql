@@ -130,6 +130,7 @@ GRANT EXECUTE ON FUNCTION erasured.place_hold(text, text, text, jsonb, timestamp
                           erasured.place_row_hold(text, text, text, jsonb, timestamptz),
                           erasured.release_hold(uuid), erasured.release_matter(text), erasured.hold_once(text, text, uuid)
                                        TO erasured_approver, erasured_admin;
+GRANT EXECUTE ON FUNCTION erasured.refuse_part(uuid, text, text) TO erasured_approver;
 GRANT EXECUTE ON FUNCTION erasured.withdraw_ticket(uuid) TO erasured_desk, erasured_approver;
 GRANT SELECT ON erasured.ground        TO erasured_desk, erasured_approver, erasured_auditor;
 GRANT INSERT, UPDATE, DELETE ON erasured.ground TO erasured_daemon;

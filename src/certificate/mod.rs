@@ -70,6 +70,8 @@ pub struct Ticket {
     pub scope: String,
     /// The part of the subject that the scope covers; nothing where it is the whole.
     pub covers: Option<Covers>,
+    /// Parts of the scope that were refused, and why; they and what hangs together with them stay.
+    pub refused: Vec<Refused>,
     /// The legal ground of the request.
     pub ground: String,
     /// When the person asked.
@@ -98,6 +100,20 @@ pub enum WhenDue {
     Late,
     /// It is not late, but from then on the person is owed an explanation.
     Explain,
+}
+
+/// A part of the scope that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// `system.schema.table`, `system.schema.table.column`, or the name of one of the policy's categories.
+    pub part: String,
+    /// Code of the ground.
+    pub ground: String,
+    /// The ground in Japanese.
+    pub ja: String,
+    /// And in English.
+    pub en: String,
 }
 
 /// A value that is not here, by its keyed hash.

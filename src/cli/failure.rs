@@ -114,6 +114,7 @@ impl From<Unplanned> for Failure {
                 exit_code: 1,
             },
             Unplanned::NoPolicy(_) => Self::usage(error.to_string()),
+            Unplanned::Refused(_) => Self::found(format!("{}: {error}", error.code())),
             Unplanned::Unreachable(error) => error.into(),
             Unplanned::Failed { .. } => Self::unreachable(error.to_string()),
         }

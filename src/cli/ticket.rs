@@ -26,7 +26,7 @@ mod prove;
 #[derive(Subcommand, Debug)]
 #[command(after_help = "\
 A ticket is named by its id or by the desk's own reference. The same can be done in SQL, from a
-CRM's own transaction: erasured.submit_ticket, verify_ticket, approve_ticket, reject_ticket,
+CRM's own transaction: erasured.submit_ticket, verify_ticket, approve_ticket, reject_ticket, refuse_part,
 withdraw_ticket, object_ticket, see_document,
 destroy_document, retry_ticket, acknowledge_ticket, ask_ticket, answered_ticket, extend_ticket, and the view erasured.ticket_status.
 
@@ -43,6 +43,7 @@ pub(super) enum Ticket {
     Document(document::Document),
     Approve(approve::Approve),
     Reject(Reject),
+    RefusePart(RefusePart),
     /// Close a ticket that the customer does not want any more; possible until something was erased.
     Withdraw(One),
     /// Close a ticket because the real owner says it was not them; the next one for the same person needs more.
@@ -133,6 +134,24 @@ pub(super) struct Reject {
     actor: Actor,
 }
 
+/// Refuse a part of what a verified ticket asks for; the rest goes on.
+///
+/// With the part stays what hangs together with it, such as the customer's own entry. The certificate and
+/// the notices say what was refused, and on which ground.
+#[derive(Args, Debug)]
+pub(super) struct RefusePart {
+    /// Id or reference.
+    ticket: String,
+    /// A table (system.schema.table), a column that is set there, or a category of the policy.
+    #[arg(long)]
+    part: String,
+    /// Code of the ground, such as contract or legal-claim.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    actor: Actor,
+}
+
 /// List tickets, the most dangerous first: late, due soon, failed, waiting for somebody; then the rest.
 #[derive(Args, Debug)]
 pub(super) struct List {
@@ -199,6 +218,11 @@ impl Ticket {
                 };
                 let state = store.reject(id, &reason, actor.as_deref()).await?;
                 said(&r.ticket, &state)
+            }
+            Self::RefusePart(r) => {
+                let (store, id, actor) = r.actor.about(config, &r.ticket).await?;
+                let state = store.refuse_part(id, &r.part, &r.reason, actor.as_deref());
+                said(&r.ticket, &state.await?)
             }
             Self::Withdraw(one) => {
                 let (store, id, actor) = one.actor.about(config, &one.ticket).await?;
@@ -387,6 +411,9 @@ fn print(detail: &TicketDetail) {
     }
     if let Some(code) = &t.rejected_for {
         field("rejected for", code.clone());
+    }
+    for (part, code) in &t.refused {
+        field("refused part", format!("{part} ({code})"));
     }
     if let Some(refusal) = &detail.refusal {
         let japanese = t.language.as_deref().is_some_and(|l| l.starts_with("ja"));

@@ -123,30 +123,20 @@ async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreE
             return Ok(run.ended);
         }
     };
-    if let Some(began) = &batch.plan_id
-        && !still_the_same(context, began, &planned).await?
-    {
-        // What has committed and is not written down yet: nobody else will come back for it.
-        let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
-        let planned = recall::planned(context, &ids, |_| true).await?;
-        if let Err(error) = recall::steps(context, run.token, &planned).await? {
-            tracing::warn!(%error, "what earlier steps did is not known yet; a retry asks again");
-        }
-        for work in &work {
-            run.fail(
-                &work.ticket,
-                "E0505",
-                "the policy or the catalog changed after the ticket's plan was stored; look at `erasured check`, then `erasured ticket retry`",
-            )
-            .await?;
-        }
-        return Ok(run.ended);
+    let mut alike: BTreeMap<BTreeSet<String>, Vec<Work>> = BTreeMap::new();
+    for work in work {
+        let refused = work.ticket.refused.clone();
+        alike.entry(refused).or_default().push(work);
     }
-    let began = batch.plan_id.is_some();
-    let work = run.recognise(&planned, work, began).await?;
-    let work = run.look_for_changes(&planned, work).await?;
-    if !work.is_empty() {
-        run.all_systems(&planned, work).await?;
+    for (refused, work) in alike {
+        if refused.is_empty() {
+            run.under(&planned, work, batch.plan_id.as_deref()).await?;
+            continue;
+        }
+        match context.planned_without(&planned, &refused).await {
+            Ok(planned) => run.under(&planned, work, batch.plan_id.as_deref()).await?,
+            Err(unplanned) => run.not_planned(&work, &unplanned).await?,
+        }
     }
     Ok(run.ended)
 }
@@ -190,6 +180,40 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Tickets of one plan.
+    async fn under(
+        &mut self,
+        planned: &Planned,
+        work: Vec<Work>,
+        began: Option<&str>,
+    ) -> Result<(), StoreError> {
+        if let Some(began) = began
+            && !still_the_same(self.context, began, planned).await?
+        {
+            // What has committed and is not written down yet: nobody else will come back for it.
+            let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
+            let planned = recall::planned(self.context, &ids, |_| true).await?;
+            if let Err(error) = recall::steps(self.context, self.token, &planned).await? {
+                tracing::warn!(%error, "what earlier steps did is not known yet; a retry asks again");
+            }
+            for work in &work {
+                self.fail(
+                    &work.ticket,
+                    "E0505",
+                    "the policy or the catalog changed after the ticket's plan was stored; look at `erasured check`, then `erasured ticket retry`",
+                )
+                .await?;
+            }
+            return Ok(());
+        }
+        let work = self.recognise(planned, work, began.is_some()).await?;
+        let work = self.look_for_changes(planned, work).await?;
+        if !work.is_empty() {
+            self.all_systems(planned, work).await?;
+        }
+        Ok(())
+    }
+
     /// Before anything is planned: are these people still who the tickets say? Values may have
     /// changed hands while a ticket waited. Returns those that are; the others fail.
     async fn recognise(

@@ -7,11 +7,12 @@ use super::record::StepRecord;
 use super::sweep::{Opened, fail_waiting};
 use crate::certificate::{
     self, Assurance, AssuranceLevel, Certificate, Deferral, FORMAT, IdentifierHash, Kept,
-    LedgerPosition, Probes, Program, Table,
+    LedgerPosition, Probes, Program, Refused, Table,
 };
 use crate::ledger::{Hash, Head};
 use crate::plan::{ChangeKind, Counts};
 use crate::policy::basis::{Bases, Basis};
+use crate::policy::grounds::{self, Grounds};
 use crate::policy::{Covers, Level, Policy};
 use crate::store::StoreError;
 use crate::store::deferrals::DeferralView;
@@ -182,13 +183,16 @@ fn certificate(
 ) -> Result<Certificate, Unreadable> {
     let now = context.now();
     let ticket = &known.opened.ticket;
-    let swept = super::sweep::is_swept(policy, &ticket.scope);
+    let swept = super::sweep::is_swept(policy, &ticket.scope) && ticket.refused.is_empty();
     Ok(Certificate {
         format: FORMAT,
         id: Uuid::now_v7(),
         issued_at: now,
         supplements: None,
-        ticket: about(policy, ticket, known.covers.clone(), now),
+        ticket: certificate::Ticket {
+            refused: refused(&context.beside().grounds, &ticket.refused),
+            ..about(policy, ticket, known.covers.clone(), now)
+        },
         subject_hash: ticket.subject_hash.clone(),
         identifiers: known
             .opened
@@ -249,6 +253,7 @@ fn about(
         subject: policy.subject.clone(),
         scope: ticket.scope.clone(),
         covers,
+        refused: Vec::new(),
         ground: ticket.ground.clone(),
         requested_at: ticket.requested_at,
         due_at: ticket.due_at,
@@ -274,6 +279,21 @@ pub(super) fn when_due(policy: &Policy, scope: &str) -> certificate::WhenDue {
         Some(sla::WhenDue::Explain) => certificate::WhenDue::Explain,
         Some(sla::WhenDue::Late) | None => certificate::WhenDue::Late,
     }
+}
+
+/// Each part with the words of its ground; a code without words stands for itself.
+pub(super) fn refused(grounds: &Grounds, parts: &BTreeMap<String, String>) -> Vec<Refused> {
+    let parts = parts.iter().map(|(part, ground)| {
+        let words = grounds.refusals.get(ground);
+        let said = |of: fn(&grounds::Ground) -> &String| words.map_or(ground, of).clone();
+        Refused {
+            part: part.clone(),
+            ground: ground.clone(),
+            ja: said(|g| &g.ja),
+            en: said(|g| &g.en),
+        }
+    });
+    parts.collect()
 }
 
 /// What the scope covered when the plan was stored.

@@ -100,6 +100,9 @@ pub enum Unplanned {
     /// The policy does not fit the databases.
     #[error("{}", first(.0))]
     Misfit(Vec<Diagnostic>),
+    /// Without what was refused of the ticket it cannot be planned.
+    #[error("{0}")]
+    Refused(String),
     /// A system did not answer.
     #[error(transparent)]
     Unreachable(#[from] ConnectError),
@@ -136,6 +139,7 @@ impl Unplanned {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoPolicy(_) => "E0408",
+            Self::Refused(_) => "E0410",
             Self::Misfit(found) => found
                 .iter()
                 .find(|d| d.severity == Severity::Error)
@@ -147,7 +151,7 @@ impl Unplanned {
     /// Whether waiting may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::NoPolicy(_) | Self::Misfit(_) => false,
+            Self::NoPolicy(_) | Self::Misfit(_) | Self::Refused(_) => false,
             // A wrong password today may be right after the DBA's next step: tickets wait.
             Self::Unreachable(_) => true,
             Self::Failed { transient, .. } => *transient,
@@ -370,30 +374,66 @@ impl Context {
         let scope = &planned.lineage.scope;
         let left = lineage::kept_whole(&planned.policy, &planned.lineage, held);
         let policy = planned.policy.without(scope, &left);
+        let mut rest = self.narrowed(policy, scope).await?;
+        let before = planned.plan.systems.iter().flat_map(|part| &part.left);
+        let left: BTreeSet<QualifiedTable> = before.cloned().chain(left).collect();
+        for part in &mut rest.plan.systems {
+            part.left = left.clone();
+        }
+        rest.id = rest.plan.id();
+        rest.partial = true;
+        let nothing = rest.plan.systems.iter().all(|part| part.changes.is_empty());
+        Ok((!nothing).then_some(rest))
+    }
+
+    /// The plan of a ticket of which these parts are refused: with them stays what hangs together with
+    /// them, and the rest is the ticket's whole.
+    ///
+    /// # Errors
+    /// [`Unplanned`]: a part is not known, or the rest does not stand by itself.
+    pub(super) async fn planned_without(
+        &self,
+        planned: &Planned,
+        refused: &BTreeSet<String>,
+    ) -> Result<Planned, Unplanned> {
+        let scope = &planned.lineage.scope;
+        let refusing = planned
+            .policy
+            .refusing(scope, refused.iter().map(String::as_str));
+        let (policy, tables) = refusing.map_err(|part| {
+            Unplanned::Refused(format!(
+                "{part}, which was refused, is no part of the scope any more"
+            ))
+        })?;
+        let left = lineage::kept_whole(&planned.policy, &planned.lineage, &tables);
+        let rest = self.narrowed(policy.without(scope, &left), scope).await?;
+        if rest.plan.systems.iter().all(|part| part.changes.is_empty()) {
+            let problem =
+                "nothing is left to erase beside what was refused and what hangs together with it";
+            return Err(Unplanned::Refused(problem.into()));
+        }
+        Ok(rest)
+    }
+
+    /// The plan of a scope that covers less than the policy in force says.
+    async fn narrowed(&self, policy: Policy, scope: &str) -> Result<Planned, Unplanned> {
         let (catalogs, stamps) = catalogs(&self.systems, lineage::systems_of(&policy)).await?;
         let (lineage, warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
-        let mut plan = plan::build(&policy, &lineage);
-        let before = planned.plan.systems.iter().flat_map(|part| &part.left);
-        let left: BTreeSet<QualifiedTable> = before.cloned().chain(left).collect();
-        for part in &mut plan.systems {
-            part.left = left.clone();
-        }
-        if plan.systems.iter().all(|part| part.changes.is_empty()) {
-            return Ok(None);
-        }
-        Ok(Some(Planned {
+        let plan = plan::build(&policy, &lineage);
+        Ok(Planned {
             id: plan.id(),
             definitions: Vec::new(),
-            remembered: <(AtomicBool, AtomicBool)>::default(),
+            // The whole scope's are.
+            remembered: (AtomicBool::new(true), AtomicBool::new(true)),
             policy: Arc::new(policy),
             lineage,
             plan,
             stamps,
             warnings,
             overlooks: 0,
-            partial: true,
-        }))
+            partial: false,
+        })
     }
 
     /// Stores the definitions that a plan was made for, once for each reason.

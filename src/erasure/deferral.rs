@@ -265,6 +265,7 @@ async fn supplement(
             subject: ticket.subject.clone(),
             scope: ticket.scope.clone(),
             covers: certify::covers(policy, &ticket.scope, plan.as_ref()),
+            refused: certify::refused(&context.beside().grounds, &ticket.refused),
             ground: ticket.ground.clone(),
             requested_at: ticket.requested_at,
             due_at: Some(deferral.view.due_at),

@@ -12,7 +12,7 @@ use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{Execution, NotErased, Subject};
 use crate::system::postgres::{failure, readable};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -91,6 +91,7 @@ pub async fn ticket(context: &Context, id_or_reference: &str) -> Result<Foreseen
     let policies = context.policies();
     let policy = policies.get(&ticket.subject);
     let policy = policy.ok_or_else(|| Unplanned::NoPolicy(ticket.subject.clone()))?;
+    let refused: BTreeSet<String> = ticket.refused.keys().cloned().collect();
     if let Some(sealed) = &named.sealed {
         let identity = Identity::open(&context.hash_key, ticket.id, sealed).map_err(|e| {
             Unforeseen::Unfound(
@@ -98,14 +99,15 @@ pub async fn ticket(context: &Context, id_or_reference: &str) -> Result<Foreseen
                 format!("the ticket's sealed identity does not open: {e}"),
             )
         })?;
-        return of(context, policy, &ticket.scope, &identity).await;
+        return of(context, policy, &ticket.scope, &refused, &identity).await;
     }
     if named.identifiers.is_empty() {
         let state = &ticket.state;
         let said = format!("the ticket is {state}, so nobody knows any more whom it named");
         return Err(Unforeseen::Unfound("E0406", said));
     }
-    subject(context, policy, &ticket.scope, named.identifiers).await
+    let identity = find(context, policy, &ticket.scope, named.identifiers).await?;
+    of(context, policy, &ticket.scope, &refused, &identity).await
 }
 
 /// For a person named by identifiers.
@@ -118,23 +120,33 @@ pub async fn subject(
     scope: &str,
     identifiers: Vec<(String, IdentifierValue)>,
 ) -> Result<Foreseen, Unforeseen> {
+    let identity = find(context, policy, scope, identifiers).await?;
+    of(context, policy, scope, &BTreeSet::new(), &identity).await
+}
+
+async fn find(
+    context: &Context,
+    policy: &Policy,
+    scope: &str,
+    identifiers: Vec<(String, IdentifierValue)>,
+) -> Result<Identity, Unforeseen> {
     let found = intake::find(context, policy, scope, identifiers).await;
     let found = found.map_err(|error| match error {
         IntakeFailed::Store(error) => Unforeseen::Store(error),
         IntakeFailed::System(error) => Unforeseen::Unplanned(error),
     })?;
-    let identity = found.map_err(|(code, problem)| Unforeseen::Unfound(code, problem))?;
-    of(context, policy, scope, &identity).await
+    found.map_err(|(code, problem)| Unforeseen::Unfound(code, problem))
 }
 
 async fn of(
     context: &Context,
     policy: &Policy,
     scope: &str,
+    refused: &BTreeSet<String>,
     identity: &Identity,
 ) -> Result<Foreseen, Unforeseen> {
-    let (planned, counts) = counted(context, policy, scope, identity).await?;
-    let sweep = if super::sweep::is_swept(policy, scope) {
+    let (planned, counts) = counted(context, policy, scope, refused, identity).await?;
+    let sweep = if super::sweep::is_swept(policy, scope) && refused.is_empty() {
         forecast(context).await?
     } else {
         Vec::new()
@@ -151,9 +163,13 @@ pub(super) async fn counted(
     context: &Context,
     policy: &Policy,
     scope: &str,
+    refused: &BTreeSet<String>,
     identity: &Identity,
 ) -> Result<(Arc<Planned>, BTreeMap<String, Counts>), Unforeseen> {
-    let planned = context.planned(&policy.subject, scope).await?;
+    let mut planned = context.planned(&policy.subject, scope).await?;
+    if !refused.is_empty() {
+        planned = Arc::new(context.planned_without(&planned, refused).await?);
+    }
     let subjects = [Subject {
         ticket: Uuid::nil(),
         generation: 0,

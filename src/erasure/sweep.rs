@@ -211,7 +211,7 @@ impl<'p> Hunt<'p> {
         let mut tags = Vec::new();
         let mut needles = Vec::new();
         for (at, ticket) in tickets.iter().enumerate() {
-            if !is_swept(policy, &ticket.ticket.scope) {
+            if !is_swept(policy, &ticket.ticket.scope) || !ticket.ticket.refused.is_empty() {
                 continue;
             }
             for hunted in ticket.identity.hunted(policy) {

@@ -27,6 +27,8 @@ pub struct Known {
     pub refused_for: Option<(String, Option<Words>)>,
     /// Where whoever was refused for that may complain; `None` where the ground names nobody.
     pub complain_of_refusal: Option<Words>,
+    /// Parts that were refused, and why: the code, and its words where there are some.
+    pub refused_parts: Vec<(String, String, Option<Words>)>,
     /// When it was closed.
     pub finished_at: Option<DateTime<Utc>>,
     /// Its certificate.
@@ -95,6 +97,7 @@ pub struct Facts {
     pub explain: bool,
     pub extension: Option<String>,
     pub refusal: Option<String>,
+    pub refused: Vec<RefusedFact>,
     pub complain: Option<String>,
     pub finished: Option<String>,
     pub certificate: Option<String>,
@@ -124,6 +127,14 @@ pub struct KeptFact {
     pub what: String,
     pub why: String,
     pub until: Option<String>,
+}
+
+/// A part that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // As above.
+pub struct RefusedFact {
+    pub what: String,
+    pub why: String,
 }
 
 impl Facts {
@@ -181,6 +192,18 @@ impl Facts {
                     .as_ref()
                     .map_or_else(|| code.clone(), |w| w.get(lang).to_owned())
             }),
+            refused: (known.refused_parts.iter())
+                .map(|(part, code, words)| RefusedFact {
+                    what: known
+                        .offer
+                        .parts
+                        .get(part)
+                        .map_or_else(|| part.clone(), |w| w.get(lang).to_owned()),
+                    why: words
+                        .as_ref()
+                        .map_or_else(|| code.clone(), |w| w.get(lang).to_owned()),
+                })
+                .collect(),
             complain,
             finished: known.finished_at.map(day),
             certificate: known.certificate.clone(),

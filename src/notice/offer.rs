@@ -4,6 +4,7 @@ use crate::policy::{Action, Cover, Policy, Scope, TableRule};
 use crate::ticket::sla::{Length, Profile, Start, WhenDue};
 use crate::ticket::words::Words;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What may be told of a scope; published beside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +13,9 @@ pub struct Offer {
     pub loses: Vec<Words>,
     /// What is kept.
     pub kept: Vec<Kept>,
+    /// Parts that may be refused by themselves, as they are called to a customer.
+    #[serde(default)]
+    pub parts: BTreeMap<String, Words>,
     /// Where to complain.
     pub complain: Option<Words>,
     /// Where days are counted, as in the tz database.
@@ -47,6 +51,9 @@ pub fn offer(policy: &Policy, name: &str, scope: &Scope) -> Offer {
         explain: scope.sla.when_due == WhenDue::Explain,
         law: scope.sla.law.clone(),
         term: term(&scope.sla),
+        parts: (policy.parts(name).iter())
+            .map(|(part, listed)| (part.clone(), policy.part_told(name, part, listed)))
+            .collect(),
         ..Offer::default()
     };
     for rule in &policy.tables {

@@ -51,6 +51,7 @@ pub(super) fn known(state: &str) -> Known {
                 "Personal Information Protection Commission, Japan (www.ppc.go.jp)",
             )
         }),
+        refused_parts: Vec::new(),
         finished_at: closed.then(|| at("2026-12-01T16:00:00Z")),
         certificate: erased.then(|| "0198c1f0-5a7e-7c3d-9b1e-3f2a6c4d8e90".into()),
         kept_until: Vec::new(),
@@ -109,6 +110,23 @@ fn notices_read_well() {
     withdrawn.refused_for = Some(("withdrawn".into(), Some(text)));
     let mut doubtful = known("received");
     doubtful.not_before = Some("2026-11-28T03:00:00Z".parse().unwrap());
+    let mut part = known("approved");
+    let text = words(
+        "契約の履行に必要なため",
+        "we need it for a contract with you",
+    );
+    part.refused_parts = vec![(
+        "loyalty.public.point_ledger".into(),
+        "contract".into(),
+        Some(text),
+    )];
+    let called = words("ポイント", "Your points");
+    part.offer
+        .parts
+        .insert("loyalty.public.point_ledger".into(), called);
+    let mut done_but = known("deferred");
+    done_but.refused_parts.clone_from(&part.refused_parts);
+    done_but.offer = part.offer.clone();
     let scenes = [
         (Kind::Warning, "a fresh address", doubtful),
         (Kind::Receipt, "filed", known("received")),
@@ -127,6 +145,8 @@ fn notices_read_well() {
         (Kind::Refusal, "unverified", known("rejected")),
         (Kind::Refusal, "nobody refused it", withdrawn),
         (Kind::Completion, "with something kept", deferred),
+        (Kind::Refusal, "a part", part),
+        (Kind::Completion, "but for a part", done_but),
     ];
     let mut pages = String::new();
     for (kind, scene, known) in scenes {

@@ -23,6 +23,7 @@ mod draft;
 mod extent;
 pub mod folder;
 pub mod grounds;
+mod part;
 pub mod proof;
 pub mod read;
 #[cfg(test)]
@@ -47,6 +48,8 @@ pub struct Policy {
     pub root: (QualifiedTable, Span),
     /// By name.
     pub identifiers: BTreeMap<String, Identifier>,
+    /// By name.
+    pub categories: BTreeMap<String, Listed>,
     /// By name.
     pub scopes: BTreeMap<String, Scope>,
     /// In the order of the file.

@@ -84,7 +84,8 @@ pub fn draft_under(
         );
         let root = table_name(file, "root");
         let identifiers = identifiers(file);
-        let scopes = scope::scopes(file, clocks);
+        let categories = scope::categories(file);
+        let scopes = scope::scopes(file, clocks, &categories);
         file.need(
             "table",
             "say with [[table]] what happens to each table the subject reaches",
@@ -101,6 +102,10 @@ pub fn draft_under(
             identifiers: identifiers
                 .into_iter()
                 .filter_map(|(name, i)| Some((name, i?)))
+                .collect(),
+            categories: categories
+                .into_iter()
+                .filter_map(|(name, c)| Some((name, c?)))
                 .collect(),
             scopes: scopes
                 .into_iter()

@@ -282,7 +282,10 @@ fn misplaced(table: &Table<'_>, action: &str) {
             "loses",
             &["delete", "anonymize", "detach", "shared", "retain"],
         ),
-        ("keeps", &["retain", "exempt"]),
+        (
+            "keeps",
+            &["delete", "anonymize", "shared", "retain", "exempt"],
+        ),
     ];
     for (key, actions) in OF {
         if actions.contains(&action) {

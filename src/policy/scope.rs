@@ -40,19 +40,23 @@ impl Level {
 pub(super) type Declared<T> = BTreeMap<String, Option<T>>;
 
 /// All scopes.
-pub(super) fn scopes(file: &Table<'_>, clocks: &Clocks) -> Declared<Scope> {
-    let categories = categories(file);
+pub(super) fn scopes(
+    file: &Table<'_>,
+    clocks: &Clocks,
+    categories: &Declared<Listed>,
+) -> Declared<Scope> {
     file.need("scope", "say what may be asked for: [scope.NAME]");
     let mut scopes = Declared::new();
     for (name, span, table) in file.named("scope") {
         made_up_name(&table, &name, &span);
-        let scope = scope(&table, span, &categories, clocks);
+        let scope = scope(&table, span, categories, clocks);
         scopes.insert(name, scope);
     }
     scopes
 }
 
-fn categories(file: &Table<'_>) -> Declared<Listed> {
+/// All categories.
+pub(super) fn categories(file: &Table<'_>) -> Declared<Listed> {
     let mut categories = Declared::new();
     for (name, span, table) in file.named("category") {
         made_up_name(&table, &name, &span);

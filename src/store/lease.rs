@@ -12,6 +12,7 @@
 
 use super::{Result, Store, StoreError, Tx, run_tx, seconds};
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -56,6 +57,8 @@ pub struct LeasedTicket {
     pub due_at: DateTime<Utc>,
     /// Language of the notice.
     pub language: Option<String>,
+    /// Parts of the scope that were refused.
+    pub refused: BTreeSet<String>,
 }
 
 /// Attempts after which a ticket that lost its holder is leased alone.
@@ -90,6 +93,7 @@ impl Store {
                     requested_at: r.get("requested_at"),
                     due_at: r.get("due_at"),
                     language: r.get("language"),
+                    refused: super::tickets::refused(r).into_keys().collect(),
                 })
                 .collect();
             tickets.sort_by_key(|t| (t.due_at, t.id));

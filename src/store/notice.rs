@@ -33,6 +33,12 @@ impl Store {
                 Some(code) => super::grounds::refusal(tx, code).await?,
                 None => None,
             };
+            let mut refused_parts = Vec::new();
+            for (part, code) in &t.refused {
+                let words = super::grounds::refusal(tx, code).await?;
+                let words = words.map(|w| Words { ja: w.ja, en: w.en });
+                refused_parts.push((part.clone(), code.clone(), words));
+            }
             let words = |r: &tokio_postgres::Row| Words {
                 ja: r.get("ja"),
                 en: r.get("en"),
@@ -57,6 +63,7 @@ impl Store {
                         en: r.complain_en?,
                     })
                 }),
+                refused_parts,
                 finished_at: t.finished_at,
                 certificate: t.certificate_id.map(|id| id.to_string()),
                 kept_until: kept.iter().map(|r| (r.get(0), r.get(1))).collect(),

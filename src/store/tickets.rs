@@ -8,6 +8,7 @@ use crate::ticket::danger::{Danger, Facts, Who};
 use crate::ticket::timeline::Happened;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -147,6 +148,7 @@ pub struct TicketView {
     pub copies_held: Vec<String>,
     pub signs: Vec<String>,
     pub needed_level: Option<String>,
+    pub refused: BTreeMap<String, String>,
     /// How badly it needs somebody.
     pub danger: Danger,
     /// Whom; nobody when it is closed.
@@ -310,6 +312,24 @@ impl Store {
             act_as(tx, actor).await?;
             let sql = "/* erasured:reject */ SELECT erasured.reject_ticket($1, $2)";
             Ok(tx.query_one(sql, &[&ticket, &reason]).await?.get(0))
+        })
+    }
+
+    /// Refuses a part of what a ticket asks for, on a ground given as a code; returns the state.
+    pub async fn refuse_part(
+        &self,
+        ticket: Uuid,
+        part: &str,
+        reason: &str,
+        actor: Option<&str>,
+    ) -> Result<String> {
+        if part.contains('\0') || reason.contains('\0') {
+            return Err(StoreError::Nul("the part"));
+        }
+        run_tx!(self, "refuse_part", |tx| {
+            act_as(tx, actor).await?;
+            let sql = "/* erasured:refuse_part */ SELECT erasured.refuse_part($1, $2, $3)";
+            Ok(tx.query_one(sql, &[&ticket, &part, &reason]).await?.get(0))
         })
     }
 
@@ -619,5 +639,12 @@ pub(super) fn view(r: &Row) -> TicketView {
         copies_held: copies_held.unwrap_or_default(),
         signs: r.get::<_, Option<Vec<String>>>("signs").unwrap_or_default(),
         needed_level: r.get("needed_level"),
+        refused: refused(r),
     }
+}
+
+/// What was refused of a ticket: part to ground.
+pub(super) fn refused(r: &Row) -> BTreeMap<String, String> {
+    let refused: serde_json::Value = r.get("refused");
+    serde_json::from_value(refused).unwrap_or_default()
 }

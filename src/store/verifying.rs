@@ -7,6 +7,7 @@
 use super::{Result, Store, StoreError, Tx, run_tx, seconds};
 use crate::name::TableName;
 use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -30,6 +31,8 @@ pub struct WaitingTicket {
     pub plan_id: String,
     /// Which plan of the ticket's.
     pub generation: i32,
+    /// Parts of the scope that were refused, each with the code of its ground.
+    pub refused: BTreeMap<String, String>,
     /// When the person asked.
     pub requested_at: DateTime<Utc>,
     /// When it must be done; `None` where there is no last day.
@@ -448,6 +451,7 @@ fn waiting_ticket(r: &Row) -> WaitingTicket {
         subject_hash: r.get("subject_hash"),
         plan_id: r.get("plan_id"),
         generation: r.get("generation"),
+        refused: super::tickets::refused(r),
         requested_at: r.get("requested_at"),
         due_at: (r.get::<_, &str>("clock") != "none").then(|| r.get("due_at")),
         not_before: r.get("not_before"),

@@ -16,6 +16,7 @@ mod legal_holds;
 mod no_term;
 mod proof_in_proportion;
 mod refusals;
+mod refuse_part;
 mod script;
 mod seven_years;
 mod terminal;

@@ -181,6 +181,15 @@ fn request(c: &Certificate) -> String {
     for (label, names) in t.covers.iter().flat_map(w::covers) {
         list.push((label, escape(&names.join(", "))));
     }
+    for refused in &t.refused {
+        let why = format!("{} / {}", escape(&refused.ja), escape(&refused.en));
+        let what = format!(
+            "{} ({}: {why})",
+            escape(&refused.part),
+            escape(&refused.ground)
+        );
+        list.push((w::REFUSED, what));
+    }
     list.extend([
         (w::GROUND, escape(&t.ground)),
         (w::REQUESTED, time(&t.requested_at)),

@@ -90,6 +90,16 @@ impl Page {
         for (label, names) in t.covers.iter().flat_map(w::covers) {
             self.fields(&[(label, names.join(", "))]);
         }
+        for refused in &t.refused {
+            let why = match self.lang {
+                Lang::Ja => &refused.ja,
+                Lang::En => &refused.en,
+            };
+            self.fields(&[(
+                w::REFUSED,
+                format!("{} ({}: {why})", refused.part, refused.ground),
+            )]);
+        }
         self.fields(&[
             (w::GROUND, t.ground.clone()),
             (w::REQUESTED, time(&t.requested_at)),

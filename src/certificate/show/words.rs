@@ -100,6 +100,7 @@ words! {
     ASSURANCE: "保証の水準", "Assurance";
     GONE: "消去の水準", "Meaning of \u{201c}gone\u{201d}";
     REACHED: "到達日時", "Reached";
+    REFUSED: "お断りした部分", "Refused";
     PROVENANCE: "由来", "Provenance";
     POLICY: "消去方針", "Policy";
     PROGRAM: "プログラム", "Program";
