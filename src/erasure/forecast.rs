@@ -8,8 +8,8 @@ use crate::identifier;
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::forecast::{Forecast, Typed, Uncounted};
-use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// Counts for up to `limit` tickets; how many were done. One whose system is away is left for later.
 ///
@@ -38,7 +38,15 @@ async fn forecast(context: &Context, ticket: &Uncounted) -> Result<Option<Foreca
     let (Some(policy), Ok(identity)) = (policies.get(&ticket.subject), opened) else {
         return Ok(Some(Forecast::default()));
     };
-    let counted = match foresee::counted(context, policy, &ticket.scope, &BTreeSet::new(), &identity).await {
+    let counted = match foresee::counted(
+        context,
+        policy,
+        &ticket.scope,
+        &BTreeSet::new(),
+        &identity,
+    )
+    .await
+    {
         Ok((_, counts)) => Some(counts),
         Err(Unforeseen::Store(error)) => return Err(error),
         Err(
