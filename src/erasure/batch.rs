@@ -6,7 +6,7 @@ mod setback;
 
 use super::context::{Context, Planned, Unplanned, lost};
 use super::crash_point;
-use super::holds::Gate;
+use super::holds::{Door, Gate};
 use super::identity::{Identity, Mistaken};
 use super::intake;
 use super::recall;
@@ -25,8 +25,11 @@ use crate::system::postgres::failure::Failure;
 use keep::{Keep, PutOff, still_theirs};
 use setback::{Setback, backoff, setback, shared};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use uuid::Uuid;
+
+/// How often a COMMIT may lose its answer before the tickets are put off.
+const TRIES: u32 = 4;
 
 /// How a batch ended, in tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,9 +62,15 @@ pub async fn run(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreEr
     let started = Instant::now();
     metrics::histogram!(crate::metrics::BATCH_TICKETS)
         .record(u32::try_from(batch.tickets.len()).map_or(f64::MAX, f64::from));
+    let door = Door::default();
+    let mut work = std::pin::pin!(work_off(context, batch, door.clone()));
     let ended = tokio::select! {
-        ended = work_off(context, batch) => ended,
-        gone = keep_lease(context, token) => Err(gone),
+        ended = &mut work => ended,
+        // The lock that keeps holds from being placed must outlast a COMMIT that is under way.
+        gone = keep_lease(context, token) => tokio::select! {
+            ended = &mut work => ended,
+            _ = door.lock() => Err(gone),
+        },
     };
     metrics::histogram!(crate::metrics::BATCH_SECONDS).record(started.elapsed().as_secs_f64());
     ended
@@ -84,12 +93,13 @@ async fn keep_lease(context: &Context, token: Uuid) -> StoreError {
     }
 }
 
-async fn work_off(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreError> {
+async fn work_off(context: &Context, batch: LeasedBatch, door: Door) -> Result<Ended, StoreError> {
     let mut run = Run {
         context,
         token: batch.token,
         ended: Ended::default(),
         covered: Vec::new(),
+        door,
     };
     let attempts = attempts(context);
     let (worn_out, tickets): (Vec<_>, Vec<_>) = batch
@@ -177,6 +187,7 @@ struct Run<'a> {
     ended: Ended,
     /// Tickets of this batch that reach rows which holds cover, and the holds.
     covered: Vec<(Uuid, Uuid)>,
+    door: Door,
 }
 
 impl Run<'_> {
@@ -460,24 +471,26 @@ impl Run<'_> {
     ) -> Result<Result<Vec<Uuid>, Setback>, StoreError> {
         self.under_plan(planned, part, group).await?;
         // Kept open while the answer to a COMMIT is sought: until then it may still happen.
-        let mut gate = match Gate::open(self.context, &part.system, |t| part.touches(t)).await {
-            Ok(gate) => gate,
-            Err(error) => return Ok(Err(setback(error))),
-        };
+        let mut gate =
+            match Gate::open(self.context, &self.door, &part.system, |t| part.touches(t)).await {
+                Ok(gate) => gate,
+                Err(error) => return Ok(Err(setback(error))),
+            };
+        // The target's own row says whether a lost COMMIT happened: asking is running again. The holds that
+        // the next try is compared with are those of the first: newer ones are found at the end.
         let mut outcome = self.execute(planned, part, group, &mut gate).await;
-        // The target's own row says whether the lost COMMIT happened: asking is running again.
-        for _ in 0..3 {
-            if !matches!(outcome, Err(NotErased::CommitUnknown)) {
+        for again in (0..TRIES).rev() {
+            let Err(NotErased::CommitUnknown(unanswered)) = &outcome else {
                 break;
-            }
+            };
             tracing::warn!(
                 system = part.system,
                 "the answer to COMMIT was lost; reading what became of it"
             );
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            // The holds that the next try is compared with are those of the first: newer ones are found
-            // at the end.
-            outcome = self.execute(planned, part, group, &mut gate).await;
+            gate.until_over(self.context, unanswered).await;
+            if again > 0 {
+                outcome = self.execute(planned, part, group, &mut gate).await;
+            }
         }
         gate.close().await;
         let outcome = match outcome {

@@ -2,7 +2,7 @@
 
 use super::certify;
 use super::context::{Context, Unplanned};
-use super::holds::Gate;
+use super::holds::{Door, Gate};
 use super::record::StepRecord;
 use crate::certificate::{self, Assurance, AssuranceLevel, Certificate, FORMAT, LedgerPosition};
 use crate::ledger::{Hash, Head};
@@ -201,7 +201,7 @@ async fn erase(
         identifiers: BTreeMap::new(),
     }];
     let hash = |text: &str| context.hash_key.hash("column", text);
-    let gate = Gate::open(context, &view.system, |t| part.touches(t)).await;
+    let gate = Gate::open(context, &Door::default(), &view.system, |t| part.touches(t)).await;
     let gate = gate.map_err(|error| DeferralFailed::Erasure {
         table: view.table.clone(),
         error,
@@ -230,16 +230,18 @@ async fn erase(
         .get(&view.system)
         .ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
     let mut client = system.pool.get().await?;
-    execution
-        .run(&mut client, &mut dates)
-        .await
-        .map_err(|error| match dates.later {
-            Some(until) => DeferralFailed::Later(until),
-            None => DeferralFailed::Erasure {
-                table: view.table.clone(),
-                error,
-            },
-        })
+    let outcome = execution.run(&mut client, &mut dates).await;
+    if let Err(NotErased::CommitUnknown(unanswered)) = &outcome {
+        dates.gate.until_over(context, unanswered).await;
+    }
+    dates.gate.close().await;
+    outcome.map_err(|error| match dates.later {
+        Some(until) => DeferralFailed::Later(until),
+        None => DeferralFailed::Erasure {
+            table: view.table.clone(),
+            error,
+        },
+    })
 }
 
 async fn supplement(

@@ -8,10 +8,16 @@ use crate::plan::{Comparison, Condition, HeldRows, OWN_OPERATORS, Parameter};
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::holds::{HoldRead, Permit, UnreadHold, UnreadRowHold, Verdict};
-use crate::system::postgres::execute::NotErased;
+use crate::system::postgres::execute::{NotErased, Unanswered};
 use crate::system::postgres::failure::{self, Failure};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
+
+/// Beyond the server's own timeouts.
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// Holds that one round reads.
 const LIMIT: u32 = 200;
@@ -29,7 +35,12 @@ pub(crate) struct Gate {
     pub(crate) rows: Vec<HeldRows>,
     known: Vec<Uuid>,
     permit: Option<Permit>,
+    door: Door,
+    open: Option<OwnedMutexGuard<()>>,
 }
+
+/// Shut as long as a COMMIT is under way: whoever would cut the work short passes through here first.
+pub(super) type Door = Arc<Mutex<()>>;
 
 impl Gate {
     /// A gate for work on one system, which changes the tables of which `touches` says so.
@@ -38,6 +49,7 @@ impl Gate {
     /// [`NotErased`]: the holds cannot be read, or cannot be compared with the tables as they are.
     pub(crate) async fn open(
         context: &Context,
+        door: &Door,
         system: &str,
         touches: impl Fn(&TableName) -> bool,
     ) -> Result<Self, NotErased> {
@@ -70,6 +82,8 @@ impl Gate {
             rows,
             known,
             permit: None,
+            door: door.clone(),
+            open: None,
         })
     }
 
@@ -87,6 +101,9 @@ impl Gate {
         context: &Context,
         tickets: &[Uuid],
     ) -> Result<(), NotErased> {
+        if self.open.is_none() {
+            self.open = Some(self.door.clone().lock_owned().await);
+        }
         let time = context.config.limits.statement_timeout;
         let asked = context
             .store
@@ -106,11 +123,51 @@ impl Gate {
         Err(answer)
     }
 
+    /// Keeps holds from being placed until a COMMIT whose answer was lost has happened or never will.
+    ///
+    /// The server is asked, and ends the session that still was to commit. As long as it cannot be asked
+    /// it is waited for: no longer than for the time after which it ends a session that is silent,
+    /// for then it has received the COMMIT, which was before any hold, or never will.
+    pub(super) async fn until_over(&mut self, context: &Context, lost: &Unanswered) {
+        let end = Instant::now() + context.config.limits.idle_timeout + MARGIN;
+        loop {
+            if let Some(permit) = &self.permit
+                && !permit.keep().await
+            {
+                tracing::warn!(
+                    system = self.system,
+                    "the control database was lost while the fate of a COMMIT was asked for"
+                );
+                return;
+            }
+            let asked = tokio::time::timeout(MARGIN, self.is_over(context, lost)).await;
+            if matches!(asked, Ok(Ok(true))) {
+                return;
+            }
+            if Instant::now() > end {
+                tracing::warn!(
+                    system = self.system,
+                    "whether a COMMIT happened cannot be asked; holds can be placed again"
+                );
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn is_over(&self, context: &Context, lost: &Unanswered) -> Result<bool, NotErased> {
+        let unreachable = || NotErased::Hook("the system cannot be reached".into());
+        let system = context.systems.get(&self.system).ok_or_else(unreachable)?;
+        let client = system.pool.get().await.map_err(|_| unreachable())?;
+        lost.is_over(&client).await
+    }
+
     /// Lets holds be placed again.
     pub(super) async fn close(&mut self) {
         if let Some(permit) = self.permit.take() {
             permit.end().await;
         }
+        self.open = None;
     }
 }
 

@@ -183,6 +183,17 @@ impl Permit {
         self.session.as_ref().expect("it is taken only at the end")
     }
 
+    /// Says that the lock is still wanted; whether it is still there.
+    pub async fn keep(&self) -> bool {
+        match &self.session {
+            Some(session) => {
+                let said = session.batch_execute("/* erasured:permit */ SELECT").await;
+                said.is_ok()
+            }
+            None => false,
+        }
+    }
+
     /// Lets holds be placed again.
     pub async fn end(mut self) {
         if let Some(session) = &self.session

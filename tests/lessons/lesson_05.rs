@@ -2,6 +2,7 @@
 
 mod beside;
 mod holds;
+mod limbo;
 
 use crate::target::{Planned, Target, head, subject, totals};
 use erasured::plan::ChangeKind;

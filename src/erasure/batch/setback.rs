@@ -70,7 +70,7 @@ pub(super) fn setback(error: NotErased) -> Setback {
     match error {
         NotErased::Database(_, Failure::Transient(cause)) => Setback::Later(cause, said),
         NotErased::Database(_, Failure::Permanent) => Setback::Stuck("E0508", said),
-        NotErased::CommitUnknown => Setback::Later("commit_unknown", said),
+        NotErased::CommitUnknown(_) => Setback::Later("commit_unknown", said),
         NotErased::Drift { .. } => Setback::Later("drift", said),
         NotErased::Mismatch { .. } => Setback::Stuck("E0502", said),
         NotErased::Residual { .. } => Setback::Stuck("E0503", said),

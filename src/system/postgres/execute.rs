@@ -7,8 +7,10 @@ mod applied;
 mod bind;
 mod covered;
 mod piece;
+mod unanswered;
 
 pub use applied::{Applied, applied};
+pub use unanswered::Unanswered;
 
 use super::capture::{self, Captured};
 use super::failure::{self, Failure};
@@ -90,7 +92,7 @@ pub enum NotErased {
     #[error(
         "the connection was lost while committing; whether it happened is read from the target's own row"
     )]
-    CommitUnknown,
+    CommitUnknown(Unanswered),
     /// The definitions are not those of the plan.
     #[error("the catalog of {system} changed since the plan was made")]
     Drift {
@@ -337,13 +339,15 @@ impl Execution<'_> {
         });
         let about = tx.prepare_cached(ABOUT).await?;
         let about = tx.query_one(&about, &[]).await?;
+        let unanswered = Unanswered::of(&tx).await?;
         before_change.last_word().await?;
         fail::fail_point!("after-last-word");
-        tx.commit().await.map_err(not_committed)?;
+        let committed = tx.commit().await;
+        committed.map_err(|e| not_committed(e, &unanswered))?;
         before_change.committed().await;
         fail::fail_point!("after-commit", |how: Option<String>| {
             die_if_told(how);
-            Err(NotErased::CommitUnknown)
+            Err(NotErased::CommitUnknown(unanswered))
         });
         let mut outcome = Outcome {
             counts,
@@ -761,7 +765,7 @@ fn overtaken(error: tokio_postgres::Error) -> NotErased {
 }
 
 /// An ERROR instead of a COMMIT rolled back; where the session ended, nobody has said.
-fn not_committed(error: tokio_postgres::Error) -> NotErased {
+fn not_committed(error: tokio_postgres::Error, unanswered: &Unanswered) -> NotErased {
     use tokio_postgres::error::Severity;
     let refused = error
         .as_db_error()
@@ -769,7 +773,7 @@ fn not_committed(error: tokio_postgres::Error) -> NotErased {
     if refused {
         error.into()
     } else {
-        NotErased::CommitUnknown
+        NotErased::CommitUnknown(unanswered.clone())
     }
 }
 

@@ -222,6 +222,10 @@ impl Company {
         ))
     }
 
+    pub(super) fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
     pub(super) fn try_control(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
         self.server.try_execute(&self.control, sql)
     }

@@ -2,7 +2,9 @@
 //! target how many rows it took, so that whoever comes after knows, whatever died between.
 
 use super::super::capture::{self, Captured};
-use super::{BeforeChange, Execution, NotErased, already_committed, not_committed, ordinal};
+use super::{
+    BeforeChange, Execution, NotErased, Unanswered, already_committed, not_committed, ordinal,
+};
 use super::{THEIRS, path, position};
 use crate::plan::{ChangeKind, Counts, Piece};
 use deadpool_postgres::{Client, Transaction};
@@ -17,12 +19,7 @@ impl Execution<'_> {
         before_change: &mut dyn BeforeChange,
     ) -> Result<(), NotErased> {
         for piece in &self.plan.pieces {
-            while self.one_piece(client, before_change, piece).await? >= self.piece_rows {
-                fail::fail_point!("after-piece", |how: Option<String>| {
-                    super::die_if_told(how);
-                    Err(NotErased::CommitUnknown)
-                });
-            }
+            while self.one_piece(client, before_change, piece).await? >= self.piece_rows {}
         }
         Ok(())
     }
@@ -71,9 +68,15 @@ impl Execution<'_> {
             super::die_if_told(how);
             Err(NotErased::Hook("failpoint before-piece-commit".into()))
         });
+        let unanswered = Unanswered::of(&tx).await?;
         before_change.last_word().await?;
-        tx.commit().await.map_err(not_committed)?;
+        let committed = tx.commit().await;
+        committed.map_err(|e| not_committed(e, &unanswered))?;
         before_change.committed().await;
+        fail::fail_point!("after-piece", |how: Option<String>| {
+            super::die_if_told(how);
+            Err(NotErased::CommitUnknown(unanswered))
+        });
         Ok(rows.values().sum())
     }
 
