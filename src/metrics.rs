@@ -59,6 +59,9 @@ pub const SWEEP_BYTES: &str = "erasured_sweep_read_bytes_total";
 pub const SWEEP_FINDINGS: &str = "erasured_sweep_findings_total";
 /// One sweep.
 pub const SWEEP_SECONDS: &str = "erasured_sweep_duration_seconds";
+/// How often a COMMIT that erases was not begun, because somebody's transaction that places a hold did not
+/// end.
+pub const HOLD_BLOCKS: &str = "erasured_hold_blocks_total";
 /// Work put off, by `cause`.
 pub const RETRIES: &str = "erasured_retries_total";
 /// Tickets that failed and need a person, by `code`.
@@ -248,6 +251,11 @@ fn describe() {
         SWEEP_SECONDS,
         Unit::Seconds,
         "Time of one sweep over all systems."
+    );
+    describe_counter!(
+        HOLD_BLOCKS,
+        Unit::Count,
+        "COMMITs not begun because a transaction that places a legal hold did not end."
     );
     describe_counter!(
         RETRIES,

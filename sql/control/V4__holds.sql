@@ -161,12 +161,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, erasured, pg_temp
 AS $$ SELECT CASE erasured.actor_role('erasured_approver') WHEN 'owner' THEN erasured.actor_role('erasured_admin')
              ELSE 'erasured_approver' END $$;
 
--- Alone, until the end of the caller's transaction.
+-- Alone, until the end of the caller's transaction. As long as that lasts nothing is erased anywhere, so
+-- one that lies idle for a minute is ended by the server, and the hold with it.
 CREATE FUNCTION erasured.before_hold() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s'
 AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('erasured.hold', 0));
+    IF (SELECT s.setting::bigint NOT BETWEEN 1 AND 60000 FROM pg_settings s WHERE s.name = 'idle_in_transaction_session_timeout') THEN
+        PERFORM set_config('idle_in_transaction_session_timeout', '60s', true);
+    END IF;
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'a batch commits at this moment' USING ERRCODE = 'ER014', HINT = 'The hold is not placed. Try again.';
 END $$;

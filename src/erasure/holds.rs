@@ -11,6 +11,7 @@ use crate::store::holds::{HoldRead, Permit, UnreadHold, UnreadRowHold, Verdict};
 use crate::system::postgres::execute::{NotErased, Unanswered};
 use crate::system::postgres::failure::{self, Failure};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -108,7 +109,13 @@ impl Gate {
         let asked = context
             .store
             .permit(tickets, &self.system, &self.known, time);
-        let (permit, verdict) = asked.await.map_err(|e| NotErased::Hook(e.to_string()))?;
+        let (permit, verdict) = asked.await.map_err(|e| {
+            if e.waited_in_vain() {
+                metrics::counter!(crate::metrics::HOLD_BLOCKS).increment(1);
+                tracing::warn!("a transaction that places a legal hold lies open, and nothing is erased until it ends");
+            }
+            NotErased::Hook(e.to_string())
+        })?;
         // One that is open from a try before is let go only now.
         let before = self.permit.replace(permit);
         if let Some(before) = before {
@@ -228,35 +235,78 @@ pub(super) async fn round(context: &Context) -> Result<(usize, Option<IntakeFail
     }
     let policies = context.policies();
     let subjects: Vec<&str> = policies.keys().map(String::as_str).collect();
-    let unread = context.store.unread_holds(&subjects, LIMIT).await?;
-    let (mut done, mut failed) = (usize::try_from(resumed).unwrap_or(0), None);
-    for hold in unread {
-        let Some(policy) = policies.get(&hold.subject) else {
-            continue;
-        };
-        let read = match cover(context, policy, &hold).await {
-            Ok(read) => read,
-            Err(error) => {
-                failed = failed.or(Some(error));
-                continue;
+    let mut round = Round {
+        context,
+        done: usize::try_from(resumed).unwrap_or(0),
+        failed: None,
+        away: BTreeSet::new(),
+    };
+    let mut after = None;
+    loop {
+        let page = context.store.unread_holds(&subjects, after, LIMIT).await?;
+        after = page.last().map(|hold| (hold.placed_at, hold.id));
+        for hold in &page {
+            if let Some(policy) = policies.get(&hold.subject) {
+                round.of_person(policy, hold).await?;
             }
+        }
+        if page.len() < LIMIT as usize {
+            break;
+        }
+    }
+    let mut after = None;
+    loop {
+        let page = context.store.unread_row_holds(after, LIMIT).await?;
+        after = page.last().map(|hold| (hold.placed_at, hold.id));
+        for hold in &page {
+            round.of_rows(hold).await?;
+        }
+        if page.len() < LIMIT as usize {
+            break;
+        }
+    }
+    Ok((round.done, round.failed))
+}
+
+/// One look at all holds that have still to be read. One that cannot be read now keeps none behind it
+/// from being read.
+struct Round<'a> {
+    context: &'a Context,
+    done: usize,
+    failed: Option<IntakeFailed>,
+    /// Kinds of subject and systems that cannot be reached now: each is tried once.
+    away: BTreeSet<String>,
+}
+
+impl Round<'_> {
+    async fn of_person(&mut self, policy: &Policy, hold: &UnreadHold) -> Result<(), StoreError> {
+        let of = format!("subject {}", hold.subject);
+        if self.away.contains(&of) {
+            return Ok(());
+        }
+        let read = match cover(self.context, policy, hold).await {
+            Ok(read) => read,
+            Err(error) => return Ok(self.not_now(of, error)),
         };
-        done += 1;
+        self.done += 1;
         if let Some((code, problem)) = &read.problem {
             tracing::warn!(hold = %hold.id, code, problem, "nobody is found by what a legal hold names");
         }
         super::crash_point("before-hold-read");
-        context.store.hold_read(hold.id, &read).await?;
+        self.context.store.hold_read(hold.id, &read).await?;
+        Ok(())
     }
-    for hold in context.store.unread_row_holds(LIMIT).await? {
-        let misfit = match misfit(context, &hold).await {
+
+    async fn of_rows(&mut self, hold: &UnreadRowHold) -> Result<(), StoreError> {
+        let of = format!("system {}", hold.system);
+        if self.away.contains(&of) {
+            return Ok(());
+        }
+        let misfit = match misfit(self.context, hold).await {
             Ok(misfit) => misfit,
-            Err(error) => {
-                failed = failed.or(Some(error));
-                continue;
-            }
+            Err(error) => return Ok(self.not_now(of, error)),
         };
-        done += 1;
+        self.done += 1;
         let may_come = !matches!(misfit, Some(Misfit::Wrong(_)));
         let problem = misfit.map(|misfit| match misfit {
             Misfit::Wrong(problem) | Misfit::NotYet(problem) => ("E0522", problem),
@@ -265,16 +315,21 @@ pub(super) async fn round(context: &Context) -> Result<(usize, Option<IntakeFail
             tracing::warn!(hold = %hold.id, code, problem, "a legal hold on rows covers nothing");
         }
         let conditions = hold.conditions.to_string();
-        let sealed =
-            context
-                .hash_key
-                .seal(hold.id.as_bytes(), conditions.as_bytes(), rand::random());
-        context
+        let key = &self.context.hash_key;
+        let sealed = key.seal(hold.id.as_bytes(), conditions.as_bytes(), rand::random());
+        self.context
             .store
             .row_hold_read(hold.id, may_come.then_some(&*sealed), problem.as_ref())
             .await?;
+        Ok(())
     }
-    Ok((done, failed))
+
+    fn not_now(&mut self, of: String, error: IntakeFailed) {
+        if matches!(error, IntakeFailed::System(Unplanned::Unreachable(_))) {
+            self.away.insert(of);
+        }
+        self.failed = self.failed.take().or(Some(error));
+    }
 }
 
 /// Why a hold on rows covers nothing.

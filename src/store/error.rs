@@ -77,6 +77,13 @@ pub fn is_transient(code: &str) -> bool {
     ) || code.starts_with("08")
 }
 
+impl StoreError {
+    /// Whether somebody else's lock stood in the way for longer than is waited.
+    pub fn waited_in_vain(&self) -> bool {
+        matches!(self, Self::Database { code, .. } if code == "55P03")
+    }
+}
+
 impl From<PgError> for StoreError {
     fn from(error: PgError) -> Self {
         let Some(db) = error.as_db_error() else {

@@ -57,6 +57,8 @@ pub struct OnceKey {
 
 /// A hold on rows that has still to be read.
 pub struct UnreadRowHold {
+    /// When it was placed.
+    pub placed_at: DateTime<Utc>,
     /// The hold.
     pub id: Uuid,
     /// System.
@@ -119,6 +121,8 @@ pub struct HoldView {
 
 /// A hold whose person has still to be found.
 pub struct UnreadHold {
+    /// When it was placed.
+    pub placed_at: DateTime<Utc>,
     /// The hold.
     pub id: Uuid,
     /// Subject kind.
@@ -126,6 +130,9 @@ pub struct UnreadHold {
     /// Name and value.
     pub identifiers: Vec<(String, IdentifierValue)>,
 }
+
+/// A hold's place among those that have still to be read; `None` before the first.
+pub type Place = Option<(DateTime<Utc>, Uuid)>;
 
 /// The code of a hold that covers nobody.
 const NOBODY: (&str, &str) = ("E0520", "nobody is found by what the hold names");
@@ -263,18 +270,21 @@ impl Store {
         })
     }
 
-    /// Holds on rows that have still to be read, oldest first.
-    pub async fn unread_row_holds(&self, limit: u32) -> Result<Vec<UnreadRowHold>> {
+    /// Holds on rows that have still to be read, oldest first, from behind one on.
+    pub async fn unread_row_holds(&self, after: Place, limit: u32) -> Result<Vec<UnreadRowHold>> {
+        let (placed, id) = after.unzip();
         run_tx!(self, "unread_holds", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:unread_holds */ SELECT id, system, schema_name, table_name, conditions FROM erasured.hold \
-                      WHERE kind = 'table' AND read_at IS NULL AND released_at IS NULL ORDER BY placed_at LIMIT $1",
-                    &[&i64::from(limit)],
+                    "/* erasured:unread_holds */ SELECT id, placed_at, system, schema_name, table_name, conditions FROM erasured.hold \
+                      WHERE kind = 'table' AND read_at IS NULL AND released_at IS NULL AND ($2::timestamptz IS NULL OR (placed_at, id) > ($2, $3::uuid)) \
+                      ORDER BY placed_at, id LIMIT $1",
+                    &[&i64::from(limit), &placed, &id],
                 )
                 .await?;
             let unread = rows.iter().map(|r| UnreadRowHold {
                 id: r.get("id"),
+                placed_at: r.get("placed_at"),
                 system: r.get("system"),
                 table: TableName::new(
                     r.get::<_, &str>("schema_name"),
@@ -393,20 +403,27 @@ impl Store {
         })
     }
 
-    /// Holds whose person has still to be found, of these kinds of subject, oldest first. Of another kind
+    /// Holds whose person has still to be found, of these kinds of subject, oldest first, from behind one on. Of another kind
     /// they wait for a daemon that knows it: read by this one they would cover nobody.
-    pub async fn unread_holds(&self, subjects: &[&str], limit: u32) -> Result<Vec<UnreadHold>> {
+    pub async fn unread_holds(
+        &self,
+        subjects: &[&str],
+        after: Place,
+        limit: u32,
+    ) -> Result<Vec<UnreadHold>> {
+        let (placed, id) = after.unzip();
         run_tx!(self, "unread_holds", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:unread_holds */ SELECT h.id, h.subject, i.names, i.texts \
+                    "/* erasured:unread_holds */ SELECT h.id, h.subject, h.placed_at, i.names, i.texts \
                        FROM (SELECT id, subject, placed_at FROM erasured.hold \
-                              WHERE kind = 'subject' AND subject = ANY ($2) AND read_at IS NULL AND released_at IS NULL ORDER BY placed_at LIMIT $1) h, \
+                              WHERE kind = 'subject' AND subject = ANY ($2) AND read_at IS NULL AND released_at IS NULL \
+                                AND ($3::timestamptz IS NULL OR (placed_at, id) > ($3, $4::uuid)) ORDER BY placed_at, id LIMIT $1) h, \
                             LATERAL (SELECT coalesce(array_agg(x.name ORDER BY x.name), '{}') AS names, \
                                             coalesce(array_agg(x.value ORDER BY x.name), '{}') AS texts \
                                        FROM erasured.hold_identifier x \
-                                      WHERE x.hold_id = h.id AND x.value IS NOT NULL) i ORDER BY h.placed_at",
-                    &[&i64::from(limit), &subjects],
+                                      WHERE x.hold_id = h.id AND x.value IS NOT NULL) i ORDER BY h.placed_at, h.id",
+                    &[&i64::from(limit), &subjects, &placed, &id],
                 )
                 .await?;
             let unread = rows.iter().map(|r| {
@@ -414,6 +431,7 @@ impl Store {
                 let values: Vec<String> = r.get("texts");
                 UnreadHold {
                     id: r.get("id"),
+                    placed_at: r.get("placed_at"),
                     subject: r.get("subject"),
                     identifiers: names
                         .into_iter()

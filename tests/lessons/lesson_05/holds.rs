@@ -2,6 +2,8 @@
 //! what a date would take, and on people whom nobody has found yet.
 
 use crate::support::{Server, Workspace, wait_until};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -220,6 +222,16 @@ impl Company {
         self.control(&format!(
             "SELECT concat_ws(' ', state, problem_code, problem) FROM erasured.ticket_status WHERE reference = 'CRM-{n}'"
         ))
+    }
+
+    fn metrics(&self) -> String {
+        let mut said = String::new();
+        if let Ok(mut daemon) = TcpStream::connect(self.workspace.http()) {
+            let ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            let _ = daemon.write_all(ask);
+            let _ = daemon.read_to_string(&mut said);
+        }
+        said
     }
 
     pub(super) fn workspace(&self) -> &Workspace {
@@ -625,6 +637,44 @@ fn lesson_05_holds_on_a_system_that_is_away_stop_no_other() {
     });
     let read = "SELECT count(read_at)::text FROM erasured.hold";
     assert_eq!(company.control(read), "0");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
+/// Holds that cannot be read now, however many, keep none behind them from being read; and whoever places
+/// one and forgets to end their transaction keeps erasing waiting for a minute, and says so.
+#[test]
+fn lesson_05_holds_in_the_way_are_bounded() {
+    let company = Company::open();
+    company.control("SELECT count(erasured.place_row_hold('case-1', 'audit', 't.public.points')) FROM generate_series(1, 450)");
+    let away = format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", company.points);
+    company.server.execute("postgres", &away);
+    company.control("SELECT erasured.place_row_hold('case-2', 'audit', 's.public.note')");
+    let daemon = company.workspace.process(["run"]);
+    let mut daemon = { daemon }
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let read = "SELECT count(*)::text FROM erasured.hold WHERE read_at IS NOT NULL";
+    wait_until("the last hold to be read", LONG, || {
+        company.control(read) == "1"
+    });
+
+    let bound = company.control(
+        "SELECT concat_ws(' ', current_setting('idle_in_transaction_session_timeout'), \
+           (SELECT 'held' FROM (SELECT erasured.place_row_hold('case-3', 'audit', 's.public.note')) x), \
+           current_setting('idle_in_transaction_session_timeout'))",
+    );
+    assert_eq!(bound, "0 held 1min");
+    company.file(&[1]);
+    crate::support::blocking(async {
+        let client = company.server.connect(&company.control).await;
+        let open = "BEGIN; SELECT erasured.place_row_hold('case-4', 'audit', 's.public.gate')";
+        client.batch_execute(open).await.unwrap();
+        let blocked = || company.metrics().contains("\nerasured_hold_blocks_total ");
+        wait_until("the daemon to say so", LONG, blocked);
+    });
     daemon.kill().unwrap();
     daemon.wait().unwrap();
 }
