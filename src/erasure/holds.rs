@@ -286,7 +286,10 @@ impl Round<'_> {
         }
         let read = match cover(self.context, policy, hold).await {
             Ok(read) => read,
-            Err(error) => return Ok(self.not_now(of, error)),
+            Err(error) => {
+                self.not_now(of, error);
+                return Ok(());
+            }
         };
         self.done += 1;
         if let Some((code, problem)) = &read.problem {
@@ -304,7 +307,10 @@ impl Round<'_> {
         }
         let misfit = match misfit(self.context, hold).await {
             Ok(misfit) => misfit,
-            Err(error) => return Ok(self.not_now(of, error)),
+            Err(error) => {
+                self.not_now(of, error);
+                return Ok(());
+            }
         };
         self.done += 1;
         let may_come = !matches!(misfit, Some(Misfit::Wrong(_)));

@@ -1,6 +1,10 @@
 //! Random days at the desk against a small model: whoever calls whatever in whatever order, time
 //! passes, daemons die, policies change; the control schema does what the model says, every change
 //! of state is one event, and nothing is lost.
+//!
+//! It kills no process. All that a daemon that dies leaves here is what its last transaction wrote and a lease
+//! that runs out, and that the model does at every step; what it leaves in a system is not the schema's to
+//! know. There a real daemon is killed in every gap by tests/survives, and beside a hold by lesson 5.
 
 use super::server::{Database, Template};
 use super::{MINUTE, closing, code, offer, plan, resolved};
