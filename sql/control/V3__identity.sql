@@ -275,9 +275,65 @@ CREATE TABLE erasured.sign_rule (
     singleton        boolean  PRIMARY KEY DEFAULT true CHECK (singleton),
     failed           integer  NOT NULL CHECK (failed >= 0),
     failed_within    interval NOT NULL,
-    contested_within interval NOT NULL
+    contested_within interval NOT NULL,
+    subjects         integer  NOT NULL DEFAULT 0 CHECK (subjects >= 0),
+    subjects_within  interval NOT NULL DEFAULT interval '0'
 );
 COMMENT ON TABLE erasured.sign_rule IS 'What counts as a sign of an impostor: published by the daemon from identity.toml. 0 and no time: never.';
+
+-- Whom the desk hears or reads: the number that calls, the address that writes, an account. Not whom the
+-- ticket is about. The daemon hashes it, and only the hash stays.
+CREATE TABLE erasured.requester (
+    ticket_id uuid PRIMARY KEY REFERENCES erasured.ticket (id),
+    value     text CHECK (length(value) BETWEEN 1 AND 200),
+    hash      text CHECK (hash ~ '^[0-9a-f]{64}$')
+);
+COMMENT ON TABLE erasured.requester IS 'Who asked, where the desk says so: the value until the daemon has hashed it or the ticket is closed, then its keyed hash alone.';
+CREATE INDEX requester_unread ON erasured.requester (ticket_id) WHERE value IS NOT NULL;
+CREATE INDEX requester_hash ON erasured.requester (hash) WHERE hash IS NOT NULL;
+
+CREATE FUNCTION erasured.name_requester(ticket uuid, requester text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    t erasured.ticket := erasured.lock_ticket(ticket);
+BEGIN
+    IF requester IS NULL OR length(btrim(requester)) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION 'who asks is named by 1 to 200 characters' USING ERRCODE = 'ER006';
+    END IF;
+    IF t.state IN ('completed', 'deferred', 'rejected') THEN
+        RAISE EXCEPTION 'nobody asks by a ticket in state % any more', t.state USING ERRCODE = 'ER002';
+    END IF;
+    INSERT INTO erasured.requester AS r (ticket_id, value) VALUES (t.id, btrim(requester))
+    ON CONFLICT (ticket_id) DO UPDATE SET value = excluded.value;
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    VALUES ('requester_named', t.id, jsonb_build_object('by', erasured.actor()));
+    PERFORM pg_notify('erasured_ticket', t.id::text);
+    RETURN t.state;
+END $$;
+COMMENT ON FUNCTION erasured.name_requester IS 'Says who asks, such as the number that calls: one who asks for several people is a sign of an impostor.';
+
+-- The daemon has hashed them.
+CREATE FUNCTION erasured.requester_read(tickets uuid[], hashes text[]) RETURNS SETOF uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    UPDATE erasured.requester r SET value = NULL, hash = n.hash
+      FROM unnest(tickets, hashes) AS n (ticket, hash) WHERE r.ticket_id = n.ticket AND r.value IS NOT NULL;
+    RETURN QUERY SELECT * FROM erasured.look_for_signs(tickets);
+END $$;
+
+CREATE FUNCTION erasured.forget_requester() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    UPDATE erasured.requester r SET value = NULL WHERE r.ticket_id = NEW.id AND r.value IS NOT NULL;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER forget_requester AFTER UPDATE ON erasured.ticket
+    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state AND NEW.state IN ('completed', 'deferred', 'rejected'))
+    EXECUTE FUNCTION erasured.forget_requester();
 
 -- Signs that are new raise what the ticket needs, put it off, warn whoever was reached before, and stop
 -- it if it is approved already: whoever approved did not know. Gives the tickets that it stopped.
@@ -336,11 +392,17 @@ AS $$
 DECLARE
     rule  erasured.sign_rule;
     seen  erasured.sign[];
+    all_of uuid[];
 BEGIN
     SELECT * INTO rule FROM erasured.sign_rule;
     IF NOT FOUND OR tickets = '{}' THEN
         RETURN;
     END IF;
+    -- Those that the same requester asked for before are as doubtful.
+    all_of := ARRAY(SELECT unnest(tickets) UNION
+                    SELECT o.id FROM erasured.requester r JOIN erasured.requester q ON q.hash = r.hash
+                      JOIN erasured.ticket o ON o.id = q.ticket_id AND o.state NOT IN ('completed', 'deferred', 'rejected')
+                     WHERE r.ticket_id = ANY (tickets));
     SELECT array_agg(ROW(NULL, x.ticket, x.kind, '', x.mark, 0, NULL)::erasured.sign) INTO seen FROM (
         SELECT t.id AS ticket, 'contested' AS kind, d.ticket_id::text AS mark
           FROM erasured.ticket t
@@ -356,7 +418,14 @@ BEGIN
                  WHERE a.subject_hash = t.subject_hash AND a.outcome IN ('open', 'no_match')
                    AND a.at > greatest(now() - rule.failed_within,
                                        (SELECT max(d.at) FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'approve')))
-               >= rule.failed) x;
+               >= rule.failed
+        UNION ALL
+        SELECT t.id, 'many_subjects', ''
+          FROM erasured.ticket t JOIN erasured.requester r ON r.ticket_id = t.id
+         WHERE t.id = ANY (all_of) AND rule.subjects > 0
+           AND (SELECT count(DISTINCT o.subject_hash) FROM erasured.requester q JOIN erasured.ticket o ON o.id = q.ticket_id
+                 WHERE q.hash = r.hash AND o.received_at > now() - rule.subjects_within) >= rule.subjects
+           AND NOT EXISTS (SELECT FROM erasured.sign g WHERE g.ticket_id = t.id AND g.kind = 'many_subjects')) x;
     IF seen IS NOT NULL THEN
         RETURN QUERY SELECT * FROM erasured.note_signs(
             ARRAY(SELECT f.ticket_id FROM unnest(seen) f), ARRAY(SELECT f.kind FROM unnest(seen) f),

@@ -111,7 +111,8 @@ GRANT EXECUTE ON FUNCTION erasured.lift_lockout(text, text) TO erasured_admin;
 GRANT INSERT, UPDATE, DELETE ON erasured.sign_rule TO erasured_daemon;
 GRANT EXECUTE ON FUNCTION erasured.note_signs(uuid[], text[], text[], text[]), erasured.look_for_signs(uuid[])
    TO erasured_daemon;
-GRANT EXECUTE ON FUNCTION erasured.object_ticket(uuid) TO erasured_desk;
+GRANT EXECUTE ON FUNCTION erasured.object_ticket(uuid), erasured.name_requester(uuid, text) TO erasured_desk;
+GRANT EXECUTE ON FUNCTION erasured.requester_read(uuid[], text[]) TO erasured_daemon;
 -- Documents that the desk has seen, and copies that it has destroyed.
 GRANT EXECUTE ON FUNCTION erasured.see_document(uuid, text, boolean), erasured.destroy_document(uuid, text) TO erasured_desk;
 GRANT INSERT, UPDATE, DELETE ON erasured.never TO erasured_daemon;

@@ -14,7 +14,9 @@ use super::source::Control;
 use super::table::{self, Table};
 use super::{Format, print_json, say};
 use crate::store::Store;
-use crate::store::tickets::{FindingView, ListFilter, NewTicket, TicketDetail, TicketView};
+use crate::store::tickets::{
+    FindingView, IdentifierValue, ListFilter, NewTicket, TicketDetail, TicketView,
+};
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use std::path::Path;
@@ -74,6 +76,9 @@ pub(super) struct Submit {
     ground: String,
     #[command(flatten)]
     identifiers: Identifiers,
+    /// Who asks, such as the number that calls; kept as a hash. One who asks for several people is doubtful.
+    #[arg(long, value_name = "TEXT")]
+    requester: Option<String>,
     /// When the person asked (RFC 3339), if not now: the clock starts there.
     #[arg(long, value_name = "TIME")]
     requested_at: Option<DateTime<Utc>>,
@@ -299,6 +304,11 @@ impl Submit {
             language: self.language.as_deref(),
         };
         let id = store.submit(&new, self.actor.name.as_deref()).await?;
+        if let Some(requester) = self.requester {
+            let requester = IdentifierValue::new(requester);
+            let actor = self.actor.name.as_deref();
+            store.name_requester(id, &requester, actor).await?;
+        }
         // A reference used before names the ticket of then, which may be closed.
         let state = store.ticket(&id.to_string()).await?.state;
         let state = if state == "received" {

@@ -4,8 +4,9 @@ use super::clock;
 use super::context::{Context, Unplanned};
 use super::identity::{self, Identity};
 use super::signs;
+use crate::identifier;
 use crate::plan::{FindBy, find_subject};
-use crate::policy::{Identifier, Policy};
+use crate::policy::{Identifier, IdentifierKind, Policy};
 use crate::reading::choose_or;
 use crate::store::StoreError;
 use crate::store::executing::SIGNS_SINCE;
@@ -49,7 +50,7 @@ pub enum IntakeFailed {
 pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed> {
     let (read, mut failed) = super::holds::round(context).await?;
     let unresolved = context.store.unresolved(limit).await?;
-    let looked_at = read + unresolved.len();
+    let looked_at = read + unresolved.len() + requesters(context, limit).await?;
     let mut by_subject: BTreeMap<String, Vec<Unresolved>> = BTreeMap::new();
     for ticket in unresolved {
         by_subject
@@ -110,14 +111,36 @@ pub async fn round(context: &Context, limit: u32) -> Result<usize, IntakeFailed>
         }
         super::crash_point("before-resolve");
         let taken = context.store.resolve(&resolved).await?;
-        for ticket in taken.stopped {
-            tracing::warn!(%ticket, "signs of an impostor were found after the approval; the ticket waits for a person");
-            context.has_failed(SIGNS_SINCE);
-        }
+        stopped(context, &taken.stopped);
         super::crash_point("after-resolve");
     }
     let counted = super::forecast::round(context, limit).await?;
     failed.map_or(Ok(looked_at + counted), Err)
+}
+
+/// Hashes who asks; how many there were.
+async fn requesters(context: &Context, limit: u32) -> Result<usize, StoreError> {
+    let named = context.store.unread_requesters(limit).await?;
+    if named.is_empty() {
+        return Ok(0);
+    }
+    let hashed: Vec<_> = named
+        .iter()
+        .map(|(ticket, value)| {
+            let plain = identifier::normalise(&IdentifierKind::Plain, value.expose());
+            let plain = plain.as_ref().map_or(value.expose(), |plain| plain.value());
+            (*ticket, context.hash_key.hash("requester", plain))
+        })
+        .collect();
+    stopped(context, &context.store.requesters_read(&hashed).await?);
+    Ok(hashed.len())
+}
+
+fn stopped(context: &Context, tickets: &[Uuid]) {
+    for ticket in tickets {
+        tracing::warn!(%ticket, "signs of an impostor were found after the approval; the ticket waits for a person");
+        context.has_failed(SIGNS_SINCE);
+    }
 }
 
 /// The ticket that erased whoever had what this one names.

@@ -39,6 +39,10 @@ pub struct Signs {
     pub failed: u32,
     /// For how long they count.
     pub failed_within: Duration,
+    /// This many people for whom one requester asks; 0: never.
+    pub subjects: u32,
+    /// Within how long.
+    pub subjects_within: Duration,
     /// For how long an objection counts; nothing: never.
     pub contested_within: Duration,
     /// How long nothing is erased after a sign was found, where a scope says nothing else.
@@ -51,6 +55,8 @@ impl Default for Signs {
         Self {
             failed: 3,
             failed_within: days(30),
+            subjects: 3,
+            subjects_within: days(7),
             contested_within: days(365),
             cooling_off: days(7),
         }
@@ -363,12 +369,15 @@ fn signs(table: &Table<'_>, known: &Signs) -> Option<Signs> {
         }
         false => Some(default),
     };
-    let failed = match table.has("failed") {
+    let number = |key, default: u32| match table.has(key) {
         true => table
-            .integer("failed", 0..=1_000)
+            .integer(key, 0..=1_000)
             .and_then(|n| u32::try_from(n).ok()),
-        false => Some(known.failed),
+        false => Some(default),
     };
+    let failed = number("failed", known.failed);
+    let subjects = number("subjects", known.subjects);
+    let subjects_within = duration("subjects_within", known.subjects_within);
     let failed_within = duration("failed_within", known.failed_within);
     let contested_within = duration("contested_within", known.contested_within);
     let cooling_off = duration("cooling_off", known.cooling_off);
@@ -376,6 +385,8 @@ fn signs(table: &Table<'_>, known: &Signs) -> Option<Signs> {
     Some(Signs {
         failed: failed?,
         failed_within: failed_within?,
+        subjects: subjects?,
+        subjects_within: subjects_within?,
         contested_within: contested_within?,
         cooling_off: cooling_off?,
     })

@@ -132,16 +132,18 @@ async fn publish_never(tx: &Tx<'_>, proofs: &Proofs) -> Result<()> {
 
 async fn publish_signs(tx: &Tx<'_>, signs: &Signs) -> Result<()> {
     tx.execute(
-        "/* erasured:publish_methods */ INSERT INTO erasured.sign_rule AS l (failed, failed_within, contested_within) \
-         VALUES ($1, make_interval(secs => $2), make_interval(secs => $3)) \
+        "/* erasured:publish_methods */ INSERT INTO erasured.sign_rule AS l (failed, failed_within, contested_within, subjects, subjects_within) \
+         VALUES ($1, make_interval(secs => $2), make_interval(secs => $3), $4, make_interval(secs => $5)) \
          ON CONFLICT (singleton) DO UPDATE SET failed = excluded.failed, failed_within = excluded.failed_within, \
-           contested_within = excluded.contested_within \
-         WHERE (l.failed, l.failed_within, l.contested_within) IS DISTINCT FROM \
-           (excluded.failed, excluded.failed_within, excluded.contested_within)",
+           contested_within = excluded.contested_within, subjects = excluded.subjects, subjects_within = excluded.subjects_within \
+         WHERE (l.failed, l.failed_within, l.contested_within, l.subjects, l.subjects_within) IS DISTINCT FROM \
+           (excluded.failed, excluded.failed_within, excluded.contested_within, excluded.subjects, excluded.subjects_within)",
         &[
             &i32::try_from(signs.failed).unwrap_or(i32::MAX),
             &signs.failed_within.as_secs_f64(),
             &signs.contested_within.as_secs_f64(),
+            &i32::try_from(signs.subjects).unwrap_or(i32::MAX),
+            &signs.subjects_within.as_secs_f64(),
         ],
     )
     .await?;

@@ -305,3 +305,40 @@ fn a_scope_has_its_own_doubts() {
         assert!(said.contains(code), "{said}");
     }
 }
+
+/// One caller, three people: each needs more, those asked for before too. What the caller is called is kept
+/// nowhere.
+#[test]
+fn one_who_asks_for_several_people_is_doubtful() {
+    let desk = Desk::open(120);
+    let ask = |n: u32, by: &str| {
+        let (reference, member) = (format!("I-{n}"), format!("member_no=TM-000000{n}"));
+        let mut file = submit(&reference, &member).to_vec();
+        file.extend(["--requester", by]);
+        stdout(desk.as_person("hana", file));
+        desk.run_until_idle().assert().success();
+    };
+    let signs = |n: u32| desk.ticket(&format!("I-{n}"), "signs");
+    ask(1, "03-1234-5678");
+    ask(2, "03-1234-5678");
+    ask(3, "somebody-else");
+    assert_eq!([signs(1), signs(2), signs(3)], ["", "", ""]);
+    let again = submit("I-9", "member_no=TM-0000002");
+    let again = [&again[..], &["--requester", "03-1234-5678"]].concat();
+    stdout(desk.as_person("hana", again));
+    desk.run_until_idle().assert().success();
+    assert_eq!(signs(9), "", "for the same person again");
+    ask(4, " ０３-1234-5678");
+    for n in [1, 2, 4, 9] {
+        assert_eq!(signs(n), "{many_subjects}", "{n}");
+    }
+    assert_eq!(signs(3), "");
+    let kept = "SELECT count(*) FROM erasured.requester WHERE value IS NOT NULL";
+    assert_eq!(desk.server.count(desk.control(), kept), 0);
+    // One that nobody finds is rejected before the daemon has looked.
+    let mut lost = submit("I-5", "member_no=TM-0999999").to_vec();
+    lost.extend(["--requester", "03-9999-0000"]);
+    stdout(desk.as_person("hana", lost));
+    stdout(desk.as_person("hana", ["ticket", "withdraw", "I-5"]));
+    assert_eq!(desk.server.count(desk.control(), kept), 0);
+}
