@@ -72,6 +72,12 @@ pub const LEASED: &str = "erasured_leased_tickets";
 pub const LEDGER_HEIGHT: &str = "erasured_ledger_height_entries";
 /// Events not yet in the ledger.
 pub const LEDGER_PENDING: &str = "erasured_ledger_pending_events";
+/// Rows of a rule's own table that are gone, by `rule`.
+pub const RETENTION_ROWS: &str = "erasured_retention_rows_total";
+/// Runs of a schedule, by `rule` and `state`: `done`, `stopped`, `failed`.
+pub const RETENTION_RUNS: &str = "erasured_retention_runs_total";
+/// For how long the oldest row ought to be gone, by `rule`.
+pub const RETENTION_LAG: &str = "erasured_retention_lag_seconds";
 /// When the last ticket was completed.
 pub const LAST_SUCCESS: &str = "erasured_last_success_timestamp_seconds";
 /// Whether the policy for a `subject` fits its databases (1) or something within its reach has
@@ -271,6 +277,21 @@ fn describe() {
         LEASED,
         Unit::Count,
         "Tickets under a lease that has not run out, of all daemons."
+    );
+    describe_counter!(
+        RETENTION_ROWS,
+        Unit::Count,
+        "Rows gone by their age, by retention rule."
+    );
+    describe_counter!(
+        RETENTION_RUNS,
+        Unit::Count,
+        "Scheduled runs of retention rules, by how they ended."
+    );
+    describe_gauge!(
+        RETENTION_LAG,
+        Unit::Seconds,
+        "Since when the oldest row of a retention rule ought to be gone."
     );
     describe_gauge!(LEDGER_HEIGHT, Unit::Count, "Entries in the ledger.");
     describe_gauge!(

@@ -386,6 +386,10 @@ const TROUBLE: Series<'_> = &[
         "1x576",
     ),
     (r#"up{instance="a",job="erasured"}"#, "0x576"),
+    (
+        "erasured_retention_lag_seconds{rule=\"calls\"}",
+        "200000x576",
+    ),
 ];
 /// And of one that is well and has work.
 const WELL: Series<'_> = &[
@@ -439,6 +443,7 @@ const WELL: Series<'_> = &[
         "0x576",
     ),
     (r#"up{instance="a",job="erasured"}"#, "1x576"),
+    ("erasured_retention_lag_seconds{rule=\"calls\"}", "3600x576"),
 ];
 
 #[test]

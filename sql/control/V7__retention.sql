@@ -12,6 +12,7 @@ CREATE TABLE erasured.retention_run (
     basis         text        NOT NULL,
     policy_sha256 text        NOT NULL,
     cutoff        date        NOT NULL,
+    slot          timestamptz,
     state         text        NOT NULL DEFAULT 'running'
                               CHECK (state IN ('running', 'done', 'stopped', 'failed')),
     started_at    timestamptz NOT NULL DEFAULT now(),
@@ -33,6 +34,17 @@ CREATE TABLE erasured.retention_run (
 );
 COMMENT ON TABLE erasured.retention_run IS 'Passages of retention rules over what was due: rule, cutoff, counts by table and kind of change. No personal data.';
 COMMENT ON COLUMN erasured.retention_run.cutoff IS 'The latest day that was due, in the rule''s own zone.';
+COMMENT ON COLUMN erasured.retention_run.slot IS 'The time of its schedule that it is for; NULL if a person ran it.';
+
+-- Since when a schedule is known: what lay before is not caught up with.
+CREATE TABLE erasured.retention_schedule (
+    subject     text        NOT NULL,
+    rule        text        NOT NULL,
+    known_since timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (subject, rule)
+);
+COMMENT ON TABLE erasured.retention_schedule IS 'Rules with a schedule, and since when daemons know them.';
+
 -- A rule runs once at a time.
 CREATE UNIQUE INDEX retention_run_one ON erasured.retention_run (subject, rule) WHERE state = 'running';
 CREATE INDEX retention_run_latest ON erasured.retention_run (subject, rule, started_at DESC);
@@ -46,9 +58,9 @@ BEGIN
         RAISE EXCEPTION 'the retention run % has ended', OLD.id USING ERRCODE = 'ER009',
             HINT = 'History is not rewritten; see docs/audit.md.';
     END IF;
-    IF (NEW.id, NEW.subject, NEW.rule, NEW."table", NEW.basis, NEW.policy_sha256, NEW.cutoff, NEW.started_at, NEW.started_by)
+    IF (NEW.id, NEW.subject, NEW.rule, NEW."table", NEW.basis, NEW.policy_sha256, NEW.cutoff, NEW.slot, NEW.started_at, NEW.started_by)
        IS DISTINCT FROM
-       (OLD.id, OLD.subject, OLD.rule, OLD."table", OLD.basis, OLD.policy_sha256, OLD.cutoff, OLD.started_at, OLD.started_by)
+       (OLD.id, OLD.subject, OLD.rule, OLD."table", OLD.basis, OLD.policy_sha256, OLD.cutoff, OLD.slot, OLD.started_at, OLD.started_by)
        OR NEW.batches < OLD.batches OR NEW.rows < OLD.rows THEN
         RAISE EXCEPTION 'the beginning of the retention run % is not changed', OLD.id USING ERRCODE = 'ER009';
     END IF;
@@ -67,8 +79,8 @@ AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO erasured.event (kind, body)
-        VALUES ('retention_started', jsonb_build_object('run', NEW.id, 'subject', NEW.subject, 'rule', NEW.rule,
-                'table', NEW."table", 'basis', NEW.basis, 'policy', NEW.policy_sha256, 'cutoff', NEW.cutoff, 'by', NEW.started_by));
+        VALUES ('retention_started', jsonb_strip_nulls(jsonb_build_object('run', NEW.id, 'subject', NEW.subject, 'rule', NEW.rule,
+                'table', NEW."table", 'basis', NEW.basis, 'policy', NEW.policy_sha256, 'cutoff', NEW.cutoff, 'slot', NEW.slot, 'by', NEW.started_by)));
     ELSIF NEW.state <> 'running' THEN
         INSERT INTO erasured.event (kind, body)
         VALUES ('retention_ended', jsonb_strip_nulls(jsonb_build_object('run', NEW.id, 'state', NEW.state, 'counts', NEW.counts,
@@ -98,6 +110,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION erasured.retention_barred IS 'Why a retention run may commit nothing now: lost, unread, held; NULL if it may.';
 
-REVOKE ALL ON erasured.retention_run FROM PUBLIC;
+REVOKE ALL ON erasured.retention_run, erasured.retention_schedule FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.guard_retention_run(), erasured.record_retention(),
     erasured.retention_barred(uuid, uuid, text, text, uuid[]) FROM PUBLIC;

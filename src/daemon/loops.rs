@@ -12,6 +12,7 @@ use crate::lineage;
 use crate::metrics as names;
 use crate::notice::offer;
 use crate::outbox;
+use crate::retention::schedule::{self, Scheduled};
 use crate::start;
 use crate::store::census::{Census, Closed};
 use crate::store::definitions::When;
@@ -43,6 +44,7 @@ pub(super) enum Work {
     Batch,
     Sweep,
     Deferral,
+    Retention,
     Ledger,
     /// Files of requests.
     Drop,
@@ -54,6 +56,8 @@ pub(super) enum Work {
 const INTAKE: u32 = 500;
 /// Events that go into the ledger in one transaction.
 const APPEND: u32 = 2_000;
+/// How often retention's lag is looked at.
+const LAG: Duration = Duration::from_secs(300);
 /// How often a progress bar moves.
 const BAR: Duration = Duration::from_millis(500);
 
@@ -68,6 +72,7 @@ pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
         Work::Batch => batch_round(shared).await,
         Work::Sweep => sweep_round(shared).await,
         Work::Deferral => deferral_round(shared).await,
+        Work::Retention => retention_round(shared).await,
         Work::Drop => drop_round(shared).await,
         Work::Outbox(target) => outbox_round(shared, target).await,
         Work::Ledger => match append(&shared.context).await {
@@ -213,6 +218,39 @@ async fn deferral_round(shared: &Shared) -> Round {
             Round::Hindered(error.to_string())
         }
     }
+}
+
+async fn retention_round(shared: &Shared) -> Round {
+    let stopping = shared.stopping();
+    let context = &shared.context;
+    match schedule::round(context, &|| *stopping.borrow()).await {
+        Ok(Scheduled {
+            hindrance: Some(problem),
+            ..
+        }) => Round::Hindered(problem),
+        Ok(Scheduled {
+            ran: 0,
+            elsewhere: true,
+            ..
+        }) => Round::Elsewhere,
+        Ok(scheduled) => worked(scheduled.ran > 0),
+        Err(error) => hindered(&error),
+    }
+}
+
+/// How far retention lags behind; each look may read a table that has no index.
+pub(super) async fn measure_retention(shared: &Shared) -> Result<(), DaemonError> {
+    let mut stopping = shared.stopping();
+    while !*stopping.borrow() {
+        if let Err(problem) = schedule::measure(&shared.context).await {
+            tracing::warn!(problem, "the lag of a retention rule is not known");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LAG) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+    Ok(())
 }
 
 /// Moves events into the ledger; whether there were any. The head is written down outside the

@@ -255,6 +255,7 @@ fn spawn_loops(
     }
     spawn("sweep", limits.poll, loops::Work::Sweep);
     spawn("deferral", limits.poll, loops::Work::Deferral);
+    spawn("retention", limits.poll, loops::Work::Retention);
     spawn("ledger", limits.poll, loops::Work::Ledger);
     if shared.drop_folder.is_some() {
         spawn("drop", limits.poll, loops::Work::Drop);
@@ -264,6 +265,8 @@ fn spawn_loops(
     }
     let shared_census = shared.clone();
     tasks.spawn(async move { loops::census(&shared_census, progress).await });
+    let shared_retention = shared.clone();
+    tasks.spawn(async move { loops::measure_retention(&shared_retention).await });
     let shared_listen = shared.clone();
     tasks.spawn(async move { loops::listen(&shared_listen).await });
 }

@@ -65,10 +65,7 @@ pub(super) struct Opened {
 pub fn is_due(policy: &Policy, waiting_since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     match &policy.sweep.when {
         SweepWhen::AtOnce => true,
-        SweepWhen::Schedule { cron, timezone } => cron
-            .after(&waiting_since.with_timezone(timezone))
-            .next()
-            .is_some_and(|at| at <= now),
+        SweepWhen::Schedule(timetable) => timetable.next(waiting_since).is_some_and(|at| at <= now),
     }
 }
 

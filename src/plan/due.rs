@@ -38,6 +38,11 @@ impl DueRows<'_> {
         sql::due_count(self.table, self.due, &self.held())
     }
 
+    /// The day of the oldest of them, if there is one and no hold covers it.
+    pub fn oldest(&self) -> Statement {
+        sql::oldest(self.table, self.due, &self.held())
+    }
+
     /// How many rows have no date, and so are never due.
     pub fn undated(&self) -> Statement {
         sql::undated(self.table, self.due)

@@ -31,6 +31,7 @@ mod read_tests;
 pub mod retention;
 mod rule;
 mod scope;
+pub mod timetable;
 
 /// Bytes in the policy's text, for pointing at it.
 pub type Span = Range<usize>;
@@ -377,13 +378,8 @@ pub struct SweepPolicy {
 pub enum SweepWhen {
     /// After each batch; for small databases.
     AtOnce,
-    /// A cron expression (seconds first) in a time zone.
-    Schedule {
-        /// Six- or seven-field cron expression.
-        cron: Box<cron::Schedule>,
-        /// The zone it is read in.
-        timezone: chrono_tz::Tz,
-    },
+    /// By a timetable.
+    Schedule(timetable::Timetable),
 }
 
 impl Policy {

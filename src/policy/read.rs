@@ -3,6 +3,7 @@
 use super::asking;
 use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
+use super::timetable::Timetable;
 use super::{
     Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, retention, rule, scope,
 };
@@ -310,11 +311,10 @@ fn sweep(file: &Table<'_>) -> Option<SweepPolicy> {
                 .reader()
                 .error("E0109", span, message, "keep one of the two");
         }
-        cron.zip(timezone)
-            .map(|((cron, _), (timezone, _))| SweepWhen::Schedule {
-                cron: Box::new(cron),
-                timezone,
-            })
+        cron.zip(timezone).map(|((cron, _), (zone, _))| {
+            let cron = Box::new(cron);
+            SweepWhen::Schedule(Timetable { cron, zone })
+        })
     } else {
         if let Some(span) = table.span_of("timezone") {
             let message = "`timezone` in [sweep] says nothing without `schedule`";
@@ -331,10 +331,10 @@ fn sweep(file: &Table<'_>) -> Option<SweepPolicy> {
     Some(SweepPolicy { when: when? })
 }
 
-const CRON_HELP: &str = "write six fields: second minute hour day month weekday, such as \
+pub(super) const CRON_HELP: &str = "write six fields: second minute hour day month weekday, such as \
      \"0 30 2 * * *\" for half past two every night";
 
-fn schedule(text: &str) -> Result<cron::Schedule, String> {
+pub(super) fn schedule(text: &str) -> Result<cron::Schedule, String> {
     let fields = text.split_whitespace().count();
     if !text.starts_with('@') && !(6..=7).contains(&fields) {
         return Err(format!("it has {fields} field(s), not six"));

@@ -84,10 +84,10 @@ fn the_designs_policy_reads() {
     assert!(
         matches!(&policy.tables[6].action, Action::Exempt { reason } if reason.contains("hash"))
     );
-    let SweepWhen::Schedule { timezone, .. } = &policy.sweep.when else {
+    let SweepWhen::Schedule(timetable) = &policy.sweep.when else {
         panic!()
     };
-    assert_eq!(*timezone, chrono_tz::Asia::Tokyo);
+    assert_eq!(timetable.zone, chrono_tz::Asia::Tokyo);
 }
 
 fn listing(text: &str) -> String {

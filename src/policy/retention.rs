@@ -5,18 +5,22 @@
 //! day, as everywhere here.
 
 use super::read::{
-    CODES, DATABASE_NAME_HELP, NAME_HELP, UNKNOWN_WORD, database_name, own_name, table_name,
+    CODES, CRON_HELP, DATABASE_NAME_HELP, NAME_HELP, UNKNOWN_WORD, database_name, own_name,
+    schedule, table_name,
 };
 use super::rule::{CONTRADICTION, because};
+use super::timetable::Timetable;
 use super::{Period, Policy, Span};
 use crate::name::QualifiedTable;
 use crate::policy::basis::Bases;
 use crate::reading::{Table, amount, quoted};
-use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
 /// A date, period or zone of a rule that cannot be one.
 const BAD_PERIOD: &str = super::read::BAD_PERIOD;
+/// A schedule or a window that cannot be one.
+const BAD_CLOCK: &str = "E0115";
 /// Two rules of one name.
 const TWICE: &str = "E0140";
 
@@ -35,10 +39,34 @@ pub struct RetentionRule {
     pub because: String,
     /// Where its days begin and end.
     pub zone: Tz,
+    /// When it runs by itself.
+    pub schedule: Option<Timetable>,
+    /// Between which times on the wall it may run by itself.
+    pub window: Option<Window>,
     /// A run over more rows than this stops before the first and asks.
     pub stop_above: Option<u64>,
     /// The rule's `name = …`, for pointing at.
     pub span: Span,
+}
+
+/// Times on the wall, the second of which is not in it; over midnight if it is the earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// From.
+    pub from: NaiveTime,
+    /// Until.
+    pub until: NaiveTime,
+}
+
+impl Window {
+    /// Whether a time on the wall is in it.
+    pub fn holds(&self, time: NaiveTime) -> bool {
+        if self.from < self.until {
+            self.from <= time && time < self.until
+        } else {
+            self.from <= time || time < self.until
+        }
+    }
 }
 
 /// What happens to rows whose time is over.
@@ -170,6 +198,22 @@ impl Cutoff {
 }
 
 impl RetentionRule {
+    /// Since when a row of this day has been due.
+    pub fn due_since(&self, day: NaiveDate) -> Option<DateTime<Utc>> {
+        let day = match &self.keep {
+            Keep::Until(_) => day,
+            Keep::Since { term, .. } => term.last_day(day)?,
+        };
+        let zone = self.zone;
+        Cutoff { day, zone }.end()
+    }
+
+    /// Whether it may run by itself now.
+    pub fn is_open(&self, now: DateTime<Utc>) -> bool {
+        let wall = now.with_timezone(&self.zone).time();
+        self.window.is_none_or(|window| window.holds(wall))
+    }
+
     /// What is due now; `None` if nothing can be yet.
     pub fn cutoff(&self, now: DateTime<Utc>) -> Option<Cutoff> {
         let today = now.with_timezone(&self.zone).date_naive();
@@ -238,17 +282,42 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
         text.parse::<Tz>()
             .map_err(|_| format!("{} is no time zone", quoted(text)))
     });
+    let cron = table.parsed("schedule", BAD_CLOCK, CRON_HELP, schedule);
+    let window = table.parsed("between", BAD_CLOCK, BETWEEN_HELP, window);
+    if let (Some(at), false) = (table.span_of("between"), table.has("schedule")) {
+        let message = format!(
+            "`between` in {} says nothing without `schedule`",
+            table.label()
+        );
+        table.reader().error(
+            CONTRADICTION,
+            at,
+            message,
+            "add `schedule`, or remove `between`",
+        );
+    }
+    let timed = (table.has("schedule"), table.has("between"));
     let has_stop = table.has("stop_above");
     let stop_above = table.integer("stop_above", 1..=i64::MAX as u64);
     table.finish();
     let (name, span) = name?;
+    let zone = zone?.0;
+    let schedule = match timed.0 {
+        false => None,
+        true => Some(Timetable {
+            cron: Box::new(cron?.0),
+            zone,
+        }),
+    };
     Some(RetentionRule {
         name,
         table: of?.0,
         keep: keep?,
         action: action?.0,
         because: because?,
-        zone: zone?.0,
+        zone,
+        schedule,
+        window: if timed.1 { Some(window?.0) } else { None },
         stop_above: if has_stop { Some(stop_above?) } else { None },
         span,
     })
@@ -335,6 +404,20 @@ fn since(table: &Table<'_>, term: Option<Term>) -> Option<Keep> {
         columns,
         term: term?,
     })
+}
+
+const BETWEEN_HELP: &str = "write two times on the wall: between = \"01:00-05:00\"";
+
+fn window(text: &str) -> Result<Window, String> {
+    let time = |part: &str| NaiveTime::parse_from_str(part.trim(), "%H:%M").ok();
+    let (from, until) = text
+        .split_once(['-', '–'])
+        .and_then(|(from, until)| Some((time(from)?, time(until)?)))
+        .ok_or_else(|| format!("{} are no two times", quoted(text)))?;
+    if from == until {
+        return Err("it begins when it ends".into());
+    }
+    Ok(Window { from, until })
 }
 
 fn period(text: &str) -> Result<Period, String> {

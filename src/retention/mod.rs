@@ -5,8 +5,9 @@
 //! the same last word of legal holds. So a rule can take nothing that a ticket could not.
 
 mod run;
+pub mod schedule;
 
-pub use run::{Progress, Report, Stopped, run};
+pub use run::{Go, Going, Progress, Report, Stopped, run};
 
 use crate::catalog::Catalog;
 use crate::erasure::context::{Context, Unplanned};
@@ -17,6 +18,8 @@ use crate::policy::Policy;
 use crate::policy::retention::RetentionRule;
 use crate::system::postgres::due::{self, DueCount};
 use crate::system::postgres::execute::NotErased;
+use chrono::NaiveDate;
+use deadpool_postgres::Client;
 use std::sync::Arc;
 
 /// A rule, ready to run over what is due now.
@@ -120,24 +123,40 @@ impl Prepared {
             .any(|of| of.table == self.rule.table)
     }
 
+    /// The day of the oldest row that is due and that no hold covers.
+    ///
+    /// # Errors
+    /// [`NotErased`].
+    pub async fn oldest(&self, context: &Context) -> Result<Option<NaiveDate>, NotErased> {
+        let rows_held = self.rows_held(context).await?;
+        let Some(rows) = self.due_rows(&rows_held) else {
+            return Ok(None);
+        };
+        let mut client = self.client(context).await?;
+        due::oldest(&mut client, &rows, context.timeouts(1)).await
+    }
+
+    async fn rows_held(&self, context: &Context) -> Result<Vec<HeldRows>, NotErased> {
+        let of = &self.rule.table;
+        let gate = holds::Gate::open(context, &of.system, |t| *t == of.table).await?;
+        Ok(gate.rows)
+    }
+
+    async fn client(&self, context: &Context) -> Result<Client, NotErased> {
+        let pool = &context.systems[&self.rule.table.system].pool;
+        pool.get().await.map_err(|e| NotErased::Hook(e.to_string()))
+    }
+
     /// Counts what is due now, what of it holds cover, and what has no date.
     ///
     /// # Errors
     /// [`NotErased`].
     pub async fn count(&self, context: &Context) -> Result<DueCount, NotErased> {
-        let rows_held = holds::Gate::open(context, &self.rule.table.system, |t| {
-            *t == self.rule.table.table
-        })
-        .await?
-        .rows;
+        let rows_held = self.rows_held(context).await?;
         let Some(rows) = self.due_rows(&rows_held) else {
             return Ok(DueCount::default());
         };
-        let mut client = context.systems[&self.rule.table.system]
-            .pool
-            .get()
-            .await
-            .map_err(|e| NotErased::Hook(e.to_string()))?;
+        let mut client = self.client(context).await?;
         due::count(&mut client, &rows, context.timeouts(1)).await
     }
 }

@@ -6,12 +6,13 @@ use crate::erasure::holds::Gate;
 use crate::plan::{ChangeKind, Counts, SystemPlan};
 use crate::store::StoreError;
 use crate::store::holds::Permit;
-use crate::store::retention::{Barred, NewRun, Run, RunEnd};
+use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
 use crate::system::postgres::due::{self, DueRow};
 use crate::system::postgres::execute::{
     BeforeChange, Deferred, Execution, NotErased, Seen, Subject,
 };
 use crate::system::postgres::failure::Failure;
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,6 +57,12 @@ pub enum Stopped {
     /// It runs already, here or elsewhere.
     #[error("the rule runs already: `erasured retention runs` says since when")]
     Running,
+    /// It was told to stop; the next run goes on.
+    #[error("stopped before its end; the next run takes what is left")]
+    Early,
+    /// The daemon ends; another takes the run up.
+    #[error("left for another daemon")]
+    Left,
     /// More rows are due than the policy wants to see gone unasked.
     #[error("E0530: {due} rows are due, and the rule stops above {most}")]
     TooMany {
@@ -73,9 +80,31 @@ pub enum Stopped {
     /// The control database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The rule does not fit its system, or the system is away.
+    #[error(transparent)]
+    Unplanned(#[from] crate::erasure::context::Unplanned),
     /// The system.
     #[error(transparent)]
     Unreachable(#[from] crate::system::postgres::connect::ConnectError),
+}
+
+/// How a run is to go.
+pub struct Going<'a> {
+    /// The time of the schedule that it is for; `None` if a person wants it.
+    pub slot: Option<DateTime<Utc>>,
+    /// Asked after each batch, and told how far it is: whether to go on.
+    pub on: &'a mut (dyn FnMut(Progress) -> Go + Send),
+}
+
+/// Whether a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// Yes.
+    On,
+    /// It ends here, and another begins some time.
+    Stop,
+    /// The daemon ends: another takes this one up.
+    Leave,
 }
 
 /// Runs a rule over all that is due, a batch at a time.
@@ -85,22 +114,11 @@ pub enum Stopped {
 pub async fn run(
     context: &Context,
     prepared: &Prepared,
-    mut told: impl FnMut(Progress),
+    going: Going<'_>,
 ) -> Result<Report, Stopped> {
     let Some(of) = &prepared.of else {
         return Ok(Report::default());
     };
-    let system = &prepared.rule.table.system;
-    // Read again for each batch too; here so that nothing begins that could do nothing.
-    let counted = prepared.count(context).await?;
-    if let Some(most) = prepared.rule.stop_above
-        && u64::try_from(counted.due - counted.held).unwrap_or(0) > most
-    {
-        return Err(Stopped::TooMany {
-            due: counted.due - counted.held,
-            most,
-        });
-    }
     let table = prepared.rule.table.to_string();
     let new = NewRun {
         subject: &prepared.policy.subject,
@@ -109,36 +127,32 @@ pub async fn run(
         basis: &prepared.rule.because,
         policy_sha256: &prepared.policy.sha256,
         cutoff: of.due[0].cutoff.day,
+        slot: going.slot,
     };
     let lease = context.config.limits.lease;
-    let Some(run) = context
-        .store
-        .begin_run(&new, &context.holder, lease)
-        .await?
-    else {
-        return Err(Stopped::Running);
+    let mut passage = loop {
+        let passage = |run: Run, resumed| Passage::new(context, prepared, &new, run, resumed);
+        match context
+            .store
+            .begin_run(&new, &context.holder, lease)
+            .await?
+        {
+            Begun::New(run) => break passage(run, false),
+            Begun::Resumed(run) => {
+                let mut passage = passage(run, true);
+                passage.recall().await?;
+                break passage;
+            }
+            Begun::Left(run) => passage(run, true).end_left().await?,
+            Begun::Running => return Err(Stopped::Running),
+        }
     };
-    let mut passage = Passage {
-        context,
-        prepared,
-        new: &new,
-        run,
-        system,
-        report: Report {
-            run: run.id,
-            resumed: run.resumed,
-            ..Report::default()
-        },
-        gone: 0,
-    };
-    if run.resumed {
-        passage.recall().await?;
-    }
+    let run = passage.run;
     let passed = tokio::select! {
-        passed = passage.pass(&mut told) => passed,
+        passed = passage.pass(going.on) => passed,
         lost = keep(context, run) => Err(Stopped::Store(lost)),
     };
-    passage.end(passed, counted.held).await
+    passage.end(passed).await
 }
 
 /// Keeps the run this daemon's.
@@ -165,7 +179,29 @@ struct Passage<'a> {
     gone: u64,
 }
 
-impl Passage<'_> {
+impl<'a> Passage<'a> {
+    fn new(
+        context: &'a Context,
+        prepared: &'a Prepared,
+        new: &'a NewRun<'a>,
+        run: Run,
+        resumed: bool,
+    ) -> Self {
+        Self {
+            context,
+            prepared,
+            new,
+            run,
+            system: &prepared.rule.table.system,
+            report: Report {
+                run: run.id,
+                resumed,
+                ..Report::default()
+            },
+            gone: 0,
+        }
+    }
+
     fn part(&self) -> Option<&SystemPlan> {
         self.prepared.plan.as_ref()?.systems.first()
     }
@@ -180,7 +216,21 @@ impl Passage<'_> {
         Ok(())
     }
 
-    async fn pass(&mut self, told: &mut impl FnMut(Progress)) -> Result<(), Stopped> {
+    /// More than a person would have expected is nobody's wish.
+    async fn look_first(&mut self) -> Result<(), Stopped> {
+        let counted = self.prepared.count(self.context).await?;
+        self.report.held = counted.held;
+        let due = counted.due - counted.held;
+        match self.prepared.rule.stop_above {
+            Some(most) if u64::try_from(due).unwrap_or(0) > most => {
+                Err(Stopped::TooMany { due, most })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn pass(&mut self, on: &mut (dyn FnMut(Progress) -> Go + Send)) -> Result<(), Stopped> {
+        self.look_first().await?;
         let (mut size, mut behind) = (FIRST_BATCH, None::<Vec<String>>);
         loop {
             let rows = self.next(behind.as_deref(), size).await?;
@@ -190,7 +240,11 @@ impl Passage<'_> {
             behind = Some(last.place.clone());
             let begun = tokio::time::Instant::now();
             self.batch(rows).await?;
-            told(Progress { rows: self.gone });
+            match on(Progress { rows: self.gone }) {
+                Go::On => {}
+                Go::Stop => return Err(Stopped::Early),
+                Go::Leave => return Err(Stopped::Left),
+            }
             size = next_size(size, begun.elapsed());
             let batches = self.report.batches;
             let rows = i64::try_from(self.gone).unwrap_or(i64::MAX);
@@ -320,19 +374,42 @@ impl Passage<'_> {
     }
 
     /// Writes down how it ended.
-    async fn end(mut self, passed: Result<(), Stopped>, held: i64) -> Result<Report, Stopped> {
-        self.report.held = held;
+    async fn end(self, passed: Result<(), Stopped>) -> Result<Report, Stopped> {
         let (state, problem) = match &passed {
             Ok(()) => ("done", None),
+            Err(Stopped::Early) => ("stopped", None),
+            Err(Stopped::Left) => {
+                self.context.store.leave_run(self.run).await?;
+                return Err(Stopped::Left);
+            }
+            // What it has done since is no longer this daemon's to count.
+            Err(Stopped::Store(StoreError::LeaseLost { lost })) => {
+                return Err(Stopped::Store(StoreError::LeaseLost { lost: *lost }));
+            }
             Err(stopped) => ("failed", Some((stopped.code(), stopped.to_string()))),
         };
-        if let Err(Stopped::Store(StoreError::LeaseLost { .. })) = &passed {
-            return Err(Stopped::Store(StoreError::LeaseLost { lost: 1 }));
-        }
+        self.write_end(state, problem).await?;
+        passed.map(|()| self.report)
+    }
+
+    /// A run that nobody can go on with: what it has done is counted, the rest is another's.
+    async fn end_left(mut self) -> Result<(), Stopped> {
+        self.recall().await?;
+        let problem = "its daemon went away, and the day or the policy is another one now";
+        self.write_end("stopped", Some(("E0531", problem.into())))
+            .await?;
+        Ok(())
+    }
+
+    async fn write_end(
+        &self,
+        state: &'static str,
+        problem: Option<(&'static str, String)>,
+    ) -> Result<(), StoreError> {
         let end = RunEnd {
             state,
             counts: serde_json::to_value(&self.report.changed).unwrap_or_default(),
-            held,
+            held: self.report.held,
             set_aside: i64::try_from(self.report.set_aside.len()).unwrap_or(i64::MAX),
             problem,
         };
@@ -340,8 +417,7 @@ impl Passage<'_> {
         self.context
             .store
             .end_run(self.run, self.report.batches, rows, &end)
-            .await?;
-        passed.map(|()| self.report)
+            .await
     }
 }
 
@@ -406,7 +482,10 @@ impl Stopped {
             Self::TooMany { .. } => "E0530",
             Self::Held(_) => "E0521",
             Self::Batch(error) => super::code(error),
-            Self::Running | Self::Store(_) | Self::Unreachable(_) => "E0301",
+            Self::Unplanned(error) => error.code(),
+            Self::Running | Self::Early | Self::Left | Self::Store(_) | Self::Unreachable(_) => {
+                "E0301"
+            }
         }
     }
 }

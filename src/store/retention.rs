@@ -42,6 +42,8 @@ pub struct NewRun<'a> {
     pub policy_sha256: &'a str,
     /// The latest day that is due.
     pub cutoff: NaiveDate,
+    /// The time of the schedule that it is for.
+    pub slot: Option<DateTime<Utc>>,
 }
 
 /// A run that is this daemon's.
@@ -51,9 +53,25 @@ pub struct Run {
     pub id: Uuid,
     /// The right to go on with it.
     pub token: Uuid,
-    /// It was begun by another, and is gone on with.
-    pub resumed: bool,
 }
+
+/// What came of beginning a run.
+#[derive(Clone, Copy, Debug)]
+pub enum Begun {
+    /// A new one.
+    New(Run),
+    /// One that another had begun for the same rule and day.
+    Resumed(Run),
+    /// One that another had begun for another policy or day: it can only be ended.
+    Left(Run),
+    /// Nothing: it runs elsewhere, or has run for this time of its schedule.
+    Running,
+}
+
+/// Of a run `r`: its time of the schedule needs no other. What failed is tried again after a while, but for
+/// what a person must look at; what was left is gone on with.
+const SPENT: &str = "(r.state = 'done' OR r.state = 'running' AND r.lease_until >= now() \
+     OR r.problem_code = 'E0530' OR r.ended_at > now() - interval '10 minutes')";
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -87,16 +105,10 @@ const VIEW: &str = "r.id, r.subject, r.rule, r.\"table\", r.cutoff, r.state, r.s
      r.batches, r.rows, r.held, r.set_aside, r.problem_code, r.problem";
 
 impl Store {
-    /// Begins a run, or takes up the one of the same policy and cutoff whose daemon is gone. One of an
-    /// older policy or cutoff whose daemon is gone is ended as stopped. `None`: it runs already.
-    pub async fn begin_run(
-        &self,
-        new: &NewRun<'_>,
-        holder: &str,
-        for_: Duration,
-    ) -> Result<Option<Run>> {
+    /// Begins a run, or takes up the one of the same policy and cutoff that nobody is at.
+    pub async fn begin_run(&self, new: &NewRun<'_>, holder: &str, for_: Duration) -> Result<Begun> {
         run_tx!(self, "begin_run", |tx| {
-            // Whoever commits for the run that is ended here has answered first, see `permit_run`.
+            // Whoever commits for the run that is taken up here has been answered, see `permit_run`.
             tx.execute(
                 "/* erasured:begin_run */ SELECT pg_advisory_xact_lock(hashtextextended('erasured.retention.' || $1 || '.' || $2, 0))",
                 &[&new.subject, &new.rule],
@@ -106,39 +118,69 @@ impl Store {
                 .query_opt(
                     "/* erasured:begin_run */ UPDATE erasured.retention_run SET holder = $5, lease_token = gen_random_uuid(), \
                             lease_until = now() + make_interval(secs => $6) \
-                      WHERE subject = $1 AND rule = $2 AND state = 'running' AND policy_sha256 = $3 AND cutoff = $4 \
-                        AND lease_until < now() RETURNING id, lease_token",
+                      WHERE subject = $1 AND rule = $2 AND state = 'running' AND lease_until < now() \
+                      RETURNING id, lease_token, policy_sha256 = $3 AND cutoff = $4",
                     &[&new.subject, &new.rule, &new.policy_sha256, &new.cutoff, &holder, &seconds(for_)],
                 )
                 .await?;
             if let Some(row) = taken {
-                return Ok(Some(Run {
+                let run = Run {
                     id: row.get(0),
                     token: row.get(1),
-                    resumed: true,
-                }));
+                };
+                return Ok(if row.get(2) {
+                    Begun::Resumed(run)
+                } else {
+                    Begun::Left(run)
+                });
             }
-            tx.execute(
-                "/* erasured:begin_run */ UPDATE erasured.retention_run SET state = 'stopped', ended_at = now(), holder = NULL, \
-                        lease_token = NULL, lease_until = NULL, problem_code = 'E0531', problem = 'its daemon went away' \
-                  WHERE subject = $1 AND rule = $2 AND state = 'running' AND lease_until < now()",
-                &[&new.subject, &new.rule],
-            )
-            .await?;
             let begun = tx
                 .query_opt(
-                    "/* erasured:begin_run */ INSERT INTO erasured.retention_run \
-                            (subject, rule, \"table\", basis, policy_sha256, cutoff, holder, lease_token, lease_until) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, gen_random_uuid(), now() + make_interval(secs => $8)) \
-                     ON CONFLICT (subject, rule) WHERE state = 'running' DO NOTHING RETURNING id, lease_token",
-                    &[&new.subject, &new.rule, &new.table, &new.basis, &new.policy_sha256, &new.cutoff, &holder, &seconds(for_)],
+                    &format!(
+                        "/* erasured:begin_run */ INSERT INTO erasured.retention_run AS r \
+                                (subject, rule, \"table\", basis, policy_sha256, cutoff, slot, holder, lease_token, lease_until) \
+                         SELECT $1, $2, $3, $4, $5, $6, $7::timestamptz, $8, gen_random_uuid(), now() + make_interval(secs => $9) \
+                          WHERE $7::timestamptz IS NULL OR NOT EXISTS (SELECT FROM erasured.retention_run r \
+                                WHERE r.subject = $1 AND r.rule = $2 AND r.slot >= $7::timestamptz AND {SPENT}) \
+                         ON CONFLICT (subject, rule) WHERE state = 'running' DO NOTHING RETURNING id, lease_token"
+                    ),
+                    &[&new.subject, &new.rule, &new.table, &new.basis, &new.policy_sha256, &new.cutoff, &new.slot, &holder, &seconds(for_)],
                 )
                 .await?;
-            Ok(begun.map(|row| Run {
-                id: row.get(0),
-                token: row.get(1),
-                resumed: false,
+            Ok(begun.map_or(Begun::Running, |row| {
+                Begun::New(Run {
+                    id: row.get(0),
+                    token: row.get(1),
+                })
             }))
+        })
+    }
+
+    /// From when on times of a rule's schedule count: behind the last one that it ran for, or since the
+    /// schedule is known.
+    pub async fn scheduled_since(&self, subject: &str, rule: &str) -> Result<DateTime<Utc>> {
+        run_tx!(self, "scheduled_since", |tx| {
+            tx.execute(
+                "/* erasured:scheduled_since */ INSERT INTO erasured.retention_schedule (subject, rule) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                &[&subject, &rule],
+            )
+            .await?;
+            let sql = format!(
+                "/* erasured:scheduled_since */ SELECT greatest(s.known_since, (SELECT max(r.slot) FROM erasured.retention_run r \
+                        WHERE r.subject = s.subject AND r.rule = s.rule AND {SPENT})) \
+                   FROM erasured.retention_schedule s WHERE s.subject = $1 AND s.rule = $2"
+            );
+            Ok(tx.query_one(&sql, &[&subject, &rule]).await?.get(0))
+        })
+    }
+
+    /// Lets a run go without ending it: whoever comes next goes on.
+    pub async fn leave_run(&self, run: Run) -> Result<()> {
+        run_tx!(self, "leave_run", |tx| {
+            let sql = "/* erasured:leave_run */ UPDATE erasured.retention_run SET lease_until = now() - interval '1 second' \
+                        WHERE id = $1 AND lease_token = $2 AND state = 'running'";
+            tx.execute(sql, &[&run.id, &run.token]).await?;
+            Ok(())
         })
     }
 

@@ -9,3 +9,4 @@ mod company;
 mod holds;
 mod rules;
 mod runs;
+mod scheduled;

@@ -4,7 +4,7 @@ use super::plan::chosen;
 use crate::cli::failure::Failure;
 use crate::cli::{Format, print_json, say};
 use crate::policy::retention::RetentionAction;
-use crate::retention::{self, Prepared, Report, Stopped};
+use crate::retention::{self, Go, Going, Prepared, Progress, Report, Stopped};
 use crate::start;
 use crate::system::postgres::execute::NotErased;
 use chrono::Utc;
@@ -56,10 +56,15 @@ impl Run {
             return Ok(());
         }
         let bar = bar(&self.rule, due);
-        let report = retention::run(&context, &prepared, |progress| {
-            bar.set_position(progress.rows)
-        })
-        .await;
+        let mut on = |progress: Progress| {
+            bar.set_position(progress.rows);
+            Go::On
+        };
+        let going = Going {
+            slot: None,
+            on: &mut on,
+        };
+        let report = retention::run(&context, &prepared, going).await;
         bar.finish_and_clear();
         let report = report.map_err(stopped)?;
         self.tell(&prepared, &report);
@@ -116,6 +121,7 @@ fn stopped(stopped: Stopped) -> Failure {
     match stopped {
         Stopped::Batch(error) => failed(error),
         Stopped::Store(error) => error.into(),
+        Stopped::Unplanned(error) => error.into(),
         Stopped::Unreachable(error) => error.into(),
         other => Failure::found(other.to_string()),
     }

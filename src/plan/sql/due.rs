@@ -136,6 +136,41 @@ pub(in crate::plan) fn due_count(table: &TableName, due: &[Due], held: &[&HeldRo
     binds.statement("due_count", table, &body)
 }
 
+/// The day of the oldest row that is due, in the rule's zone. Of several columns the latest is a row's day.
+pub(in crate::plan) fn oldest(table: &TableName, due: &[Due], held: &[&HeldRows]) -> Statement {
+    let mut binds = Binds::default();
+    let mut all = is_due(&mut binds, due);
+    all.extend(held.iter().map(|held| not_held(&mut binds, held)));
+    let columns = due.first().map_or(&[][..], |due| &due.columns);
+    let zone = due.first().map_or("UTC", |due| due.cutoff.zone.name());
+    let zone = binds.bind(Parameter::Text(zone.to_owned()));
+    // The least is taken before it is brought to its zone, so that an index gives it.
+    let day = |value: &str, kind: DateKind| match kind {
+        DateKind::Date | DateKind::Local => format!("({value})::date"),
+        DateKind::Instant => format!("(({value}) AT TIME ZONE {zone}::text)::date"),
+    };
+    let days: Vec<String> = match columns {
+        [(name, kind)] => vec![day(
+            &format!("pg_catalog.min(t.{})", identifier(name)),
+            *kind,
+        )],
+        several => several
+            .iter()
+            .map(|(name, kind)| day(&format!("t.{}", identifier(name)), *kind))
+            .collect(),
+    };
+    let oldest = match days.as_slice() {
+        [only] => only.clone(),
+        several => format!("pg_catalog.min(GREATEST({}))", several.join(", ")),
+    };
+    let body = format!(
+        "SELECT {oldest} FROM {} AS t WHERE {} AND {zone}::text IS NOT NULL",
+        table_name(table),
+        all.join(" AND ")
+    );
+    binds.statement("oldest", table, &body)
+}
+
 /// How many rows have no date, so that they are never due.
 pub(in crate::plan) fn undated(table: &TableName, due: &[Due]) -> Statement {
     let columns = due.first().map_or(&[][..], |due| &due.columns);

@@ -90,6 +90,18 @@ fn mistakes_are_told_by_their_codes() {
         ("\"Asia/Tokyo\"", "\"Tokyo\"", "E0114"),
         ("timezone", "stop_above = 0\ntimezone", "E0106"),
         ("timezone", "until = 3\ntimezone", "E0103"),
+        ("timezone", "schedule = \"0 2 * *\"\ntimezone", "E0115"),
+        ("timezone", "between = \"01:00-05:00\"\ntimezone", "E0109"),
+        (
+            "timezone",
+            "schedule = \"0 0 2 * * *\"\nbetween = \"1-5\"\ntimezone",
+            "E0115",
+        ),
+        (
+            "timezone",
+            "schedule = \"0 0 2 * * *\"\nbetween = \"05:00-05:00\"\ntimezone",
+            "E0115",
+        ),
     ] {
         assert_eq!(with(from, to).unwrap_err(), [code], "{to}");
     }
@@ -171,4 +183,14 @@ proptest! {
         let today = day("1970-01-01") + Duration::days(today);
         prop_assert!(term.cutoff(today) <= term.cutoff(today + Duration::days(on)));
     }
+}
+
+/// A window may lie over midnight, and is read in the rule's zone.
+#[test]
+fn a_window_is_times_on_the_wall() {
+    let clock = "schedule = \"0 0 23 * * *\"\nbetween = \"23:00–04:30\"\ntimezone";
+    let rule = with("timezone", clock).unwrap().remove(0);
+    let open = |now: &str| rule.is_open(now.parse().unwrap());
+    assert!(!open("2026-11-26T13:59:59Z") && open("2026-11-26T14:00:00Z"));
+    assert!(open("2026-11-26T19:29:59Z") && !open("2026-11-26T19:30:00Z"));
 }

@@ -2,6 +2,7 @@
 
 use super::execute::{NotErased, Timeouts, counts};
 use crate::plan::{Counts, DueRows, Parameter, Statement};
+use chrono::NaiveDate;
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -69,6 +70,21 @@ pub async fn count(
         held: number(&counted, 1),
         undated: number(&undated, 0),
     })
+}
+
+/// The day of the oldest of them.
+///
+/// # Errors
+/// [`NotErased::Database`].
+pub async fn oldest(
+    client: &mut Client,
+    rows: &DueRows<'_>,
+    timeouts: Timeouts,
+) -> Result<Option<NaiveDate>, NotErased> {
+    let tx = begin(client, timeouts).await?;
+    let found = query(&tx, &rows.oldest()).await?;
+    tx.rollback().await?;
+    Ok(found.first().and_then(|row| row.get(0)))
 }
 
 /// What the batches of a run have done, by the target's own rows.

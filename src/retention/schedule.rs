@@ -1,0 +1,151 @@
+//! Rules whose time has come, run by whichever daemon comes first.
+
+use super::{Go, Going, Prepared, Progress, Report, Stopped, all, run};
+use crate::erasure::context::{Context, Unplanned};
+use crate::metrics as names;
+use crate::policy::Policy;
+use crate::policy::retention::{RetentionAction, RetentionRule};
+use crate::store::StoreError;
+use chrono::{DateTime, Utc};
+use std::sync::Arc;
+
+/// What one round came to.
+#[derive(Debug, Default)]
+pub struct Scheduled {
+    /// Rules that ran to their end.
+    pub ran: usize,
+    /// Another daemon is at one of them.
+    pub elsewhere: bool,
+    /// Why one could not run; the others have been tried.
+    pub hindrance: Option<String>,
+}
+
+/// Runs the rules whose time has come. `stopping` says whether the daemon is to end.
+///
+/// # Errors
+/// [`StoreError`]: the control database.
+pub async fn round(
+    context: &Context,
+    stopping: &(dyn Fn() -> bool + Sync),
+) -> Result<Scheduled, StoreError> {
+    let mut scheduled = Scheduled::default();
+    for (policy, rule) in all(context) {
+        if stopping() {
+            break;
+        }
+        let Some(slot) = slot(context, &policy, &rule).await? else {
+            continue;
+        };
+        let name = rule.name.clone();
+        match one(context, policy, rule, slot, stopping).await {
+            Ok(report) => {
+                scheduled.ran += 1;
+                tell(&name, "done");
+                tracing::info!(rule = name, run = %report.run, batches = report.batches, held = report.held,
+                    set_aside = report.set_aside.len(), "retention");
+                if !report.set_aside.is_empty() {
+                    context.needs_a_person();
+                }
+            }
+            Err(Stopped::Running) => scheduled.elsewhere = true,
+            Err(Stopped::Early | Stopped::Left) => tell(&name, "stopped"),
+            Err(Stopped::Store(error)) => return Err(error),
+            Err(stopped) => {
+                tell(&name, "failed");
+                tracing::warn!(rule = name, code = stopped.code(), problem = %stopped, "a retention rule did not run to its end");
+                if matches!(stopped, Stopped::TooMany { .. }) {
+                    context.needs_a_person();
+                } else {
+                    scheduled.hindrance =
+                        scheduled.hindrance.or(Some(format!("{name}: {stopped}")));
+                }
+            }
+        }
+    }
+    Ok(scheduled)
+}
+
+fn tell(rule: &str, state: &'static str) {
+    metrics::counter!(names::RETENTION_RUNS, "rule" => rule.to_owned(), "state" => state)
+        .increment(1);
+}
+
+/// The time of its schedule for which the rule is to run now.
+async fn slot(
+    context: &Context,
+    policy: &Policy,
+    rule: &RetentionRule,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let now = context.now();
+    let Some(latest) = rule.schedule.as_ref().and_then(|t| t.latest(now)) else {
+        return Ok(None);
+    };
+    if !rule.is_open(now) {
+        return Ok(None);
+    }
+    let since = context
+        .store
+        .scheduled_since(&policy.subject, &rule.name)
+        .await?;
+    // However many were missed: one run takes all that is due.
+    Ok((latest > since).then_some(latest))
+}
+
+async fn one(
+    context: &Context,
+    policy: Arc<Policy>,
+    rule: RetentionRule,
+    slot: DateTime<Utc>,
+    stopping: &(dyn Fn() -> bool + Sync),
+) -> Result<Report, Stopped> {
+    let prepared = Prepared::new(context, policy, rule).await?;
+    let rule = &prepared.rule;
+    let mut before = 0;
+    let mut on = |progress: Progress| {
+        let rows = metrics::counter!(names::RETENTION_ROWS, "rule" => rule.name.clone());
+        rows.increment(progress.rows.saturating_sub(before));
+        before = progress.rows;
+        if stopping() {
+            Go::Leave
+        } else if rule.is_open(context.now()) {
+            Go::On
+        } else {
+            Go::Stop
+        }
+    };
+    let going = Going {
+        slot: Some(slot),
+        on: &mut on,
+    };
+    run(context, &prepared, going).await
+}
+
+/// Says of every rule for how long its oldest row ought to be gone, and when its last run came to an end.
+///
+/// # Errors
+/// The first rule's that could not be looked at; the others have been.
+pub async fn measure(context: &Context) -> Result<(), String> {
+    let mut failed = None;
+    for (policy, rule) in all(context) {
+        if rule.action == RetentionAction::Report {
+            continue;
+        }
+        let name = rule.name.clone();
+        match lag(context, policy, rule).await {
+            Ok(seconds) => metrics::gauge!(names::RETENTION_LAG, "rule" => name).set(seconds),
+            Err(why) => failed = failed.or(Some(format!("{name}: {why}"))),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Seconds since the oldest row that is due became so; 0 if none is.
+async fn lag(context: &Context, policy: Arc<Policy>, rule: RetentionRule) -> Result<f64, String> {
+    let prepared = Prepared::new(context, policy, rule)
+        .await
+        .map_err(|e: Unplanned| e.to_string())?;
+    let oldest = prepared.oldest(context).await.map_err(|e| e.to_string())?;
+    let since = oldest.and_then(|day| prepared.rule.due_since(day));
+    let millis = since.map_or(0, |since| (context.now() - since).num_milliseconds().max(0));
+    Ok(std::time::Duration::from_millis(u64::try_from(millis).unwrap_or(0)).as_secs_f64())
+}
