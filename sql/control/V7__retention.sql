@@ -91,9 +91,20 @@ END $$;
 CREATE TRIGGER record_retention AFTER INSERT OR UPDATE OF state ON erasured.retention_run
     FOR EACH ROW EXECUTE FUNCTION erasured.record_retention();
 
--- Why nothing may be committed for a rule now; NULL if it may. Holds on people stop a rule for rows that
--- may be theirs as a whole: whose a row is, is not looked up for each.
-CREATE FUNCTION erasured.retention_barred(run uuid, token uuid, subject text, system text, known uuid[]) RETURNS text
+-- Whom holds in force on this kind of subject cover; a hold that covers nobody has a row without a hash.
+CREATE FUNCTION erasured.held_people(subject text) RETURNS TABLE (hold uuid, subject_hash text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+    SELECT h.id, s.subject_hash
+      FROM erasured.hold h LEFT JOIN erasured.hold_subject s ON s.hold_id = h.id
+     WHERE h.kind = 'subject' AND h.subject = held_people.subject AND h.released_at IS NULL
+       AND (h.until IS NULL OR h.until > clock_timestamp())
+$$;
+COMMENT ON FUNCTION erasured.held_people IS 'Whom legal holds in force on a kind of subject cover, as keyed hashes.';
+
+-- Why nothing may be committed for a rule now; NULL if it may. known are the holds on rows with which its
+-- rows were compared, people those on people whose rows were left out; NULL where rows are nobody's.
+CREATE FUNCTION erasured.retention_barred(run uuid, token uuid, subject text, system text, known uuid[], people uuid[]) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
     SELECT CASE
@@ -101,15 +112,15 @@ AS $$
                           WHERE r.id = run AND r.lease_token = token AND r.state = 'running') THEN 'lost'
         WHEN EXISTS (SELECT FROM erasured.hold h
                       WHERE h.read_at IS NULL AND h.released_at IS NULL
-                        AND (h.kind = 'table' AND h.system = retention_barred.system OR h.subject = retention_barred.subject))
+                        AND (h.kind = 'table' AND h.system = retention_barred.system
+                             OR people IS NOT NULL AND h.subject = retention_barred.subject))
              OR NOT erasured.row_holds(retention_barred.system) <@ known THEN 'unread'
-        WHEN EXISTS (SELECT FROM erasured.hold h
-                      WHERE h.kind = 'subject' AND h.subject = retention_barred.subject AND h.released_at IS NULL
-                        AND (h.until IS NULL OR h.until > clock_timestamp())) THEN 'held'
+        WHEN people IS NOT NULL
+             AND EXISTS (SELECT FROM erasured.held_people(retention_barred.subject) p WHERE p.hold <> ALL (people)) THEN 'held'
     END
 $$;
 COMMENT ON FUNCTION erasured.retention_barred IS 'Why a retention run may commit nothing now: lost, unread, held; NULL if it may.';
 
 REVOKE ALL ON erasured.retention_run, erasured.retention_schedule FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.guard_retention_run(), erasured.record_retention(),
-    erasured.retention_barred(uuid, uuid, text, text, uuid[]) FROM PUBLIC;
+    erasured.held_people(text), erasured.retention_barred(uuid, uuid, text, text, uuid[], uuid[]) FROM PUBLIC;

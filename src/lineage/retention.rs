@@ -3,6 +3,7 @@
 //! What becomes of the rows that hang on them is what the policy's own `[[table]]` rules say, so a
 //! booking that goes by its age takes the same rows with it as one that goes with its customer.
 
+use super::owners::{Owners, owners};
 use super::{DateKind, Due, Lineage, Parent, leads_from, trace};
 use crate::catalog::{Catalog, Table};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -27,6 +28,8 @@ pub struct OfRule {
     pub policy: Policy,
     /// Traced from the table.
     pub lineage: Lineage,
+    /// Whose the rows are.
+    pub owners: Owners,
     /// What must hold of a row of the table; all of it.
     pub due: Vec<Due>,
     /// What is worth knowing, though nothing stops.
@@ -102,6 +105,7 @@ pub fn of_rule(
     }
     let due = due(rule, kinds, minimum, table, now);
     Ok(due.map(|due| OfRule {
+        owners: owners(policy, &rule.table, &lineage, catalog),
         lineage: with_due(lineage, &due),
         policy: own,
         due,

@@ -2,7 +2,7 @@
 
 use super::{HeldRows, Statement, sql};
 use crate::catalog::Table;
-use crate::lineage::Due;
+use crate::lineage::{Due, Edge};
 use crate::name::TableName;
 
 /// The rows of a table that are due, and that no hold covers. All parameters of its statements are
@@ -38,14 +38,21 @@ impl DueRows<'_> {
         sql::due_count(self.table, self.due, &self.held())
     }
 
-    /// The day of the oldest of them, if there is one and no hold covers it.
-    pub fn oldest(&self) -> Statement {
-        sql::oldest(self.table, self.due, &self.held())
+    /// The day of the oldest of them that no hold covers, or of the one that has this key.
+    pub fn oldest(&self, key: Option<&[String]>) -> Statement {
+        sql::oldest(self.table, self.facts, self.due, &self.held(), key)
     }
 
     /// How many rows have no date, and so are never due.
     pub fn undated(&self) -> Statement {
         sql::undated(self.table, self.due)
+    }
+
+    /// The keys of the people whose these rows are by one of these ways, behind the rows' ordinals; each
+    /// statement takes [`super::Parameter::SubjectTickets`] and [`super::Parameter::SubjectKey`] besides.
+    pub fn owners(&self, ways: &[Vec<Edge>], root_key: &[String]) -> Vec<Statement> {
+        let of = |way: &Vec<Edge>| sql::owners(self.table, self.facts, way, root_key);
+        ways.iter().map(of).collect()
     }
 
     /// Parts of a row's key.

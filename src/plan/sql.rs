@@ -9,6 +9,7 @@ mod due;
 mod elements;
 mod found_again;
 pub(super) mod objects;
+mod owners;
 mod probe;
 
 pub(super) use capture::{KnownRows, capture, capture_by_key_alone, lock_rows};
@@ -18,6 +19,7 @@ pub(super) use covered::{comparable, covered};
 pub(super) use due::{due_count, due_rows, oldest, undated};
 pub(super) use elements::drop_elements;
 pub(super) use found_again::{delete_found_again, delete_piece};
+pub(super) use owners::owners;
 pub(super) use probe::{count_by_key, strangers_by_edge};
 
 use super::{CapturedColumn, FindBy, Parameter, RowKey, RowSet, Rows, Statement};

@@ -11,16 +11,20 @@ pub use run::{Go, Going, Progress, Report, Stopped, run};
 
 use crate::catalog::Catalog;
 use crate::erasure::context::{Context, Unplanned};
-use crate::erasure::holds;
-use crate::lineage::{self, OfRule};
+use crate::erasure::{holds, intake};
+use crate::lineage::{self, OfRule, Owners};
 use crate::plan::{self, DueRows, HeldRows, Plan};
 use crate::policy::Policy;
 use crate::policy::retention::RetentionRule;
-use crate::system::postgres::due::{self, DueCount};
+use crate::store::StoreError;
+use crate::store::retention::HeldPeople;
+use crate::system::postgres::due::{self, DueCount, DueRow};
 use crate::system::postgres::execute::NotErased;
 use chrono::NaiveDate;
 use deadpool_postgres::Client;
+use std::collections::HashSet;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A rule, ready to run over what is due now.
 pub struct Prepared {
@@ -75,6 +79,18 @@ pub fn all(context: &Context) -> Vec<(Arc<Policy>, RetentionRule)> {
     rules.collect()
 }
 
+/// Rows of which it is asked at a time whose they are.
+const LOOK: u64 = 5_000;
+
+/// Whose rows are left out.
+#[derive(Debug, Default)]
+struct People {
+    /// The holds that are known; `None` where rows are nobody's, and no hold on people matters.
+    holds: Option<Vec<Uuid>>,
+    /// Keyed hashes of the people's root keys.
+    hashes: HashSet<String>,
+}
+
 impl Prepared {
     /// Traces the rule through the catalog as it is now.
     ///
@@ -115,14 +131,6 @@ impl Prepared {
         })
     }
 
-    /// Whether rows of the table may be a person's of the policy's kind: then holds on people count.
-    fn is_of_people(&self) -> bool {
-        self.policy
-            .tables
-            .iter()
-            .any(|of| of.table == self.rule.table)
-    }
-
     /// The day of the oldest row that is due and that no hold covers.
     ///
     /// # Errors
@@ -133,7 +141,98 @@ impl Prepared {
             return Ok(None);
         };
         let mut client = self.client(context).await?;
-        due::oldest(&mut client, &rows, context.timeouts(1)).await
+        let people = self.people(context).await?;
+        let timeouts = context.timeouts(1);
+        if people.hashes.is_empty() {
+            return due::oldest(&mut client, &rows, None, timeouts).await;
+        }
+        let mut behind: Option<Vec<String>> = None;
+        loop {
+            let found = due::next(&mut client, &rows, behind.as_deref(), LOOK, timeouts).await?;
+            let Some(last) = found.last() else {
+                return Ok(None);
+            };
+            behind = Some(last.place.clone());
+            if let Some(first) = self.free(context, &people, found).await?.first() {
+                return due::oldest(&mut client, &rows, Some(&first.key), timeouts).await;
+            }
+        }
+    }
+
+    /// Whom holds cover now whose rows must be left out.
+    async fn people(&self, context: &Context) -> Result<People, NotErased> {
+        let held = async || {
+            let held = context.store.held_people(&self.policy.subject).await;
+            held.map_err(|e| NotErased::Hook(e.to_string()))
+        };
+        match self.of.as_ref().map(|of| &of.owners) {
+            None | Some(Owners::Nobody) => Ok(People::default()),
+            // Known to nobody, each hold stands in the way.
+            Some(Owners::Unknown) => Ok(People {
+                holds: Some(Vec::new()),
+                hashes: HashSet::new(),
+            }),
+            Some(Owners::Ways(_)) => {
+                let HeldPeople { holds, hashes } = held().await?;
+                Ok(People {
+                    holds: Some(holds),
+                    hashes,
+                })
+            }
+        }
+    }
+
+    /// Whether a hold on a person stops the whole rule, since whose its rows are cannot be told.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_barred(&self, context: &Context) -> Result<bool, StoreError> {
+        let unknown = self
+            .of
+            .as_ref()
+            .is_some_and(|of| matches!(of.owners, Owners::Unknown));
+        Ok(unknown
+            && !context
+                .store
+                .held_people(&self.policy.subject)
+                .await?
+                .holds
+                .is_empty())
+    }
+
+    /// Those of these rows that are of none of these people.
+    async fn free(
+        &self,
+        context: &Context,
+        people: &People,
+        rows: Vec<DueRow>,
+    ) -> Result<Vec<DueRow>, NotErased> {
+        let Some(Owners::Ways(ways)) = self.of.as_ref().map(|of| &of.owners) else {
+            return Ok(rows);
+        };
+        let root = self.catalog.tables.get(&self.policy.root.0.table);
+        let (Some(due), Some(root), false) = (self.due_rows(&[]), root, people.hashes.is_empty())
+        else {
+            return Ok(rows);
+        };
+        let statements = due.owners(ways, root.row_key());
+        let keys: Vec<&[String]> = rows.iter().map(|row| row.key.as_slice()).collect();
+        let mut client = self.client(context).await?;
+        let owners = due::owners(&mut client, &statements, &keys, context.timeouts(1)).await?;
+        let held: HashSet<usize> = owners
+            .into_iter()
+            .filter(|(_, key)| {
+                people
+                    .hashes
+                    .contains(&intake::subject_hash(context, &self.policy, key))
+            })
+            .map(|(at, _)| at)
+            .collect();
+        let rows = rows.into_iter().enumerate();
+        Ok(rows
+            .filter(|(at, _)| !held.contains(at))
+            .map(|(_, row)| row)
+            .collect())
     }
 
     async fn rows_held(&self, context: &Context) -> Result<Vec<HeldRows>, NotErased> {
@@ -157,7 +256,19 @@ impl Prepared {
             return Ok(DueCount::default());
         };
         let mut client = self.client(context).await?;
-        due::count(&mut client, &rows, context.timeouts(1)).await
+        let timeouts = context.timeouts(1);
+        let mut counted = due::count(&mut client, &rows, timeouts).await?;
+        let people = self.people(context).await?;
+        let mut behind: Option<Vec<String>> = None;
+        while !people.hashes.is_empty() {
+            let found = due::next(&mut client, &rows, behind.as_deref(), LOOK, timeouts).await?;
+            let Some(last) = found.last() else { break };
+            behind = Some(last.place.clone());
+            let all = found.len();
+            let free = self.free(context, &people, found).await?.len();
+            counted.held += i64::try_from(all - free).unwrap_or(i64::MAX);
+        }
+        Ok(counted)
     }
 }
 

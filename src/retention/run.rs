@@ -218,6 +218,9 @@ impl<'a> Passage<'a> {
 
     /// More than a person would have expected is nobody's wish.
     async fn look_first(&mut self) -> Result<(), Stopped> {
+        if self.prepared.is_barred(self.context).await? {
+            return Err(Stopped::Held(self.new.subject.to_owned()));
+        }
         let counted = self.prepared.count(self.context).await?;
         self.report.held = counted.held;
         let due = counted.due - counted.held;
@@ -288,7 +291,7 @@ impl<'a> Passage<'a> {
             loop {
                 match self.once(step, &rows).await {
                     Ok(counts) => {
-                        self.add(&counts);
+                        counts.iter().for_each(|counts| self.add(counts));
                         break;
                     }
                     Err(error) if passes(&error) && tries < TRIES => pause(&mut tries).await,
@@ -313,11 +316,17 @@ impl<'a> Passage<'a> {
         Ok(())
     }
 
-    async fn once(&self, step: Uuid, rows: &[DueRow]) -> Result<Counts, NotErased> {
-        let Some(part) = self.part() else {
-            return Ok(Counts::default());
-        };
+    /// `None`: holds cover all of these rows.
+    async fn once(&self, step: Uuid, rows: &[DueRow]) -> Result<Option<Counts>, NotErased> {
         let gate = self.gate().await?;
+        let people = self.prepared.people(self.context).await?;
+        let rows = self
+            .prepared
+            .free(self.context, &people, rows.to_vec())
+            .await?;
+        let (Some(part), false) = (self.part(), rows.is_empty()) else {
+            return Ok(None);
+        };
         let held = gate.rows.clone();
         let subjects = [Subject {
             ticket: step,
@@ -328,6 +337,7 @@ impl<'a> Passage<'a> {
         let mut word = LastWord {
             passage: self,
             gate,
+            people: people.holds,
             permit: None,
         };
         let hash = |text: &str| self.context.hash_key.hash("column", text);
@@ -349,7 +359,7 @@ impl<'a> Passage<'a> {
             .await
             .map_err(|e| NotErased::Hook(e.to_string()))?;
         let outcome = execution.run(&mut client, &mut word).await?;
-        Ok(outcome.counts.into_iter().next().unwrap_or_default())
+        Ok(outcome.counts.into_iter().next())
     }
 
     fn add(&mut self, counts: &Counts) {
@@ -425,6 +435,8 @@ impl<'a> Passage<'a> {
 struct LastWord<'a> {
     passage: &'a Passage<'a>,
     gate: Gate,
+    /// The holds on people of whom the rows were cleared.
+    people: Option<Vec<Uuid>>,
     permit: Option<Permit>,
 }
 
@@ -442,13 +454,12 @@ impl BeforeChange for LastWord<'_> {
                 passage.new,
                 passage.system,
                 self.gate.known(),
+                self.people.as_deref(),
                 time,
             );
             let (permit, barred) = asked.await.map_err(|e| NotErased::Hook(e.to_string()))?;
-            let people = passage.prepared.is_of_people();
             let refusal = match barred {
                 Barred::Free => None,
-                Barred::Held if !people => None,
                 Barred::Held => Some(NotErased::Held(Vec::new())),
                 Barred::Unread => Some(NotErased::HoldUnread),
                 Barred::Lost => Some(NotErased::Hook("the run is another daemon's now".into())),
@@ -490,13 +501,14 @@ impl Stopped {
     }
 }
 
-/// Whether the same batch may fare better in a moment.
+/// Whether the same batch may fare better in a moment: a hold that was placed meanwhile is known then.
 fn passes(error: &NotErased) -> bool {
     matches!(
         error,
         NotErased::Database(_, Failure::Transient(_))
             | NotErased::CommitUnknown
             | NotErased::HoldUnread
+            | NotErased::Held(_)
     )
 }
 

@@ -88,6 +88,15 @@ pub struct RunEnd {
     pub problem: Option<(&'static str, String)>,
 }
 
+/// Whom holds on people cover.
+#[derive(Clone, Debug, Default)]
+pub struct HeldPeople {
+    /// The holds.
+    pub holds: Vec<Uuid>,
+    /// Keyed hashes of the people's root keys.
+    pub hashes: std::collections::HashSet<String>,
+}
+
 /// What stands against a COMMIT of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barred {
@@ -97,7 +106,7 @@ pub enum Barred {
     Lost,
     /// A hold waits to be read.
     Unread,
-    /// A hold on a person of the policy's kind is in force.
+    /// A hold on a person is in force of whom the rows were not cleared.
     Held,
 }
 
@@ -242,13 +251,15 @@ impl Store {
 
     /// Whether a run may commit, and the right to do so: while it is kept no hold can be placed and
     /// nobody takes the run over. Asked when the rows are locked, kept until after COMMIT. `rows` are the
-    /// holds on rows with which they were compared.
+    /// holds on rows with which they were compared, `people` those on people whose rows were left out;
+    /// `None` where rows are nobody's.
     pub async fn permit_run(
         &self,
         run: Run,
         of: &NewRun<'_>,
         system: &str,
         rows: &[Uuid],
+        people: Option<&[Uuid]>,
         time: Duration,
     ) -> Result<(Permit, Barred)> {
         let permit = Permit::begin(&self.pool, time).await?;
@@ -261,11 +272,14 @@ impl Store {
         session.query_one(&lock, &[&of.subject, &of.rule]).await?;
         let ask = session
             .prepare_cached(
-                "/* erasured:permit_run */ SELECT erasured.retention_barred($1, $2, $3, $4, $5)",
+                "/* erasured:permit_run */ SELECT erasured.retention_barred($1, $2, $3, $4, $5, $6)",
             )
             .await?;
         let row = session
-            .query_one(&ask, &[&run.id, &run.token, &of.subject, &system, &rows])
+            .query_one(
+                &ask,
+                &[&run.id, &run.token, &of.subject, &system, &rows, &people],
+            )
             .await?;
         let barred = match row.get::<_, Option<&str>>(0) {
             None => Barred::Free,
@@ -274,6 +288,19 @@ impl Store {
             Some(_) => Barred::Lost,
         };
         Ok((permit, barred))
+    }
+
+    /// Whom holds in force on a kind of subject cover.
+    pub async fn held_people(&self, subject: &str) -> Result<HeldPeople> {
+        run_tx!(self, "held_people", |tx| {
+            let sql = "/* erasured:held_people */ SELECT hold, subject_hash FROM erasured.held_people($1)";
+            let mut people = HeldPeople::default();
+            for row in tx.query(sql, &[&subject]).await? {
+                people.holds.push(row.get(0));
+                people.hashes.extend(row.get::<_, Option<String>>(1));
+            }
+            Ok(people)
+        })
     }
 
     /// The latest runs, of one rule or of all, newest first.

@@ -67,6 +67,12 @@ impl Plan {
                     counted.held
                 );
             }
+            if prepared.is_barred(&context).await? {
+                say!(
+                    "  stopped:  a legal hold on a {} is in force, and whose the rows are cannot be told",
+                    prepared.policy.subject
+                );
+            }
             if counted.undated > 0 {
                 say!(
                     "  undated:  {} row(s) have no date and are never due",

@@ -1,7 +1,7 @@
 //! Rows whose time is over: the condition, and the statements that choose and count them.
 
 use super::covered::conditions;
-use super::{Binds, sql_type, table_name};
+use super::{Binds, EQUALS, sql_type, table_name};
 use crate::catalog::Table;
 use crate::lineage::{DateKind, Due};
 use crate::name::TableName;
@@ -136,11 +136,26 @@ pub(in crate::plan) fn due_count(table: &TableName, due: &[Due], held: &[&HeldRo
     binds.statement("due_count", table, &body)
 }
 
-/// The day of the oldest row that is due, in the rule's zone. Of several columns the latest is a row's day.
-pub(in crate::plan) fn oldest(table: &TableName, due: &[Due], held: &[&HeldRows]) -> Statement {
+/// The day of the oldest row that is due, or of the one of this key, in the rule's zone. Of several columns
+/// the latest is a row's day.
+pub(in crate::plan) fn oldest(
+    table: &TableName,
+    facts: &Table,
+    due: &[Due],
+    held: &[&HeldRows],
+    key: Option<&[String]>,
+) -> Statement {
     let mut binds = Binds::default();
     let mut all = is_due(&mut binds, due);
     all.extend(held.iter().map(|held| not_held(&mut binds, held)));
+    for (column, value) in facts.row_key().iter().zip(key.unwrap_or_default()) {
+        let value = binds.bind(Parameter::Text(value.clone()));
+        let of = sql_type(facts, column);
+        all.push(format!(
+            "t.{} {EQUALS} {value}::text::{of}",
+            identifier(column)
+        ));
+    }
     let columns = due.first().map_or(&[][..], |due| &due.columns);
     let zone = due.first().map_or("UTC", |due| due.cutoff.zone.name());
     let zone = binds.bind(Parameter::Text(zone.to_owned()));

@@ -40,7 +40,7 @@ pub async fn next(
     timeouts: Timeouts,
 ) -> Result<Vec<DueRow>, NotErased> {
     let tx = begin(client, timeouts).await?;
-    let found = query(&tx, &rows.next(behind, limit)).await?;
+    let found = query(&tx, &rows.next(behind, limit), &[]).await?;
     tx.rollback().await?;
     let width = rows.key_width();
     let texts = |row: &Row| (0..row.len()).map(|i| row.get(i)).collect::<Vec<String>>();
@@ -61,8 +61,8 @@ pub async fn count(
     timeouts: Timeouts,
 ) -> Result<DueCount, NotErased> {
     let tx = begin(client, timeouts).await?;
-    let counted = query(&tx, &rows.count()).await?;
-    let undated = query(&tx, &rows.undated()).await?;
+    let counted = query(&tx, &rows.count(), &[]).await?;
+    let undated = query(&tx, &rows.undated(), &[]).await?;
     tx.rollback().await?;
     let number = |rows: &[Row], at| rows.first().map_or(0, |row| row.get(at));
     Ok(DueCount {
@@ -72,17 +72,40 @@ pub async fn count(
     })
 }
 
-/// The day of the oldest of them.
+/// Whose the rows with these keys are: positions among them, each with the key of a person, as texts.
+///
+/// # Errors
+/// [`NotErased::Database`].
+pub async fn owners(
+    client: &mut Client,
+    statements: &[Statement],
+    keys: &[&[String]],
+    timeouts: Timeouts,
+) -> Result<Vec<(usize, Vec<String>)>, NotErased> {
+    let tx = begin(client, timeouts).await?;
+    let mut owners = Vec::new();
+    for statement in statements {
+        for row in query(&tx, statement, keys).await? {
+            let at = usize::try_from(row.get::<_, i32>(0)).unwrap_or(usize::MAX);
+            owners.push((at, (1..row.len()).map(|i| row.get(i)).collect()));
+        }
+    }
+    tx.rollback().await?;
+    Ok(owners)
+}
+
+/// The day of the oldest of them, or of the one with this key.
 ///
 /// # Errors
 /// [`NotErased::Database`].
 pub async fn oldest(
     client: &mut Client,
     rows: &DueRows<'_>,
+    key: Option<&[String]>,
     timeouts: Timeouts,
 ) -> Result<Option<NaiveDate>, NotErased> {
     let tx = begin(client, timeouts).await?;
-    let found = query(&tx, &rows.oldest()).await?;
+    let found = query(&tx, &rows.oldest(key), &[]).await?;
     tx.rollback().await?;
     Ok(found.first().and_then(|row| row.get(0)))
 }
@@ -119,15 +142,23 @@ async fn begin(client: &mut Client, timeouts: Timeouts) -> Result<Transaction<'_
 }
 
 /// Not prepared: the plan should know how much lies behind the cutoff.
-async fn query(tx: &Transaction<'_>, statement: &Statement) -> Result<Vec<Row>, NotErased> {
-    let texts: Vec<&String> = statement
-        .parameters
-        .iter()
-        .filter_map(|parameter| match parameter {
-            Parameter::Text(text) => Some(text),
-            _ => None,
-        })
-        .collect();
-    let values: Vec<&(dyn ToSql + Sync)> = texts.iter().map(|t| *t as _).collect();
+async fn query(
+    tx: &Transaction<'_>,
+    statement: &Statement,
+    keys: &[&[String]],
+) -> Result<Vec<Row>, NotErased> {
+    let value = |parameter: &Parameter| -> Box<dyn ToSql + Sync + Send> {
+        match parameter {
+            Parameter::Text(text) => Box::new(text.clone()),
+            Parameter::SubjectKey(part) => {
+                let parts = keys.iter().map(|key| key.get(*part).cloned());
+                Box::new(parts.collect::<Vec<Option<String>>>())
+            }
+            // No other stands in these statements.
+            _ => Box::new((0..).take(keys.len()).collect::<Vec<i32>>()),
+        }
+    };
+    let values: Vec<_> = statement.parameters.iter().map(value).collect();
+    let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|v| &**v as _).collect();
     Ok(tx.query(&statement.sql, &values).await?)
 }
