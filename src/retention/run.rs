@@ -4,6 +4,7 @@ use super::Prepared;
 use crate::erasure::context::Context;
 use crate::erasure::holds::Gate;
 use crate::plan::{ChangeKind, Counts, SystemPlan};
+use crate::policy::retention::RetentionAction;
 use crate::store::StoreError;
 use crate::store::holds::Permit;
 use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
@@ -107,7 +108,7 @@ pub enum Go {
     Leave,
 }
 
-/// Runs a rule over all that is due, a batch at a time.
+/// Runs a rule over all that is due, a batch at a time. One that only reports does nothing.
 ///
 /// # Errors
 /// [`Stopped`]: what is gone is gone, and the next run goes on.
@@ -116,7 +117,7 @@ pub async fn run(
     prepared: &Prepared,
     going: Going<'_>,
 ) -> Result<Report, Stopped> {
-    let Some(of) = &prepared.of else {
+    let (Some(of), RetentionAction::Delete) = (&prepared.of, prepared.rule.action) else {
         return Ok(Report::default());
     };
     let table = prepared.rule.table.to_string();

@@ -77,6 +77,9 @@ async fn slot(
     rule: &RetentionRule,
 ) -> Result<Option<DateTime<Utc>>, StoreError> {
     let now = context.now();
+    if rule.action == RetentionAction::Report {
+        return Ok(None);
+    }
     let Some(latest) = rule.schedule.as_ref().and_then(|t| t.latest(now)) else {
         return Ok(None);
     };

@@ -165,3 +165,23 @@ fn a_scheduled_run_over_more_than_expected_waits_for_a_person() {
     daemon.stop();
     assert_eq!(due(&company), before);
 }
+
+/// A rule that only reports deletes nothing, by schedule or by hand.
+#[test]
+fn what_is_only_reported_stays() {
+    let company = scheduled("");
+    let policy = POLICY.replace("timezone = \"Asia/Tokyo\"", EVERY_SECOND);
+    let policy = policy.replace(
+        "action   = \"delete\"\nbecause",
+        "action = \"report\"\nbecause",
+    );
+    assert!(policy.contains("report"));
+    company.workspace.write_policy("customer.toml", &policy);
+    let before = due(&company);
+    let daemon = Daemon::start(&company, "");
+    std::thread::sleep(Duration::from_secs(4));
+    daemon.stop();
+    let said = company.says(&["retention", "run", "calls"], 0);
+    assert!(said.contains(&format!("{before} row(s)")), "{said}");
+    assert_eq!(due(&company), before);
+}
