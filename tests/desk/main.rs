@@ -18,6 +18,7 @@ mod proof_in_proportion;
 mod refusals;
 mod refuse_part;
 mod script;
+mod retention;
 mod seven_years;
 mod terminal;
 mod twice;

@@ -1,10 +1,9 @@
 //! `erasured retention runs`.
 
 use crate::cli::failure::Failure;
+use crate::cli::source::Control;
 use crate::cli::table::{Table, text, time};
 use crate::cli::{Format, print_json};
-use crate::start;
-use crate::store::Store;
 use clap::Args;
 use std::path::Path;
 
@@ -18,16 +17,13 @@ pub(in crate::cli) struct Runs {
     limit: u32,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(flatten)]
+    control: Control,
 }
 
 impl Runs {
     pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
-        let config = start::configuration(config)?;
-        let store = Store::new(
-            start::control_pool(&config, "retention", 1)?
-                .inner()
-                .clone(),
-        );
+        let store = self.control.store(config).await?;
         let runs = store.runs(self.rule.as_deref(), self.limit).await?;
         if self.format == Format::Json {
             print_json(&runs);
