@@ -103,8 +103,8 @@ $$;
 COMMENT ON FUNCTION erasured.held_people IS 'Whom legal holds in force on a kind of subject cover, as keyed hashes.';
 
 -- Why nothing may be committed for a rule now; NULL if it may. known are the holds on rows with which its
--- rows were compared, people those on people whose rows were left out; NULL where rows are nobody's.
-CREATE FUNCTION erasured.retention_barred(run uuid, token uuid, subject text, system text, known uuid[], people uuid[]) RETURNS text
+-- rows were compared; kinds those of subject whose the rows may be, people the holds on such whose rows were left out.
+CREATE FUNCTION erasured.retention_barred(run uuid, token uuid, kinds text[], system text, known uuid[], people uuid[]) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
     SELECT CASE
@@ -112,15 +112,13 @@ AS $$
                           WHERE r.id = run AND r.lease_token = token AND r.state = 'running') THEN 'lost'
         WHEN EXISTS (SELECT FROM erasured.hold h
                       WHERE h.read_at IS NULL AND h.released_at IS NULL
-                        AND (h.kind = 'table' AND h.system = retention_barred.system
-                             OR people IS NOT NULL AND h.subject = retention_barred.subject))
+                        AND (h.kind = 'table' AND h.system = retention_barred.system OR h.subject = ANY (kinds)))
              OR NOT erasured.row_holds(retention_barred.system) <@ known THEN 'unread'
-        WHEN people IS NOT NULL
-             AND EXISTS (SELECT FROM erasured.held_people(retention_barred.subject) p WHERE p.hold <> ALL (people)) THEN 'held'
+        WHEN EXISTS (SELECT FROM unnest(kinds) k, erasured.held_people(k) p WHERE p.hold <> ALL (people)) THEN 'held'
     END
 $$;
 COMMENT ON FUNCTION erasured.retention_barred IS 'Why a retention run may commit nothing now: lost, unread, held; NULL if it may.';
 
 REVOKE ALL ON erasured.retention_run, erasured.retention_schedule FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.guard_retention_run(), erasured.record_retention(),
-    erasured.held_people(text), erasured.retention_barred(uuid, uuid, text, text, uuid[], uuid[]) FROM PUBLIC;
+    erasured.held_people(text), erasured.retention_barred(uuid, uuid, text[], text, uuid[], uuid[]) FROM PUBLIC;

@@ -178,4 +178,4 @@ GRANT INSERT ON erasured.retention_run TO erasured_daemon;
 GRANT SELECT, INSERT ON erasured.retention_schedule TO erasured_daemon;
 GRANT UPDATE (state, ended_at, batches, rows, counts, held, set_aside, problem_code, problem, holder, lease_token, lease_until)
    ON erasured.retention_run TO erasured_daemon;
-GRANT EXECUTE ON FUNCTION erasured.held_people(text), erasured.retention_barred(uuid, uuid, text, text, uuid[], uuid[]) TO erasured_daemon;
+GRANT EXECUTE ON FUNCTION erasured.held_people(text), erasured.retention_barred(uuid, uuid, text[], text, uuid[], uuid[]) TO erasured_daemon;

@@ -59,11 +59,12 @@ impl Check {
         let rules = drafts.iter().flat_map(|d| &d.so_far().retention);
         names.extend(rules.map(|rule| rule.table.system.clone()));
         let (catalogs, _) = catalogs(&systems, names).await?;
+        let in_force: Vec<&Policy> = drafts.iter().map(|d| d.so_far()).collect();
         for draft in &drafts {
             found.extend(lineage::check_draft(draft, &catalogs));
             if draft.open().is_empty() {
                 found.extend(discovery::overlooked(draft.so_far(), &catalogs));
-                let rules = lineage::check_rules(draft.so_far(), Utc::now(), &catalogs);
+                let rules = lineage::check_rules(draft.so_far(), &in_force, Utc::now(), &catalogs);
                 let known = |d: &Diagnostic| {
                     found
                         .iter()

@@ -2,7 +2,6 @@
 
 use super::context::{Context, Unplanned};
 use super::intake::{self, IntakeFailed};
-use crate::lineage;
 use crate::name::TableName;
 use crate::plan::{Comparison, Condition, HeldRows, OWN_OPERATORS, Parameter};
 use crate::policy::Policy;
@@ -358,11 +357,9 @@ async fn misfit(context: &Context, hold: &UnreadRowHold) -> Result<Option<Misfit
     }
     let policies = context.policies();
     let named = policies.values().any(|policy| {
-        lineage::systems_of(policy).contains(system)
-            && policy
-                .tables
-                .iter()
-                .any(|rule| rule.table.system == *system && rule.table.table == *table)
+        let tables = policy.tables.iter().map(|rule| &rule.table);
+        let mut tables = tables.chain(policy.retention.iter().map(|rule| &rule.table));
+        tables.any(|of| of.system == *system && of.table == *table)
     });
     Ok((!named).then(|| {
         Misfit::NotYet(format!(

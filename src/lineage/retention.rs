@@ -30,20 +30,23 @@ pub struct OfRule {
     pub lineage: Lineage,
     /// Whose the rows are.
     pub owners: Owners,
+    /// Other kinds of subject whose policies speak of the rows: they may be theirs too.
+    pub others: Vec<String>,
     /// What must hold of a row of the table; all of it.
     pub due: Vec<Due>,
     /// What is worth knowing, though nothing stops.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Traces a rule through its system's catalog. `now` decides what is due: `None` where the calendar
-/// has nothing yet that could be.
+/// Traces a rule of one of these policies in force through its system's catalog. `now` decides what is due:
+/// `None` where the calendar has nothing yet that could be.
 ///
 /// # Errors
 /// All that keeps the rule from running, warnings among them.
 pub fn of_rule(
     policy: &Policy,
     rule: &RetentionRule,
+    in_force: &[&Policy],
     now: DateTime<Utc>,
     catalog: &Catalog,
 ) -> Result<Option<OfRule>, Vec<Diagnostic>> {
@@ -54,16 +57,6 @@ pub fn of_rule(
     };
     let name = &rule.name;
     let table = catalog.tables.get(&rule.table.table);
-    if policy.root.0 == rule.table {
-        error(
-            OF_PEOPLE,
-            format!(
-                "the retention rule {name} is for {}, whose rows are people",
-                rule.table
-            ),
-            "people go by tickets, with all that is theirs and a certificate each: file one for each",
-        );
-    }
     let Some(table) = table else {
         error(
             "E0202",
@@ -100,12 +93,20 @@ pub fn of_rule(
             return Err(found);
         }
     };
+    let of = Hanging {
+        policy,
+        rule,
+        own: &own,
+        lineage: &lineage,
+    };
+    found.extend(of.mistakes(in_force));
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
     let due = due(rule, kinds, minimum, table, now);
     Ok(due.map(|due| OfRule {
         owners: owners(policy, &rule.table, &lineage, catalog),
+        others: others(policy, in_force, &lineage),
         lineage: with_due(lineage, &due),
         policy: own,
         due,
@@ -116,12 +117,13 @@ pub fn of_rule(
 /// Everything wrong with a policy's rules, and what is worth knowing.
 pub fn check_rules(
     policy: &Policy,
+    in_force: &[&Policy],
     now: DateTime<Utc>,
     catalogs: &BTreeMap<String, Catalog>,
 ) -> Vec<Diagnostic> {
     let check = |rule: &RetentionRule| match catalogs.get(&rule.table.system) {
         None => vec![unregistered(policy, rule)],
-        Some(catalog) => match of_rule(policy, rule, now, catalog) {
+        Some(catalog) => match of_rule(policy, rule, in_force, now, catalog) {
             Ok(of) => of.map_or_else(Vec::new, |of| of.warnings),
             Err(found) => found,
         },
@@ -137,6 +139,114 @@ pub fn unregistered(policy: &Policy, rule: &RetentionRule) -> Diagnostic {
     );
     let help = format!("add [system.{system}] to erasured.toml, or mend the name here");
     Diagnostic::error("E0226", message, help).at(&policy.source, rule.span.clone())
+}
+
+/// What goes with the rule's rows, or loses its link to them.
+struct Hanging<'a> {
+    policy: &'a Policy,
+    rule: &'a RetentionRule,
+    /// The policy that the rule makes.
+    own: &'a Policy,
+    lineage: &'a Lineage,
+}
+
+impl Hanging<'_> {
+    fn mistakes(&self, in_force: &[&Policy]) -> Vec<Diagnostic> {
+        let systems = self.lineage.systems.iter();
+        let tables = systems.flat_map(|s| s.tables.iter().map(move |t| (&s.system, t)));
+        let mut found = Vec::new();
+        for (system, reached) in tables {
+            let table = QualifiedTable {
+                system: system.clone(),
+                table: reached.table.clone(),
+            };
+            if in_force.iter().any(|p| p.root.0 == table) {
+                found.push(self.of_people(&table));
+            }
+            if table == self.rule.table {
+                continue;
+            }
+            let rules = reached
+                .edges
+                .iter()
+                .map(|e| &self.own.tables[e.decision.rule].action);
+            if rules
+                .clone()
+                .any(|action| matches!(action, Action::Retain(_)))
+            {
+                found.push(
+                    self.kept_longer(&table, "which the policy retains for a time of its own"),
+                );
+            }
+            let goes = rules
+                .clone()
+                .any(|action| matches!(action, Action::Delete | Action::Shared { .. }));
+            let mut others = in_force.iter().flat_map(|p| &p.retention);
+            let longer = others
+                .find(|other| other.table == table && !ends_with(&other.keep, &self.rule.keep));
+            if let (true, Some(other)) = (goes, longer) {
+                let why = format!(
+                    "for which the retention rule {} may keep them longer",
+                    other.name
+                );
+                found.push(self.kept_longer(&table, &why));
+            }
+        }
+        found
+    }
+
+    fn of_people(&self, table: &QualifiedTable) -> Diagnostic {
+        let name = &self.rule.name;
+        let message = match *table == self.rule.table {
+            true => format!("the retention rule {name} is for {table}, whose rows are people"),
+            false => format!("the retention rule {name} reaches {table}, whose rows are people"),
+        };
+        self.error(
+            OF_PEOPLE,
+            message,
+            "people go by tickets, with all that is theirs and a certificate each: file one for each",
+        )
+    }
+
+    fn kept_longer(&self, table: &QualifiedTable, why: &str) -> Diagnostic {
+        self.error(
+            CONTRADICTED,
+            format!("with the rows of the retention rule {} go rows of {table}, {why}", self.rule.name),
+            "make the rule keep its rows as long as what hangs on them, or take the link out of them first",
+        )
+    }
+
+    fn error(&self, code: &'static str, message: String, help: &str) -> Diagnostic {
+        Diagnostic::error(code, message, help).at(&self.policy.source, self.rule.span.clone())
+    }
+}
+
+/// Whether rows are kept no longer by the first than by the second, which hang on each other: counted alike,
+/// no column of one being known to be that of the other, only plain terms can be compared.
+fn ends_with(first: &Keep, second: &Keep) -> bool {
+    let (Keep::Since { term: first, .. }, Keep::Since { term: second, .. }) = (first, second)
+    else {
+        return false;
+    };
+    days().all(|day| first.last_day(day) <= second.last_day(day))
+}
+
+/// Kinds of subject, beside the policy's own, whose policies name a table of the lineage.
+fn others(policy: &Policy, in_force: &[&Policy], lineage: &Lineage) -> Vec<String> {
+    let names = |other: &&&Policy| {
+        lineage.systems.iter().any(|system| {
+            other.tables.iter().any(|rule| {
+                rule.table.system == system.system && system.table(&rule.table.table).is_some()
+            })
+        })
+    };
+    let others = in_force
+        .iter()
+        .filter(|other| other.subject != policy.subject);
+    others
+        .filter(names)
+        .map(|other| other.subject.clone())
+        .collect()
 }
 
 /// What kind of date each column of the rule holds.
@@ -220,17 +330,18 @@ fn minimum(
     minimum
 }
 
-/// Whether the rule lets a row go before the minimum, counted from the same column, is over. Compared on
-/// each day of four years, so every length of a month is met.
+/// Whether the rule lets a row go before the minimum, counted from the same column, is over.
 fn falls_short(keep: &Keep, column: &str, least: Term) -> bool {
     let Keep::Since { columns, term } = keep else {
         return false;
     };
+    columns == &[column.to_owned()] && days().any(|day| term.last_day(day) < least.last_day(day))
+}
+
+/// Of four years, so that every length of a month is met.
+fn days() -> impl Iterator<Item = NaiveDate> {
     let first = NaiveDate::from_ymd_opt(2024, 1, 1).unwrap_or_default();
-    columns == &[column.to_owned()]
-        && (0..1461)
-            .filter_map(|n| first.checked_add_days(Days::new(n)))
-            .any(|day| term.last_day(day) < least.last_day(day))
+    (0..1461).filter_map(move |n| first.checked_add_days(Days::new(n)))
 }
 
 /// All that must be over; `None` if the calendar has no such day.
@@ -342,36 +453,48 @@ fn hanging_on<'p>(
             let rules = rules.into_iter().zip(chosen);
             let rules = rules.filter(|(_, chosen)| *chosen);
             return rules
-                .map(|(rule, _)| with_its_row(policy, rule.clone(), &reached, catalog))
+                .map(|(rule, _)| with_its_row(policy, rule.clone(), table, &reached, catalog))
                 .collect();
         }
     }
 }
 
-/// What the policy keeps as long as the row it hangs on goes with that row, if all such rows go.
+/// What the policy keeps as long as the row it hangs on goes with that row, if all such rows go: those of
+/// the rule's own table, or what it keeps likewise.
 fn with_its_row(
     policy: &Policy,
     rule: TableRule,
+    of: &QualifiedTable,
     reached: &BTreeSet<&TableName>,
     catalog: &Catalog,
 ) -> TableRule {
-    let system = &rule.table.system;
+    let goes = |table: &TableName| {
+        let mut rules = policy.tables.iter();
+        let here = |r: &&TableRule| r.table.system == of.system && r.table.table == *table;
+        let all_go = rules.by_ref().filter(here).all(|r| match &r.action {
+            Action::Retain(retain) => r.table == *of || retain.until.is_none(),
+            action => matches!(action, Action::Delete),
+        });
+        reached.contains(table) && all_go
+    };
     let retained = |table: &TableName| {
         let mut rules = policy.tables.iter();
         rules.any(|r| {
-            r.table.system == *system
+            r.table.system == of.system
                 && r.table.table == *table
                 && matches!(r.action, Action::Retain(_))
         })
     };
     let keys = catalog.foreign_keys.iter();
     let mut of_rule = keys.filter(|k| k.child.0 == rule.table.table);
-    let only_these = of_rule.all(|k| reached.contains(&k.parent.0) || !retained(&k.parent.0));
+    let all_go = of_rule.all(|k| goes(&k.parent.0) || !retained(&k.parent.0));
     match &rule.action {
-        Action::Retain(retain) if retain.until.is_none() && only_these => TableRule {
-            action: Action::Delete,
-            ..rule
-        },
+        Action::Retain(retain) if retain.until.is_none() && rule.link.is_none() && all_go => {
+            TableRule {
+                action: Action::Delete,
+                ..rule
+            }
+        }
         _ => rule,
     }
 }

@@ -24,7 +24,6 @@ use chrono::NaiveDate;
 use deadpool_postgres::Client;
 use std::collections::HashSet;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// A rule, ready to run over what is due now.
 pub struct Prepared {
@@ -85,10 +84,10 @@ const LOOK: u64 = 5_000;
 /// Whose rows are left out.
 #[derive(Debug, Default)]
 struct People {
-    /// The holds that are known; `None` where rows are nobody's, and no hold on people matters.
-    holds: Option<Vec<Uuid>>,
-    /// Keyed hashes of the people's root keys.
-    hashes: HashSet<String>,
+    /// The kinds of subject whose holds matter.
+    kinds: Vec<String>,
+    /// The holds that are known, and whom they cover.
+    held: HeldPeople,
 }
 
 impl Prepared {
@@ -107,8 +106,10 @@ impl Prepared {
             )]));
         };
         let (stamp, catalog) = system.catalog().await?;
-        let of =
-            lineage::of_rule(&policy, &rule, context.now(), &catalog).map_err(Unplanned::Misfit)?;
+        let policies = context.policies();
+        let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
+        let of = lineage::of_rule(&policy, &rule, &in_force, context.now(), &catalog)
+            .map_err(Unplanned::Misfit)?;
         let plan = of.as_ref().map(|of| plan::build(&of.policy, &of.lineage));
         Ok(Self {
             policy,
@@ -143,7 +144,7 @@ impl Prepared {
         let mut client = self.client(context).await?;
         let people = self.people(context).await?;
         let timeouts = context.timeouts(1);
-        if people.hashes.is_empty() {
+        if people.held.hashes.is_empty() {
             return due::oldest(&mut client, &rows, None, timeouts).await;
         }
         let mut behind: Option<Vec<String>> = None;
@@ -161,43 +162,46 @@ impl Prepared {
 
     /// Whom holds cover now whose rows must be left out.
     async fn people(&self, context: &Context) -> Result<People, NotErased> {
-        let held = async || {
-            let held = context.store.held_people(&self.policy.subject).await;
-            held.map_err(|e| NotErased::Hook(e.to_string()))
+        let mut people = People {
+            kinds: self
+                .undistinguished()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            held: HeldPeople::default(),
         };
-        match self.of.as_ref().map(|of| &of.owners) {
-            None | Some(Owners::Nobody) => Ok(People::default()),
-            // Known to nobody, each hold stands in the way.
-            Some(Owners::Unknown) => Ok(People {
-                holds: Some(Vec::new()),
-                hashes: HashSet::new(),
-            }),
-            Some(Owners::Ways(_)) => {
-                let HeldPeople { holds, hashes } = held().await?;
-                Ok(People {
-                    holds: Some(holds),
-                    hashes,
-                })
-            }
+        if matches!(&self.of, Some(of) if matches!(of.owners, Owners::Ways(_))) {
+            let kind = &self.policy.subject;
+            let held = context.store.held_people(kind).await;
+            people.held = held.map_err(|e| NotErased::Hook(e.to_string()))?;
+            people.kinds.push(kind.clone());
         }
+        Ok(people)
     }
 
-    /// Whether a hold on a person stops the whole rule, since whose its rows are cannot be told.
+    /// The kinds of subject of which any hold stops the rule, since it cannot be told whose a row is.
+    fn undistinguished(&self) -> Vec<&str> {
+        let Some(of) = &self.of else {
+            return Vec::new();
+        };
+        let own = matches!(of.owners, Owners::Unknown).then_some(&self.policy.subject);
+        own.into_iter()
+            .chain(&of.others)
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// The kind of person under a hold who stops the whole rule, if there is one.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn is_barred(&self, context: &Context) -> Result<bool, StoreError> {
-        let unknown = self
-            .of
-            .as_ref()
-            .is_some_and(|of| matches!(of.owners, Owners::Unknown));
-        Ok(unknown
-            && !context
-                .store
-                .held_people(&self.policy.subject)
-                .await?
-                .holds
-                .is_empty())
+    pub async fn barred_by(&self, context: &Context) -> Result<Option<String>, StoreError> {
+        for kind in self.undistinguished() {
+            if !context.store.held_people(kind).await?.holds.is_empty() {
+                return Ok(Some(kind.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     /// Those of these rows that are of none of these people.
@@ -211,7 +215,8 @@ impl Prepared {
             return Ok(rows);
         };
         let root = self.catalog.tables.get(&self.policy.root.0.table);
-        let (Some(due), Some(root), false) = (self.due_rows(&[]), root, people.hashes.is_empty())
+        let (Some(due), Some(root), false) =
+            (self.due_rows(&[]), root, people.held.hashes.is_empty())
         else {
             return Ok(rows);
         };
@@ -223,6 +228,7 @@ impl Prepared {
             .into_iter()
             .filter(|(_, key)| {
                 people
+                    .held
                     .hashes
                     .contains(&intake::subject_hash(context, &self.policy, key))
             })
@@ -260,7 +266,7 @@ impl Prepared {
         let mut counted = due::count(&mut client, &rows, timeouts).await?;
         let people = self.people(context).await?;
         let mut behind: Option<Vec<String>> = None;
-        while !people.hashes.is_empty() {
+        while !people.held.hashes.is_empty() {
             let found = due::next(&mut client, &rows, behind.as_deref(), LOOK, timeouts).await?;
             let Some(last) = found.last() else { break };
             behind = Some(last.place.clone());

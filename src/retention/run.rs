@@ -1,6 +1,6 @@
 //! One passage of a rule over what is due.
 
-use super::Prepared;
+use super::{People, Prepared};
 use crate::erasure::context::Context;
 use crate::erasure::holds::Gate;
 use crate::plan::{ChangeKind, Counts, SystemPlan};
@@ -219,8 +219,8 @@ impl<'a> Passage<'a> {
 
     /// More than a person would have expected is nobody's wish.
     async fn look_first(&mut self) -> Result<(), Stopped> {
-        if self.prepared.is_barred(self.context).await? {
-            return Err(Stopped::Held(self.new.subject.to_owned()));
+        if let Some(kind) = self.prepared.barred_by(self.context).await? {
+            return Err(Stopped::Held(kind));
         }
         let counted = self.prepared.count(self.context).await?;
         self.report.held = counted.held;
@@ -338,7 +338,7 @@ impl<'a> Passage<'a> {
         let mut word = LastWord {
             passage: self,
             gate,
-            people: people.holds,
+            people,
             permit: None,
         };
         let hash = |text: &str| self.context.hash_key.hash("column", text);
@@ -436,14 +436,23 @@ impl<'a> Passage<'a> {
 struct LastWord<'a> {
     passage: &'a Passage<'a>,
     gate: Gate,
-    /// The holds on people of whom the rows were cleared.
-    people: Option<Vec<Uuid>>,
+    /// Of whom the rows were cleared.
+    people: People,
     permit: Option<Permit>,
 }
 
 impl BeforeChange for LastWord<'_> {
-    fn ready(&mut self, _: Vec<Seen>, _: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
-        Box::pin(std::future::ready(Ok(())))
+    /// What would have to be come back for is nobody's: no ticket remembers it. A rule that reaches such
+    /// rows does not fit, so this is not met.
+    fn ready(&mut self, _: Vec<Seen>, kept: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
+        let answer = match kept.first() {
+            None => Ok(()),
+            Some(kept) => Err(NotErased::Hook(format!(
+                "{}: rows that hang on these are kept for a time of their own",
+                kept.table
+            ))),
+        };
+        Box::pin(std::future::ready(answer))
     }
 
     fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
@@ -455,7 +464,8 @@ impl BeforeChange for LastWord<'_> {
                 passage.new,
                 passage.system,
                 self.gate.known(),
-                self.people.as_deref(),
+                &self.people.kinds,
+                &self.people.held.holds,
                 time,
             );
             let (permit, barred) = asked.await.map_err(|e| NotErased::Hook(e.to_string()))?;
@@ -519,6 +529,8 @@ fn is_of_rows(error: &NotErased) -> bool {
         // Some row is locked for longer than we wait.
         NotErased::Database(_, Failure::Transient(cause)) => *cause == "lock_timeout",
         NotErased::Database(_, Failure::Permanent)
+        | NotErased::NoEnd { .. }
+        | NotErased::OtherIdentity { .. }
         | NotErased::Mismatch { .. }
         | NotErased::Residual { .. }
         | NotErased::HeldRows(_) => true,

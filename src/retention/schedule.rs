@@ -88,10 +88,10 @@ async fn slot(
     }
     let since = context
         .store
-        .scheduled_since(&policy.subject, &rule.name)
+        .scheduled_since(&policy.subject, &rule.name, &policy.sha256)
         .await?;
     // However many were missed: one run takes all that is due.
-    Ok((latest > since).then_some(latest))
+    Ok(since.filter(|since| latest > *since).map(|_| latest))
 }
 
 async fn one(
@@ -108,9 +108,13 @@ async fn one(
         let rows = metrics::counter!(names::RETENTION_ROWS, "rule" => rule.name.clone());
         rows.increment(progress.rows.saturating_sub(before));
         before = progress.rows;
+        // A rule that was mended or taken out ends what it had begun.
+        let policies = context.policies();
+        let now = policies.get(&prepared.policy.subject);
+        let same = now.is_some_and(|policy| policy.sha256 == prepared.policy.sha256);
         if stopping() {
             Go::Leave
-        } else if rule.is_open(context.now()) {
+        } else if same && rule.is_open(context.now()) {
             Go::On
         } else {
             Go::Stop

@@ -166,8 +166,14 @@ impl Store {
     }
 
     /// From when on times of a rule's schedule count: behind the last one that it ran for, or since the
-    /// schedule is known.
-    pub async fn scheduled_since(&self, subject: &str, rule: &str) -> Result<DateTime<Utc>> {
+    /// schedule is known. `None` as long as a person must look: the latest run found too much, under this
+    /// same policy.
+    pub async fn scheduled_since(
+        &self,
+        subject: &str,
+        rule: &str,
+        policy_sha256: &str,
+    ) -> Result<Option<DateTime<Utc>>> {
         run_tx!(self, "scheduled_since", |tx| {
             tx.execute(
                 "/* erasured:scheduled_since */ INSERT INTO erasured.retention_schedule (subject, rule) VALUES ($1, $2) ON CONFLICT DO NOTHING",
@@ -177,9 +183,14 @@ impl Store {
             let sql = format!(
                 "/* erasured:scheduled_since */ SELECT greatest(s.known_since, (SELECT max(r.slot) FROM erasured.retention_run r \
                         WHERE r.subject = s.subject AND r.rule = s.rule AND {SPENT})) \
-                   FROM erasured.retention_schedule s WHERE s.subject = $1 AND s.rule = $2"
+                   FROM erasured.retention_schedule s WHERE s.subject = $1 AND s.rule = $2 \
+                    AND NOT coalesce((SELECT r.problem_code = 'E0530' AND r.policy_sha256 = $3 FROM erasured.retention_run r \
+                         WHERE r.subject = $1 AND r.rule = $2 ORDER BY r.started_at DESC, r.id LIMIT 1), false)"
             );
-            Ok(tx.query_one(&sql, &[&subject, &rule]).await?.get(0))
+            let row = tx
+                .query_opt(&sql, &[&subject, &rule, &policy_sha256])
+                .await?;
+            Ok(row.map(|row| row.get(0)))
         })
     }
 
@@ -251,15 +262,17 @@ impl Store {
 
     /// Whether a run may commit, and the right to do so: while it is kept no hold can be placed and
     /// nobody takes the run over. Asked when the rows are locked, kept until after COMMIT. `rows` are the
-    /// holds on rows with which they were compared, `people` those on people whose rows were left out;
-    /// `None` where rows are nobody's.
+    /// holds on rows with which they were compared; `kinds` those of subject whose the rows may be, `people`
+    /// the holds on such whose rows were left out.
+    #[allow(clippy::too_many_arguments)] // one sentence's parts
     pub async fn permit_run(
         &self,
         run: Run,
         of: &NewRun<'_>,
         system: &str,
         rows: &[Uuid],
-        people: Option<&[Uuid]>,
+        kinds: &[String],
+        people: &[Uuid],
         time: Duration,
     ) -> Result<(Permit, Barred)> {
         let permit = Permit::begin(&self.pool, time).await?;
@@ -278,7 +291,7 @@ impl Store {
         let row = session
             .query_one(
                 &ask,
-                &[&run.id, &run.token, &of.subject, &system, &rows, &people],
+                &[&run.id, &run.token, &kinds, &system, &rows, &people],
             )
             .await?;
         let barred = match row.get::<_, Option<&str>>(0) {

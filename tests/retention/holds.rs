@@ -153,3 +153,31 @@ fn rows_of_several_people_stay_while_one_is_under_a_hold() {
         .execute(&company.control, "SELECT erasured.release_matter('case-1')");
     company.says(&["retention", "run", "calls"], 0);
 }
+
+/// The calls stand in another policy too, whose people are the agents: a hold on one of them stops the rule.
+#[test]
+fn a_hold_on_a_person_of_another_kind_counts() {
+    let schema = format!(
+        "{SCHEMA} CREATE TABLE agent (id int PRIMARY KEY, badge text UNIQUE NOT NULL); INSERT INTO agent VALUES (1, 'A-1'); \
+         ALTER TABLE call ADD agent int REFERENCES agent; UPDATE call SET agent = 1;"
+    );
+    let company = Company::with(&schema, POLICY);
+    let agents = POLICY
+        .split("[[table]]")
+        .next()
+        .unwrap()
+        .replace("customer", "agent")
+        .replace("member_no", "badge");
+    let agents = agents
+        + "[[table]]\nname = \"shop.public.agent\"\naction = \"delete\"\n[[table]]\nname = \"shop.public.call\"\naction = \"detach\"\n";
+    company.workspace.write_policy("agent.toml", &agents);
+    company.says(&["run", "--until-idle"], 0);
+    let before = company.rows("false");
+    hold(
+        &company,
+        r#"SELECT erasured.place_hold('case-1', 'court-order', 'agent', '{"badge": "A-1"}')"#,
+    );
+    let said = company.says(&["retention", "run", "calls"], 1);
+    assert!(said.contains("E0521") && said.contains("agent"), "{said}");
+    assert_eq!(company.rows("false"), before);
+}

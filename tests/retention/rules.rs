@@ -46,6 +46,52 @@ fn contradictions_are_told_before_anything_runs() {
     assert!(said.contains("E0201") && said.contains("trace"), "{said}");
 }
 
+/// What a rule would take that is not its own to take.
+#[test]
+fn what_hangs_on_the_rows_is_not_taken_before_its_time() {
+    let more = |table: &str| format!("{POLICY}\n[[table]]\nname = \"shop.public.{table}\"\n");
+    for (schema, policy, code) in [
+        // Invoices stay seven years, and their link to the call is cut with the customer's.
+        (
+            "CREATE TABLE invoice (id int PRIMARY KEY, call int REFERENCES call, issued_on date NOT NULL);",
+            more("invoice")
+                + "action = \"retain\"\nuntil = { column = \"issued_on\", plus = \"7 years\" }\nbecause = \"the tax office\"\nset = { call = \"null\" }\nthen = \"delete\"",
+            "E0255",
+        ),
+        // People hang on a table that is none of theirs.
+        (
+            "CREATE TABLE branch (id int PRIMARY KEY, closed_at timestamptz); ALTER TABLE customer ADD branch int REFERENCES branch;",
+            POLICY.replace(
+                "table    = \"shop.public.call\"\nsince    = \"ended_at\"",
+                "table = \"shop.public.branch\"\nsince = \"closed_at\"",
+            ),
+            "E0256",
+        ),
+        // Notes are kept longer by a rule of their own.
+        (
+            "ALTER TABLE note ADD written_at timestamptz;",
+            format!(
+                "{POLICY}\n[[retention]]\nname = \"notes\"\ntable = \"shop.public.note\"\nsince = \"written_at\"\nkeep = \"2 years\"\naction = \"delete\"\nbecause = \"our own rule\"\ntimezone = \"Asia/Tokyo\"\n"
+            ),
+            "E0255",
+        ),
+    ] {
+        let company = Company::with(&format!("{SCHEMA} {schema}"), &policy);
+        let before = company.rows("false");
+        let said = company.says(&["check"], 1);
+        assert!(said.contains(code), "{code}: {said}");
+        let said = company.says(&["retention", "run", "calls"], 1);
+        assert!(said.contains(code), "{code}: {said}");
+        assert_eq!(company.rows("false"), before);
+    }
+    // Shorter is fine: most are gone by then.
+    let schema = format!("{SCHEMA} ALTER TABLE note ADD written_at timestamptz;");
+    let policy = format!(
+        "{POLICY}\n[[retention]]\nname = \"notes\"\ntable = \"shop.public.note\"\nsince = \"written_at\"\nkeep = \"30 days\"\naction = \"delete\"\nbecause = \"our own rule\"\ntimezone = \"Asia/Tokyo\"\n"
+    );
+    Company::with(&schema, &policy).says(&["retention", "run", "calls"], 0);
+}
+
 /// Of several dates the latest counts; local times and days are read in the rule's zone; partitions go
 /// like one table.
 #[test]

@@ -162,8 +162,23 @@ fn a_scheduled_run_over_more_than_expected_waits_for_a_person() {
     wait_until("it to stop", Duration::from_secs(30), || {
         company.server.count(&company.control, stopped) > 0
     });
+    // Many more times of its schedule.
+    std::thread::sleep(Duration::from_secs(4));
+    let runs = "SELECT count(*) FROM erasured.retention_run";
+    assert_eq!(company.server.count(&company.control, runs), 1);
     daemon.stop();
     assert_eq!(due(&company), before);
+    // Who has looked mends the rule.
+    let policy = POLICY.replace(
+        "timezone = \"Asia/Tokyo\"",
+        &format!("stop_above = 5000\n{EVERY_SECOND}"),
+    );
+    company.workspace.write_policy("customer.toml", &policy);
+    let daemon = Daemon::start(&company, "");
+    wait_until("the mended rule to run", Duration::from_secs(30), || {
+        due(&company) == 0
+    });
+    daemon.stop();
 }
 
 /// A rule that only reports deletes nothing, by schedule or by hand.

@@ -67,10 +67,9 @@ impl Plan {
                     counted.held
                 );
             }
-            if prepared.is_barred(&context).await? {
+            if let Some(kind) = prepared.barred_by(&context).await? {
                 say!(
-                    "  stopped:  a legal hold on a {} is in force, and whose the rows are cannot be told",
-                    prepared.policy.subject
+                    "  stopped:  a legal hold on a {kind} is in force, and whose the rows are cannot be told"
                 );
             }
             if counted.undated > 0 {
