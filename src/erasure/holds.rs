@@ -40,7 +40,7 @@ pub(crate) struct Gate {
 }
 
 /// Shut as long as a COMMIT is under way: whoever would cut the work short passes through here first.
-pub(super) type Door = Arc<Mutex<()>>;
+pub(crate) type Door = Arc<Mutex<()>>;
 
 impl Gate {
     /// A gate for work on one system, which changes the tables of which `touches` says so.
@@ -101,14 +101,30 @@ impl Gate {
         context: &Context,
         tickets: &[Uuid],
     ) -> Result<(), NotErased> {
+        let time = context.config.limits.statement_timeout;
+        let (system, known) = (self.system.clone(), self.known.clone());
+        let asked = context.store.permit(tickets, &system, &known, time);
+        self.admit(asked, |verdict| match verdict {
+            Verdict::Free => None,
+            Verdict::Held(tickets) => Some(NotErased::Held(tickets)),
+            Verdict::Unread => Some(NotErased::HoldUnread),
+        })
+        .await
+    }
+
+    /// Asks, and keeps what was permitted until [`Gate::close`]; `refusal` says what an answer means.
+    ///
+    /// # Errors
+    /// The refusal, or [`NotErased::Hook`] if nobody could be asked.
+    pub(crate) async fn admit<T>(
+        &mut self,
+        asked: impl Future<Output = Result<(Permit, T), StoreError>>,
+        refusal: impl FnOnce(T) -> Option<NotErased>,
+    ) -> Result<(), NotErased> {
         if self.open.is_none() {
             self.open = Some(self.door.clone().lock_owned().await);
         }
-        let time = context.config.limits.statement_timeout;
-        let asked = context
-            .store
-            .permit(tickets, &self.system, &self.known, time);
-        let (permit, verdict) = asked.await.map_err(|e| {
+        let (permit, answer) = asked.await.map_err(|e| {
             if e.waited_in_vain() {
                 metrics::counter!(crate::metrics::HOLD_BLOCKS).increment(1);
                 tracing::warn!("a transaction that places a legal hold lies open, and nothing is erased until it ends");
@@ -120,13 +136,13 @@ impl Gate {
         if let Some(before) = before {
             before.end().await;
         }
-        let answer = match verdict {
-            Verdict::Free => return Ok(()),
-            Verdict::Held(tickets) => NotErased::Held(tickets),
-            Verdict::Unread => NotErased::HoldUnread,
-        };
-        self.close().await;
-        Err(answer)
+        match refusal(answer) {
+            None => Ok(()),
+            Some(refusal) => {
+                self.close().await;
+                Err(refusal)
+            }
+        }
     }
 
     /// Keeps holds from being placed until a COMMIT whose answer was lost has happened or never will.
@@ -134,7 +150,7 @@ impl Gate {
     /// The server is asked, and ends the session that still was to commit. As long as it cannot be asked
     /// it is waited for: no longer than for the time after which it ends a session that is silent,
     /// for then it has received the COMMIT, which was before any hold, or never will.
-    pub(super) async fn until_over(&mut self, context: &Context, lost: &Unanswered) {
+    pub(crate) async fn until_over(&mut self, context: &Context, lost: &Unanswered) {
         let end = Instant::now() + context.config.limits.idle_timeout + MARGIN;
         loop {
             if let Some(permit) = &self.permit
@@ -169,7 +185,7 @@ impl Gate {
     }
 
     /// Lets holds be placed again.
-    pub(super) async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
         if let Some(permit) = self.permit.take() {
             permit.end().await;
         }

@@ -243,7 +243,10 @@ impl Prepared {
 
     async fn rows_held(&self, context: &Context) -> Result<Vec<HeldRows>, NotErased> {
         let of = &self.rule.table;
-        let gate = holds::Gate::open(context, &of.system, |t| *t == of.table).await?;
+        let gate = holds::Gate::open(context, &holds::Door::default(), &of.system, |t| {
+            *t == of.table
+        })
+        .await?;
         Ok(gate.rows)
     }
 

@@ -2,11 +2,10 @@
 
 use super::{People, Prepared};
 use crate::erasure::context::Context;
-use crate::erasure::holds::Gate;
+use crate::erasure::holds::{Door, Gate};
 use crate::plan::{ChangeKind, Counts, SystemPlan};
 use crate::policy::retention::RetentionAction;
 use crate::store::StoreError;
-use crate::store::holds::Permit;
 use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
 use crate::system::postgres::due::{self, DueRow};
 use crate::system::postgres::execute::{
@@ -148,23 +147,27 @@ pub async fn run(
             Begun::Running => return Err(Stopped::Running),
         }
     };
-    let run = passage.run;
+    let (run, door) = (passage.run, passage.door.clone());
     let passed = tokio::select! {
         passed = passage.pass(going.on) => passed,
-        lost = keep(context, run) => Err(Stopped::Store(lost)),
+        lost = keep(context, run, &door) => Err(Stopped::Store(lost)),
     };
     passage.end(passed).await
 }
 
 /// Keeps the run this daemon's.
-async fn keep(context: &Context, run: Run) -> StoreError {
+async fn keep(context: &Context, run: Run, door: &Door) -> StoreError {
     let lease = context.config.limits.lease;
     loop {
         tokio::time::sleep(lease / 3).await;
         match context.store.run_goes_on(run, 0, 0, lease).await {
             Ok(()) => {}
             Err(error) if error.is_transient() => {}
-            Err(error) => return error,
+            Err(error) => {
+                // A COMMIT under way is not cut off: nobody would know of it.
+                drop(door.lock().await);
+                return error;
+            }
         }
     }
 }
@@ -175,6 +178,8 @@ struct Passage<'a> {
     new: &'a NewRun<'a>,
     run: Run,
     system: &'a str,
+    /// Shut while a COMMIT is under way.
+    door: Door,
     report: Report,
     /// Rows of the rule's own table.
     gone: u64,
@@ -194,6 +199,7 @@ impl<'a> Passage<'a> {
             new,
             run,
             system: &prepared.rule.table.system,
+            door: Door::default(),
             report: Report {
                 run: run.id,
                 resumed,
@@ -207,8 +213,10 @@ impl<'a> Passage<'a> {
         self.prepared.plan.as_ref()?.systems.first()
     }
 
-    /// What the run had done before it came here, from the target's own rows.
+    /// What the run has done, from the target's own rows.
     async fn recall(&mut self) -> Result<(), Stopped> {
+        self.report.changed.clear();
+        self.report.batches = 0;
         let client = self.context.systems[self.system].pool.get().await?;
         let done = due::applied(&client, self.run.id).await?;
         for counts in done {
@@ -277,7 +285,7 @@ impl<'a> Passage<'a> {
 
     async fn gate(&self) -> Result<Gate, NotErased> {
         let part = self.part();
-        Gate::open(self.context, self.system, |t| {
+        Gate::open(self.context, &self.door, self.system, |t| {
             part.is_some_and(|p| p.touches(t))
         })
         .await
@@ -339,7 +347,6 @@ impl<'a> Passage<'a> {
             passage: self,
             gate,
             people,
-            permit: None,
         };
         let hash = |text: &str| self.context.hash_key.hash("column", text);
         let execution = Execution {
@@ -359,8 +366,12 @@ impl<'a> Passage<'a> {
             .get()
             .await
             .map_err(|e| NotErased::Hook(e.to_string()))?;
-        let outcome = execution.run(&mut client, &mut word).await?;
-        Ok(outcome.counts.into_iter().next())
+        let outcome = execution.run(&mut client, &mut word).await;
+        if let Err(NotErased::CommitUnknown(unanswered)) = &outcome {
+            word.gate.until_over(self.context, unanswered).await;
+        }
+        word.gate.close().await;
+        Ok(outcome?.counts.into_iter().next())
     }
 
     fn add(&mut self, counts: &Counts) {
@@ -385,7 +396,11 @@ impl<'a> Passage<'a> {
     }
 
     /// Writes down how it ended.
-    async fn end(self, passed: Result<(), Stopped>) -> Result<Report, Stopped> {
+    async fn end(mut self, passed: Result<(), Stopped>) -> Result<Report, Stopped> {
+        // A batch that failed may have been committed all the same.
+        if matches!(passed, Err(Stopped::Batch(_) | Stopped::Held(_))) {
+            self.recall().await?;
+        }
         let (state, problem) = match &passed {
             Ok(()) => ("done", None),
             Err(Stopped::Early) => ("stopped", None),
@@ -438,7 +453,6 @@ struct LastWord<'a> {
     gate: Gate,
     /// Of whom the rows were cleared.
     people: People,
-    permit: Option<Permit>,
 }
 
 impl BeforeChange for LastWord<'_> {
@@ -459,41 +473,28 @@ impl BeforeChange for LastWord<'_> {
         Box::pin(async {
             let passage = self.passage;
             let time = passage.context.config.limits.statement_timeout;
+            let known = self.gate.known().to_vec();
             let asked = passage.context.store.permit_run(
                 passage.run,
                 passage.new,
                 passage.system,
-                self.gate.known(),
+                &known,
                 &self.people.kinds,
                 &self.people.held.holds,
                 time,
             );
-            let (permit, barred) = asked.await.map_err(|e| NotErased::Hook(e.to_string()))?;
-            let refusal = match barred {
+            let refusal = |barred| match barred {
                 Barred::Free => None,
                 Barred::Held => Some(NotErased::Held(Vec::new())),
                 Barred::Unread => Some(NotErased::HoldUnread),
                 Barred::Lost => Some(NotErased::Hook("the run is another daemon's now".into())),
             };
-            match refusal {
-                None => {
-                    self.permit = Some(permit);
-                    Ok(())
-                }
-                Some(refusal) => {
-                    permit.end().await;
-                    Err(refusal)
-                }
-            }
+            self.gate.admit(asked, refusal).await
         })
     }
 
     fn committed(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            if let Some(permit) = self.permit.take() {
-                permit.end().await;
-            }
-        })
+        Box::pin(self.gate.close())
     }
 }
 
@@ -517,7 +518,7 @@ fn passes(error: &NotErased) -> bool {
     matches!(
         error,
         NotErased::Database(_, Failure::Transient(_))
-            | NotErased::CommitUnknown
+            | NotErased::CommitUnknown(_)
             | NotErased::HoldUnread
             | NotErased::Held(_)
     )
