@@ -96,8 +96,10 @@ impl Situation {
             "deferred" => Self::DoneInPart,
             "rejected" if known.nobody_refused() => Self::Closed,
             "rejected" => Self::Refused,
-            // The policy has come to ask for more after the approval.
-            "failed" if known.problem_code.as_deref() == Some("E0513") => Self::ProveMore,
+            // After the approval the policy has come to ask for more, or signs of an impostor were found.
+            "failed" if matches!(known.problem_code.as_deref(), Some("E0513" | "E0524")) => {
+                Self::ProveMore
+            }
             "failed" => Self::Failed,
             "on_hold" if known.proven && known.problem_code.as_deref() == Some("E0521") => {
                 Self::LegalHold

@@ -88,10 +88,12 @@ fn every_situation_is_known() {
     }
     // A state that a later version knows is told as little of as can be.
     assert_eq!(Situation::of(&known("new")), Situation::Queued);
-    let mut again = known("failed");
-    again.proven = false;
-    again.problem_code = Some("E0513".into());
-    assert_eq!(Situation::of(&again), Situation::ProveMore);
+    for code in ["E0513", "E0524"] {
+        let mut again = known("failed");
+        again.proven = false;
+        again.problem_code = Some(code.into());
+        assert_eq!(Situation::of(&again), Situation::ProveMore, "{code}");
+    }
 }
 
 #[test]
