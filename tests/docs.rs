@@ -387,9 +387,10 @@ const TROUBLE: Series<'_> = &[
     ),
     (r#"up{instance="a",job="erasured"}"#, "0x576"),
     (
-        "erasured_retention_lag_seconds{rule=\"calls\"}",
+        r#"erasured_retention_lag_seconds{instance="a",rule="calls"}"#,
         "200000x576",
     ),
+    (r#"erasured_hold_blocks_total{instance="a"}"#, "0+1x576"),
 ];
 /// And of one that is well and has work.
 const WELL: Series<'_> = &[
@@ -443,7 +444,11 @@ const WELL: Series<'_> = &[
         "0x576",
     ),
     (r#"up{instance="a",job="erasured"}"#, "1x576"),
-    ("erasured_retention_lag_seconds{rule=\"calls\"}", "3600x576"),
+    (
+        r#"erasured_retention_lag_seconds{instance="a",rule="calls"}"#,
+        "3600x576",
+    ),
+    (r#"erasured_hold_blocks_total{instance="a"}"#, "7x576"),
 ];
 
 #[test]

@@ -16,7 +16,7 @@ CREATE TABLE erasured.retention_run (
     state         text        NOT NULL DEFAULT 'running'
                               CHECK (state IN ('running', 'done', 'stopped', 'failed')),
     started_at    timestamptz NOT NULL DEFAULT now(),
-    started_by    text        NOT NULL DEFAULT erasured.actor(),
+    started_by    text        NOT NULL,
     ended_at      timestamptz,
     batches       bigint      NOT NULL DEFAULT 0,
     rows          bigint      NOT NULL DEFAULT 0,
@@ -48,6 +48,17 @@ COMMENT ON TABLE erasured.retention_schedule IS 'Rules with a schedule, and sinc
 -- A rule runs once at a time.
 CREATE UNIQUE INDEX retention_run_one ON erasured.retention_run (subject, rule) WHERE state = 'running';
 CREATE INDEX retention_run_latest ON erasured.retention_run (subject, rule, started_at DESC);
+
+-- Who begins a run is who is there, whatever the statement says.
+CREATE FUNCTION erasured.sign_retention_run() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    NEW.started_by := erasured.actor();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER sign_retention_run BEFORE INSERT ON erasured.retention_run
+    FOR EACH ROW EXECUTE FUNCTION erasured.sign_retention_run();
 
 -- What has ended stays as it is, and what was begun keeps its beginning.
 CREATE FUNCTION erasured.guard_retention_run() RETURNS trigger
@@ -120,5 +131,5 @@ $$;
 COMMENT ON FUNCTION erasured.retention_barred IS 'Why a retention run may commit nothing now: lost, unread, held; NULL if it may.';
 
 REVOKE ALL ON erasured.retention_run, erasured.retention_schedule FROM PUBLIC;
-REVOKE ALL ON FUNCTION erasured.guard_retention_run(), erasured.record_retention(),
+REVOKE ALL ON FUNCTION erasured.sign_retention_run(), erasured.guard_retention_run(), erasured.record_retention(),
     erasured.held_people(text), erasured.retention_barred(uuid, uuid, text[], text, uuid[], uuid[]) FROM PUBLIC;

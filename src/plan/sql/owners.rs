@@ -41,7 +41,7 @@ pub(in crate::plan) fn owners(
         })
         .collect();
     let mut from = format!(
-        "pg_catalog.unnest({tickets}::int4[], {}) AS k(n{}) JOIN {} AS t0 ON {}",
+        "unnest({tickets}::int4[], {}) AS k(n{}) JOIN {} AS t0 ON {}",
         keys.join(", "),
         names.concat(),
         table_name(table),
