@@ -18,6 +18,24 @@ const OPEN: u64 = 100_000;
 const LOOKS: usize = 300;
 const DESKS: usize = 8;
 const SUBMITS: usize = 250;
+/// For the tickets' subject and scope.
+const POLICY: &str = r#"
+subject = "customer"
+root    = "shop.public.customer"
+
+[identifier.member_no]
+column = "member_no"
+find   = true
+
+[scope.account]
+tables = "all"
+verify = { at_least = "basic" }
+sla    = "jp-appi"
+
+[[table]]
+name   = "shop.public.customer"
+action = "delete"
+"#;
 
 pub(crate) fn measure(report: &mut Report) {
     let server = Server::durable();
@@ -137,6 +155,12 @@ fn scrapes(
         &format!("SET session_replication_role = replica; {rest}"),
     );
     server.execute(control, "VACUUM (ANALYZE) erasured.ticket");
+    // A daemon does not start without a policy.
+    let table = "CREATE TABLE public.customer (id int PRIMARY KEY, member_no text NOT NULL UNIQUE)";
+    server.execute(control, table);
+    let mut migrate = workspace.erasured(["migrate", "--only", "shop"]);
+    migrate.assert().success();
+    workspace.write_policy("customer.toml", POLICY);
     let _daemon = Daemon::start(workspace);
     let scrape =
         || get(&workspace.http(), "/metrics").filter(|text| text.contains("erasured_tickets{"));
