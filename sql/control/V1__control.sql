@@ -135,6 +135,7 @@ CREATE TABLE erasured.ticket (
     turn            integer     NOT NULL DEFAULT 0,
     asked_at        timestamptz,
     asked_for       text,
+    closing         text        CHECK (closing IN ('contested', 'withdrawn')),
     CHECK (state NOT IN ('scheduled', 'executing', 'verifying', 'completed', 'deferred')
            OR (subject_hash IS NOT NULL AND due_at IS NOT NULL)),
     CHECK (state NOT IN ('completed', 'deferred', 'rejected')
@@ -154,6 +155,7 @@ COMMENT ON COLUMN erasured.ticket.explain IS 'After the due time the company owe
 COMMENT ON COLUMN erasured.ticket.filed_by IS 'Through which door it came, as erasured.door had it: the desks among which turns are shared.';
 COMMENT ON COLUMN erasured.ticket.turn IS 'Which one of its desk''s for its due time it is, from 1: who is due at the same time is taken in turns.';
 COMMENT ON COLUMN erasured.ticket.asked_for IS 'What the customer is being asked for, since asked_at; NULL when nothing is open.';
+COMMENT ON COLUMN erasured.ticket.closing IS 'What it is closed as once no copy of a document is held any more; until then it goes nowhere else.';
 COMMENT ON COLUMN erasured.ticket.duplicate_of IS 'Another ticket under way for the same person and scope: this one waits for it and closes with its certificate.';
 COMMENT ON COLUMN erasured.ticket.refused IS 'Parts of the scope that an approver refused, each with the code of its ground.';
 COMMENT ON COLUMN erasured.ticket.generation IS 'Grows when a person retries a failed ticket, and when a legal hold has let only a part of it run: a new plan, new steps.';
@@ -541,6 +543,11 @@ BEGIN
     THEN
         RAISE EXCEPTION 'a ticket does not go from % to %', OLD.state, NEW.state
             USING ERRCODE = 'ER002', HINT = 'docs/operations.md shows the way of a ticket.';
+    END IF;
+    -- The owner has objected, or whoever asked does not want it any more.
+    IF OLD.closing IS NOT NULL AND NEW.state NOT IN ('on_hold', 'rejected') THEN
+        RAISE EXCEPTION 'the ticket is % and waits for its end only', OLD.closing USING ERRCODE = 'ER016',
+            HINT = 'Destroy the copies that are held, and record that: erasured.destroy_document.';
     END IF;
     IF OLD.state <> 'on_hold' AND (
         (NEW.state = 'verified' AND NOT EXISTS (

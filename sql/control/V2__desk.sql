@@ -300,6 +300,34 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION erasured.is_typed_back IS 'Whether what an approver typed is what the ticket''s person is known by; digest is the SHA-256 of forecast.salt and the letters and digits.';
 
+-- Where a copy of a document keeps a ticket from closing: it runs no more, whoever approved, released or
+-- retried it. The caller holds the ticket's lock.
+CREATE FUNCTION erasured.stop_to_close(t erasured.ticket, reason text, as_role text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    held text;
+BEGIN
+    IF t.closing IN (reason, 'contested') THEN
+        RETURN t.state;
+    END IF;
+    INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
+    VALUES (t.id, 'hold', reason, erasured.actor(), as_role);
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    VALUES ('closing', t.id, jsonb_build_object('by', erasured.actor(), 'reason', reason));
+    -- What has failed stays as it is: nothing takes it up by itself.
+    UPDATE erasured.ticket x
+       SET closing = reason,
+           held_from = CASE WHEN x.state IN ('on_hold', 'failed') THEN x.held_from ELSE x.state END,
+           state = CASE WHEN x.state IN ('on_hold', 'failed') THEN x.state ELSE 'on_hold' END
+     WHERE x.id = t.id
+    RETURNING x.state INTO held;
+    DELETE FROM erasured.forecast f WHERE f.ticket_id = t.id;
+    PERFORM pg_notify('erasured_ticket', t.id::text);
+    RETURN held;
+END $$;
+
 -- For a refusal and for a withdrawal.
 CREATE FUNCTION erasured.close_undone(ticket uuid, reason text, as_role text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -316,21 +344,25 @@ BEGIN
         RAISE EXCEPTION 'a ticket in state % cannot be rejected', t.state USING ERRCODE = 'ER002';
     END IF;
     PERFORM erasured.end_lease(t.id);
-    IF erasured.holds_copy(t.id) THEN
-        RAISE EXCEPTION 'a copy of a document is recorded as held' USING ERRCODE = 'ER016',
-            HINT = 'Destroy it, and record that: erasured.destroy_document.';
-    END IF;
     -- Planned steps count too: whether such a step committed is known only to its target.
     IF EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id) THEN
         RAISE EXCEPTION 'something may already have been erased for this ticket' USING ERRCODE = 'ER002',
             HINT = 'It can only go forward: erasured.retry_ticket.';
+    END IF;
+    IF erasured.holds_copy(t.id) THEN
+        -- Nobody waits for a piece of paper to say no: it stops now, and ends with the last copy.
+        IF reason IN ('contested', 'withdrawn') THEN
+            RETURN erasured.stop_to_close(t, reason, as_role);
+        END IF;
+        RAISE EXCEPTION 'a copy of a document is recorded as held' USING ERRCODE = 'ER016',
+            HINT = 'Destroy it, and record that: erasured.destroy_document.';
     END IF;
     INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
     VALUES (t.id, 'reject', reason, who, as_role);
     INSERT INTO erasured.event (kind, ticket_id, body)
     VALUES ('rejecting', t.id, jsonb_build_object('by', who, 'reason', reason));
     UPDATE erasured.ticket x
-       SET state = 'rejected', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL,
+       SET state = 'rejected', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL, closing = NULL,
            next_attempt_at = NULL, sla_met = CASE WHEN x.clock <> 'none' THEN now() <= x.due_at END
      WHERE x.id = t.id;
     UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = t.id;
@@ -365,7 +397,7 @@ BEGIN
     END IF;
     RETURN erasured.close_undone(ticket, 'contested', erasured.actor_role('erasured_desk'));
 END $$;
-COMMENT ON FUNCTION erasured.object_ticket IS 'Closes a ticket because the real owner of what would be erased objects. It counts as a sign for the next ticket of that person.';
+COMMENT ON FUNCTION erasured.object_ticket IS 'Stops and closes a ticket because the real owner of what would be erased objects. It counts as a sign for the next ticket of that person.';
 
 -- The rest goes on as if it were all that was asked for. It must be a part that the policy offers, so
 -- nobody's name comes to stand here.
@@ -454,6 +486,10 @@ BEGIN
     IF t.state <> 'on_hold' THEN
         RAISE EXCEPTION 'the ticket is not on hold but %', t.state USING ERRCODE = 'ER002';
     END IF;
+    IF t.closing IS NOT NULL THEN
+        RAISE EXCEPTION 'the ticket is % and waits for its end only', t.closing USING ERRCODE = 'ER016',
+            HINT = 'Destroy the copies that are held, and record that: erasured.destroy_document.';
+    END IF;
     IF NOT erasured.stopped_by_person(t.id) THEN
         RAISE EXCEPTION 'a legal hold keeps the ticket' USING ERRCODE = 'ER015',
             HINT = 'It goes on when the hold is released: erasured.release_hold, erasured.hold_status.';
@@ -522,7 +558,7 @@ SELECT t.id, t.reference, t.subject, t.scope, t.ground, t.language, t.state, t.h
        (SELECT array_agg(DISTINCT h.kind) FROM erasured.document h
          WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL) AS copies_held,
        g.signs, erasured.level_name(CASE WHEN g.signs IS NULL THEN s.at_least ELSE greatest(s.at_least, s.doubtful) END) AS needed_level,
-       t.refused
+       t.refused, t.closing
   FROM erasured.ticket t
   LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope
   LEFT JOIN LATERAL (SELECT array_agg(DISTINCT concat_ws(': ', i.kind, nullif(i.contact, ''))) AS signs

@@ -248,10 +248,13 @@ BEGIN
     END IF;
     INSERT INTO erasured.event (kind, ticket_id, body)
     VALUES ('document_destroyed', t.id, jsonb_build_object('by', who, 'document', kind));
+    IF t.closing IS NOT NULL AND NOT erasured.holds_copy(t.id) THEN
+        RETURN erasured.close_undone(t.id, t.closing, erasured.actor_role('erasured_desk'));
+    END IF;
     PERFORM pg_notify('erasured_ticket', t.id::text);
     RETURN t.state;
 END $$;
-COMMENT ON FUNCTION erasured.destroy_document IS 'Records that all copies of this kind that the ticket has were destroyed.';
+COMMENT ON FUNCTION erasured.destroy_document IS 'Records that all copies of this kind that the ticket has were destroyed; the last one closes a ticket that is contested or withdrawn.';
 
 -- What was seen stays on record, and so does who destroyed it.
 CREATE FUNCTION erasured.guard_document() RETURNS trigger

@@ -576,6 +576,7 @@ pub(super) fn view(r: &Row) -> TicketView {
     let copies_held: Option<Vec<String>> = r.get("copies_held");
     let facts = Facts {
         copy_held: copies_held.is_some(),
+        closing: r.get::<_, Option<&str>>("closing").is_some(),
         state: r.get("state"),
         problem_code: r.get("problem_code"),
         found: r.get::<_, Option<&str>>("subject_hash").is_some(),

@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub asked_for: Option<&'a str>,
     /// The desk holds a copy of a document.
     pub copy_held: bool,
+    /// It is contested or withdrawn, and closes with the last copy.
+    pub closing: bool,
     /// It waits until then.
     pub next_attempt_at: Option<DateTime<Utc>>,
 }
@@ -135,6 +137,8 @@ impl Facts<'_> {
         };
         Some(match self.state {
             "completed" | "deferred" | "rejected" => return None,
+            // Such as a ticket that failed before.
+            _ if self.closing => (Who::Desk, "the copy of a document to be destroyed".into()),
             "failed" if self.problem_code == Some("E0524") => (
                 Who::Desk,
                 "signs of an impostor: proof, approval, then a retry".into(),
@@ -176,6 +180,7 @@ mod tests {
             explain: false,
             asked_for: None,
             copy_held: false,
+            closing: false,
             next_attempt_at: None,
         }
     }
@@ -237,6 +242,13 @@ mod tests {
             (copied.danger(early), who(&copied)),
             (Danger::Person, Some(Who::Desk))
         );
+        for state in ["on_hold", "failed"] {
+            let closing = Facts {
+                closing: true,
+                ..facts(state)
+            };
+            assert_eq!(who(&closing), Some(Who::Desk), "{state}");
+        }
         let asked = Facts {
             asked_for: Some("identity"),
             ..facts("received")

@@ -64,29 +64,113 @@ fn a_ticket_does_not_close_while_a_copy_is_held() {
     assert!(late.contains("ER002"), "{late}");
 }
 
-/// Where a person would close it, they hear at once.
+/// Whoever would refuse it hears at once that a copy is held.
 #[test]
-fn nobody_closes_a_ticket_with_a_copy() {
+fn nobody_refuses_a_ticket_with_a_copy() {
     let desk = Desk::open(120);
-    for (reference, login, close) in [
-        (
-            "D-1",
-            "kenji",
-            vec!["ticket", "reject", "D-1", "--reason", "unverified"],
-        ),
-        ("D-2", "hana", vec!["ticket", "withdraw", "D-2"]),
-        ("D-3", "hana", vec!["ticket", "object", "D-3"]),
+    let reject = || {
+        let reject = ["ticket", "reject", "D-1", "--reason", "unverified"];
+        desk.as_person("kenji", reject)
+    };
+    desk.ask("D-1", FIVE);
+    desk.run_until_idle().assert().success();
+    stdout(desk.as_person("hana", document("D-1", &["passport", "--copy"])));
+    let said = stderr(reject(), 2);
+    assert!(said.contains("ER016"), "{said}");
+    assert_eq!(desk.ticket("D-1", "state"), "verified");
+    stdout(desk.as_person("hana", document("D-1", &["passport", "--destroyed"])));
+    stdout(reject());
+    assert_eq!(desk.ticket("D-1", "state"), "rejected");
+}
+
+fn is_there(desk: &Desk) -> bool {
+    let sql = "SELECT count(*) FROM customer WHERE id = 5";
+    desk.server.count(&desk.demo.shop, sql) == 1
+}
+
+/// The owner's no, and the customer's, wait for no paper: the ticket runs no more, whoever would let it,
+/// and closes with the last copy.
+#[test]
+fn a_no_stops_the_ticket_though_a_copy_is_held() {
+    let desk = Desk::open(120);
+    for (reference, word, reason) in [
+        ("D-1", "object", "contested"),
+        ("D-2", "withdraw", "withdrawn"),
     ] {
+        let say = || desk.as_person("hana", ["ticket", word, reference]);
         desk.ask(reference, FIVE);
         desk.run_until_idle().assert().success();
-        stdout(desk.as_person("hana", document(reference, &["passport", "--copy"])));
-        let said = stderr(desk.as_person(login, close.clone()), 2);
-        assert!(said.contains("ER016"), "{said}");
-        assert_eq!(desk.ticket(reference, "state"), "verified");
-        stdout(desk.as_person("hana", document(reference, &["passport", "--destroyed"])));
-        stdout(desk.as_person(login, close));
+        for kind in ["passport", "power_of_attorney"] {
+            stdout(desk.as_person("hana", document(reference, &[kind, "--copy"])));
+        }
+        if reference == "D-1" {
+            desk.approve(reference);
+        }
+        assert_eq!(stdout(say()), format!("{reference}: on_hold\n"));
+        assert_eq!(stdout(say()), format!("{reference}: on_hold\n"), "twice");
+        for (login, again) in [("kenji", "approve"), ("hana", "retry")] {
+            let said = stderr(desk.as_person(login, ["ticket", again, reference]), 2);
+            assert!(said.contains("ER002"), "{again}: {said}");
+        }
+        let go_on = |url: &str, sql: String| {
+            let refused = crate::support::blocking(async {
+                let client = connect(url).await;
+                client.query(&sql, &[]).await.map_err(|e| told(&e))
+            });
+            refused.unwrap_err()
+        };
+        let release = format!(
+            "SELECT erasured.release_ticket(id) FROM erasured.ticket_status WHERE reference = '{reference}'"
+        );
+        let kenji = desk.server.url_as(desk.control(), "kenji");
+        assert!(go_on(&kenji, release).contains("ER016"));
+        // Not even by the owner of the tables.
+        let by_hand =
+            format!("UPDATE erasured.ticket SET state = held_from WHERE reference = '{reference}'");
+        let owner = desk.server.url(desk.control());
+        assert!(go_on(&owner, by_hand).contains("ER016"));
+        let list = stdout(desk.as_person("hana", ["ticket", "list"]));
+        assert!(
+            list.contains("desk: the copy of a document to be destroyed"),
+            "{list}"
+        );
+        desk.run_until_idle().assert().success();
+        assert!(is_there(&desk));
+        let destroyed = |kind| {
+            let destroyed = document(reference, &[kind, "--destroyed"]);
+            stdout(desk.as_person("hana", destroyed));
+        };
+        destroyed("passport");
+        assert_eq!(desk.ticket(reference, "state"), "on_hold");
+        destroyed("power_of_attorney");
         assert_eq!(desk.ticket(reference, "state"), "rejected");
+        assert_eq!(desk.ticket(reference, "rejected_for"), reason);
+        assert!(is_there(&desk));
     }
+}
+
+/// A ticket that signs have stopped is not taken up again after the owner's no.
+#[test]
+fn a_no_counts_for_a_ticket_that_has_failed() {
+    let desk = Desk::open(120);
+    desk.file("D-1", FIVE);
+    let changed = "UPDATE customer SET email_changed_at = now() WHERE id = 5";
+    desk.server.execute(&desk.demo.shop, changed);
+    desk.run_until_idle().assert().code(1);
+    stdout(desk.as_person("hana", document("D-1", &["passport", "--copy"])));
+    let object = stdout(desk.as_person("hana", ["ticket", "object", "D-1"]));
+    assert_eq!(object, "D-1: failed\n");
+    let verify = ["ticket", "verify", "D-1", "--method", "jpki"];
+    stdout(desk.as_person("hana", verify));
+    desk.approve("D-1");
+    let said = stderr(desk.as_person("hana", ["ticket", "retry", "D-1"]), 2);
+    assert!(
+        said.contains("ER016") && said.contains("contested"),
+        "{said}"
+    );
+    stdout(desk.as_person("hana", document("D-1", &["passport", "--destroyed"])));
+    assert_eq!(desk.ticket("D-1", "rejected_for"), "contested");
+    assert!(is_there(&desk));
 }
 
 /// The second of two for one person does not close with the first.
