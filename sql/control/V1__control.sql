@@ -218,7 +218,7 @@ CREATE TABLE erasured.decision (
     id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     ticket_id uuid        NOT NULL REFERENCES erasured.ticket (id),
     kind      text        NOT NULL CHECK (kind IN ('verify', 'approve', 'reject', 'hold', 'release', 'retry',
-                                               'acknowledge', 'extend', 'ask', 'answer', 'refuse_part')),
+                                               'acknowledge', 'extend', 'ask', 'answer', 'refuse_part', 'object')),
     method    text,
     level     smallint    CHECK (level BETWEEN 0 AND 4),
     reason    text,

@@ -367,11 +367,6 @@ BEGIN
      WHERE x.id = t.id;
     UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = t.id;
     DELETE FROM erasured.forecast f WHERE f.ticket_id = t.id;
-    -- The real owner has said no: whoever asks for the same person next is looked at.
-    IF reason = 'contested' THEN
-        PERFORM erasured.look_for_signs(ARRAY(SELECT o.id FROM erasured.ticket o WHERE o.subject_hash = t.subject_hash AND o.id <> t.id
-                                                 AND o.state NOT IN ('completed', 'deferred', 'rejected')));
-    END IF;
     PERFORM pg_notify('erasured_ticket', t.id::text);
     RETURN 'rejected';
 END $$;
@@ -392,12 +387,24 @@ DECLARE
     t erasured.ticket := erasured.lock_ticket(ticket);
 BEGIN
     -- Kept for their next request by what stands for the person; without it nobody would know of it.
-    IF t.subject_hash IS NULL AND t.state <> 'rejected' THEN
-        RAISE EXCEPTION 'the person of the ticket is not found yet' USING ERRCODE = 'ER002', HINT = 'Try again in a moment.';
+    IF t.subject_hash IS NULL THEN
+        RAISE EXCEPTION 'the person of the ticket is not found' USING ERRCODE = 'ER002',
+            HINT = CASE t.state WHEN 'rejected' THEN 'It is rejected already, and nothing of it stands for them: object to the next one.'
+                                ELSE 'Try again in a moment.' END;
+    END IF;
+    -- Also where the ticket is rejected already: the impostor's next one is to show it. The real owner has
+    -- said no, so whoever else asks for the same person is looked at.
+    IF NOT EXISTS (SELECT FROM erasured.decision d WHERE d.ticket_id = t.id AND d.kind = 'object') THEN
+        INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
+        VALUES (t.id, 'object', 'contested', erasured.actor(), erasured.actor_role('erasured_desk'));
+        INSERT INTO erasured.event (kind, ticket_id, body)
+        VALUES ('objected', t.id, jsonb_build_object('by', erasured.actor()));
+        PERFORM erasured.look_for_signs(ARRAY(SELECT o.id FROM erasured.ticket o WHERE o.subject_hash = t.subject_hash AND o.id <> t.id
+                                                 AND o.state NOT IN ('completed', 'deferred', 'rejected')));
     END IF;
     RETURN erasured.close_undone(ticket, 'contested', erasured.actor_role('erasured_desk'));
 END $$;
-COMMENT ON FUNCTION erasured.object_ticket IS 'Stops and closes a ticket because the real owner of what would be erased objects. It counts as a sign for the next ticket of that person.';
+COMMENT ON FUNCTION erasured.object_ticket IS 'Stops and closes a ticket because the real owner of what would be erased objects, also one that is rejected already. It counts as a sign for the other tickets of that person.';
 
 -- The rest goes on as if it were all that was asked for. It must be a part that the policy offers, so
 -- nobody's name comes to stand here.

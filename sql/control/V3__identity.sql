@@ -409,8 +409,8 @@ BEGIN
     SELECT array_agg(ROW(NULL, x.ticket, x.kind, '', x.mark, 0, NULL)::erasured.sign) INTO seen FROM (
         SELECT t.id AS ticket, 'contested' AS kind, d.ticket_id::text AS mark
           FROM erasured.ticket t
-          JOIN erasured.ticket o ON o.subject_hash = t.subject_hash AND o.id <> t.id AND o.state = 'rejected'
-          JOIN erasured.decision d ON d.ticket_id = o.id AND d.kind = 'reject' AND d.reason = 'contested'
+          JOIN erasured.ticket o ON o.subject_hash = t.subject_hash AND o.id <> t.id
+          JOIN erasured.decision d ON d.ticket_id = o.id AND d.kind = 'object'
          WHERE t.id = ANY (tickets) AND d.at > now() - rule.contested_within
         UNION ALL
         SELECT t.id, 'failed_attempts', coalesce((SELECT max(d.id) FROM erasured.decision d

@@ -189,7 +189,7 @@ SELECT t.id AS ticket_id, h.at, h.what, h.by_role, h.detail
                   CASE d.kind WHEN 'verify' THEN 'verified' WHEN 'approve' THEN 'approved' WHEN 'reject' THEN 'rejected'
                        WHEN 'hold' THEN 'held' WHEN 'release' THEN 'released' WHEN 'retry' THEN 'retried'
                        WHEN 'acknowledge' THEN 'receipt confirmed' WHEN 'extend' THEN 'term extended'
-                       WHEN 'ask' THEN 'customer asked' WHEN 'answer' THEN 'customer answered' ELSE d.kind END,
+                       WHEN 'ask' THEN 'customer asked' WHEN 'answer' THEN 'customer answered' WHEN 'object' THEN 'owner objected' ELSE d.kind END,
                   d.by_role, nullif(concat_ws(', ', d.method, erasured.level_name(d.level), d.reason), '')
              FROM erasured.decision d WHERE d.ticket_id = t.id
            UNION ALL SELECT h.seen_at, CASE WHEN h.copied THEN 'document seen, copy held' ELSE 'document seen' END, h.seen_role, h.kind

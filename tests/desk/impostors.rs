@@ -215,6 +215,41 @@ fn an_objection_ends_the_ticket_and_counts_for_the_next() {
     assert!(is_there(&desk));
 }
 
+/// The desk had rejected it before the owner called: the call is on record all the same, and counts.
+#[test]
+fn an_objection_to_a_rejected_ticket_counts() {
+    let desk = Desk::open(120);
+    for reference in ["I-1", "I-2"] {
+        stdout(desk.as_person("hana", submit(reference, FIVE)));
+    }
+    desk.run_until_idle().assert().success();
+    let reject = ["ticket", "reject", "I-1", "--reason", "unverified"];
+    stdout(desk.as_person("kenji", reject));
+    assert_eq!(desk.ticket("I-2", "signs"), "");
+    let object = || stdout(desk.as_person("hana", ["ticket", "object", "I-1"]));
+    assert_eq!(object(), "I-1: rejected\n");
+    assert_eq!(object(), "I-1: rejected\n", "said twice");
+    assert_eq!(desk.ticket("I-1", "rejected_for"), "unverified");
+    let recorded = "SELECT string_agg(by_name || ' ' || reason, ', ') FROM erasured.decision WHERE kind = 'object'";
+    assert_eq!(
+        desk.server.value(desk.control(), recorded),
+        "hana contested"
+    );
+    let show = stdout(desk.as_person("hana", ["ticket", "show", "I-1"]));
+    assert!(show.contains("owner objected"), "{show}");
+    assert_eq!(desk.ticket("I-2", "signs"), "{contested}");
+    stdout(desk.as_person("hana", submit("I-3", FIVE)));
+    desk.run_until_idle().assert().success();
+    assert_eq!(desk.ticket("I-3", "signs"), "{contested}");
+    // Nobody was found for it: there is nothing to know the owner by.
+    stdout(desk.as_person("hana", submit("I-4", "member_no=TM-0999999")));
+    desk.run_until_idle().output().unwrap();
+    let reject = ["ticket", "reject", "I-4", "--reason", "unverified"];
+    stdout(desk.as_person("kenji", reject));
+    let said = stderr(desk.as_person("hana", ["ticket", "object", "I-4"]), 2);
+    assert!(said.contains("ER002"), "{said}");
+}
+
 /// Three wrong answers, then a right one: the right one alone is not believed any more.
 #[test]
 fn a_match_after_failures_needs_more() {
