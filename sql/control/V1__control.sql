@@ -481,6 +481,12 @@ COMMENT ON FUNCTION erasured.folded IS 'A person''s name for comparing, not for 
 
 -- ---------------------------------------------------------------- rules that hold for everybody
 
+-- Then it can only go forward. A step that is planned alone may have changed nothing.
+CREATE FUNCTION erasured.has_begun(ticket uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$ SELECT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = ticket AND s.state = 'done') $$;
+COMMENT ON FUNCTION erasured.has_begun IS 'Whether a step of the ticket is known to have committed.';
+
 -- What was enough on the day of the approval may not be on the day of the erasure. Asked by the
 -- daemon for a batch, so that one ticket does not stop the others, and by guard_run for all.
 CREATE FUNCTION erasured.unfit(tickets uuid[]) RETURNS TABLE (id uuid, code text)
@@ -495,7 +501,7 @@ BEGIN
                 WHEN s.scope IS NULL THEN 'ER004'
                 WHEN g.after >= coalesce((SELECT max(d.id) FROM erasured.decision d
                                            WHERE d.ticket_id = t.id AND d.kind = 'approve'), 0) THEN 'ER019'
-                WHEN t.not_before > clock_timestamp() THEN 'ER002'
+                WHEN t.not_before > clock_timestamp() AND NOT erasured.has_begun(t.id) THEN 'ER002'
                 WHEN coalesce((SELECT max(least(d.level, coalesce(m.level, d.level)))
                                  FROM erasured.decision d LEFT JOIN erasured.method m ON m.code = d.method
                                 WHERE d.ticket_id = t.id AND d.kind = 'verify'), -1)
@@ -509,8 +515,9 @@ BEGIN
                 END AS code
               FROM erasured.ticket t
               LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope
+              -- Who is erased in one system is not left half-erased for a sign that came later.
               LEFT JOIN (SELECT i.ticket_id, max(i.after) AS after FROM erasured.sign i
-                          WHERE i.ticket_id = ANY (tickets) GROUP BY i.ticket_id) g ON g.ticket_id = t.id
+                          WHERE i.ticket_id = ANY (tickets) AND NOT erasured.has_begun(i.ticket_id) GROUP BY i.ticket_id) g ON g.ticket_id = t.id
              WHERE t.id = ANY (tickets)) AS x
      WHERE x.code IS NOT NULL;
 END $$;

@@ -524,7 +524,7 @@ BEGIN
         -- A new generation: planned anew under the policy as it is now, with steps of its own.
         UPDATE erasured.ticket x
            SET state = 'scheduled', generation = x.generation + 1, plan_id = NULL, attempt = 0,
-               next_attempt_at = CASE WHEN x.not_before > now() THEN x.not_before END, problem_code = NULL, problem = NULL
+               next_attempt_at = CASE WHEN x.not_before > now() AND NOT erasured.has_begun(x.id) THEN x.not_before END, problem_code = NULL, problem = NULL
          WHERE x.id = t.id;
         UPDATE erasured.finding f SET resolved_at = now() WHERE f.ticket_id = t.id AND f.resolved_at IS NULL;
     ELSIF t.state IN ('received', 'verified', 'approved') AND t.subject_hash IS NULL AND t.problem_code IS NOT NULL THEN

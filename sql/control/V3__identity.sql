@@ -340,7 +340,8 @@ CREATE TRIGGER forget_requester AFTER UPDATE ON erasured.ticket
 
 -- Signs that are new raise what the ticket needs, put it off, warn whoever was reached before, and stop
 -- it if it is approved already: whoever approved did not know. Gives the tickets that it stopped.
--- Where nothing need be proven nobody can be taken for another.
+-- Where nothing need be proven nobody can be taken for another; where something is erased already nobody is
+-- helped, and the change may be our own.
 CREATE FUNCTION erasured.note_signs(tickets uuid[], kinds text[], contacts text[], marks text[]) RETURNS SETOF uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$
@@ -356,6 +357,7 @@ BEGIN
                coalesce((SELECT max(d.id) FROM erasured.decision d WHERE d.ticket_id = t.id), 0)
           FROM unnest(tickets, kinds, contacts, marks) AS n (ticket, kind, contact, mark)
           JOIN erasured.ticket t ON t.id = n.ticket AND t.state NOT IN ('verifying', 'completed', 'deferred', 'rejected')
+           AND NOT erasured.has_begun(t.id)
           JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope AND greatest(s.at_least, s.doubtful) > 0
         ON CONFLICT DO NOTHING RETURNING ticket_id, kind, contact),
     told AS (

@@ -1,6 +1,7 @@
 //! One leased batch of tickets, system after system, until every planned step has its result.
 
 mod beside;
+mod changes;
 mod keep;
 mod setback;
 
@@ -11,14 +12,12 @@ use super::identity::{Identity, Mistaken};
 use super::intake;
 use super::recall;
 use super::record::StepRecord;
-use super::signs;
 use crate::name::TableName;
 use crate::plan::{ChangeKind, Plan, SystemPlan};
 use crate::store::StoreError;
 use crate::store::definitions::When;
 use crate::store::executing::{HELD, StepRow, StoredPlan, TWICE};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
-use crate::store::signs::ContactChange;
 use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{Execution, NotErased, Outcome, Subject};
 use crate::system::postgres::failure::Failure;
@@ -48,8 +47,9 @@ pub struct Ended {
 struct Work {
     ticket: LeasedTicket,
     identity: Identity,
-    /// What the person's row said of changes a moment ago.
-    stands: BTreeMap<String, String>,
+    /// What the person's row said of changes a moment ago; `None` once something is erased: then nobody
+    /// asks any more.
+    stands: Option<BTreeMap<String, String>>,
 }
 
 /// Works a leased batch off, keeping the lease alive meanwhile.
@@ -173,7 +173,7 @@ fn open_all(context: &Context, tickets: Vec<LeasedTicket>) -> (Vec<Work>, Vec<Le
             Ok(identity) => work.push(Work {
                 ticket,
                 identity,
-                stands: BTreeMap::new(),
+                stands: None,
             }),
             Err(_) => unreadable.push(ticket),
         }
@@ -218,7 +218,9 @@ impl Run<'_> {
             return Ok(());
         }
         let work = self.recognise(planned, work, began.is_some()).await?;
-        let work = self.look_for_changes(planned, work).await?;
+        let work = self
+            .look_for_changes(planned, work, began.is_some())
+            .await?;
         if !work.is_empty() {
             self.all_systems(planned, work).await?;
         }
@@ -277,36 +279,6 @@ impl Run<'_> {
         Ok(known)
     }
 
-    /// Whether what reaches these people was changed since somebody looked. What is new stops its ticket
-    /// when it would begin: it was approved without knowing.
-    async fn look_for_changes(
-        &mut self,
-        planned: &Planned,
-        mut work: Vec<Work>,
-    ) -> Result<Vec<Work>, StoreError> {
-        let keys: Vec<&[String]> = work.iter().map(|w| w.identity.key.as_slice()).collect();
-        let found = match signs::changes(self.context, &planned.policy, &keys).await {
-            Ok(found) => found,
-            Err(unplanned) => {
-                self.not_planned(&work, &unplanned).await?;
-                return Ok(Vec::new());
-            }
-        };
-        let mut changes = Vec::new();
-        for (work, found) in work.iter_mut().zip(found) {
-            let ticket = work.ticket.id;
-            let new = found.suspect.into_iter();
-            changes.extend(new.map(|(contact, mark)| ContactChange {
-                ticket,
-                contact,
-                mark,
-            }));
-            work.stands = found.stands;
-        }
-        self.context.store.note_changes(&changes).await?;
-        Ok(work)
-    }
-
     async fn all_systems(
         &mut self,
         planned: &Planned,
@@ -360,7 +332,8 @@ impl Run<'_> {
                 done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone()))
             });
             work = finished;
-            work.extend(self.one_system(planned, part, pending).await?);
+            let through = self.one_system(planned, part, pending).await?;
+            work.extend(through.into_iter().map(|w| Work { stands: None, ..w }));
         }
         // Once more: a daemon that had lost its lease may have committed meanwhile.
         let work = self.recall(work).await?;
@@ -387,7 +360,17 @@ impl Run<'_> {
         let ids: Vec<Uuid> = current.keys().copied().collect();
         let earlier = |s: &StepRow| s.generation < current[&s.ticket];
         let planned = recall::planned(self.context, &ids, earlier).await?;
-        let Err(error) = recall::steps(self.context, self.token, &planned).await? else {
+        self.learn(work, &planned).await
+    }
+
+    /// Asks the targets about these steps. Returns the tickets of which now all is known; the others are put
+    /// off.
+    async fn learn(
+        &mut self,
+        work: Vec<Work>,
+        planned: &[StepRow],
+    ) -> Result<Vec<Work>, StoreError> {
+        let Err(error) = recall::steps(self.context, self.token, planned).await? else {
             return Ok(work);
         };
         let (held, work): (Vec<Work>, Vec<Work>) = work

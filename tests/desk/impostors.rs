@@ -174,6 +174,56 @@ fn a_change_at_the_last_moment_is_seen_under_the_lock() {
     assert!(is_there(&desk));
 }
 
+/// Erased in one system, and then the address is changed, or we change it: nobody is left half-erased, and
+/// nobody is warned for somebody who goes. Between two tries, and between two systems of one.
+#[test]
+fn what_has_begun_goes_on() {
+    let mut desk = Desk::open(120);
+    desk.workspace.configure("[outbox]\nlisten = true\n");
+    let done = |reference: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM erasured.step s JOIN erasured.ticket t ON t.id = s.ticket_id
+              WHERE t.reference = '{reference}' AND s.state = 'done'"
+        );
+        desk.server.count(desk.control(), &sql)
+    };
+    desk.file("I-1", FIVE);
+    let refuse = "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
+                  CREATE TRIGGER no BEFORE DELETE ON customer_address FOR EACH ROW EXECUTE FUNCTION public.no()";
+    desk.server.execute(&desk.demo.shop, refuse);
+    desk.run_until_idle().assert().code(1);
+    assert_eq!(desk.ticket("I-1", "state"), "failed");
+    assert_eq!(done("I-1"), 1);
+    let allow = "DROP TRIGGER no ON customer_address";
+    desk.server.execute(&desk.demo.shop, allow);
+    changed(&desk, "0 seconds");
+    stdout(desk.as_person("hana", ["ticket", "retry", "I-1"]));
+    desk.run_until_idle().assert().success();
+    assert_eq!(desk.ticket("I-1", "signs"), "");
+    assert!(!is_there(&desk));
+
+    desk.file("I-2", "member_no=TM-0000006");
+    let mut run = desk.run_until_idle();
+    run.env("FAILPOINTS", "after-step-done=1*sleep(4000)");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(move || run.output().unwrap());
+        for _ in 0..400 {
+            if done("I-2") > 0 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let changed = "UPDATE customer SET email_changed_at = now() WHERE id = 6";
+        desk.server.execute(&desk.demo.shop, changed);
+        let ended = run.join().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    });
+    assert_eq!(desk.ticket("I-2", "signs"), "");
+    let gone = "SELECT count(*) FROM customer WHERE id = 6";
+    assert_eq!(desk.server.count(&desk.demo.shop, gone), 0);
+    assert_eq!(warnings(&desk), "");
+}
+
 /// The owner says: it was not me. One call ends it, and the next request of the same person needs more,
 /// also one that is approved already.
 #[test]

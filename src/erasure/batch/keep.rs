@@ -33,8 +33,11 @@ pub(super) fn still_theirs(
 /// What reaches the person was changed in the moment before the row was locked: the next try looks at
 /// it before it begins.
 fn unchanged(planned: &Planned, work: &Work, seen: &Seen) -> Result<(), NotErased> {
+    let Some(stands) = &work.stands else {
+        return Ok(());
+    };
     let mut watched = planned.policy.asking.changed.values();
-    match watched.all(|c| seen.values.get(&c.column) == work.stands.get(&c.column)) {
+    match watched.all(|c| seen.values.get(&c.column) == stands.get(&c.column)) {
         true => Ok(()),
         false => Err(NotErased::ContactChanged),
     }
