@@ -6,6 +6,7 @@
 
 mod certificates;
 mod clock;
+mod documents;
 mod holds;
 mod listen;
 mod openapi;
@@ -140,7 +141,9 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/tickets/{ticket}/release", post(tickets::release))
         .route("/v1/tickets/{ticket}/retry", post(tickets::retry))
         .route("/v1/tickets/{ticket}/withdraw", post(tickets::withdraw))
+        .route("/v1/tickets/{ticket}/object", post(tickets::object))
         .route("/v1/tickets/{ticket}/prove", post(proof::prove))
+        .route("/v1/tickets/{ticket}/document", post(documents::document))
         .route("/v1/tickets/{ticket}/acknowledge", post(clock::acknowledge))
         .route("/v1/tickets/{ticket}/ask", post(clock::ask))
         .route("/v1/tickets/{ticket}/answered", post(clock::answered))

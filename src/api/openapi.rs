@@ -1,7 +1,7 @@
 //! The document of the API, made from the handlers themselves.
 
 use super::problem::Problem;
-use super::{certificates, clock, holds, opendsr, proof, tickets, words};
+use super::{certificates, clock, documents, holds, opendsr, proof, tickets, words};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -16,7 +16,8 @@ use utoipa::{Modify, OpenApi};
     ),
     paths(
         tickets::submit, tickets::list, tickets::show, tickets::verify, tickets::approve, tickets::reject,
-        tickets::hold, tickets::release, tickets::retry, tickets::withdraw, proof::methods, proof::prove,
+        tickets::hold, tickets::release, tickets::retry, tickets::withdraw, tickets::object,
+        proof::methods, proof::prove, documents::document,
         clock::acknowledge, clock::ask, clock::answered, clock::extend, clock::timeline, words::notice, words::script,
         holds::place, holds::list, holds::show, holds::release, certificates::of_ticket, certificates::by_id,
         opendsr::discovery, opendsr::create, opendsr::show, opendsr::cancel,

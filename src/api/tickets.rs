@@ -461,6 +461,26 @@ pub(super) async fn withdraw(
     Ok(Json(Moved { state }))
 }
 
+/// Stop and close a ticket because the real owner of what would be erased objects: it was not them.
+///
+/// Taken without proof, since it deletes nothing; also for a ticket that is rejected already. It counts as a
+/// sign for the other tickets of that person. While a copy of a document is held the ticket is stopped only,
+/// and closes when the last one is destroyed.
+#[utoipa::path(
+    post, path = "/v1/tickets/{ticket}/object", tag = "decisions", params(Named),
+    responses((status = 200, description = "Stopped, and closed where no copy is held", body = Moved), Problem),
+)]
+pub(super) async fn object(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Path(ticket): Path<String>,
+) -> Result<Json<Moved>, Problem> {
+    let caller = api.enter(&headers, &[Scope::File]).await?;
+    let id = find(&api.store, &ticket).await?.id;
+    let state = api.store.object(id, Some(&caller.actor)).await?;
+    Ok(Json(Moved { state }))
+}
+
 /// The path's ticket.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]

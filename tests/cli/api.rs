@@ -273,6 +273,46 @@ fn a_ticket_lives_over_http_and_four_eyes_hold() {
     assert!(!format!("{ticket}{gone:?}").contains("TM-0000"));
 }
 
+/// The owner's no and what became of documents, as the command line has them.
+#[test]
+fn the_owner_objects_and_a_copy_is_destroyed() {
+    let mut desk = Desk::open(120);
+    let door = open(&mut desk, "");
+    let filed = door.ask(
+        "hana",
+        "POST",
+        "/v1/tickets",
+        Some(request("A-1", "TM-0000005")),
+    );
+    assert_eq!(filed.status, 201);
+    wait_until("the person", Duration::from_secs(60), || {
+        !desk.ticket("A-1", "subject_hash").is_empty()
+    });
+    let document = |who, kind: &str, became: &str| {
+        let body = json!({"kind": kind, "became": became});
+        door.ask(who, "POST", "/v1/tickets/A-1/document", Some(body))
+    };
+    let object = |who| door.ask(who, "POST", "/v1/tickets/A-1/object", None);
+    assert_eq!(
+        document("kenji", "passport", "seen").problem(),
+        (403, "E0643".into())
+    );
+    let never = document("hana", "my_number", "copied").problem();
+    assert_eq!(never.1, "ER013");
+    let unheld = document("hana", "passport", "destroyed").problem();
+    assert_eq!(unheld.1, "ER016");
+    for became in ["seen", "copied"] {
+        let seen = document("hana", "passport", became);
+        assert_eq!(seen.json()["state"], "received");
+    }
+    assert_eq!(object("kenji").problem(), (403, "E0643".into()));
+    assert_eq!(object("hana").json()["state"], "on_hold");
+    let ended = document("hana", "passport", "destroyed");
+    assert_eq!(ended.json()["state"], "rejected");
+    assert_eq!(object("hana").json()["state"], "rejected");
+    assert_eq!(desk.ticket("A-1", "rejected_for"), "contested");
+}
+
 /// Who shows no token, a wrong one, one taken out of the file; a broken file; too much, too often, too
 /// large, not JSON: each is told with its code, and nothing that was sent comes back.
 #[test]
