@@ -531,11 +531,15 @@ DECLARE
     covered uuid[];
 BEGIN
     PERFORM FROM erasured.ticket t WHERE t.id = ANY (tickets) ORDER BY t.id FOR UPDATE;
-    -- A step that left something to a hold is nobody's last. What is left comes under a plan made anew.
-    UPDATE erasured.ticket t SET generation = t.generation + 1, plan_id = NULL
-     WHERE t.id = ANY (tickets) AND t.state = 'executing' AND erasured.left_to_holds(t.id, t.generation) IS NOT NULL;
     covered := ARRAY(SELECT DISTINCT t.id FROM erasured.holds_on(tickets) c JOIN erasured.ticket t ON t.id = c.ticket
                       WHERE t.state IN ('scheduled', 'executing'));
+    -- A step that left something to a hold is nobody's last. And a hold may last for years, in which the
+    -- application writes on: when it has ended all is planned anew, and what is done is done again. Planned
+    -- steps count too: whether such a step committed is known only to its target.
+    UPDATE erasured.ticket t SET generation = t.generation + 1, plan_id = NULL
+     WHERE t.id = ANY (tickets)
+       AND (t.state = 'executing' AND erasured.left_to_holds(t.id, t.generation) IS NOT NULL
+            OR t.id = ANY (covered) AND EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id AND s.generation = t.generation));
     DELETE FROM erasured.lease l WHERE l.ticket_id = ANY (covered);
     INSERT INTO erasured.event (kind, ticket_id, body)
     SELECT 'legal_hold', c.ticket, jsonb_strip_nulls(jsonb_build_object('holds', jsonb_agg(c.hold ORDER BY c.hold),

@@ -222,6 +222,20 @@ fn lesson_05_the_rest_leaves_alone_what_would_change_a_held_row() {
         company.status(2),
         "on_hold E0521 a legal hold keeps it: case-2"
     );
+
+    // What was done whole before the hold was met is done again: the application has gone on.
+    company.server.execute(
+        &company.points,
+        "INSERT INTO points VALUES (12, 'TM-0002', 9)",
+    );
+    company.control("SELECT erasured.release_matter('case-2')");
+    company.run();
+    assert_eq!(company.status(2), "deferred");
+    let points = "SELECT count(*) FROM points WHERE member_no = 'TM-0002'";
+    assert_eq!(company.server.count(&company.points, points), 0);
+    let counted = counts(&company, 2);
+    let points = "public.points -2 ~0 /0 =0".to_owned();
+    assert!(counted.contains(&points), "{counted:?}");
 }
 
 /// Whichever of two daemons does which part, and whenever the holds come.
