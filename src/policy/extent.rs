@@ -115,8 +115,10 @@ impl Policy {
         Cow::Owned(policy)
     }
 
-    /// The policy with a scope that covers these tables no more, as if it listed all the others.
+    /// The policy with a scope that covers these tables no more, as if it listed all the others that
+    /// have a rule in force under it.
     pub fn without(&self, scope: &str, tables: &BTreeSet<QualifiedTable>) -> Self {
+        let in_force = self.under(scope);
         let mut policy = self.clone();
         let Some(scope) = policy.scopes.get_mut(scope) else {
             return policy;
@@ -124,7 +126,7 @@ impl Policy {
         let mut listed = match &scope.extent {
             Extent::Listed(listed) => listed.clone(),
             Extent::All => Listed {
-                tables: (self.tables.iter())
+                tables: (in_force.tables.iter())
                     .map(|rule| (rule.table.clone(), rule.span.clone()))
                     .collect(),
                 ..Listed::default()

@@ -238,6 +238,33 @@ fn lesson_05_the_rest_leaves_alone_what_would_change_a_held_row() {
     assert!(counted.contains(&points), "{counted:?}");
 }
 
+/// A rule for another scope alone is not there for the rest either: its table is none that the scope covers.
+#[test]
+fn lesson_05_the_rest_goes_on_where_a_table_is_another_scopes() {
+    let elsewhere = format!("{}scopes = [\"points\"]\n", IN_TWO.trim_start());
+    let company = Company::with(&format!(
+        "{POLICY}\n{elsewhere}
+[scope.points]
+tables = [\"t.public.points\"]
+verify = {{ at_least = \"basic\" }}
+sla    = \"jp-appi\"
+"
+    ));
+    let case = "UPDATE note SET body = 'case' WHERE id = 4";
+    company.server.execute(&company.shop, case);
+    company.file(&[1]);
+    company.control(NOTES);
+    company.run();
+    assert_eq!(company.others(1), "(1,1,) / (1,,2026-01-01) / 1");
+    assert_eq!(
+        company.status(1),
+        beside("s.public.customer, s.public.note")
+    );
+    company.control("SELECT erasured.release_matter('case-1')");
+    company.run();
+    assert_eq!(company.status(1), "deferred");
+}
+
 /// Whichever of two daemons does which part, and whenever the holds come.
 #[test]
 fn lesson_05_the_rest_goes_on_under_two_daemons() {
