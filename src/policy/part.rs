@@ -107,20 +107,79 @@ impl Policy {
         Ok((policy, tables))
     }
 
-    /// Columns of a table whose rows stay, whichever rule they are under; none where some may go.
+    /// Columns of a table whose rows stay, whichever rule they are under; none where some may go. None
+    /// either where one rule sets what another does not: beside a refused column the others would be
+    /// asked of every rule, and what is refused is not taken back. Such a table stays or goes whole.
     fn set_by_themselves(&self, table: &QualifiedTable) -> BTreeSet<String> {
-        let mut columns = BTreeSet::new();
         let rules = self.tables.iter();
-        for rule in rules.filter(|rule| rule.table == *table && changes(rule)) {
-            match &rule.action {
-                Action::Anonymize { set } => columns.extend(set.keys().cloned()),
-                _ => return BTreeSet::new(),
+        let rules = rules.filter(|rule| rule.table == *table && changes(rule));
+        let mut alike: Option<BTreeSet<String>> = None;
+        for rule in rules {
+            let Action::Anonymize { set } = &rule.action else {
+                return BTreeSet::new();
+            };
+            let columns: BTreeSet<String> = set.keys().cloned().collect();
+            if alike.get_or_insert_with(|| columns.clone()) != &columns {
+                return BTreeSet::new();
             }
         }
-        columns
+        alike.unwrap_or_default()
     }
 }
 
 fn changes(rule: &TableRule) -> bool {
     !matches!(rule.action, Action::Detach | Action::Exempt { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::policy::Policy;
+    use crate::policy::read::read;
+
+    fn policy(by_author: &str) -> Policy {
+        let text = format!(
+            r#"
+subject = "customer"
+root    = "s.public.customer"
+
+[identifier.member_no]
+column = "member_no"
+find   = true
+
+[scope.all]
+tables = "all"
+verify = {{ at_least = "basic" }}
+sla    = "jp-appi"
+
+[[table]]
+name   = "s.public.customer"
+action = "delete"
+
+[[table]]
+name   = "s.public.letter"
+action = "anonymize"
+set    = {{ name = "null", note = "null" }}
+
+[[table]]
+name   = "s.public.letter"
+via    = "letter_author_fkey"
+action = "anonymize"
+set    = {{ {by_author} }}
+"#
+        );
+        read("customer.toml", &text).unwrap()
+    }
+
+    /// Whatever is refused, what is left of a table is set by each of its rules: else the ticket could
+    /// never run (E0234), and nobody can take a refusal back.
+    #[test]
+    fn a_column_is_offered_only_where_each_rule_sets_what_is_left() {
+        let names = |policy: &Policy| -> Vec<String> { policy.parts("all").into_keys().collect() };
+        let whole = ["s.public.customer", "s.public.letter"];
+        assert_eq!(names(&policy(r#"note = "null""#)), whole);
+        let alike = policy(r#"note = "redact", name = "null""#);
+        let columns = ["s.public.letter.name", "s.public.letter.note"];
+        assert_eq!(names(&alike), [whole, columns].concat());
+        assert!(alike.refusing("all", ["s.public.letter.name"]).is_ok());
+    }
 }
