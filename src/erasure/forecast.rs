@@ -1,7 +1,7 @@
 //! Counts, for whoever approves a ticket, how many rows it would touch; and notes, as a salted hash,
 //! what they type back where these are many.
 
-use super::context::{Context, Unplanned};
+use super::context::Context;
 use super::foresee::{self, Unforeseen};
 use super::identity::Identity;
 use crate::identifier;
@@ -49,12 +49,7 @@ async fn forecast(context: &Context, ticket: &Uncounted) -> Result<Option<Foreca
     {
         Ok((_, counts)) => Some(counts),
         Err(Unforeseen::Store(error)) => return Err(error),
-        Err(
-            Unforeseen::Unreachable(_)
-            | Unforeseen::Unplanned(Unplanned::Failed {
-                transient: true, ..
-            }),
-        ) => return Ok(None),
+        Err(unforeseen) if unforeseen.is_transient() => return Ok(None),
         Err(_) => {
             tracing::warn!(ticket = %ticket.id, "the rows of a ticket cannot be counted for its approval");
             None

@@ -10,6 +10,7 @@ use crate::store::StoreError;
 use crate::store::tickets::IdentifierValue;
 use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{Execution, NotErased, Subject};
+use crate::system::postgres::failure::Failure;
 use crate::system::postgres::{failure, readable};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +61,21 @@ pub enum Unforeseen {
     /// The dry run.
     #[error("{0}: {1}")]
     NotCounted(String, NotErased),
+}
+
+impl Unforeseen {
+    /// Whether waiting may help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Unplanned(unplanned) => unplanned.is_transient(),
+            Self::Unreachable(_) => true,
+            Self::Unfound(..) => false,
+            Self::NotCounted(_, error) => {
+                matches!(error, NotErased::Database(_, Failure::Transient(_)))
+            }
+        }
+    }
 }
 
 impl SweepForecast {

@@ -69,7 +69,8 @@ impl Store {
         })
     }
 
-    /// Notes what was counted, if it still waits for an approval.
+    /// Notes what was counted, if it still waits for an approval and nobody has counted before: whoever
+    /// approves may have been asked already, and answers by that salt.
     pub async fn foretell(&self, ticket: Uuid, forecast: &Forecast) -> Result<()> {
         let typed = forecast.typed.as_ref();
         let named_by = typed.map(|t| &t.named_by);
@@ -78,7 +79,7 @@ impl Store {
         run_tx!(self, "foretell", |tx| {
             tx.execute(
                 "/* erasured:foretell */ UPDATE erasured.forecast SET rows = $2, named_by = $3, salt = $4, digest = $5, \
-                   counted_at = now() WHERE ticket_id = $1",
+                   counted_at = now() WHERE ticket_id = $1 AND counted_at IS NULL",
                 &[&ticket, &forecast.rows, &named_by, &salt, &digest],
             )
             .await?;

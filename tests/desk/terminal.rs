@@ -195,6 +195,29 @@ fn few_rows_are_approved_without_a_question() {
     assert_eq!(forecasts(&desk), "0");
 }
 
+/// A system that is away is asked again later; and what was counted stays as it was told.
+#[test]
+fn rows_are_counted_once_and_when_the_systems_are_there() {
+    let desk = confirming(5);
+    let away = |login: &str| {
+        let sql = format!(
+            "ALTER DATABASE {} ALLOW_CONNECTIONS {login}",
+            desk.demo.loyalty
+        );
+        desk.server.execute("postgres", &sql);
+    };
+    desk.ask("R-1", "member_no=TM-0000005");
+    away("false");
+    let _ = desk.run_until_idle().output();
+    away("true");
+    let counted =
+        "SELECT count(*) FROM erasured.forecast WHERE counted_at IS NOT NULL AND rows IS NULL";
+    assert_eq!(desk.server.count(desk.control(), counted), 0);
+    desk.run_until_idle().assert().success();
+    let rows = "SELECT rows FROM erasured.forecast";
+    assert!(desk.server.count(desk.control(), rows) > 5);
+}
+
 #[test]
 fn a_method_or_reason_that_is_missing_is_offered() {
     let desk = Desk::open(120);
