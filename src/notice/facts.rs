@@ -53,6 +53,8 @@ pub struct Known {
     pub waits_until: Option<DateTime<Utc>>,
     /// Whom it is about is known.
     pub found: bool,
+    /// A step of it has been planned: something may be erased already.
+    pub begun: bool,
     /// Why it does not go on.
     pub problem_code: Option<String>,
     /// What the customer is asked for, as a code.

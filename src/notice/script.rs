@@ -111,6 +111,8 @@ impl Situation {
             _ if known.proven && known.duplicate_of.is_some() => Self::Duplicate,
             "verified" if known.proven => Self::Approve,
             "verified" => Self::ProveMore,
+            // Put off half-way: it goes forward only, and is not withdrawn any more.
+            "scheduled" if known.begun => Self::Running,
             "approved" | "scheduled" if later => Self::Wait,
             "executing" => Self::Running,
             "verifying" => Self::Checking,

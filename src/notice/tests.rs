@@ -76,6 +76,7 @@ pub(super) fn known(state: &str) -> Known {
         cooling_off: Duration::zero(),
         waits_until: None,
         found: true,
+        begun: false,
         problem_code: None,
         asked_for: None,
         duplicate_of: None,

@@ -76,6 +76,7 @@ impl Store {
                 cooling_off: Duration::seconds(row.get::<_, Option<i64>>("cooling").unwrap_or(0)),
                 waits_until: t.not_before,
                 found: t.subject_hash.is_some(),
+                begun: row.get("begun"),
                 problem_code: t.problem_code,
                 asked_for: t.asked_for,
                 duplicate_of: t.duplicate_of,
@@ -94,7 +95,8 @@ impl Store {
 const ONE: &str = "/* erasured:known */ SELECT t.*, now() AS now, s.words, array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], t.needed_level) - 1 AS rank, s.four_eyes, \
         t.needed_level AS needed, extract(epoch FROM s.cooling_off)::bigint AS cooling, \
         array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], t.verified_level) \
-          >= array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], t.needed_level) AS proven \
+          >= array_position(ARRAY['none', 'basic', 'reasonable', 'reasonably-high', 'high'], t.needed_level) AS proven, \
+        EXISTS (SELECT FROM erasured.step p WHERE p.ticket_id = t.id) AS begun \
    FROM erasured.ticket_status t LEFT JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope \
   WHERE t.id = $1 OR t.reference = $2 ORDER BY t.id = $1 DESC LIMIT 1";
 

@@ -88,6 +88,11 @@ fn every_situation_is_known() {
     }
     // A state that a later version knows is told as little of as can be.
     assert_eq!(Situation::of(&known("new")), Situation::Queued);
+    // One system has committed, the next is put off: no script promises a withdrawal any more.
+    let mut begun = stands(Situation::Wait);
+    begun.state = "scheduled".into();
+    begun.begun = true;
+    assert_eq!(Situation::of(&begun), Situation::Running);
     for code in ["E0513", "E0524"] {
         let mut again = known("failed");
         again.proven = false;

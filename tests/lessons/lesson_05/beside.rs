@@ -102,6 +102,12 @@ fn lesson_05_the_rest_goes_on_in_every_system() {
         "INSERT INTO booking VALUES (9, 1, 'call back'); INSERT INTO note VALUES (16, 1, 'new')",
     );
     company.control("SELECT erasured.release_matter('case-1')");
+    // It waits for its turn, and no agent promises what `withdraw_ticket` refuses.
+    assert_eq!(company.status(1), "scheduled");
+    let script = ["ticket", "script", "CRM-1", "--lang", "en"];
+    let said = company.workspace().erasured(script).assert().success();
+    let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
+    assert!(said.contains("It can no longer be withdrawn"), "{said}");
     company.run();
     assert_eq!(company.status(1), "deferred");
     let mut now = WHOLE.map(str::to_owned);
