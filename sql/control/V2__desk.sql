@@ -527,6 +527,8 @@ BEGIN
                next_attempt_at = CASE WHEN x.not_before > now() AND NOT erasured.has_begun(x.id) THEN x.not_before END, problem_code = NULL, problem = NULL
          WHERE x.id = t.id;
         UPDATE erasured.finding f SET resolved_at = now() WHERE f.ticket_id = t.id AND f.resolved_at IS NULL;
+        -- Nobody is asked any more: an approval would have to come before.
+        DELETE FROM erasured.forecast f WHERE f.ticket_id = t.id;
     ELSIF t.state IN ('received', 'verified', 'approved') AND t.subject_hash IS NULL AND t.problem_code IS NOT NULL THEN
         UPDATE erasured.ticket x SET problem_code = NULL, problem = NULL, attempt = 0 WHERE x.id = t.id;
         INSERT INTO erasured.event (kind, ticket_id, body)

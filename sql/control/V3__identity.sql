@@ -384,6 +384,11 @@ BEGIN
        SET state = 'failed', problem_code = 'E0524',
            problem = 'signs that somebody else may be asking were found after the approval'
      WHERE t.id = ANY (stopped);
+    -- Whoever approves it once more is told how many rows it would touch.
+    INSERT INTO erasured.forecast (ticket_id)
+    SELECT t.id FROM erasured.ticket t JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope
+     WHERE t.id = ANY (stopped) AND s.confirm_over IS NOT NULL AND t.sealed IS NOT NULL
+    ON CONFLICT DO NOTHING;
     PERFORM pg_notify('erasured_ticket', f.id::text) FROM unnest(fresh) AS f (id);
     RETURN QUERY SELECT unnest(stopped);
 END $$;

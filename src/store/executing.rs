@@ -1,5 +1,6 @@
 //! From the stored plan to the last step's own result. Every write names the lease.
 
+use super::forecast;
 use super::lease::{self, hold};
 use super::{Result, Store, Tx, run_tx};
 use chrono::{DateTime, Utc};
@@ -344,7 +345,8 @@ impl Store {
                 &[&ticket, &code, &problem],
             )
             .await?;
-            Ok(())
+            // It may be approved once more.
+            forecast::awaits(tx, &[ticket]).await
         })
     }
 

@@ -1,6 +1,6 @@
 //! How many rows a ticket would touch, for whoever approves it.
 
-use super::{Result, Store, run_tx};
+use super::{Result, Store, Tx, run_tx};
 use uuid::Uuid;
 
 /// A ticket whose rows are to be counted.
@@ -46,6 +46,29 @@ pub struct Approval {
     /// Identifier and salt of what is typed back.
     pub named_by: Option<(String, String)>,
 }
+
+/// Of these tickets, those that somebody may approve and whose policy has `confirm_over` wait to be
+/// counted, if they do not yet: when the person is found, and when an approval was not enough.
+pub(super) async fn awaits(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<()> {
+    let sql = format!(
+        "/* erasured:awaits_forecast */ {AWAITS} AND t.id = ANY ($1) ON CONFLICT DO NOTHING"
+    );
+    tx.execute(&sql, &[&tickets]).await?;
+    Ok(())
+}
+
+/// The same of all tickets, when policies have come into force.
+pub(super) async fn all_await(tx: &Tx<'_>) -> Result<()> {
+    let sql = format!("/* erasured:awaits_forecast */ {AWAITS} ON CONFLICT DO NOTHING");
+    tx.execute(&sql, &[]).await?;
+    Ok(())
+}
+
+const AWAITS: &str = "INSERT INTO erasured.forecast (ticket_id) SELECT t.id \
+     FROM erasured.ticket t JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope \
+    WHERE s.confirm_over IS NOT NULL AND t.sealed IS NOT NULL \
+      AND (t.state IN ('received', 'verified') OR t.state = 'on_hold' AND t.held_from IN ('received', 'verified') \
+           OR t.state = 'failed' AND t.problem_code IN ('E0513', 'E0524'))";
 
 impl Store {
     /// Tickets to count the rows of, at most so many.

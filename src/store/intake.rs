@@ -1,5 +1,6 @@
 //! From a name to a person: tickets whose subject is not found yet.
 
+use super::forecast;
 use super::signs::{self, ContactChange};
 use super::tickets::IdentifierValue;
 use super::{Result, Store, run_tx};
@@ -172,14 +173,7 @@ impl Store {
                 &[&of, &names, &values, &taken],
             )
             .await?;
-            tx.execute(
-                "/* erasured:resolve */ INSERT INTO erasured.forecast (ticket_id) SELECT t.id \
-                   FROM erasured.ticket t JOIN erasured.scope s ON s.subject = t.subject AND s.scope = t.scope \
-                  WHERE t.id = ANY ($1) AND s.confirm_over IS NOT NULL AND t.state IN ('received', 'verified', 'on_hold') \
-                 ON CONFLICT DO NOTHING",
-                &[&taken],
-            )
-            .await?;
+            forecast::awaits(tx, &taken).await?;
             let changes: Vec<ContactChange> = resolved
                 .iter()
                 .filter(|r| taken.contains(&r.id))

@@ -439,7 +439,7 @@ impl Store {
                 )
                 .await?;
             }
-            Ok(())
+            super::forecast::all_await(tx).await
         })
     }
 

@@ -195,6 +195,57 @@ fn few_rows_are_approved_without_a_question() {
     assert_eq!(forecasts(&desk), "0");
 }
 
+/// Rows that are confirmed from now on are counted of what waits for an approval already, and of what was
+/// approved and has to be once more.
+#[test]
+fn whoever_approves_once_more_is_asked_too() {
+    let desk = Desk::open(120);
+    desk.ask("R-1", "member_no=TM-0000005");
+    desk.run_until_idle().assert().success();
+    assert_eq!(forecasts(&desk), "0");
+    let file = desk.workspace.path().join("policies/customer.toml");
+    let policy = std::fs::read_to_string(&file).unwrap();
+    let with = "[scope.account]\nconfirm_over = 5";
+    std::fs::write(&file, policy.replacen("[scope.account]", with, 1)).unwrap();
+    desk.run_until_idle().assert().success();
+    is_refused(&desk, "no terminal");
+    let types = || {
+        let terminal = Terminal::runs(&desk.as_person("kenji", APPROVE));
+        terminal.shows("Type the member_no");
+        let (screen, code) = terminal.types("TM-0000005");
+        assert_eq!(code, 0, "{screen}");
+        assert_eq!(forecasts(&desk), "0");
+    };
+    types();
+
+    let method = desk.ticket("R-1", "verified_by_method");
+    desk.workspace.write_policy(
+        "identity.toml",
+        &format!(
+            "[method.{method}]\nlevel = \"basic\"\ndemands = \"knowledge\"\nask = [\"name\"]\n\
+             ja = \"a\"\nen = \"a\"\nsource = \"our own rule\"\nsure = \"sure\"\n"
+        ),
+    );
+    desk.run_until_idle().assert().code(1);
+    assert_eq!(desk.ticket("R-1", "problem_code"), "E0513");
+    // If a daemon is at rest when it fails, the next one counts.
+    desk.run_until_idle();
+    let verify = [
+        "ticket",
+        "verify",
+        "R-1",
+        "--method",
+        "jpki",
+        "--reason",
+        "asked-again",
+    ];
+    stdout(desk.as_person("hana", verify));
+    types();
+    stdout(desk.as_person("hana", ["ticket", "retry", "R-1"]));
+    desk.run_until_idle().assert().success();
+    assert_eq!(forecasts(&desk), "0");
+}
+
 /// A system that is away is asked again later; and what was counted stays as it was told.
 #[test]
 fn rows_are_counted_once_and_when_the_systems_are_there() {

@@ -4,6 +4,7 @@
 
 mod census;
 mod clock;
+mod forecast;
 mod listing;
 mod model;
 mod names;
