@@ -1264,9 +1264,9 @@ async fn the_desk_by_sql_is_as_documented() {
                         AND (has_function_privilege('erasured_desk', oid, 'EXECUTE') \
                           OR has_function_privilege('erasured_approver', oid, 'EXECUTE') \
                           OR has_function_privilege('erasured_admin', oid, 'EXECUTE')) \
-                        AND (proname ~ '(_ticket|_hold|_matter)$' OR proname = 'lift_lockout')";
+                        AND (proname ~ '(_ticket|_hold|_matter|_part|_requester|_document|_target)$' OR proname IN ('lift_lockout', 'redeliver'))";
     let functions = admin.query(functions, &[]).await.unwrap();
-    assert_eq!(functions.len(), 17);
+    assert_eq!(functions.len(), 24);
     for function in functions.iter().map(|r| r.get::<_, String>(0)) {
         assert!(
             document.contains(&function),
