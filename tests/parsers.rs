@@ -459,6 +459,7 @@ fn certificate() -> Certificate {
         "ticket": {
             "id": id, "reference": "CC-1", "subject": "customer", "scope": "newsletter",
             "covers": { "categories": ["marketing"], "tables": ["s.p.t"], "columns": ["s.p.u.c"] },
+            "refused": [{ "part": "s.p.t", "ground": "contract", "ja": "契約", "en": "a contract" }],
             "ground": "jp-appi-35", "requested_at": at, "due_at": at, "not_before": null,
             "started_at": at, "finished_at": at, "sla_profile": "jp-appi", "sla_met": true, "when_due": "late",
         },

@@ -666,6 +666,8 @@ AS $$
 DECLARE
     linked uuid[];
 BEGIN
+    -- Two workers that begin with one of two each must not both find the other not begun.
+    PERFORM pg_advisory_xact_lock(hashtextextended('erasured.begin', 0));
     SELECT array_agg(t.id) INTO linked FROM erasured.ticket t
      WHERE t.id = ANY (tickets) AND t.state = 'scheduled'
        AND NOT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = t.id)

@@ -5,7 +5,9 @@ use crate::desk::{Desk, stdout, submit};
 /// One erasure, one certificate, for both; what nobody verified keeps nobody waiting.
 #[test]
 fn the_same_request_twice_is_one_erasure() {
-    let desk = Desk::open(120);
+    let mut desk = Desk::open(120);
+    // One worker: with several, whichever of the two is begun first is the one that runs.
+    desk.workspace.configure("[limits]\nworkers = 1");
     stdout(desk.as_person("hana", submit("R-0", "member_no=TM-0000005")));
     desk.file("R-1", "member_no=TM-0000005");
     desk.file("R-2", "member_no=tm-0000005");
@@ -63,4 +65,18 @@ fn what_waits_for_another_goes_on_when_that_ends_undone() {
     ));
     assert_eq!(desk.ticket("R-2", waits), "true");
     assert_eq!(desk.ticket("R-2", "state"), "scheduled");
+}
+
+/// Two workers that begin at the same moment with one of two each: one runs, whichever it is.
+#[test]
+fn two_workers_do_not_run_the_same_request_twice() {
+    let desk = Desk::open(120);
+    for n in 1..=6 {
+        desk.file(&format!("R-{n}"), "member_no=TM-0000005");
+    }
+    desk.run_until_idle().assert().success();
+    let count = |sql: &str| desk.server.value(desk.control(), sql);
+    assert_eq!(count("SELECT count(*) FROM erasured.certificate"), "1");
+    let linked = "SELECT count(*) FROM erasured.ticket WHERE duplicate_of IS NOT NULL AND state = 'completed'";
+    assert_eq!(count(linked), "5");
 }

@@ -456,7 +456,8 @@ async fn only_the_drawn_moves_exist() {
 fn row_in(state: &str) -> String {
     format!(
         "INSERT INTO erasured.plan VALUES ('{e}', 'f', 'p', 's', 'c', '{{}}'); \
-         INSERT INTO erasured.scope VALUES ('s', 'c', 'p', '{{n}}', 1, false, '0', 'l'); \
+         INSERT INTO erasured.scope (subject, scope, policy_sha256, identifiers, at_least, doubtful, four_eyes, cooling_off, sla) \
+           VALUES ('s', 'c', 'p', '{{n}}', 1, 2, false, '0', 'l'); \
          INSERT INTO erasured.ticket (reference, subject, scope, ground, requested_at, due_at, state, subject_hash, held_from, finished_at) \
          VALUES ('x', 's', 'c', 'g', now(), now(), '{state}', '{e}', 'approved', now()); \
          INSERT INTO erasured.decision (ticket_id, kind, method, level, by_name, by_role) \
