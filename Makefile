@@ -18,8 +18,9 @@ stories:
 	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin exec cargo test --locked --features failpoints --test stories -- \
 		--nocapture --test-threads 1
 
-# Everything, on a server version: make test PG=18; of it only a part: make test PG=18 ONLY="--test sweep". Its random cases are the same each time, so that a
-# change is refused for what it did; new ones are looked for by `make chance` and `make fuzz`.
+# Everything, on a server version: make test PG=18; a part: make test PG=18 ONLY="--test sweep". Its random
+# cases are the same each time, so that a change is refused for what it did; new ones are looked for by
+# `make chance` and `make fuzz`.
 test: export PROPTEST_RNG_SEED ?= 20261127
 test:
 	@scripts/install.sh test

@@ -45,11 +45,16 @@ impl Daemon {
         Self(command.spawn().unwrap())
     }
 
+    fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        let signal = Command::new("kill").args([name, &pid]).status();
+        assert!(signal.unwrap().success());
+    }
+
     /// Asks it to end, and waits.
     fn stop(mut self) {
-        let pid = self.0.id().to_string();
-        let signal = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(signal.unwrap().success() && self.0.wait().unwrap().success());
+        self.signal("-TERM");
+        assert!(self.0.wait().unwrap().success());
     }
 }
 
@@ -199,4 +204,31 @@ fn what_is_only_reported_stays() {
     let said = company.says(&["retention", "run", "calls"], 0);
     assert!(said.contains(&format!("{before} row(s)")), "{said}");
     assert_eq!(due(&company), before);
+}
+
+/// Somebody sees that nine days were to be ninety years, mends the policy and reloads: the run ends after its
+/// batch.
+#[test]
+fn a_rule_that_is_mended_ends_what_it_had_begun() {
+    let company = scheduled("");
+    company.execute("INSERT INTO call SELECT n, 1, now() - interval '1 year' FROM generate_series(10001, 13000) n");
+    let before = due(&company);
+    let daemon = Daemon::start(&company, "after-last-word=sleep(700)");
+    wait_until("the first batch", Duration::from_secs(30), || {
+        due(&company) < before
+    });
+    let mended = POLICY
+        .replace("timezone = \"Asia/Tokyo\"", EVERY_SECOND)
+        .replace("\"90 days\"", "\"90 years\"");
+    company.workspace.write_policy("customer.toml", &mended);
+    daemon.signal("-HUP");
+    let stopped = "SELECT count(*) FROM erasured.retention_run WHERE state = 'stopped'";
+    wait_until("it to stop", Duration::from_secs(30), || {
+        company.server.count(&company.control, stopped) > 0
+    });
+    let left = due(&company);
+    assert!(left > 0);
+    std::thread::sleep(Duration::from_secs(3));
+    daemon.stop();
+    assert_eq!(due(&company), left);
 }

@@ -121,6 +121,30 @@ fn the_last_second_is_on_time() {
     assert_eq!(reached(due + Duration::seconds(1)), (Standing::Late, 3));
 }
 
+/// A pause over a weekend gives a term in months four days and an extension of a working day one: the
+/// extension was earlier than the term.
+#[test]
+fn an_extension_in_another_unit_takes_nothing_away() {
+    let profile = Profile {
+        length: Some(Length::Months(2)),
+        extend: Some(Length::WorkingDays(1)),
+        pause: Pause::SuspendWhileAsked,
+        roll: Roll::Stays,
+        zone: chrono_tz::Asia::Tokyo,
+        ..(*built_in()["eu-gdpr"]).clone()
+    };
+    let events = Events {
+        questions: vec![Question {
+            for_identity: false,
+            asked_at: at("2026-02-04T03:00:00Z"),
+            answered_at: Some(at("2026-02-07T15:00:00Z")),
+        }],
+        ..Events::received(at("2026-01-01T00:00:00Z"))
+    };
+    let clock = profile.clock(&events, events.requested_at).unwrap();
+    assert_eq!(clock.extended_due, Some(clock.due));
+}
+
 proptest! {
     /// Who asks later is due later or on the same day, never earlier.
     #[test]
