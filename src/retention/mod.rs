@@ -154,7 +154,8 @@ impl Prepared {
                 return Ok(None);
             };
             behind = Some(last.place.clone());
-            if let Some(first) = self.free(context, &people, found).await?.first() {
+            let free = self.free(context, &mut client, &people, found).await?;
+            if let Some(first) = free.first() {
                 return due::oldest(&mut client, &rows, Some(&first.key), timeouts).await;
             }
         }
@@ -208,6 +209,7 @@ impl Prepared {
     async fn free(
         &self,
         context: &Context,
+        client: &mut Client,
         people: &People,
         rows: Vec<DueRow>,
     ) -> Result<Vec<DueRow>, NotErased> {
@@ -222,8 +224,7 @@ impl Prepared {
         };
         let statements = due.owners(ways, root.row_key());
         let keys: Vec<&[String]> = rows.iter().map(|row| row.key.as_slice()).collect();
-        let mut client = self.client(context).await?;
-        let owners = due::owners(&mut client, &statements, &keys, context.timeouts(1)).await?;
+        let owners = due::owners(client, &statements, &keys, context.timeouts(1)).await?;
         let held: HashSet<usize> = owners
             .into_iter()
             .filter(|(_, key)| {
@@ -274,7 +275,7 @@ impl Prepared {
             let Some(last) = found.last() else { break };
             behind = Some(last.place.clone());
             let all = found.len();
-            let free = self.free(context, &people, found).await?.len();
+            let free = self.free(context, &mut client, &people, found).await?.len();
             counted.held += i64::try_from(all - free).unwrap_or(i64::MAX);
         }
         Ok(counted)

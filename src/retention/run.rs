@@ -27,6 +27,9 @@ const TARGET: Duration = Duration::from_millis(200);
 /// Tries of a batch that fails for reasons that pass.
 const TRIES: u32 = 5;
 
+/// Rows that are set aside; with more it is not the rows, and each costs a transaction of its own.
+const MOST_ASIDE: usize = 100;
+
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
@@ -306,6 +309,9 @@ impl<'a> Passage<'a> {
                     Err(error) if passes(&error) && tries < TRIES => pause(&mut tries).await,
                     Err(error) if is_of_rows(&error) => {
                         if let [only] = rows.as_slice() {
+                            if self.report.set_aside.len() >= MOST_ASIDE {
+                                return Err(error.into());
+                            }
                             self.report
                                 .set_aside
                                 .push((only.key.clone(), error.to_string()));
@@ -329,9 +335,10 @@ impl<'a> Passage<'a> {
     async fn once(&self, step: Uuid, rows: &[DueRow]) -> Result<Option<Counts>, NotErased> {
         let gate = self.gate().await?;
         let people = self.prepared.people(self.context).await?;
+        let mut client = self.prepared.client(self.context).await?;
         let rows = self
             .prepared
-            .free(self.context, &people, rows.to_vec())
+            .free(self.context, &mut client, &people, rows.to_vec())
             .await?;
         let (Some(part), false) = (self.part(), rows.is_empty()) else {
             return Ok(None);
@@ -361,11 +368,6 @@ impl<'a> Passage<'a> {
             dry: false,
             hash: &hash,
         };
-        let pool = &self.context.systems[self.system].pool;
-        let mut client = pool
-            .get()
-            .await
-            .map_err(|e| NotErased::Hook(e.to_string()))?;
         let outcome = execution.run(&mut client, &mut word).await;
         if let Err(NotErased::CommitUnknown(unanswered)) = &outcome {
             word.gate.until_over(self.context, unanswered).await;

@@ -67,6 +67,25 @@ fn a_row_that_cannot_go_is_set_aside_and_named() {
     assert_eq!(company.json(&["retention", "runs"])[0]["set_aside"], 3);
 }
 
+/// When it is not the rows: the run stops, and does not try each of them by itself.
+#[test]
+fn a_table_of_which_nothing_can_go_stops_the_run() {
+    let company = Company::open();
+    company.execute(
+        "CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
+         CREATE TRIGGER veto BEFORE DELETE ON call FOR EACH ROW EXECUTE FUNCTION veto()",
+    );
+    let before = company.rows("false");
+    company.says(&["retention", "run", "calls"], 1);
+    assert_eq!(company.rows("false"), before);
+    let runs = company.json(&["retention", "runs"]);
+    assert_eq!(
+        (&runs[0]["state"], &runs[0]["set_aside"]),
+        (&"failed".into(), &100.into()),
+        "{runs}"
+    );
+}
+
 /// `keep = "7 days"` in place of years.
 #[test]
 fn a_run_over_more_than_expected_stops_before_the_first_row() {
