@@ -4,7 +4,7 @@ PG ?= 15
 export KEEP CUSTOMERS STORIES
 N ?= 1000
 
-.PHONY: demo stories test chance fuzz schemas bench fmt lint ci
+.PHONY: demo stories test chance fuzz simulate schemas bench fmt lint ci
 .DEFAULT_GOAL := demo
 
 # The main job on a private server with the demo company; KEEP=1 leaves it up, STORIES=1 goes on with the stories.
@@ -37,6 +37,14 @@ fuzz:
 	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
 	ERASURED_TEST_PGBIN=$$bin FUZZ_CASES=$(N) FUZZ_SEED=$(SEED) exec cargo test --locked --features failpoints --test lessons -- \
 		--exact oracle::random_schemas_end_as_the_naive_oracle_says --nocapture
+
+# Five years of retention, day by day with a turned clock, against an oracle in plain SQL: make simulate DAYS=400 SEED=7
+DAYS ?= 1827
+simulate:
+	@scripts/install.sh test
+	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
+	ERASURED_TEST_PGBIN=$$bin SIMULATE_DAYS=$(DAYS) SIMULATE_SEED=$(or $(SEED),1) exec cargo test --locked --features failpoints \
+		--test simulation -- --nocapture
 
 # Schemas of real applications, their packages from PyPI: make schemas ONLY=oscar
 schemas:
