@@ -10,6 +10,7 @@ mod erase;
 mod filing;
 mod leasing;
 mod report;
+mod retention;
 mod size;
 mod sweep;
 
@@ -24,12 +25,13 @@ fn main() {
         .filter(|a| !a.starts_with('-'))
         .collect();
     type Part = (&'static str, fn(&mut Report));
-    let parts: [Part; 6] = [
+    let parts: [Part; 7] = [
         ("erase", erase::measure),
         ("sweep", sweep::measure),
         ("leasing", leasing::measure),
         ("daemon", daemon::measure),
         ("desk", desk::measure),
+        ("retention", retention::measure),
         ("size", size::measure),
     ];
     let unknown = asked.iter().find(|a| !parts.iter().any(|(p, _)| p == a));

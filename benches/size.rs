@@ -125,7 +125,7 @@ async fn catalog(server: &Server, report: &mut Report) {
 }
 
 /// This process's peak so far, in MB.
-fn memory() -> f64 {
+pub(crate) fn memory() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     let kib: f64 = line
