@@ -21,7 +21,7 @@ pub use definitions::{Definitions, Difference, Mark, within_reach};
 pub use draft::{check_draft, systems_of_draft};
 pub use found_again::FoundAgain;
 pub use owners::Owners;
-pub use retention::{OfRule, check_rules, of_rule, unregistered};
+pub use retention::{OfRule, check_rules, due_on, of_rule, unregistered};
 pub use survey::{Survey, survey};
 pub use types::*;
 

@@ -103,7 +103,8 @@ pub fn of_rule(
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
-    let due = due(rule, kinds, minimum, table, now);
+    let today = now.with_timezone(&rule.zone).date_naive();
+    let due = due(rule, kinds, minimum, table, today);
     Ok(due.map(|due| OfRule {
         owners: owners(policy, &rule.table, &lineage, catalog),
         others: others(policy, in_force, &lineage),
@@ -112,6 +113,19 @@ pub fn of_rule(
         due,
         warnings,
     }))
+}
+
+/// What must hold of a row on another day for a rule that fits; `None` beyond the calendar.
+pub fn due_on(
+    policy: &Policy,
+    rule: &RetentionRule,
+    table: &Table,
+    today: NaiveDate,
+) -> Option<Vec<Due>> {
+    let mut none = |_, _, _: &str| {};
+    let kinds = kinds(rule, table, &mut none);
+    let minimum = minimum(policy, rule, &mut none);
+    due(rule, kinds, minimum, table, today)
 }
 
 /// Everything wrong with a policy's rules, and what is worth knowing.
@@ -350,9 +364,8 @@ fn due(
     columns: Vec<(String, DateKind)>,
     minimum: Vec<(String, Term)>,
     table: &Table,
-    now: DateTime<Utc>,
+    today: NaiveDate,
 ) -> Option<Vec<Due>> {
-    let today = now.with_timezone(&rule.zone).date_naive();
     let mut wanted = vec![(columns, rule.keep.cutoff(today)?)];
     for (column, term) in minimum {
         let keep = Keep::Since {

@@ -48,6 +48,18 @@ impl DueRows<'_> {
         sql::undated(self.table, self.due)
     }
 
+    /// How many rows come due by when. `stages` are what must hold of a row on days that follow each other; each
+    /// row of the answer is the number of the first stage at which rows are due, NULL for those that are at none,
+    /// and how many these are. With `one_in` only that part of the table's blocks is read.
+    pub fn comes_due(&self, stages: &[Vec<Due>], one_in: Option<u32>) -> Statement {
+        sql::comes_due(self.table, stages, one_in)
+    }
+
+    /// How many rows the table has, as the planner thinks, and how many bytes it takes up with its indexes.
+    pub fn size(&self) -> Statement {
+        sql::table_size(self.table)
+    }
+
     /// The keys of the people whose these rows are by one of these ways, behind the rows' ordinals; each
     /// statement takes [`super::Parameter::SubjectTickets`] and [`super::Parameter::SubjectKey`] besides.
     pub fn owners(&self, ways: &[Vec<Edge>], root_key: &[String]) -> Vec<Statement> {

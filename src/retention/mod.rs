@@ -4,6 +4,7 @@
 //! the same plan machinery, the same locks and probes, the same row in the target that says it happened,
 //! the same last word of legal holds. So a rule can take nothing that a ticket could not.
 
+pub mod forecast;
 mod run;
 pub mod schedule;
 

@@ -316,6 +316,20 @@ impl Store {
         })
     }
 
+    /// How quick a rule's last five runs were that have ended and took something: rows, and the milliseconds that
+    /// these took. `None` if there was none.
+    pub async fn pace(&self, subject: &str, rule: &str) -> Result<Option<(i64, i64)>> {
+        run_tx!(self, "pace", |tx| {
+            let sql = "/* erasured:pace */ SELECT sum(l.rows)::int8, \
+                    (1000 * sum(extract(epoch FROM l.ended_at - l.started_at)))::int8 \
+                  FROM (SELECT r.rows, r.started_at, r.ended_at FROM erasured.retention_run r \
+                         WHERE r.subject = $1 AND r.rule = $2 AND r.ended_at IS NOT NULL AND r.rows > 0 \
+                         ORDER BY r.started_at DESC LIMIT 5) l";
+            let row = tx.query_one(sql, &[&subject, &rule]).await?;
+            Ok(row.get::<_, Option<i64>>(0).zip(row.get(1)))
+        })
+    }
+
     /// The latest runs, of one rule or of all, newest first.
     pub async fn runs(&self, rule: Option<&str>, limit: u32) -> Result<Vec<RunView>> {
         run_tx!(self, "runs", |tx| {

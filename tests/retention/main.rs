@@ -6,6 +6,7 @@
 mod support;
 
 mod company;
+mod forecast;
 mod holds;
 mod rules;
 mod runs;

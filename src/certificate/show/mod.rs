@@ -38,7 +38,7 @@ fn count(n: u64) -> String {
 }
 
 /// `12.3 MiB`.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {

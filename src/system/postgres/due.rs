@@ -120,7 +120,10 @@ pub async fn applied(client: &Client, run: Uuid) -> Result<Vec<Counts>, NotErase
     rows.iter().map(|row| counts(row.get(0))).collect()
 }
 
-async fn begin(client: &mut Client, timeouts: Timeouts) -> Result<Transaction<'_>, NotErased> {
+pub(super) async fn begin(
+    client: &mut Client,
+    timeouts: Timeouts,
+) -> Result<Transaction<'_>, NotErased> {
     let tx = client
         .build_transaction()
         .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
@@ -142,7 +145,7 @@ async fn begin(client: &mut Client, timeouts: Timeouts) -> Result<Transaction<'_
 }
 
 /// Not prepared: the plan should know how much lies behind the cutoff.
-async fn query(
+pub(super) async fn query(
     tx: &Transaction<'_>,
     statement: &Statement,
     keys: &[&[String]],

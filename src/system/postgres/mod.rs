@@ -7,6 +7,7 @@ pub mod discovery;
 pub mod due;
 pub mod execute;
 pub mod failure;
+pub mod forecast;
 pub mod libpq;
 pub mod quote;
 pub mod readable;
