@@ -4,6 +4,7 @@ mod list;
 mod plan;
 mod run;
 mod runs;
+mod verify;
 
 use super::failure::Failure;
 use clap::Subcommand;
@@ -16,6 +17,7 @@ pub(super) enum Retention {
     Plan(plan::Plan),
     Run(run::Run),
     Runs(runs::Runs),
+    Verify(verify::Verify),
 }
 
 impl Retention {
@@ -25,6 +27,7 @@ impl Retention {
             Self::Plan(plan) => plan.execute(config).await,
             Self::Run(run) => run.execute(config).await,
             Self::Runs(runs) => runs.execute(config).await,
+            Self::Verify(verify) => verify.execute(config).await,
         }
     }
 }

@@ -48,6 +48,12 @@ impl DueRows<'_> {
         sql::undated(self.table, self.due)
     }
 
+    /// How many rows ought to be gone, whether a hold covers them or not: asked by days as the server counts them,
+    /// apart from the statements that choose rows.
+    pub fn overdue(&self) -> Statement {
+        sql::overdue(self.table, self.due)
+    }
+
     /// How many rows come due by when. `stages` are what must hold of a row on days that follow each other; each
     /// row of the answer is the number of the first stage at which rows are due, NULL for those that are at none,
     /// and how many these are. With `one_in` only that part of the table's blocks is read.

@@ -10,6 +10,7 @@ mod elements;
 mod forecast;
 mod found_again;
 pub(super) mod objects;
+mod overdue;
 mod owners;
 mod probe;
 
@@ -21,6 +22,7 @@ pub(super) use due::{due_count, due_rows, oldest, undated};
 pub(super) use elements::drop_elements;
 pub(super) use forecast::{comes_due, table_size};
 pub(super) use found_again::{delete_found_again, delete_piece};
+pub(super) use overdue::overdue;
 pub(super) use owners::owners;
 pub(super) use probe::{count_by_key, strangers_by_edge};
 

@@ -7,6 +7,7 @@
 pub mod forecast;
 mod run;
 pub mod schedule;
+pub mod verify;
 
 pub use run::{Go, Going, Progress, Report, Stopped, run};
 
@@ -21,7 +22,7 @@ use crate::store::StoreError;
 use crate::store::retention::HeldPeople;
 use crate::system::postgres::due::{self, DueCount, DueRow};
 use crate::system::postgres::execute::NotErased;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use deadpool_postgres::Client;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -101,6 +102,20 @@ impl Prepared {
         policy: Arc<Policy>,
         rule: RetentionRule,
     ) -> Result<Self, Unplanned> {
+        let now = context.now();
+        Self::at(context, policy, rule, now).await
+    }
+
+    /// The same for what was due at another time.
+    ///
+    /// # Errors
+    /// [`Unplanned`].
+    pub async fn at(
+        context: &Context,
+        policy: Arc<Policy>,
+        rule: RetentionRule,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Unplanned> {
         let Some(system) = context.systems.get(&rule.table.system) else {
             return Err(Unplanned::Misfit(vec![lineage::unregistered(
                 &policy, &rule,
@@ -109,7 +124,7 @@ impl Prepared {
         let (stamp, catalog) = system.catalog().await?;
         let policies = context.policies();
         let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
-        let of = lineage::of_rule(&policy, &rule, &in_force, context.now(), &catalog)
+        let of = lineage::of_rule(&policy, &rule, &in_force, now, &catalog)
             .map_err(Unplanned::Misfit)?;
         let plan = of.as_ref().map(|of| plan::build(&of.policy, &of.lineage));
         Ok(Self {

@@ -194,6 +194,15 @@ impl Store {
         })
     }
 
+    /// Since when daemons know a rule's schedule; `None` if none has seen it.
+    pub async fn known_since(&self, subject: &str, rule: &str) -> Result<Option<DateTime<Utc>>> {
+        run_tx!(self, "known_since", |tx| {
+            let sql = "/* erasured:known_since */ SELECT known_since FROM erasured.retention_schedule WHERE subject = $1 AND rule = $2";
+            let row = tx.query_opt(sql, &[&subject, &rule]).await?;
+            Ok(row.map(|row| row.get(0)))
+        })
+    }
+
     /// Lets a run go without ending it: whoever comes next goes on.
     pub async fn leave_run(&self, run: Run) -> Result<()> {
         run_tx!(self, "leave_run", |tx| {

@@ -112,6 +112,12 @@ timezone = \"Asia/Tokyo\"
     let plan = company.json(&["retention", "plan", "papers"]);
     assert_eq!(forecast(&plan[0]), expected);
     assert_eq!(plan[0]["due"].as_i64(), Some(expected[0]));
+    // Counted in yet another way.
+    let said = company.says(&["retention", "verify", "papers"], 1);
+    assert!(
+        said.contains(&format!("\n  {} row(s) of", expected[0])),
+        "{said}"
+    );
 }
 
 /// Of a table that is thought to be large some blocks are read, and it is said.

@@ -11,3 +11,4 @@ mod holds;
 mod rules;
 mod runs;
 mod scheduled;
+mod verify;

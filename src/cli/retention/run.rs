@@ -117,7 +117,7 @@ fn bar(rule: &str, rows: i64) -> ProgressBar {
         .with_message(rule.to_owned())
 }
 
-fn stopped(stopped: Stopped) -> Failure {
+pub(super) fn stopped(stopped: Stopped) -> Failure {
     match stopped {
         Stopped::Batch(error) => failed(error),
         Stopped::Store(error) => error.into(),

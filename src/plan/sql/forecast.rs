@@ -62,7 +62,7 @@ fn stage(binds: &mut Binds, at: usize, stages: &[Vec<Due>]) -> String {
 }
 
 /// The day of a date in the rule's zone.
-fn day(binds: &mut Binds, name: &str, kind: DateKind, zone: &str) -> String {
+pub(super) fn day(binds: &mut Binds, name: &str, kind: DateKind, zone: &str) -> String {
     let column = format!("t.{}", identifier(name));
     match kind {
         DateKind::Date => column,

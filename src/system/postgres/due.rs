@@ -72,6 +72,21 @@ pub async fn count(
     })
 }
 
+/// Counts those that ought to be gone, by a statement apart from those that choose rows.
+///
+/// # Errors
+/// [`NotErased::Database`].
+pub async fn overdue(
+    client: &mut Client,
+    rows: &DueRows<'_>,
+    timeouts: Timeouts,
+) -> Result<i64, NotErased> {
+    let tx = begin(client, timeouts).await?;
+    let counted = query(&tx, &rows.overdue(), &[]).await?;
+    tx.rollback().await?;
+    Ok(counted.first().map_or(0, |row| row.get(0)))
+}
+
 /// Whose the rows with these keys are: positions among them, each with the key of a person, as texts.
 ///
 /// # Errors
