@@ -7,6 +7,7 @@
 
 mod beside;
 mod check;
+mod condition;
 mod definitions;
 mod draft;
 mod found_again;

@@ -4,7 +4,7 @@
 //! booking that goes by its age takes the same rows with it as one that goes with its customer.
 
 use super::owners::{Owners, owners};
-use super::{DateKind, Due, Lineage, Parent, leads_from, trace};
+use super::{ConditionOf, DateKind, Due, Lineage, Parent, condition, leads_from, trace};
 use crate::catalog::{Catalog, Table};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::{QualifiedTable, TableName};
@@ -79,6 +79,7 @@ pub fn of_rule(
         );
     }
     let kinds = kinds(rule, table, &mut error);
+    let condition = condition_of(policy, rule, table);
     let minimum = minimum(policy, rule, &mut error);
     let own = of_table(policy, rule, catalog);
     let traced = trace(
@@ -93,6 +94,10 @@ pub fn of_rule(
             return Err(found);
         }
     };
+    let condition = condition.unwrap_or_else(|misfits| {
+        found.extend(misfits);
+        None
+    });
     let of = Hanging {
         policy,
         rule,
@@ -104,7 +109,7 @@ pub fn of_rule(
         return Err(found);
     }
     let today = now.with_timezone(&rule.zone).date_naive();
-    let due = due(rule, kinds, minimum, table, today);
+    let due = due(rule, kinds, condition, minimum, table, today);
     Ok(due.map(|due| OfRule {
         owners: owners(policy, &rule.table, &lineage, catalog),
         others: others(policy, in_force, &lineage),
@@ -125,7 +130,9 @@ pub fn due_on(
     let mut none = |_, _, _: &str| {};
     let kinds = kinds(rule, table, &mut none);
     let minimum = minimum(policy, rule, &mut none);
-    due(rule, kinds, minimum, table, today)
+    // One that does not fit is no rule for all rows.
+    let condition = condition_of(policy, rule, table).ok()?;
+    due(rule, kinds, condition, minimum, table, today)
 }
 
 /// Everything wrong with a policy's rules, and what is worth knowing.
@@ -263,6 +270,27 @@ fn others(policy: &Policy, in_force: &[&Policy], lineage: &Lineage) -> Vec<Strin
         .collect()
 }
 
+/// The rule's condition, if it has one.
+fn condition_of(
+    policy: &Policy,
+    rule: &RetentionRule,
+    table: &Table,
+) -> Result<Option<ConditionOf>, Vec<Diagnostic>> {
+    let Some(condition) = &rule.condition else {
+        return Ok(None);
+    };
+    let told = |misfits: Vec<condition::Misfit>| {
+        let misfits = misfits.into_iter();
+        let told = misfits.map(|(code, span, message, help)| {
+            Diagnostic::error(code, message, help).at(&policy.source, span)
+        });
+        told.collect()
+    };
+    condition::typed(rule, &condition.condition, table)
+        .map(Some)
+        .map_err(told)
+}
+
 /// What kind of date each column of the rule holds.
 fn kinds(
     rule: &RetentionRule,
@@ -362,26 +390,28 @@ fn days() -> impl Iterator<Item = NaiveDate> {
 fn due(
     rule: &RetentionRule,
     columns: Vec<(String, DateKind)>,
+    condition: Option<ConditionOf>,
     minimum: Vec<(String, Term)>,
     table: &Table,
     today: NaiveDate,
 ) -> Option<Vec<Due>> {
-    let mut wanted = vec![(columns, rule.keep.cutoff(today)?)];
+    let mut wanted = vec![(columns, condition, rule.keep.cutoff(today)?)];
     for (column, term) in minimum {
         let keep = Keep::Since {
             columns: vec![column.clone()],
             term,
         };
         let kind = kind(&table.column(&column)?.base)?;
-        wanted.push((vec![(column, kind)], keep.cutoff(today)?));
+        wanted.push((vec![(column, kind)], None, keep.cutoff(today)?));
     }
-    let due = wanted.into_iter().map(|(columns, day)| {
+    let due = wanted.into_iter().map(|(columns, condition, day)| {
         let cutoff = Cutoff {
             day,
             zone: rule.zone,
         };
         let end = cutoff.end()?;
         Some(Due {
+            condition,
             columns,
             cutoff,
             end,

@@ -2,6 +2,7 @@
 
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::name::TableName;
+use crate::policy::condition::Condition;
 use crate::policy::retention::Cutoff;
 use crate::policy::{IdentifierKind, Level};
 use chrono::{DateTime, Utc};
@@ -151,12 +152,23 @@ pub struct Edge {
 /// Columns whose latest day must not be behind a cutoff; a row without any is not due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
+    /// What must hold besides: only of such rows the dates are asked at all.
+    pub condition: Option<ConditionOf>,
     /// Names, and what kind of date each holds.
     pub columns: Vec<(String, DateKind)>,
     /// The latest day.
     pub cutoff: Cutoff,
     /// The first instant behind it.
     pub end: DateTime<Utc>,
+}
+
+/// A condition that fits its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionOf {
+    /// The policy's.
+    pub condition: Condition,
+    /// The SQL types as which constants are read, by the columns that they are compared with.
+    pub types: BTreeMap<String, String>,
 }
 
 /// What a date column holds.

@@ -4,6 +4,7 @@
 
 mod capture;
 mod change;
+mod condition;
 mod covered;
 mod due;
 mod elements;

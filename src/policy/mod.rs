@@ -19,6 +19,7 @@ pub use extent::{Cover, Covers, Extent, Listed};
 pub mod asking;
 pub mod basis;
 pub mod clocks;
+pub mod condition;
 mod draft;
 mod extent;
 pub mod folder;

@@ -4,6 +4,7 @@
 //! from the next midnight on; a period of months ends on the same number of the month or on its last
 //! day, as everywhere here.
 
+use super::condition::{Where, condition};
 use super::read::{
     CODES, CRON_HELP, DATABASE_NAME_HELP, NAME_HELP, UNKNOWN_WORD, database_name, own_name,
     schedule, table_name,
@@ -31,6 +32,8 @@ pub struct RetentionRule {
     pub name: String,
     /// Whose rows.
     pub table: QualifiedTable,
+    /// Which of them, if not all.
+    pub condition: Option<Where>,
     /// How long they are kept, and from when.
     pub keep: Keep,
     /// What happens then.
@@ -262,6 +265,7 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
     }
     table.need("table", "name the table: table = \"system.schema.table\"");
     let of = table_name(table, "table");
+    let chosen = (table.has("where"), condition(table, "where"));
     let keep = keep(table);
     table.need(
         "action",
@@ -312,6 +316,7 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
     Some(RetentionRule {
         name,
         table: of?.0,
+        condition: if chosen.0 { Some(chosen.1?) } else { None },
         keep: keep?,
         action: action?.0,
         because: because?,

@@ -6,6 +6,7 @@
 mod support;
 
 mod company;
+mod conditions;
 mod forecast;
 mod holds;
 mod rules;

@@ -27,7 +27,7 @@ impl List {
             let rules = rules.iter().map(|(subject, rule)| {
                 serde_json::json!({
                     "rule": rule.name, "subject": subject, "table": rule.table.to_string(),
-                    "keep": keep(&rule.keep), "action": action(rule), "because": rule.because,
+                    "where": rule.condition.as_ref().map(|c| &c.text), "keep": keep(&rule.keep), "action": action(rule), "because": rule.because,
                     "timezone": rule.zone.name(), "stop_above": rule.stop_above,
                 })
             });
@@ -39,7 +39,7 @@ impl List {
             table.row([
                 rule.name.clone(),
                 rule.table.to_string(),
-                keep(&rule.keep),
+                kept(rule),
                 action(rule).to_owned(),
                 rule.because.clone(),
             ]);
@@ -56,8 +56,17 @@ pub(super) fn action(rule: &RetentionRule) -> &'static str {
     }
 }
 
+/// How long, and which rows.
+pub(super) fn kept(rule: &RetentionRule) -> String {
+    let keep = keep(&rule.keep);
+    match &rule.condition {
+        None => keep,
+        Some(condition) => format!("{keep}, where {}", condition.text),
+    }
+}
+
 /// In words.
-pub(super) fn keep(keep: &Keep) -> String {
+fn keep(keep: &Keep) -> String {
     match keep {
         Keep::Until(column) => format!("through {column}"),
         Keep::Since { columns, term } => {

@@ -1,6 +1,6 @@
 //! `erasured retention plan`.
 
-use super::list::keep;
+use super::list::kept;
 use crate::certificate::show::size;
 use crate::cli::failure::Failure;
 use crate::cli::{Format, print, print_json, say};
@@ -130,7 +130,7 @@ fn json(prepared: &Prepared, seen: Option<&Seen>) -> serde_json::Value {
 
 fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
     let rule = &prepared.rule;
-    say!("{}: {}, kept {}", rule.name, rule.table, keep(&rule.keep));
+    say!("{}: {}, kept {}", rule.name, rule.table, kept(rule));
     let Some(seen) = seen else {
         say!("  nothing can be due yet: the calendar does not reach back so far");
         return;

@@ -1,7 +1,7 @@
 //! Rows whose time is over: the condition, and the statements that choose and count them.
 
 use super::covered::conditions;
-use super::{Binds, EQUALS, sql_type, table_name};
+use super::{Binds, EQUALS, condition, sql_type, table_name};
 use crate::catalog::Table;
 use crate::lineage::{DateKind, Due};
 use crate::name::TableName;
@@ -11,7 +11,13 @@ use crate::system::postgres::quote::identifier;
 /// All of `due` holds of `t`. Written so that an index over one column serves, and so that a row that
 /// was changed while somebody waited for its lock is asked again.
 pub(super) fn is_due(binds: &mut Binds, due: &[Due]) -> Vec<String> {
-    due.iter().flat_map(|due| of_columns(binds, due)).collect()
+    let mut all = Vec::new();
+    for due in due {
+        all.extend(of_columns(binds, due));
+        let condition = due.condition.as_ref();
+        all.extend(condition.map(|condition| condition::holds(binds, condition)));
+    }
+    all
 }
 
 fn of_columns(binds: &mut Binds, due: &Due) -> Vec<String> {
@@ -186,10 +192,11 @@ pub(in crate::plan) fn oldest(
     binds.statement("oldest", table, &body)
 }
 
-/// How many rows have no date, so that they are never due.
+/// How many of the rows that the condition chooses have no date, so that they are never due.
 pub(in crate::plan) fn undated(table: &TableName, due: &[Due]) -> Statement {
+    let mut binds = Binds::default();
     let columns = due.first().map_or(&[][..], |due| &due.columns);
-    let none: Vec<String> = columns
+    let mut none: Vec<String> = columns
         .iter()
         .map(|(name, _)| {
             format!(
@@ -199,12 +206,14 @@ pub(in crate::plan) fn undated(table: &TableName, due: &[Due]) -> Statement {
         })
         .map(|none| format!("({none})"))
         .collect();
+    let conditions = due.iter().filter_map(|due| due.condition.as_ref());
+    none.extend(conditions.map(|condition| condition::holds(&mut binds, condition)));
     let body = format!(
         "SELECT pg_catalog.count(*) FROM {} AS t WHERE {}",
         table_name(table),
         none.join(" AND ")
     );
-    Binds::default().statement("undated", table, &body)
+    binds.statement("undated", table, &body)
 }
 
 fn not_held(binds: &mut Binds, held: &HeldRows) -> String {
