@@ -78,7 +78,7 @@ impl DueRows<'_> {
         self.facts.row_key().len()
     }
 
-    fn held(&self) -> Vec<&HeldRows> {
+    pub(super) fn held(&self) -> Vec<&HeldRows> {
         let held = self.held.iter();
         held.filter(|held| held.table == *self.table).collect()
     }

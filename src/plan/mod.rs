@@ -10,12 +10,14 @@ mod due;
 mod held;
 pub mod show;
 mod sql;
+mod stretch;
 
 pub use build::build;
 pub use due::DueRows;
 pub use held::{Comparison, Condition, HeldRows};
 pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_changes, read_subject};
+pub use stretch::{Between, Stretch};
 
 use crate::lineage::Fate;
 use crate::name::{QualifiedTable, TableName};

@@ -14,6 +14,7 @@ pub(super) mod objects;
 mod overdue;
 mod owners;
 mod probe;
+mod stretch;
 
 pub(super) use capture::{KnownRows, capture, capture_by_key_alone, lock_rows};
 pub(super) use change::{Set, delete_by_key, update_by_key};
@@ -26,6 +27,9 @@ pub(super) use found_again::{delete_found_again, delete_piece};
 pub(super) use overdue::overdue;
 pub(super) use owners::owners;
 pub(super) use probe::{count_by_key, strangers_by_edge};
+pub(super) use stretch::{
+    children_left, delete_children, delete_stretch, lock_stretch, stretch_left,
+};
 
 use super::{CapturedColumn, FindBy, Parameter, RowKey, RowSet, Rows, Statement};
 use crate::catalog::Table;
@@ -37,7 +41,7 @@ use std::fmt::Display;
 
 /// Changes run under a `search_path` that the database's own triggers understand, so nothing in
 /// our text may depend on it.
-const EQUALS: &str = "OPERATOR(pg_catalog.=)";
+pub(super) const EQUALS: &str = "OPERATOR(pg_catalog.=)";
 
 /// Collects parameters while a text is written.
 #[derive(Default)]

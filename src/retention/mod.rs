@@ -15,7 +15,7 @@ use crate::catalog::Catalog;
 use crate::erasure::context::{Context, Unplanned};
 use crate::erasure::{holds, intake};
 use crate::lineage::{self, OfRule, Owners};
-use crate::plan::{self, DueRows, HeldRows, Plan};
+use crate::plan::{self, DueRows, HeldRows, Plan, Stretch};
 use crate::policy::Policy;
 use crate::policy::retention::RetentionRule;
 use crate::store::StoreError;
@@ -146,6 +146,13 @@ impl Prepared {
             due: &self.of.as_ref()?.due,
             held,
         })
+    }
+
+    /// How due rows can go in one go, if they can.
+    fn stretch<'a>(&'a self, held: &'a [HeldRows]) -> Option<Stretch<'a>> {
+        let plan = self.plan.as_ref()?.systems.first()?;
+        let lineage = self.of.as_ref()?.lineage.systems.first()?;
+        Stretch::of(self.due_rows(held)?, lineage, plan)
     }
 
     /// The day of the oldest row that is due and that no hold covers.

@@ -1,9 +1,11 @@
 //! One passage of a rule over what is due.
 
+mod stretch;
+
 use super::{People, Prepared};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
-use crate::plan::{ChangeKind, Counts, SystemPlan};
+use crate::plan::{ChangeKind, Counts, HeldRows, SystemPlan};
 use crate::policy::retention::RetentionAction;
 use crate::store::StoreError;
 use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
@@ -248,13 +250,10 @@ impl<'a> Passage<'a> {
         self.look_first().await?;
         let (mut size, mut behind) = (FIRST_BATCH, None::<Vec<String>>);
         loop {
-            let rows = self.next(behind.as_deref(), size).await?;
-            let Some(last) = rows.last() else {
-                return Ok(());
-            };
-            behind = Some(last.place.clone());
             let begun = tokio::time::Instant::now();
-            self.batch(rows).await?;
+            if !self.advance(&mut behind, size).await? {
+                return Ok(());
+            }
             match on(Progress { rows: self.gone }) {
                 Go::On => {}
                 Go::Stop => return Err(Stopped::Early),
@@ -300,35 +299,45 @@ impl<'a> Passage<'a> {
         while let Some(rows) = waiting.pop() {
             let step = Uuid::now_v7();
             let mut tries = 0;
-            loop {
+            let error = loop {
                 match self.once(step, &rows).await {
                     Ok(counts) => {
                         counts.iter().for_each(|counts| self.add(counts));
-                        break;
+                        break None;
                     }
-                    Err(error) if passes(&error) && tries < TRIES => pause(&mut tries).await,
-                    Err(error) if is_of_rows(&error) => {
-                        if let [only] = rows.as_slice() {
-                            if self.report.set_aside.len() >= MOST_ASIDE {
-                                return Err(error.into());
-                            }
-                            self.report
-                                .set_aside
-                                .push((only.key.clone(), error.to_string()));
-                            break;
+                    Err(error) => {
+                        if let Some(error) = self.judge(error, &mut tries).await? {
+                            break Some(error);
                         }
-                        let (first, second) = rows.split_at(rows.len() / 2);
-                        waiting.extend([second.to_vec(), first.to_vec()]);
-                        break;
                     }
-                    Err(NotErased::Held(_)) => {
-                        return Err(Stopped::Held(self.new.subject.to_owned()));
-                    }
-                    Err(error) => return Err(error.into()),
                 }
+            };
+            let Some(error) = error else { continue };
+            if let [only] = rows.as_slice() {
+                if self.report.set_aside.len() >= MOST_ASIDE {
+                    return Err(error.into());
+                }
+                let aside = (only.key.clone(), error.to_string());
+                self.report.set_aside.push(aside);
+                continue;
             }
+            let (first, second) = rows.split_at(rows.len() / 2);
+            waiting.extend([second.to_vec(), first.to_vec()]);
         }
         Ok(())
+    }
+
+    /// Nothing, where the same may fare better in a moment, or that the error is about one of the rows.
+    async fn judge(&self, error: NotErased, tries: &mut u32) -> Result<Option<NotErased>, Stopped> {
+        match error {
+            error if passes(&error) && *tries < TRIES => {
+                pause(tries).await;
+                Ok(None)
+            }
+            error if is_of_rows(&error) => Ok(Some(error)),
+            NotErased::Held(_) => Err(Stopped::Held(self.new.subject.to_owned())),
+            error => Err(error.into()),
+        }
     }
 
     /// `None`: holds cover all of these rows.
@@ -344,36 +353,40 @@ impl<'a> Passage<'a> {
             return Ok(None);
         };
         let held = gate.rows.clone();
-        let subjects = [Subject {
-            ticket: step,
-            generation: 0,
-            keys: rows.iter().map(|row| row.key.clone()).collect(),
-            identifiers: BTreeMap::new(),
-        }];
+        let subjects = [subject(step, &rows)];
+        let hash = |text: &str| self.context.hash_key.hash("column", text);
+        let execution = self.execution(part, &held, &subjects, &hash);
         let mut word = LastWord {
             passage: self,
             gate,
             people,
         };
-        let hash = |text: &str| self.context.hash_key.hash("column", text);
-        let execution = Execution {
-            plan: part,
-            held: &held,
-            subjects: &subjects,
+        let outcome = execution.run(&mut client, &mut word).await;
+        Ok(word.heard(outcome).await?.counts.into_iter().next())
+    }
+
+    fn execution<'e>(
+        &self,
+        plan: &'e SystemPlan,
+        held: &'e [HeldRows],
+        subjects: &'e [Subject],
+        hash: &'e (dyn Fn(&str) -> String + Sync),
+    ) -> Execution<'e>
+    where
+        'a: 'e,
+    {
+        Execution {
+            plan,
+            held,
+            subjects,
             now: self.context.now(),
             timeouts: self.context.timeouts(2),
             piece_rows: self.context.config.limits.piece_rows.get().into(),
             stamp: &self.prepared.stamp,
             batch: self.run.id,
             dry: false,
-            hash: &hash,
-        };
-        let outcome = execution.run(&mut client, &mut word).await;
-        if let Err(NotErased::CommitUnknown(unanswered)) = &outcome {
-            word.gate.until_over(self.context, unanswered).await;
+            hash,
         }
-        word.gate.close().await;
-        Ok(outcome?.counts.into_iter().next())
     }
 
     fn add(&mut self, counts: &Counts) {
@@ -455,6 +468,28 @@ struct LastWord<'a> {
     gate: Gate,
     /// Of whom the rows were cleared.
     people: People,
+}
+
+impl LastWord<'_> {
+    /// Of what the transaction has come to. Holds can be placed again once it is over.
+    async fn heard<T>(mut self, outcome: Result<T, NotErased>) -> Result<T, NotErased> {
+        if let Err(NotErased::CommitUnknown(unanswered)) = &outcome {
+            let context = self.passage.context;
+            self.gate.until_over(context, unanswered).await;
+        }
+        self.gate.close().await;
+        outcome
+    }
+}
+
+/// A batch as the executor takes it.
+fn subject(step: Uuid, rows: &[DueRow]) -> Subject {
+    Subject {
+        ticket: step,
+        generation: 0,
+        keys: rows.iter().map(|row| row.key.clone()).collect(),
+        identifiers: BTreeMap::new(),
+    }
 }
 
 impl BeforeChange for LastWord<'_> {

@@ -1,6 +1,7 @@
 //! Rows whose time is over: the condition, and the statements that choose and count them.
 
 use super::covered::conditions;
+use super::stretch::compared;
 use super::{Binds, EQUALS, condition, sql_type, table_name};
 use crate::catalog::Table;
 use crate::lineage::{DateKind, Due};
@@ -69,7 +70,7 @@ fn local(due: &Due) -> String {
 }
 
 /// A row as a run passes it: by its date, if one column says it, and its key.
-fn order(facts: &Table, due: &[Due]) -> Vec<String> {
+pub(super) fn order(facts: &Table, due: &[Due]) -> Vec<String> {
     let mut order = Vec::new();
     if let Some(Due { columns, .. }) = due.first()
         && let [(only, _)] = columns.as_slice()
@@ -98,21 +99,7 @@ pub(in crate::plan) fn due_rows(
     let mut all = is_due(&mut binds, due);
     all.extend(held.iter().map(|held| not_held(&mut binds, held)));
     let order = order(facts, due);
-    if let Some(after) = after {
-        let values: Vec<String> = order
-            .iter()
-            .zip(after)
-            .map(|(column, value)| {
-                let value = binds.bind(Parameter::Text(value.clone()));
-                format!("{value}::text::{}", sql_type(facts, column))
-            })
-            .collect();
-        all.push(format!(
-            "({}) > ({})",
-            columns(&order, ""),
-            values.join(", ")
-        ));
-    }
+    all.extend(after.map(|place| compared(&mut binds, facts, &order, ">", place)));
     let limit = binds.bind(Parameter::Text(limit.to_string()));
     let body = format!(
         "SELECT {}, {} FROM {} AS t WHERE {} ORDER BY {} LIMIT {limit}::text::int8",
@@ -216,7 +203,7 @@ pub(in crate::plan) fn undated(table: &TableName, due: &[Due]) -> Statement {
     binds.statement("undated", table, &body)
 }
 
-fn not_held(binds: &mut Binds, held: &HeldRows) -> String {
+pub(super) fn not_held(binds: &mut Binds, held: &HeldRows) -> String {
     format!("NOT ({})", conditions(binds, &held.conditions))
 }
 

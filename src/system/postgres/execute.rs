@@ -7,9 +7,11 @@ mod applied;
 mod bind;
 mod covered;
 mod piece;
+mod stretch;
 mod unanswered;
 
 pub use applied::{Applied, applied};
+pub use stretch::Went;
 pub use unanswered::Unanswered;
 
 use super::capture::{self, Captured};
@@ -333,6 +335,31 @@ impl Execution<'_> {
         let (probed, recorded) = join(probed, self.record(&tx, &active, &counts)).await;
         probed?;
         recorded?;
+        let about = self.commit(tx, before_change).await?;
+        let mut outcome = Outcome {
+            counts,
+            committed_at: about.get(0),
+            wal: about.get(1),
+            server_version: about.get(2),
+            repeated,
+        };
+        if !outcome.repeated.is_empty() {
+            let tx = client.transaction().await?;
+            let recalled = self.recall(&tx, outcome.repeated.clone()).await?;
+            for &i in &outcome.repeated {
+                outcome.counts[i] = recalled.counts[i].clone();
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// The end of a transaction that has written down what it did: the last word, and COMMIT. What the
+    /// server says of it.
+    async fn commit(
+        &self,
+        tx: Transaction<'_>,
+        before_change: &mut dyn BeforeChange,
+    ) -> Result<tokio_postgres::Row, NotErased> {
         fail::fail_point!("before-commit", |how: Option<String>| {
             die_if_told(how);
             Err(NotErased::Hook("failpoint before-commit".into()))
@@ -349,21 +376,7 @@ impl Execution<'_> {
             die_if_told(how);
             Err(NotErased::CommitUnknown(unanswered))
         });
-        let mut outcome = Outcome {
-            counts,
-            committed_at: about.get(0),
-            wal: about.get(1),
-            server_version: about.get(2),
-            repeated,
-        };
-        if !outcome.repeated.is_empty() {
-            let tx = client.transaction().await?;
-            let recalled = self.recall(&tx, outcome.repeated.clone()).await?;
-            for &i in &outcome.repeated {
-                outcome.counts[i] = recalled.counts[i].clone();
-            }
-        }
-        Ok(outcome)
+        Ok(about)
     }
 
     /// Locks the root's rows and tells what they say, for as long as the transaction is kept: for
