@@ -12,4 +12,5 @@ mod holds;
 mod rules;
 mod runs;
 mod scheduled;
+mod stretch;
 mod verify;
