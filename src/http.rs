@@ -84,6 +84,15 @@ async fn certificate(
     }
     match served.shared.context.store.certificate(id).await {
         Ok(Some(row)) => ([(header::CONTENT_TYPE, "application/jose")], row.jws).into_response(),
+        Ok(None) => of_run(&served, id).await,
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+/// That of a retention run, by its own id or the run's.
+async fn of_run(served: &Served, id: Uuid) -> Response {
+    match served.shared.context.store.run_certificate(id).await {
+        Ok(Some(row)) => ([(header::CONTENT_TYPE, "application/jose")], row.jws).into_response(),
         Ok(None) => (StatusCode::NOT_FOUND, "no such certificate\n").into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }

@@ -12,6 +12,7 @@ CREATE TABLE erasured.retention_run (
     basis         text        NOT NULL,
     policy_sha256 text        NOT NULL,
     cutoff        date        NOT NULL,
+    timezone      text        NOT NULL,
     slot          timestamptz,
     state         text        NOT NULL DEFAULT 'running'
                               CHECK (state IN ('running', 'done', 'stopped', 'failed')),
@@ -69,9 +70,9 @@ BEGIN
         RAISE EXCEPTION 'the retention run % has ended', OLD.id USING ERRCODE = 'ER009',
             HINT = 'History is not rewritten; see docs/audit.md.';
     END IF;
-    IF (NEW.id, NEW.subject, NEW.rule, NEW."table", NEW.basis, NEW.policy_sha256, NEW.cutoff, NEW.slot, NEW.started_at, NEW.started_by)
+    IF (NEW.id, NEW.subject, NEW.rule, NEW."table", NEW.basis, NEW.policy_sha256, NEW.cutoff, NEW.timezone, NEW.slot, NEW.started_at, NEW.started_by)
        IS DISTINCT FROM
-       (OLD.id, OLD.subject, OLD.rule, OLD."table", OLD.basis, OLD.policy_sha256, OLD.cutoff, OLD.slot, OLD.started_at, OLD.started_by)
+       (OLD.id, OLD.subject, OLD.rule, OLD."table", OLD.basis, OLD.policy_sha256, OLD.cutoff, OLD.timezone, OLD.slot, OLD.started_at, OLD.started_by)
        OR NEW.batches < OLD.batches OR NEW.rows < OLD.rows THEN
         RAISE EXCEPTION 'the beginning of the retention run % is not changed', OLD.id USING ERRCODE = 'ER009';
     END IF;
@@ -102,6 +103,20 @@ END $$;
 CREATE TRIGGER record_retention AFTER INSERT OR UPDATE OF state ON erasured.retention_run
     FOR EACH ROW EXECUTE FUNCTION erasured.record_retention();
 
+-- The proof of a run, beside those of tickets: it is of a rule and of nobody.
+CREATE TABLE erasured.run_certificate (
+    id        uuid        PRIMARY KEY,
+    run_id    uuid        NOT NULL UNIQUE REFERENCES erasured.retention_run (id),
+    issued_at timestamptz NOT NULL DEFAULT now(),
+    kid       text        NOT NULL,
+    jws       text        NOT NULL
+);
+COMMENT ON TABLE erasured.run_certificate IS 'Signed proofs of retention runs; append-only, one for each run that came to its end or took something.';
+CREATE INDEX run_certificate_issued ON erasured.run_certificate (issued_at);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.run_certificate
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
+ALTER TABLE erasured.run_certificate ENABLE ALWAYS TRIGGER append_only;
+
 -- Whom holds in force on this kind of subject cover; a hold that covers nobody has a row without a hash.
 CREATE FUNCTION erasured.held_people(subject text) RETURNS TABLE (hold uuid, subject_hash text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -130,6 +145,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION erasured.retention_barred IS 'Why a retention run may commit nothing now: lost, unread, held; NULL if it may.';
 
-REVOKE ALL ON erasured.retention_run, erasured.retention_schedule FROM PUBLIC;
+REVOKE ALL ON erasured.retention_run, erasured.retention_schedule, erasured.run_certificate FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.sign_retention_run(), erasured.guard_retention_run(), erasured.record_retention(),
     erasured.held_people(text), erasured.retention_barred(uuid, uuid, text[], text, uuid[], uuid[]) FROM PUBLIC;

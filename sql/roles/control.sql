@@ -175,6 +175,8 @@ GRANT UPDATE (state, attempts, next_at, problem, lease_token, lease_until, done_
 -- Retention: the policy decides, the daemon runs, everybody who has to know may look.
 GRANT SELECT ON erasured.retention_run TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin, erasured_daemon;
 GRANT INSERT ON erasured.retention_run TO erasured_daemon;
+GRANT SELECT ON erasured.run_certificate TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin, erasured_daemon;
+GRANT INSERT ON erasured.run_certificate TO erasured_daemon;
 GRANT SELECT, INSERT ON erasured.retention_schedule TO erasured_daemon;
 GRANT UPDATE (state, ended_at, batches, rows, counts, held, set_aside, problem_code, problem, holder, lease_token, lease_until)
    ON erasured.retention_run TO erasured_daemon;

@@ -3,6 +3,7 @@
 //! The header is always, byte for byte,
 //! `{"alg":"EdDSA","kid":"<key id>","typ":"erasured-certificate+json"}`.
 
+use super::run::RunCertificate;
 use super::{Certificate, FORMAT};
 use crate::keys::{KeyId, KeyRing, SigningKey};
 use base64::Engine as _;
@@ -84,8 +85,26 @@ impl NotGenuine {
     }
 }
 
+/// What a signed text is the certificate of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// A ticket.
+    Ticket(Box<Certificate>),
+    /// A run of a retention rule.
+    Run(Box<RunCertificate>),
+}
+
 /// Signs a certificate: the text that is kept and handed to an auditor.
 pub fn sign(certificate: &Certificate, key: &SigningKey) -> String {
+    signed(certificate, key)
+}
+
+/// The same for a run's.
+pub fn sign_run(certificate: &RunCertificate, key: &SigningKey) -> String {
+    signed(certificate, key)
+}
+
+fn signed(certificate: &impl Serialize, key: &SigningKey) -> String {
     let header = Header {
         alg: ALG.into(),
         kid: key.id().to_string(),
@@ -111,6 +130,16 @@ pub fn verify(jws: &str, ring: &KeyRing) -> Result<Certificate, NotGenuine> {
 
 /// [`verify`], and which of the keys signed it.
 pub fn verify_by(jws: &str, ring: &KeyRing) -> Result<(Certificate, KeyId), NotGenuine> {
+    match read_by(jws, ring)? {
+        (Document::Ticket(certificate), key) => Ok((*certificate, key)),
+        (Document::Run(_), _) => Err(NotGenuine::Content(
+            "it is that of a retention run and of no ticket".into(),
+        )),
+    }
+}
+
+/// Checks a certificate of either kind, and says which of the keys signed it.
+pub fn read_by(jws: &str, ring: &KeyRing) -> Result<(Document, KeyId), NotGenuine> {
     let jws = jws.trim_ascii();
     let (input, signature) = jws.rsplit_once('.').ok_or(NotGenuine::Shape)?;
     let (header, payload) = input.split_once('.').ok_or(NotGenuine::Shape)?;
@@ -141,12 +170,17 @@ pub fn verify_by(jws: &str, ring: &KeyRing) -> Result<(Certificate, KeyId), NotG
     #[derive(Deserialize)]
     struct Versioned {
         format: u32,
+        run: Option<serde::de::IgnoredAny>,
     }
     let content = |error: serde_json::Error| NotGenuine::Content(error.to_string());
-    let Versioned { format } = serde_json::from_slice(&payload).map_err(content)?;
+    let Versioned { format, run } = serde_json::from_slice(&payload).map_err(content)?;
     if format != FORMAT {
         return Err(NotGenuine::Format { found: format });
     }
-    let certificate = serde_json::from_slice(&payload).map_err(content)?;
-    Ok((certificate, key.id()))
+    // Neither kind reads as the other: each needs what the other may not have.
+    let document = match run {
+        Some(_) => Document::Run(serde_json::from_slice(&payload).map_err(content)?),
+        None => Document::Ticket(serde_json::from_slice(&payload).map_err(content)?),
+    };
+    Ok((document, key.id()))
 }

@@ -6,6 +6,7 @@
 //! does not say is written for auditors in `docs/audit.md`.
 
 pub mod jws;
+pub mod run;
 pub mod show;
 
 use crate::ledger::{Hash, Head};
@@ -14,7 +15,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use jws::{NotGenuine, sign, verify, verify_by};
+pub use jws::{Document, NotGenuine, read_by, sign, sign_run, verify, verify_by};
 
 /// The version of the format that this program writes, and the only one it reads.
 pub const FORMAT: u32 = 1;

@@ -5,12 +5,15 @@ use super::identifiers::{Identifiers, pair};
 use super::source::Control;
 use super::table::{self, Table};
 use super::{Format, print, print_json, say};
+use crate::certificate::run::RunCertificate;
 use crate::certificate::show::{self, Lang};
-use crate::certificate::{self, NotGenuine};
+use crate::certificate::{self, Document, NotGenuine};
 use crate::identifier;
-use crate::keys::KeyRing;
+use crate::keys::{KeyId, KeyRing};
 use crate::start;
 use crate::store::certificates::CertificateRow;
+use crate::store::run_certificates::RunCertificateRow;
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -59,7 +62,7 @@ enum Language {
     En,
 }
 
-/// Show a certificate: of a ticket, by its own id, or from a file.
+/// Show a certificate: of a ticket, of a retention run, by its own id, or from a file.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -68,7 +71,7 @@ Examples:
   erasured certificate show CRM-1042 --format html > CRM-1042.html
   erasured certificate show CRM-1042 --format jws > CRM-1042.jws")]
 pub(super) struct Show {
-    /// A ticket's reference or id, a certificate's id, or a file.
+    /// A ticket's reference or id, a retention run's id, a certificate's id, or a file.
     certificate: String,
     #[arg(long, value_enum, default_value_t)]
     format: Rendering,
@@ -125,7 +128,11 @@ impl Certificate {
         match self {
             Self::List(list) => {
                 let store = list.control.store(config).await?;
-                listed(&store.certificates(list.limit).await?, list.format);
+                let mut all = of_tickets(store.certificates(list.limit).await?);
+                all.extend(of_runs(store.run_certificates(list.limit).await?));
+                all.sort_by_key(|listed| std::cmp::Reverse(listed.issued_at));
+                all.truncate(usize::try_from(list.limit).unwrap_or(usize::MAX));
+                tell(&all, list.format);
                 Ok(())
             }
             Self::Show(show) => show.execute(config).await,
@@ -135,20 +142,58 @@ impl Certificate {
     }
 }
 
-fn listed(rows: &[CertificateRow], format: Format) {
+/// A certificate in a list.
+struct Listed {
+    issued_at: DateTime<Utc>,
+    cells: [String; 5],
+    json: serde_json::Value,
+}
+
+fn of_tickets(rows: Vec<CertificateRow>) -> Vec<Listed> {
+    let listed = rows.into_iter().map(|row| Listed {
+        issued_at: row.issued_at,
+        json: serde_json::to_value(&row).unwrap_or_default(),
+        cells: [
+            row.id.to_string(),
+            row.reference,
+            row.kind,
+            table::time(Some(row.issued_at)),
+            row.kid.chars().take(16).collect(),
+        ],
+    });
+    listed.collect()
+}
+
+fn of_runs(rows: Vec<RunCertificateRow>) -> Vec<Listed> {
+    let listed = rows.into_iter().map(|row| Listed {
+        issued_at: row.issued_at,
+        json: serde_json::to_value(&row).unwrap_or_default(),
+        cells: [
+            row.id.to_string(),
+            row.rule,
+            row.kind.to_owned(),
+            table::time(Some(row.issued_at)),
+            row.kid.chars().take(16).collect(),
+        ],
+    });
+    listed.collect()
+}
+
+fn tell(all: &[Listed], format: Format) {
     if format == Format::Json {
+        let rows: Vec<&serde_json::Value> = all.iter().map(|listed| &listed.json).collect();
         print_json(&rows);
         return;
     }
-    let mut table = Table::new(["CERTIFICATE", "TICKET", "KIND", "ISSUED", "SIGNED BY"]);
-    for row in rows {
-        table.row([
-            row.id.to_string(),
-            row.reference.clone(),
-            row.kind.clone(),
-            table::time(Some(row.issued_at)),
-            row.kid.chars().take(16).collect(),
-        ]);
+    let mut table = Table::new([
+        "CERTIFICATE",
+        "TICKET OR RULE",
+        "KIND",
+        "ISSUED",
+        "SIGNED BY",
+    ]);
+    for listed in all {
+        table.row(listed.cells.clone());
     }
     table.print();
 }
@@ -169,8 +214,14 @@ impl Verify {
     fn execute(self) -> Result<(), Failure> {
         let jws = super::identifiers::text(&self.file)?;
         let ring = ring(&self.key)?;
-        let (certificate, signer) =
-            certificate::verify_by(&jws, &ring).map_err(|e| not_genuine(&e))?;
+        let (document, signer) = certificate::read_by(&jws, &ring).map_err(|e| not_genuine(&e))?;
+        let certificate = match document {
+            Document::Ticket(certificate) => certificate,
+            Document::Run(certificate) => {
+                of_run(&certificate, &signer);
+                return Ok(());
+            }
+        };
         say!(
             "genuine: certificate {}, signed by {signer}",
             certificate.id
@@ -194,6 +245,32 @@ impl Verify {
     }
 }
 
+fn of_run(certificate: &RunCertificate, signer: &KeyId) {
+    let run = &certificate.run;
+    say!(
+        "genuine: certificate {}, signed by {signer}",
+        certificate.id
+    );
+    say!(
+        "  run {} of the retention rule {} over {}, {}, issued {}",
+        run.id,
+        run.rule,
+        run.table,
+        run.state,
+        table::time(Some(certificate.issued_at))
+    );
+    let left = certificate
+        .remaining
+        .map_or_else(|| "not looked at".to_owned(), |left| left.rows.to_string());
+    say!(
+        "  {} row(s) of {} and before deleted, {} held, {} set aside, {left} overdue left",
+        certificate.deleted(),
+        run.cutoff,
+        certificate.held.rows,
+        certificate.set_aside
+    );
+}
+
 impl Show {
     async fn execute(self, config: &Path) -> Result<(), Failure> {
         let jws = self.signed(config).await?;
@@ -202,8 +279,18 @@ impl Show {
             return Ok(());
         }
         let ring = self.ring(config)?;
-        let (certificate, signer) =
-            certificate::verify_by(&jws, &ring).map_err(|e| not_genuine(&e))?;
+        let (document, signer) = certificate::read_by(&jws, &ring).map_err(|e| not_genuine(&e))?;
+        let certificate = match document {
+            Document::Ticket(certificate) => certificate,
+            Document::Run(certificate) => {
+                match self.format {
+                    Rendering::Json => print_json(&certificate),
+                    Rendering::Html => print(&show::run_html(&certificate, &jws, &signer)),
+                    _ => print(&show::run_text(&certificate, self.lang.into())),
+                }
+                return Ok(());
+            }
+        };
         match self.format {
             Rendering::Json => print_json(&certificate),
             Rendering::Html => {
@@ -236,10 +323,13 @@ impl Show {
             return Ok(super::identifiers::text(file)?.trim().to_owned());
         }
         let store = self.control.store(config).await?;
-        if let Ok(id) = self.certificate.parse()
-            && let Some(row) = store.certificate(id).await?
-        {
-            return Ok(row.jws);
+        if let Ok(id) = self.certificate.parse() {
+            if let Some(row) = store.certificate(id).await? {
+                return Ok(row.jws);
+            }
+            if let Some(row) = store.run_certificate(id).await? {
+                return Ok(row.jws);
+            }
         }
         let ticket = store.ticket(&self.certificate).await?;
         let Some(id) = ticket.certificate_id else {
@@ -305,12 +395,9 @@ impl Find {
         if rows.is_empty() && self.format == Format::Table {
             return Err(Failure::found("no certificate is for that person"));
         }
-        listed(&rows, self.format);
-        if rows.is_empty() {
-            Err(Failure::Found)
-        } else {
-            Ok(())
-        }
+        let none = rows.is_empty();
+        tell(&of_tickets(rows), self.format);
+        if none { Err(Failure::Found) } else { Ok(()) }
     }
 }
 

@@ -21,7 +21,7 @@ pub struct DueRows<'a> {
 
 impl DueRows<'_> {
     /// The next at most `limit` rows behind this place, the oldest first. Of each row: the parts of its
-    /// key, then those of its place, all as texts.
+    /// key, then those of its place, all as texts; and its day, a date.
     pub fn next(&self, behind: Option<&[String]>, limit: u64) -> Statement {
         sql::due_rows(
             self.table,

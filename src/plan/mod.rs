@@ -22,7 +22,7 @@ pub use stretch::{Between, Stretch};
 use crate::lineage::Fate;
 use crate::name::{QualifiedTable, TableName};
 use crate::policy::{Covers, IdentifierKind, Period};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -314,6 +314,9 @@ pub struct Counts {
     /// the ticket's last on its system.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub left: BTreeSet<String>,
+    /// Of rows that were chosen by their age, the first and the last day, in their rule's zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<(NaiveDate, NaiveDate)>,
 }
 
 /// Rows that the law keeps.

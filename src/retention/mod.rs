@@ -4,6 +4,7 @@
 //! the same plan machinery, the same locks and probes, the same row in the target that says it happened,
 //! the same last word of legal holds. So a rule can take nothing that a ticket could not.
 
+mod certify;
 pub mod forecast;
 mod run;
 pub mod schedule;
@@ -284,13 +285,17 @@ impl Prepared {
     /// # Errors
     /// [`NotErased`].
     pub async fn count(&self, context: &Context) -> Result<DueCount, NotErased> {
+        self.counted(context, true).await
+    }
+
+    async fn counted(&self, context: &Context, undated: bool) -> Result<DueCount, NotErased> {
         let rows_held = self.rows_held(context).await?;
         let Some(rows) = self.due_rows(&rows_held) else {
             return Ok(DueCount::default());
         };
         let mut client = self.client(context).await?;
         let timeouts = context.timeouts(1);
-        let mut counted = due::count(&mut client, &rows, timeouts).await?;
+        let mut counted = due::count(&mut client, &rows, undated, timeouts).await?;
         let people = self.people(context).await?;
         let mut behind: Option<Vec<String>> = None;
         while !people.held.hashes.is_empty() {

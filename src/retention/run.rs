@@ -2,7 +2,7 @@
 
 mod stretch;
 
-use super::{People, Prepared};
+use super::{People, Prepared, certify};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
 use crate::plan::{ChangeKind, Counts, HeldRows, SystemPlan};
@@ -14,7 +14,7 @@ use crate::system::postgres::execute::{
     BeforeChange, Deferred, Execution, NotErased, Seen, Subject,
 };
 use crate::system::postgres::failure::Failure;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -132,6 +132,7 @@ pub async fn run(
         basis: &prepared.rule.because,
         policy_sha256: &prepared.policy.sha256,
         cutoff: of.due[0].cutoff.day,
+        timezone: prepared.rule.zone.name(),
         slot: going.slot,
     };
     let lease = context.config.limits.lease;
@@ -148,7 +149,10 @@ pub async fn run(
                 passage.recall().await?;
                 break passage;
             }
-            Begun::Left(run) => passage(run, true).end_left().await?,
+            Begun::Left(run) => {
+                passage(run, true).end_left().await?;
+                certify::after(context, run.id, None).await;
+            }
             Begun::Running => return Err(Stopped::Running),
         }
     };
@@ -157,7 +161,9 @@ pub async fn run(
         passed = passage.pass(going.on) => passed,
         lost = keep(context, run, &door) => Err(Stopped::Store(lost)),
     };
-    passage.end(passed).await
+    let ended = passage.end(passed).await;
+    certify::after(context, run.id, Some(prepared)).await;
+    ended
 }
 
 /// Keeps the run this daemon's.
@@ -356,7 +362,9 @@ impl<'a> Passage<'a> {
         let subjects = [subject(step, &rows)];
         let hash = |text: &str| self.context.hash_key.hash("column", text);
         let execution = self.execution(part, &held, &subjects, &hash);
+        let days = rows.iter().filter_map(|row| row.day);
         let mut word = LastWord {
+            days: days.clone().min().zip(days.max()),
             passage: self,
             gate,
             people,
@@ -468,6 +476,8 @@ struct LastWord<'a> {
     gate: Gate,
     /// Of whom the rows were cleared.
     people: People,
+    /// Of the rows: the first and the last.
+    days: Option<(NaiveDate, NaiveDate)>,
 }
 
 impl LastWord<'_> {
@@ -532,6 +542,10 @@ impl BeforeChange for LastWord<'_> {
 
     fn committed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(self.gate.close())
+    }
+
+    fn days(&self) -> Option<(NaiveDate, NaiveDate)> {
+        self.days
     }
 }
 

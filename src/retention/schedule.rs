@@ -1,6 +1,6 @@
 //! Rules whose time has come, run by whichever daemon comes first.
 
-use super::{Go, Going, Prepared, Progress, Report, Stopped, all, run};
+use super::{Go, Going, Prepared, Progress, Report, Stopped, all, certify, run};
 use crate::erasure::context::{Context, Unplanned};
 use crate::metrics as names;
 use crate::policy::Policy;
@@ -127,12 +127,16 @@ async fn one(
     run(context, &prepared, going).await
 }
 
-/// Says of every rule for how long its oldest row ought to be gone, and when its last run came to an end.
+/// Says of every rule for how long its oldest row ought to be gone, and when its last run came to an end. Runs
+/// whose daemon died before their certificate get it now.
 ///
 /// # Errors
 /// The first rule's that could not be looked at; the others have been.
 pub async fn measure(context: &Context) -> Result<(), String> {
-    let mut failed = None;
+    let mut failed = certify::make_up(context)
+        .await
+        .err()
+        .map(|problem| format!("a run without its certificate: {problem}"));
     for (policy, rule) in all(context) {
         if rule.action == RetentionAction::Report {
             continue;

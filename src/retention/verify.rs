@@ -75,7 +75,7 @@ pub async fn verify(
     let Some(of) = &prepared.of else {
         return Ok(verdict);
     };
-    let remaining = prepared.remaining(context).await?;
+    let remaining = prepared.remaining(context, true).await?;
     verdict.through = Some(of.due[0].cutoff.day);
     verdict.overdue = remaining.overdue;
     verdict.held = remaining.held;
@@ -132,18 +132,18 @@ fn advice(rule: &RetentionRule, last: Option<&RunView>) -> String {
 }
 
 impl Prepared {
-    /// Counts what is left of what is due. A hold that stops the whole rule covers it all.
+    /// Counts what is left of what is due, and if they are wanted rows without a date. A hold that stops the whole rule covers it all.
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn remaining(&self, context: &Context) -> Result<Remaining, Stopped> {
+    pub async fn remaining(&self, context: &Context, undated: bool) -> Result<Remaining, Stopped> {
         let Some(rows) = self.due_rows(&[]) else {
             return Ok(Remaining::default());
         };
         let mut client = self.client(context).await?;
         let left = due::overdue(&mut client, &rows, context.timeouts(1)).await?;
         drop(client);
-        let counted = self.count(context).await?;
+        let counted = self.counted(context, undated).await?;
         let held = match self.barred_by(context).await? {
             Some(_) => left,
             None => counted.held,

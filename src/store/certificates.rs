@@ -41,7 +41,8 @@ pub struct Digest {
 const DIGEST: &str = "SELECT c.id, c.sha256, EXISTS ( \
        SELECT FROM erasured.event e WHERE e.kind = 'certificate' \
           AND e.body->>'certificate' = c.id::text AND e.body->>'sha256' = c.sha256) AS pending \
-  FROM (SELECT id, encode(sha256(convert_to(jws, 'UTF8')), 'hex') AS sha256 FROM erasured.certificate";
+  FROM (SELECT id, encode(sha256(convert_to(jws, 'UTF8')), 'hex') AS sha256 FROM ( \
+       SELECT id, jws FROM erasured.certificate UNION ALL SELECT id, jws FROM erasured.run_certificate) AS u";
 
 // The status view, because an auditor may read that and not the table of tickets.
 const SELECT: &str = "SELECT c.id, c.ticket_id, t.reference, c.kind, c.issued_at, c.kid, c.subject_hash, c.jws \

@@ -42,6 +42,8 @@ pub struct NewRun<'a> {
     pub policy_sha256: &'a str,
     /// The latest day that is due.
     pub cutoff: NaiveDate,
+    /// The zone in which it is one.
+    pub timezone: &'a str,
     /// The time of the schedule that it is for.
     pub slot: Option<DateTime<Utc>>,
 }
@@ -147,13 +149,13 @@ impl Store {
                 .query_opt(
                     &format!(
                         "/* erasured:begin_run */ INSERT INTO erasured.retention_run AS r \
-                                (subject, rule, \"table\", basis, policy_sha256, cutoff, slot, holder, lease_token, lease_until) \
-                         SELECT $1, $2, $3, $4, $5, $6, $7::timestamptz, $8, gen_random_uuid(), now() + make_interval(secs => $9) \
+                                (subject, rule, \"table\", basis, policy_sha256, cutoff, timezone, slot, holder, lease_token, lease_until) \
+                         SELECT $1, $2, $3, $4, $5, $6, $10, $7::timestamptz, $8, gen_random_uuid(), now() + make_interval(secs => $9) \
                           WHERE $7::timestamptz IS NULL OR NOT EXISTS (SELECT FROM erasured.retention_run r \
                                 WHERE r.subject = $1 AND r.rule = $2 AND r.slot >= $7::timestamptz AND {SPENT}) \
                          ON CONFLICT (subject, rule) WHERE state = 'running' DO NOTHING RETURNING id, lease_token"
                     ),
-                    &[&new.subject, &new.rule, &new.table, &new.basis, &new.policy_sha256, &new.cutoff, &new.slot, &holder, &seconds(for_)],
+                    &[&new.subject, &new.rule, &new.table, &new.basis, &new.policy_sha256, &new.cutoff, &new.slot, &holder, &seconds(for_), &new.timezone],
                 )
                 .await?;
             Ok(begun.map_or(Begun::Running, |row| {

@@ -23,9 +23,13 @@ fn a_rule_runs_under_the_daemons_own_rights() {
             "{runs}"
         );
     }
+    let certificates = stdout(desk.as_person("auditor", ["certificate", "list"]));
+    assert!(certificates.contains("call-recordings"), "{certificates}");
+    let verified = stdout(desk.erasured(["retention", "verify"]));
+    assert!(verified.contains("call-recordings: holds"), "{verified}");
     // A person's login may not begin a run.
-    let begin = "INSERT INTO erasured.retention_run (subject, rule, \"table\", basis, policy_sha256, cutoff, lease_token) \
-                 VALUES ('customer', 'x', 'x', 'x', 'x', current_date, gen_random_uuid())";
+    let begin = "INSERT INTO erasured.retention_run (subject, rule, \"table\", basis, policy_sha256, cutoff, timezone, lease_token) \
+                 VALUES ('customer', 'x', 'x', 'x', 'x', current_date, 'UTC', gen_random_uuid())";
     let url = desk.server.url_as(desk.control(), "kenji");
     let refused = crate::support::blocking(async {
         crate::support::connect(&url)

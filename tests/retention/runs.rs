@@ -114,6 +114,8 @@ fn a_run_that_died_is_taken_up_and_counted_whole() {
     company.workspace.configure("[limits]\nlease = \"5 s\"");
     let due = company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"));
     let expected = company.rows(DUE);
+    let oldest = "SELECT min((ended_at AT TIME ZONE 'Asia/Tokyo')::date)::text FROM call WHERE isfinite(ended_at)";
+    let oldest = company.server.value(&company.shop, oldest);
     let mut killed = company.workspace.process(["retention", "run", "calls"]);
     let ended = killed
         .env("FAILPOINTS", "after-commit=return(abort)")
@@ -145,6 +147,11 @@ fn a_run_that_died_is_taken_up_and_counted_whole() {
         "{run}"
     );
     assert_eq!(company.rows("false"), expected);
+    // What the first one did is on the certificate too.
+    let certificate = company.json(&["certificate", "show", run["run"].as_str().unwrap()]);
+    assert_eq!(certificate["tables"][0]["deleted"].as_i64(), Some(due));
+    assert_eq!(certificate["run"]["batches"], run["batches"]);
+    assert_eq!(certificate["days"]["first"], oldest.as_str());
     assert_eq!(
         company
             .json(&["retention", "runs"])

@@ -1,10 +1,12 @@
 //! A certificate for the eye: plain text for a terminal, a page for paper.
 
 mod html;
+mod run;
 mod text;
 mod words;
 
 pub use html::html;
+pub use run::{run_html, run_text};
 pub use text::text;
 
 use chrono::{DateTime, Utc};

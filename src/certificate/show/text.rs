@@ -284,7 +284,7 @@ impl Page {
     }
 }
 
-fn pad(text: &str, to: usize) -> String {
+pub(super) fn pad(text: &str, to: usize) -> String {
     format!("{text}{}", " ".repeat(to.saturating_sub(width(text))))
 }
 

@@ -95,6 +95,9 @@ impl Run {
         if report.held > 0 {
             say!("  {} due row(s) stay, by a legal hold", report.held);
         }
+        if report.run != uuid::Uuid::nil() {
+            say!("  certificate: erasured certificate show {}", report.run);
+        }
         for (key, why) in &report.set_aside {
             say!(
                 "  set aside: {} with key {}: {why}",

@@ -31,6 +31,7 @@ impl Runs {
         }
         let mut table = Table::new([
             "RULE", "STARTED", "ENDED", "STATE", "DUE TO", "ROWS", "HELD", "ASIDE", "PROBLEM",
+            "RUN",
         ]);
         for run in runs {
             table.row([
@@ -43,6 +44,7 @@ impl Runs {
                 run.held.to_string(),
                 run.set_aside.to_string(),
                 text(run.problem.as_deref()),
+                run.id.to_string(),
             ]);
         }
         table.print();

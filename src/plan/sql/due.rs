@@ -1,6 +1,7 @@
 //! Rows whose time is over: the condition, and the statements that choose and count them.
 
 use super::covered::conditions;
+use super::forecast::day;
 use super::stretch::compared;
 use super::{Binds, EQUALS, condition, sql_type, table_name};
 use crate::catalog::Table;
@@ -86,7 +87,7 @@ pub(super) fn order(facts: &Table, due: &[Due]) -> Vec<String> {
 }
 
 /// The next rows that are due, the oldest first, and none that a hold covers: their keys as texts, and
-/// behind these their places in the order, by which the next ones are asked for.
+/// behind these their places in the order, by which the next ones are asked for. Last the day, in the rule's zone.
 pub(in crate::plan) fn due_rows(
     table: &TableName,
     facts: &Table,
@@ -101,8 +102,9 @@ pub(in crate::plan) fn due_rows(
     let order = order(facts, due);
     all.extend(after.map(|place| compared(&mut binds, facts, &order, ">", place)));
     let limit = binds.bind(Parameter::Text(limit.to_string()));
+    let day = latest_day(&mut binds, due);
     let body = format!(
-        "SELECT {}, {} FROM {} AS t WHERE {} ORDER BY {} LIMIT {limit}::text::int8",
+        "SELECT {}, {}, {day} FROM {} AS t WHERE {} ORDER BY {} LIMIT {limit}::text::int8",
         columns(facts.row_key(), "::text"),
         columns(&order, "::text"),
         table_name(table),
@@ -110,6 +112,17 @@ pub(in crate::plan) fn due_rows(
         columns(&order, "")
     );
     binds.statement("due", table, &body)
+}
+
+/// The day that is a row's, in the rule's zone.
+pub(super) fn latest_day(binds: &mut Binds, due: &[Due]) -> String {
+    let columns = due
+        .iter()
+        .take(1)
+        .flat_map(|due| due.columns.iter().map(|column| (column, due.cutoff.zone)));
+    let days = columns.map(|((name, kind), zone)| day(binds, name, *kind, zone.name()));
+    let days: Vec<String> = days.collect();
+    format!("GREATEST({})", days.join(", "))
 }
 
 /// How many rows are due, and how many of them a hold covers.

@@ -1,6 +1,6 @@
 //! Due rows between two places of the order in which a run passes them.
 
-use super::due::{is_due, not_held, order};
+use super::due::{is_due, latest_day, not_held, order};
 use super::{Binds, EQUALS, sql_type, table_name};
 use crate::catalog::{ForeignKey, Table};
 use crate::lineage::Due;
@@ -9,7 +9,8 @@ use crate::plan::stretch::Between;
 use crate::plan::{DueRows, HeldRows, Parameter, Statement};
 use crate::system::postgres::quote::identifier;
 
-/// Locks the next rows; how many there were, and the place of the last, as texts.
+/// Locks the next rows; how many there were, the first and the last of their days, and the place of the last, as
+/// texts.
 pub(in crate::plan) fn lock_stretch(
     table: &TableName,
     facts: &Table,
@@ -23,20 +24,25 @@ pub(in crate::plan) fn lock_stretch(
     let mut all = free(&mut binds, due, held);
     all.extend(behind.map(|place| compared(&mut binds, facts, &order, ">", place)));
     let limit = binds.bind(Parameter::Text(limit.to_string()));
-    let names: Vec<String> = order.iter().map(|c| identifier(c)).collect();
-    let of = |prefix: &str, suffix: &str| {
-        let columns = names.iter().map(|name| format!("{prefix}{name}{suffix}"));
-        columns.collect::<Vec<_>>().join(", ")
+    let day = latest_day(&mut binds, due);
+    let own: Vec<String> = order
+        .iter()
+        .map(|c| format!("t.{}", identifier(c)))
+        .collect();
+    let own = own.join(", ");
+    let place = |suffix: &str| {
+        let parts = (0..order.len()).map(|at| format!("p{at}{suffix}"));
+        parts.collect::<Vec<_>>().join(", ")
     };
     let body = format!(
-        "WITH locked AS MATERIALIZED (SELECT {} FROM {} AS t WHERE {} ORDER BY {} LIMIT {limit}::text::int8 FOR UPDATE OF t) \
-         SELECT (SELECT pg_catalog.count(*) FROM locked), {} FROM locked AS l ORDER BY {} LIMIT 1",
-        of("t.", ""),
+        "WITH locked ({}, day) AS MATERIALIZED (SELECT {own}, {day} FROM {} AS t WHERE {} ORDER BY {own} LIMIT {limit}::text::int8 FOR UPDATE OF t) \
+         SELECT (SELECT pg_catalog.count(*) FROM locked), (SELECT pg_catalog.min(day) FROM locked), (SELECT pg_catalog.max(day) FROM locked), {} \
+           FROM locked ORDER BY {} LIMIT 1",
+        place(""),
         table_name(table),
         all.join(" AND "),
-        of("t.", ""),
-        of("l.", "::text"),
-        of("l.", " DESC"),
+        place("::text"),
+        place(" DESC"),
     );
     binds.statement("lock", table, &body)
 }

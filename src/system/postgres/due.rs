@@ -15,6 +15,8 @@ pub struct DueRow {
     pub key: Vec<String>,
     /// Where it stands in the order in which rows go.
     pub place: Vec<String>,
+    /// Its day in the rule's zone.
+    pub day: Option<NaiveDate>,
 }
 
 /// How many rows of a table are due.
@@ -43,26 +45,36 @@ pub async fn next(
     let found = query(&tx, &rows.next(behind, limit), &[]).await?;
     tx.rollback().await?;
     let width = rows.key_width();
-    let texts = |row: &Row| (0..row.len()).map(|i| row.get(i)).collect::<Vec<String>>();
-    let found = found.iter().map(texts).map(|mut key| {
+    let found = found.iter().map(|row| {
+        let last = row.len() - 1;
+        let mut key: Vec<String> = (0..last).map(|i| row.get(i)).collect();
         let place = key.split_off(width);
-        DueRow { key, place }
+        DueRow {
+            key,
+            place,
+            day: row.get(last),
+        }
     });
     Ok(found.collect())
 }
 
-/// Counts them all, in one snapshot.
+/// Counts them all, in one snapshot, and those without a date if they are wanted.
 ///
 /// # Errors
 /// [`NotErased::Database`].
 pub async fn count(
     client: &mut Client,
     rows: &DueRows<'_>,
+    undated: bool,
     timeouts: Timeouts,
 ) -> Result<DueCount, NotErased> {
     let tx = begin(client, timeouts).await?;
     let counted = query(&tx, &rows.count(), &[]).await?;
-    let undated = query(&tx, &rows.undated(), &[]).await?;
+    // Reads the whole table.
+    let undated = match undated {
+        true => query(&tx, &rows.undated(), &[]).await?,
+        false => Vec::new(),
+    };
     tx.rollback().await?;
     let number = |rows: &[Row], at| rows.first().map_or(0, |row| row.get(at));
     Ok(DueCount {

@@ -21,7 +21,7 @@ use crate::name::TableName;
 use crate::plan::{Change, ChangeKind, Counts, HeldRows, Probe, Statement, SystemPlan};
 use applied::RECORD;
 pub(super) use applied::counts;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use deadpool_postgres::{Client, GenericClient, Transaction};
 use futures_util::future::{BoxFuture, join, join_all, join3};
 use std::collections::BTreeMap;
@@ -214,6 +214,11 @@ pub trait BeforeChange: Send {
         Box::pin(std::future::ready(()))
     }
 
+    /// The first and the last day of rows that were chosen by their age; recorded with the counts.
+    fn days(&self) -> Option<(NaiveDate, NaiveDate)> {
+        None
+    }
+
     /// Whether an earlier step of this ticket has put this row off already: then it is not put off
     /// again, nor counted among the kept.
     fn put_off(&self, _ticket: usize, _table: &TableName, _key: &[String]) -> bool {
@@ -315,6 +320,7 @@ impl Execution<'_> {
         }
         let blank = Counts {
             left: self.plan.left.iter().map(ToString::to_string).collect(),
+            days: before_change.days(),
             ..Counts::default()
         };
         let mut counts = vec![blank; self.subjects.len()];

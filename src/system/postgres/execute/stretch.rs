@@ -3,6 +3,7 @@
 use super::{BeforeChange, Execution, NotErased, OURS, THEIRS, judged, path};
 use crate::name::TableName;
 use crate::plan::{Between, ChangeKind, Counts, Parameter, Statement, Stretch};
+use chrono::NaiveDate;
 use deadpool_postgres::{Client, Transaction};
 use futures_util::future::{join, join_all, join4};
 use tokio_postgres::Row;
@@ -52,13 +53,17 @@ impl Execution<'_> {
             return Ok(None);
         };
         let rows: i64 = locked.get(0);
-        let last: Vec<String> = (1..locked.len()).map(|i| locked.get(i)).collect();
+        let days = locked.get::<_, Option<NaiveDate>>(1).zip(locked.get(2));
+        let last: Vec<String> = (3..locked.len()).map(|i| locked.get(i)).collect();
         fail::fail_point!("before-change");
         let between = Between {
             behind,
             last: &last,
         };
-        let mut counts = Counts::default();
+        let mut counts = Counts {
+            days,
+            ..Counts::default()
+        };
         for (table, gone) in self.delete(&tx, stretch, between, rows).await? {
             if gone > 0 {
                 let kinds = counts.changed.entry(table.to_string()).or_default();
