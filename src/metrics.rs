@@ -78,6 +78,10 @@ pub const RETENTION_ROWS: &str = "erasured_retention_rows_total";
 pub const RETENTION_RUNS: &str = "erasured_retention_runs_total";
 /// For how long the oldest row ought to be gone, by `rule`.
 pub const RETENTION_LAG: &str = "erasured_retention_lag_seconds";
+/// Time that runs waited, by `rule` and `reason`.
+pub const THROTTLE_SECONDS: &str = "erasured_retention_throttle_seconds_total";
+/// What was read last of that for which runs wait, by `system` and `reason`.
+pub const THROTTLE_READING: &str = "erasured_retention_throttle_reading";
 /// When the last ticket was completed.
 pub const LAST_SUCCESS: &str = "erasured_last_success_timestamp_seconds";
 /// Whether the policy for a `subject` fits its databases (1) or something within its reach has
@@ -293,6 +297,7 @@ fn describe() {
         Unit::Seconds,
         "Since when the oldest row of a retention rule ought to be gone."
     );
+    describe_retention();
     describe_gauge!(LEDGER_HEIGHT, Unit::Count, "Entries in the ledger.");
     describe_gauge!(
         LEDGER_PENDING,
@@ -334,6 +339,19 @@ fn describe() {
         BUILD_INFO,
         Unit::Count,
         "Always 1; the label says which version runs."
+    );
+}
+
+fn describe_retention() {
+    describe_counter!(
+        THROTTLE_SECONDS,
+        Unit::Seconds,
+        "Time that retention runs waited so as not to harm production, by rule and reason."
+    );
+    describe_gauge!(
+        THROTTLE_READING,
+        Unit::Count,
+        "What was read last of that for which retention runs wait, in the unit of its limit; NaN if it could not be read."
     );
 }
 

@@ -528,7 +528,7 @@ fn every_key_of_the_configuration_is_in_its_reference() {
     const NOBODY_KNOWS: &str = r#"
         qqqqqqqq = 1
         control = { url = "", qqqqqqqq = 1, tls = { qqqqqqqq = 1 } }
-        system.a = { url = "", qqqqqqqq = 1, sweep = { url = "", qqqqqqqq = 1 } }
+        system.a = { url = "", qqqqqqqq = 1, sweep = { url = "", qqqqqqqq = 1 }, throttle = { load = { qqqqqqqq = 1 }, qqqqqqqq = 1 } }
         keys = { signing = { qqqqqqqq = 1 }, hash = { env = "A" }, qqqqqqqq = 1 }
         http.qqqqqqqq = 1
         log.qqqqqqqq = 1

@@ -117,6 +117,47 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.run_c
     FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
 ALTER TABLE erasured.run_certificate ENABLE ALWAYS TRIGGER append_only;
 
+-- What an operator leaves of the runs' speed. Runs read it before each batch.
+CREATE TABLE erasured.retention_throttle (
+    rule   text        PRIMARY KEY,
+    share  smallint    NOT NULL CHECK (share BETWEEN 0 AND 99),
+    set_at timestamptz NOT NULL DEFAULT now(),
+    set_by text        NOT NULL
+);
+COMMENT ON TABLE erasured.retention_throttle IS 'What operators leave of the speed of retention runs, in per cent; 0 is a pause. An empty rule is all of them.';
+
+CREATE FUNCTION erasured.throttle_retention(share integer, rule text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    who text := erasured.actor();
+BEGIN
+    IF share IS NULL OR share NOT BETWEEN 0 AND 100 THEN
+        RAISE EXCEPTION 'the speed is 0 to 100 per cent' USING ERRCODE = 'ER006',
+            HINT = 'Such as erasured.throttle_retention(50); 0 is a pause, 100 takes it away again.';
+    END IF;
+    IF length(rule) NOT BETWEEN 1 AND 100 THEN
+        RAISE EXCEPTION 'this is no name of a rule' USING ERRCODE = 'ER006',
+            HINT = 'erasured retention list names them.';
+    END IF;
+    IF share = 100 THEN
+        DELETE FROM erasured.retention_throttle t WHERE t.rule = coalesce(throttle_retention.rule, '');
+    ELSE
+        INSERT INTO erasured.retention_throttle AS t (rule, share, set_by) VALUES (coalesce(rule, ''), share, who)
+        ON CONFLICT ON CONSTRAINT retention_throttle_pkey
+        DO UPDATE SET share = excluded.share, set_at = now(), set_by = excluded.set_by;
+    END IF;
+    INSERT INTO erasured.event (kind, body)
+    VALUES ('retention_throttled', jsonb_strip_nulls(jsonb_build_object('rule', rule, 'share', share, 'by', who)));
+    RETURN rule IS NULL
+        OR EXISTS (SELECT FROM erasured.retention_run r WHERE r.rule = throttle_retention.rule)
+        OR EXISTS (SELECT FROM erasured.retention_schedule s WHERE s.rule = throttle_retention.rule);
+END $$;
+COMMENT ON FUNCTION erasured.throttle_retention IS 'Leaves runs of a retention rule, or of all, so many per cent of their speed; whether a rule of this name has been met.';
+REVOKE ALL ON erasured.retention_throttle FROM PUBLIC;
+REVOKE ALL ON FUNCTION erasured.throttle_retention(integer, text) FROM PUBLIC;
+
 -- Whom holds in force on this kind of subject cover; a hold that covers nobody has a row without a hash.
 CREATE FUNCTION erasured.held_people(subject text) RETURNS TABLE (hold uuid, subject_hash text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp

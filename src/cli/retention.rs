@@ -4,6 +4,7 @@ mod list;
 mod plan;
 mod run;
 mod runs;
+mod throttle;
 mod verify;
 
 use super::failure::Failure;
@@ -17,6 +18,7 @@ pub(super) enum Retention {
     Plan(plan::Plan),
     Run(run::Run),
     Runs(runs::Runs),
+    Throttle(throttle::Throttle),
     Verify(verify::Verify),
 }
 
@@ -27,6 +29,7 @@ impl Retention {
             Self::Plan(plan) => plan.execute(config).await,
             Self::Run(run) => run.execute(config).await,
             Self::Runs(runs) => runs.execute(config).await,
+            Self::Throttle(throttle) => throttle.execute(config).await,
             Self::Verify(verify) => verify.execute(config).await,
         }
     }

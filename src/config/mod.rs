@@ -16,6 +16,7 @@ pub mod opendsr;
 pub mod outbox;
 mod read;
 pub mod secret;
+pub mod throttle;
 
 pub use api::Api;
 pub use drop_folder::DropFolder;
@@ -24,6 +25,7 @@ pub use outbox::Outbox;
 pub(crate) use read::holds_password;
 pub use read::read;
 pub use secret::SecretSource;
+pub use throttle::Throttle;
 
 /// The whole file.
 #[derive(Clone, Debug)]
@@ -92,6 +94,8 @@ pub struct System {
     /// Where the sweep reads, if not there; password and tls are the system's unless it names
     /// its own.
     pub sweep: Option<Database>,
+    /// When retention waits for it.
+    pub throttle: Throttle,
 }
 
 /// Kinds of systems.

@@ -1,6 +1,7 @@
 //! Reading `erasured.toml`: text in, `Config` out.
 
 use super::mask::masked;
+use super::throttle::Standby;
 use super::{
     Config, Database, Http, Keys, Limits, Log, LogFormat, SecretSource, System, SystemKind, Tls,
 };
@@ -115,21 +116,31 @@ fn systems(file: &Table<'_>, folder: &Path) -> BTreeMap<String, System> {
             sweep_table.finish();
             sweep
         });
+        let throttle = table.table("throttle");
+        let throttle = throttle.map(|table| super::throttle::read(&table, folder));
         table.finish();
         let Some(database) = database else {
             continue;
         };
-        let sweep = sweep.flatten().map(|sweep| Database {
-            password: sweep.password.or_else(|| database.password.clone()),
-            tls: sweep.tls.or_else(|| database.tls.clone()),
-            ..sweep
-        });
+        let as_system = |other: Database| Database {
+            password: other.password.or_else(|| database.password.clone()),
+            tls: other.tls.or_else(|| database.tls.clone()),
+            ..other
+        };
+        let sweep = sweep.flatten().map(as_system);
+        let mut throttle = throttle.unwrap_or_default();
+        for standby in &mut throttle.standbys {
+            if let Standby::At(at) = standby {
+                *at = as_system(at.clone());
+            }
+        }
         systems.insert(
             name,
             System {
                 kind,
                 database,
                 sweep,
+                throttle,
             },
         );
     }

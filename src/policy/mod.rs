@@ -32,6 +32,7 @@ mod read_tests;
 pub mod retention;
 mod rule;
 mod scope;
+pub mod slots;
 pub mod timetable;
 
 /// Bytes in the policy's text, for pointing at it.

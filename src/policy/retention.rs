@@ -10,6 +10,7 @@ use super::read::{
     schedule, table_name,
 };
 use super::rule::{CONTRADICTION, because};
+use super::slots::Slots;
 use super::timetable::Timetable;
 use super::{Period, Policy, Span};
 use crate::name::QualifiedTable;
@@ -44,6 +45,8 @@ pub struct RetentionRule {
     pub zone: Tz,
     /// When it runs by itself.
     pub schedule: Option<Timetable>,
+    /// How punctual that is.
+    pub slots: Slots,
     /// Between which times on the wall it may run by itself.
     pub window: Option<Window>,
     /// A run over more rows than this stops before the first and asks.
@@ -288,18 +291,17 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
     });
     let cron = table.parsed("schedule", BAD_CLOCK, CRON_HELP, schedule);
     let window = table.parsed("between", BAD_CLOCK, BETWEEN_HELP, window);
-    if let (Some(at), false) = (table.span_of("between"), table.has("schedule")) {
-        let message = format!(
-            "`between` in {} says nothing without `schedule`",
-            table.label()
-        );
-        table.reader().error(
-            CONTRADICTION,
-            at,
-            message,
-            "add `schedule`, or remove `between`",
-        );
+    for key in ["between", "jitter", "catch_up"] {
+        if let (Some(at), false) = (table.span_of(key), table.has("schedule")) {
+            let message = format!(
+                "`{key}` in {} says nothing without `schedule`",
+                table.label()
+            );
+            let help = format!("add `schedule`, or remove `{key}`");
+            table.reader().error(CONTRADICTION, at, message, help);
+        }
     }
+    let slots = Slots::read(table, cron.as_ref().map(|(cron, _)| cron));
     let timed = (table.has("schedule"), table.has("between"));
     let has_stop = table.has("stop_above");
     let stop_above = table.integer("stop_above", 1..=i64::MAX as u64);
@@ -322,6 +324,7 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
         because: because?,
         zone,
         schedule,
+        slots: slots?,
         window: if timed.1 { Some(window?.0) } else { None },
         stop_above: if has_stop { Some(stop_above?) } else { None },
         span,

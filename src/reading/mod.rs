@@ -377,6 +377,30 @@ impl<'a> Table<'a> {
         fits
     }
 
+    /// A number that is not negative, with a decimal point or without.
+    pub fn decimal(&self, key: &'static str) -> Option<f64> {
+        let value = self.get(key)?;
+        let text = match value.get_ref() {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => {
+                self.reader.wrong_type(&self.what(key), "a number", value);
+                return None;
+            }
+        };
+        let number = text.replace('_', "").parse::<f64>().ok();
+        let fits = number.filter(|number| number.is_finite() && *number >= 0.0);
+        if fits.is_none() {
+            self.reader.error(
+                self.reader.codes.bad_value,
+                value.span(),
+                format!("{} is out of bounds", self.what(key)),
+                "write a number of 0 or more, such as 4 or 0.5",
+            );
+        }
+        fits
+    }
+
     /// A list of strings.
     pub fn strings(&self, key: &'static str) -> Option<Vec<(String, Span)>> {
         let value = self.get(key)?;

@@ -4,10 +4,13 @@
 //! the same plan machinery, the same locks and probes, the same row in the target that says it happened,
 //! the same last word of legal holds. So a rule can take nothing that a ticket could not.
 
+mod brake;
 mod certify;
 pub mod forecast;
+mod load;
 mod run;
 pub mod schedule;
+pub mod throttle;
 pub mod verify;
 
 pub use run::{Go, Going, Progress, Report, Stopped, run};

@@ -2,6 +2,8 @@
 
 mod stretch;
 
+use super::brake::{Brake, goes_on};
+use super::throttle::Reason;
 use super::{People, Prepared, certify};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
@@ -37,6 +39,8 @@ const MOST_ASIDE: usize = 100;
 pub struct Progress {
     /// Rows of the rule's table gone so far.
     pub rows: u64,
+    /// Why it waits, if it does.
+    pub waits: Option<Reason>,
 }
 
 /// What a run has done.
@@ -255,23 +259,32 @@ impl<'a> Passage<'a> {
     async fn pass(&mut self, on: &mut (dyn FnMut(Progress) -> Go + Send)) -> Result<(), Stopped> {
         self.look_first().await?;
         let (mut size, mut behind) = (FIRST_BATCH, None::<Vec<String>>);
+        let (mut brake, mut took) = (
+            Brake::new(self.context, self.new.rule, self.system),
+            Duration::ZERO,
+        );
         loop {
+            brake.release(took, self.progress(), on).await?;
             let begun = tokio::time::Instant::now();
             if !self.advance(&mut behind, size).await? {
                 return Ok(());
             }
-            match on(Progress { rows: self.gone }) {
-                Go::On => {}
-                Go::Stop => return Err(Stopped::Early),
-                Go::Leave => return Err(Stopped::Left),
-            }
-            size = next_size(size, begun.elapsed());
+            goes_on(on, self.progress())?;
+            took = begun.elapsed();
+            size = next_size(size, took);
             let batches = self.report.batches;
             let rows = i64::try_from(self.gone).unwrap_or(i64::MAX);
             self.context
                 .store
                 .run_goes_on(self.run, batches, rows, self.context.config.limits.lease)
                 .await?;
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            rows: self.gone,
+            waits: None,
         }
     }
 

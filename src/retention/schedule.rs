@@ -80,12 +80,9 @@ async fn slot(
     if rule.action == RetentionAction::Report {
         return Ok(None);
     }
-    let Some(latest) = rule.schedule.as_ref().and_then(|t| t.latest(now)) else {
+    let Some(latest) = rule.slot(&policy.subject, now) else {
         return Ok(None);
     };
-    if !rule.is_open(now) {
-        return Ok(None);
-    }
     let since = context
         .store
         .scheduled_since(&policy.subject, &rule.name, &policy.sha256)

@@ -32,6 +32,7 @@ pub mod outbox;
 pub mod retention;
 pub mod run_certificates;
 pub mod signs;
+pub mod throttle;
 pub mod tickets;
 pub mod verifying;
 

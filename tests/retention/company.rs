@@ -72,7 +72,16 @@ impl Company {
     }
 
     pub(crate) fn with(schema: &str, policy: &str) -> Self {
-        let server = Server::shared();
+        Self::on(Server::shared(), schema, policy)
+    }
+
+    /// On a server of its own, where nobody else waits, works and writes.
+    pub(crate) fn alone(policy: &str) -> Self {
+        // Its watchdog ends it with the process.
+        Self::on(Box::leak(Box::new(Server::start())), SCHEMA, policy)
+    }
+
+    fn on(server: &'static Server, schema: &str, policy: &str) -> Self {
         let (shop, control) = (
             server.fresh_database("shop"),
             server.fresh_database("control"),

@@ -14,4 +14,5 @@ mod rules;
 mod runs;
 mod scheduled;
 mod stretch;
+mod throttle;
 mod verify;

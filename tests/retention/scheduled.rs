@@ -5,23 +5,25 @@ use crate::support::{free_port, wait_until};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const EVERY_SECOND: &str = "schedule = \"* * * * * *\"\ntimezone = \"Asia/Tokyo\"";
+pub(crate) const EVERY_SECOND: &str = "schedule = \"* * * * * *\"\ntimezone = \"Asia/Tokyo\"";
 
 fn scheduled(more: &str) -> Company {
-    let rule = format!("{more}\n{EVERY_SECOND}");
-    let mut company = Company::with(
-        crate::company::SCHEMA,
-        &POLICY.replace("timezone = \"Asia/Tokyo\"", &rule),
-    );
+    let mut company = Company::with(crate::company::SCHEMA, &every_second(more));
     company.workspace.configure("[limits]\npoll = \"200 ms\"");
     company
 }
 
+/// The policy whose rule runs each second.
+pub(crate) fn every_second(more: &str) -> String {
+    let rule = format!("{more}\n{EVERY_SECOND}");
+    POLICY.replace("timezone = \"Asia/Tokyo\"", &rule)
+}
+
 /// A daemon that ends with the test, however that ends.
-struct Daemon(Child);
+pub(crate) struct Daemon(Child);
 
 impl Daemon {
-    fn start(company: &Company, failpoints: &str) -> Self {
+    pub(crate) fn start(company: &Company, failpoints: &str) -> Self {
         Self::spawn(company.workspace.process(["run"]), failpoints)
     }
 
@@ -52,7 +54,7 @@ impl Daemon {
     }
 
     /// Asks it to end, and waits.
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.signal("-TERM");
         assert!(self.0.wait().unwrap().success());
     }
@@ -65,7 +67,7 @@ impl Drop for Daemon {
     }
 }
 
-fn due(company: &Company) -> i64 {
+pub(crate) fn due(company: &Company) -> i64 {
     company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"))
 }
 
@@ -97,7 +99,7 @@ fn two_daemons_run_each_time_once() {
     );
 }
 
-fn get(at: &str) -> String {
+pub(crate) fn get(at: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(at).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();

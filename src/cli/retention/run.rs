@@ -55,9 +55,13 @@ impl Run {
             }
             return Ok(());
         }
-        let bar = bar(&self.rule, due);
+        let (bar, rule) = (bar(&self.rule, due), &self.rule);
         let mut on = |progress: Progress| {
             bar.set_position(progress.rows);
+            bar.set_message(match progress.waits {
+                None => rule.clone(),
+                Some(reason) => format!("{rule} waits: {reason}"),
+            });
             Go::On
         };
         let going = Going {

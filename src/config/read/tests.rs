@@ -33,6 +33,47 @@ sweep_bytes_per_second = 0
 "#;
 
 #[test]
+fn a_throttle_says_what_it_needs() {
+    let with = |keys: &str| {
+        let text = format!("{GOOD}\n[system.shop.throttle]\n{keys}\n");
+        read("/etc/erasured/erasured.toml", &text)
+    };
+    let config = with(
+        "standbys = [\"host=standby.example\", \"standby2\"]\nlag = \"10 s\"\nwal = \"50 MB/s\"\nload = { file = \"load\", above = 0.5, fresh = \"1 min\" }",
+    );
+    let throttle = &config.unwrap().systems["shop"].throttle;
+    let [Standby::At(first), Standby::Named(second)] = throttle.standbys.as_slice() else {
+        panic!("{throttle:?}");
+    };
+    let password = Some(SecretSource::File("/etc/erasured/shop.pw".into()));
+    assert_eq!((&first.password, second.as_str()), (&password, "standby2"));
+    let load = throttle.load.as_ref().unwrap();
+    assert!((load.above - 0.5).abs() < f64::EPSILON);
+    for (keys, code) in [
+        ("lag = \"10 s\"", "E0004"),
+        ("standbys = [\"standby2\"]", "E0004"),
+        (
+            "standbys = [\"postgresql://u:SECRET@h/d\"]\nlag = \"1 s\"",
+            "E0007",
+        ),
+        ("wal = \"50 MB\"", "E0006"),
+        ("load = { above = 4 }", "E0006"),
+        (
+            "load = { file = \"a\", command = [\"/b\"], above = 4 }",
+            "E0006",
+        ),
+        ("load = { command = [\"b\"], above = 4 }", "E0006"),
+        ("load = { file = \"a\" }", "E0004"),
+        ("load = { file = \"a\", above = -1 }", "E0006"),
+        ("load = { file = \"a\", above = nan }", "E0006"),
+    ] {
+        let found = with(keys).unwrap_err();
+        assert!(found.iter().any(|d| d.code == code), "{keys}: {found:?}");
+        assert!(!render(&found, false).contains("SECRET"), "{keys}");
+    }
+}
+
+#[test]
 fn a_whole_file_reads() {
     let config = read("/etc/erasured/erasured.toml", GOOD).unwrap();
     assert_eq!(config.state_dir, Path::new("/srv/erasured"));

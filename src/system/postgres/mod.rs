@@ -9,6 +9,7 @@ pub mod execute;
 pub mod failure;
 pub mod forecast;
 pub mod libpq;
+pub mod pressure;
 pub mod quote;
 pub mod readable;
 mod spared;
