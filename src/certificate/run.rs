@@ -120,8 +120,10 @@ pub struct Ground {
 pub struct Remaining {
     /// When.
     pub checked_at: DateTime<Utc>,
-    /// Rows of the cutoff and before that are still there, without those that are held.
+    /// Rows of the cutoff and before that are still there, without those that are held or kept.
     pub rows: u64,
+    /// Due rows that stay because a rule of its own keeps what hangs on them.
+    pub kept: u64,
 }
 
 impl RunCertificate {

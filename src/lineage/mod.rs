@@ -11,6 +11,7 @@ mod condition;
 mod definitions;
 mod draft;
 mod found_again;
+mod linked;
 mod order;
 mod owners;
 mod retention;
@@ -221,6 +222,7 @@ impl<'a> Tracer<'a> {
                     },
                     when: link.when.clone().into_iter().collect(),
                     due: Vec::new(),
+                    spared_by: Vec::new(),
                     foreign_key: None,
                     shared: false,
                     decision: self.decision(rule),
@@ -242,6 +244,7 @@ impl<'a> Tracer<'a> {
             },
             when: Vec::new(),
             due: Vec::new(),
+            spared_by: Vec::new(),
             foreign_key: None,
             shared: false,
             decision: self.decision(rule),
@@ -289,6 +292,7 @@ impl<'a> Tracer<'a> {
             },
             when: Vec::new(),
             due: Vec::new(),
+            spared_by: Vec::new(),
             foreign_key: Some(key.clone()),
             shared: false,
             decision: self.decision(rule),
@@ -347,6 +351,7 @@ impl<'a> Tracer<'a> {
             join,
             when: link.when.clone().into_iter().collect(),
             due: Vec::new(),
+            spared_by: Vec::new(),
             foreign_key: None,
             shared: false,
             decision: self.decision(rule),
@@ -384,6 +389,7 @@ impl<'a> Tracer<'a> {
             },
             when: Vec::new(),
             due: Vec::new(),
+            spared_by: Vec::new(),
             foreign_key: None,
             shared: true,
             decision: self.decision(rule),
@@ -642,6 +648,7 @@ pub fn of_retained(lineage: &Lineage, system: &str, table: &TableName) -> Option
                 },
                 when: Vec::new(),
                 due: Vec::new(),
+                spared_by: Vec::new(),
                 foreign_key: None,
                 shared: false,
                 // Not Delete: the row's own date is read again under its lock.

@@ -88,7 +88,7 @@ fn people(policy: &Policy, catalog: &Catalog) -> Option<Lineage> {
 }
 
 /// All ways from a table up to the root; `None` where one of them cannot be asked.
-fn back(
+pub(super) fn back(
     system: &SystemLineage,
     from: &TableName,
     root: &TableName,

@@ -3,9 +3,12 @@
 //! What becomes of the rows that hang on them is what the policy's own `[[table]]` rules say, so a
 //! booking that goes by its age takes the same rows with it as one that goes with its customer.
 
-use super::owners::{Owners, owners};
-use super::{ConditionOf, DateKind, Due, Lineage, Parent, condition, leads_from, trace};
-use crate::catalog::{Catalog, Table};
+use super::owners::{Owners, back, owners};
+use super::{
+    ConditionOf, DateKind, Due, Edge, Lineage, Linked, Parent, Reached, Spares, Step,
+    SystemLineage, condition, leads_from, linked, trace,
+};
+use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::{QualifiedTable, TableName};
 use crate::policy::retention::{Cutoff, Keep, RetentionRule, Term};
@@ -34,6 +37,8 @@ pub struct OfRule {
     pub others: Vec<String>,
     /// What must hold of a row of the table; all of it.
     pub due: Vec<Due>,
+    /// What hangs on its rows and keeps them.
+    pub spared_by: Vec<Spares>,
     /// What is worth knowing, though nothing stops.
     pub warnings: Vec<Diagnostic>,
 }
@@ -78,9 +83,8 @@ pub fn of_rule(
             "give it one, or a unique index over NOT NULL columns; of a table with heirs name the heirs",
         );
     }
-    let kinds = kinds(rule, table, &mut error);
-    let condition = condition_of(policy, rule, table);
-    let minimum = minimum(policy, rule, &mut error);
+    let today = now.with_timezone(&rule.zone).date_naive();
+    let due = times(policy, rule, table, today, catalog, &mut found);
     let own = of_table(policy, rule, catalog);
     let traced = trace(
         &own,
@@ -94,28 +98,27 @@ pub fn of_rule(
             return Err(found);
         }
     };
-    let condition = condition.unwrap_or_else(|misfits| {
-        found.extend(misfits);
-        None
-    });
     let of = Hanging {
         policy,
         rule,
         own: &own,
         lineage: &lineage,
+        in_force,
+        catalog,
+        now,
     };
-    found.extend(of.mistakes(in_force));
+    found.extend(of.mistakes());
+    let spared_by = of.spared_by(&mut found);
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
-    let today = now.with_timezone(&rule.zone).date_naive();
-    let due = due(rule, kinds, condition, minimum, table, today);
     Ok(due.map(|due| OfRule {
         owners: owners(policy, &rule.table, &lineage, catalog),
         others: others(policy, in_force, &lineage),
-        lineage: with_due(lineage, &due),
+        lineage: with_due(lineage, &due, &spared_by),
         policy: own,
         due,
+        spared_by,
         warnings,
     }))
 }
@@ -125,14 +128,10 @@ pub fn due_on(
     policy: &Policy,
     rule: &RetentionRule,
     table: &Table,
+    catalog: &Catalog,
     today: NaiveDate,
 ) -> Option<Vec<Due>> {
-    let mut none = |_, _, _: &str| {};
-    let kinds = kinds(rule, table, &mut none);
-    let minimum = minimum(policy, rule, &mut none);
-    // One that does not fit is no rule for all rows.
-    let condition = condition_of(policy, rule, table).ok()?;
-    due(rule, kinds, condition, minimum, table, today)
+    times(policy, rule, table, today, catalog, &mut Vec::new())
 }
 
 /// Everything wrong with a policy's rules, and what is worth knowing.
@@ -169,10 +168,13 @@ struct Hanging<'a> {
     /// The policy that the rule makes.
     own: &'a Policy,
     lineage: &'a Lineage,
+    in_force: &'a [&'a Policy],
+    catalog: &'a Catalog,
+    now: DateTime<Utc>,
 }
 
 impl Hanging<'_> {
-    fn mistakes(&self, in_force: &[&Policy]) -> Vec<Diagnostic> {
+    fn mistakes(&self) -> Vec<Diagnostic> {
         let systems = self.lineage.systems.iter();
         let tables = systems.flat_map(|s| s.tables.iter().map(move |t| (&s.system, t)));
         let mut found = Vec::new();
@@ -181,39 +183,62 @@ impl Hanging<'_> {
                 system: system.clone(),
                 table: reached.table.clone(),
             };
-            if in_force.iter().any(|p| p.root.0 == table) {
+            if self.in_force.iter().any(|p| p.root.0 == table) {
                 found.push(self.of_people(&table));
             }
             if table == self.rule.table {
                 continue;
             }
-            let rules = reached
-                .edges
-                .iter()
-                .map(|e| &self.own.tables[e.decision.rule].action);
-            if rules
-                .clone()
-                .any(|action| matches!(action, Action::Retain(_)))
-            {
+            if self.acts(reached, |action| matches!(action, Action::Retain(_))) {
                 found.push(
                     self.kept_longer(&table, "which the policy retains for a time of its own"),
                 );
             }
-            let goes = rules
-                .clone()
-                .any(|action| matches!(action, Action::Delete | Action::Shared { .. }));
-            let mut others = in_force.iter().flat_map(|p| &p.retention);
-            let longer = others
-                .find(|other| other.table == table && !ends_with(&other.keep, &self.rule.keep));
-            if let (true, Some(other)) = (goes, longer) {
-                let why = format!(
-                    "for which the retention rule {} may keep them longer",
-                    other.name
-                );
-                found.push(self.kept_longer(&table, &why));
-            }
         }
         found
+    }
+
+    /// Whether the policy does so with rows of a table that are reached.
+    fn acts(&self, reached: &Reached, so: impl Fn(&Action) -> bool) -> bool {
+        let mut edges = reached.edges.iter();
+        edges.any(|e| so(&self.own.tables[e.decision.rule].action))
+    }
+
+    /// Rows that would go with the rule's and for which a rule of their own says how long: as long as they are
+    /// kept, what they hang on is. By which keys they hang must be told, so that it can be asked of each row.
+    fn spared_by(&self, found: &mut Vec<Diagnostic>) -> Vec<Spares> {
+        let mut spared_by = Vec::new();
+        let systems = self.lineage.systems.iter();
+        for (system, reached) in systems.flat_map(|s| s.tables.iter().map(move |t| (s, t))) {
+            let goes = |action: &Action| matches!(action, Action::Delete | Action::Shared { .. });
+            let own =
+                system.system == self.rule.table.system && reached.table == self.rule.table.table;
+            if own || !self.acts(reached, goes) {
+                continue;
+            }
+            let rules = self.in_force.iter();
+            let rules = rules.flat_map(|p| p.retention.iter().map(move |rule| (*p, rule)));
+            let of_table = |rule: &RetentionRule| {
+                rule.table.system == system.system && rule.table.table == reached.table
+            };
+            for (policy, rule) in rules.filter(|(_, rule)| of_table(rule)) {
+                let Some(ways) = ways(system, &reached.table, &self.rule.table.table) else {
+                    let why = format!("for which there is the retention rule {}", rule.name);
+                    found.push(self.kept_longer(&rule.table, &why));
+                    continue;
+                };
+                let (catalog, facts) = (self.catalog, &reached.facts);
+                let today = self.now.with_timezone(&rule.zone).date_naive();
+                let due = times(policy, rule, facts, today, catalog, found);
+                spared_by.extend(ways.into_iter().map(|way| Spares {
+                    way,
+                    due: due.clone().unwrap_or_default(),
+                    dated_only: false,
+                    by: format!("the retention rule {}", rule.name),
+                }));
+            }
+        }
+        spared_by
     }
 
     fn of_people(&self, table: &QualifiedTable) -> Diagnostic {
@@ -242,14 +267,35 @@ impl Hanging<'_> {
     }
 }
 
-/// Whether rows are kept no longer by the first than by the second, which hang on each other: counted alike,
-/// no column of one being known to be that of the other, only plain terms can be compared.
-fn ends_with(first: &Keep, second: &Keep) -> bool {
-    let (Keep::Since { term: first, .. }, Keep::Since { term: second, .. }) = (first, second)
-    else {
-        return false;
+/// All ways by which rows of a table hang on the rule's, over foreign keys that the database holds; `None`
+/// where one of them is none.
+fn ways(system: &SystemLineage, from: &TableName, to: &TableName) -> Option<Vec<Vec<Step>>> {
+    let mut ways = Vec::new();
+    back(system, from, to, &mut Vec::new(), &mut ways)?;
+    let outward = |way: Vec<Edge>| {
+        let mut table = from.clone();
+        let mut steps = Vec::new();
+        for edge in &way {
+            let Parent::Table(parent) = &edge.parent else {
+                return None;
+            };
+            steps.push(step(table, edge.foreign_key.as_ref()?)?);
+            table = parent.clone();
+        }
+        steps.reverse();
+        Some(steps)
     };
-    days().all(|day| first.last_day(day) <= second.last_day(day))
+    ways.into_iter().map(outward).collect()
+}
+
+pub(super) fn step(table: TableName, key: &ForeignKey) -> Option<Step> {
+    let ties = key.child.1.iter().zip(&key.parent.1).zip(&key.equality);
+    key.enforced.then(|| Step {
+        table,
+        ties: ties
+            .map(|((child, parent), equal)| (child.clone(), parent.clone(), equal.clone()))
+            .collect(),
+    })
 }
 
 /// Kinds of subject, beside the policy's own, whose policies name a table of the lineage.
@@ -268,6 +314,43 @@ fn others(policy: &Policy, in_force: &[&Policy], lineage: &Lineage) -> Vec<Strin
         .filter(names)
         .map(|other| other.subject.clone())
         .collect()
+}
+
+/// When rows of the rule's table are due, all of it; `None` if the calendar has no such day, or something is
+/// wrong, which is noted.
+fn times(
+    policy: &Policy,
+    rule: &RetentionRule,
+    table: &Table,
+    today: NaiveDate,
+    catalog: &Catalog,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Vec<Due>> {
+    let mut more = Vec::new();
+    let mut error = |code, message: String, help: &str| {
+        let diagnostic = Diagnostic::error(code, message, help);
+        more.push(diagnostic.at(&policy.source, rule.span.clone()));
+    };
+    let kinds = kinds(rule, table, &mut error);
+    let minimum = minimum(policy, rule, &mut error);
+    let mut linked = Vec::new();
+    for column in rule.keep.linked() {
+        match linked::of(rule, column, catalog) {
+            Ok(of) => linked.push(of),
+            Err((code, message, help)) => more.push(
+                Diagnostic::error(code, message, help).at(&policy.source, column.span.clone()),
+            ),
+        }
+    }
+    let condition = condition_of(policy, rule, table).unwrap_or_else(|misfits| {
+        more.extend(misfits);
+        None
+    });
+    let fits = more.is_empty();
+    found.extend(more);
+    let first = (kinds, linked, condition);
+    fits.then(|| due(rule, first, minimum, table, today))
+        .flatten()
 }
 
 /// The rule's condition, if it has one.
@@ -323,7 +406,7 @@ fn kinds(
     kinds
 }
 
-fn kind(base: &str) -> Option<DateKind> {
+pub(super) fn kind(base: &str) -> Option<DateKind> {
     match base {
         "date" => Some(DateKind::Date),
         "timestamp" => Some(DateKind::Local),
@@ -374,10 +457,17 @@ fn minimum(
 
 /// Whether the rule lets a row go before the minimum, counted from the same column, is over.
 fn falls_short(keep: &Keep, column: &str, least: Term) -> bool {
-    let Keep::Since { columns, term } = keep else {
+    let Keep::Since {
+        columns,
+        linked,
+        term,
+    } = keep
+    else {
         return false;
     };
-    columns == &[column.to_owned()] && days().any(|day| term.last_day(day) < least.last_day(day))
+    linked.is_empty()
+        && columns == &[column.to_owned()]
+        && days().any(|day| term.last_day(day) < least.last_day(day))
 }
 
 /// Of four years, so that every length of a month is met.
@@ -389,42 +479,47 @@ fn days() -> impl Iterator<Item = NaiveDate> {
 /// All that must be over; `None` if the calendar has no such day.
 fn due(
     rule: &RetentionRule,
-    columns: Vec<(String, DateKind)>,
-    condition: Option<ConditionOf>,
+    first: (Vec<(String, DateKind)>, Vec<Linked>, Option<ConditionOf>),
     minimum: Vec<(String, Term)>,
     table: &Table,
     today: NaiveDate,
 ) -> Option<Vec<Due>> {
-    let mut wanted = vec![(columns, condition, rule.keep.cutoff(today)?)];
+    let mut wanted = vec![(first, rule.keep.cutoff(today)?)];
     for (column, term) in minimum {
         let keep = Keep::Since {
             columns: vec![column.clone()],
+            linked: Vec::new(),
             term,
         };
         let kind = kind(&table.column(&column)?.base)?;
-        wanted.push((vec![(column, kind)], None, keep.cutoff(today)?));
+        let of = (vec![(column, kind)], Vec::new(), None);
+        wanted.push((of, keep.cutoff(today)?));
     }
-    let due = wanted.into_iter().map(|(columns, condition, day)| {
-        let cutoff = Cutoff {
-            day,
-            zone: rule.zone,
-        };
-        let end = cutoff.end()?;
-        Some(Due {
-            condition,
-            columns,
-            cutoff,
-            end,
-        })
-    });
+    let due = wanted
+        .into_iter()
+        .map(|((columns, linked, condition), day)| {
+            let cutoff = Cutoff {
+                day,
+                zone: rule.zone,
+            };
+            let end = cutoff.end()?;
+            Some(Due {
+                condition,
+                columns,
+                linked,
+                cutoff,
+                end,
+            })
+        });
     due.collect()
 }
 
-fn with_due(mut lineage: Lineage, due: &[Due]) -> Lineage {
+fn with_due(mut lineage: Lineage, due: &[Due], spared_by: &[Spares]) -> Lineage {
     let systems = lineage.systems.iter_mut();
     let edges = systems.flat_map(|s| s.tables.iter_mut().flat_map(|t| t.edges.iter_mut()));
     for edge in edges.filter(|e| e.parent == Parent::Subject) {
         edge.due = due.to_vec();
+        edge.spared_by = spared_by.to_vec();
     }
     lineage
 }

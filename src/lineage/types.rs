@@ -141,6 +141,8 @@ pub struct Edge {
     pub when: Vec<(String, String)>,
     /// Dates that must be over: where rows go without being asked for.
     pub due: Vec<Due>,
+    /// Where rows go without being asked for: what hangs on them and keeps them.
+    pub spared_by: Vec<Spares>,
     /// The foreign key, if it is one.
     pub foreign_key: Option<ForeignKey>,
     /// The parent's rows are owners: a row is reached only if none of its owners stays.
@@ -156,10 +158,46 @@ pub struct Due {
     pub condition: Option<ConditionOf>,
     /// Names, and what kind of date each holds.
     pub columns: Vec<(String, DateKind)>,
+    /// Dates of rows that hang on the row, which count as well.
+    pub linked: Vec<Linked>,
     /// The latest day.
     pub cutoff: Cutoff,
     /// The first instant behind it.
     pub end: DateTime<Utc>,
+}
+
+/// A date column of rows that hang on a row by a foreign key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linked {
+    /// From the row to them.
+    pub step: Step,
+    /// The column; a row without a date in it says nothing.
+    pub column: String,
+    /// What kind of date it holds.
+    pub kind: DateKind,
+}
+
+/// From rows to those that hang on them by a foreign key that the database holds: nothing can come to hang
+/// on a row that is locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The table whose rows hang.
+    pub table: TableName,
+    /// Its columns, those of the table that they hang on, and `parent op child` for each pair.
+    pub ties: Vec<(String, String, String)>,
+}
+
+/// Rows that keep the row that they hang on as long as their own time is not over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spares {
+    /// From the row to them, over what is between.
+    pub way: Vec<Step>,
+    /// When their time is over. Rows of which a condition here is not true keep nothing.
+    pub due: Vec<Due>,
+    /// Those without a date keep nothing.
+    pub dated_only: bool,
+    /// What says so, for people.
+    pub by: String,
 }
 
 /// A condition that fits its table.

@@ -5,6 +5,7 @@ mod change;
 mod objects;
 mod piece;
 mod probe;
+mod spared;
 
 use super::sql::{self, Set};
 use super::{Plan, SystemPlan};
@@ -74,6 +75,7 @@ impl<'a> Builder<'a> {
                 sets: Vec::new(),
                 rings: Vec::new(),
                 pieces: Vec::new(),
+                spared: Vec::new(),
                 changes: Vec::new(),
                 probes: Vec::new(),
                 exempt: BTreeMap::new(),
@@ -115,6 +117,7 @@ impl<'a> Builder<'a> {
             group.iter().for_each(|reached| self.probe(reached));
         }
         self.unlink();
+        tables.iter().for_each(|reached| self.spared(reached));
         let held = self
             .held
             .iter()

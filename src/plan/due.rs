@@ -2,7 +2,7 @@
 
 use super::{HeldRows, Statement, sql};
 use crate::catalog::Table;
-use crate::lineage::{Due, Edge};
+use crate::lineage::{Due, Edge, Spares};
 use crate::name::TableName;
 
 /// The rows of a table that are due, and that no hold covers. All parameters of its statements are
@@ -17,6 +17,8 @@ pub struct DueRows<'a> {
     pub due: &'a [Due],
     /// Holds on rows of this table.
     pub held: &'a [HeldRows],
+    /// What hangs on the rows and keeps them.
+    pub spared_by: &'a [Spares],
 }
 
 impl DueRows<'_> {
@@ -27,20 +29,28 @@ impl DueRows<'_> {
             self.table,
             self.facts,
             self.due,
-            &self.held(),
+            (&self.held(), self.spared_by),
             behind,
             limit,
         )
     }
 
-    /// How many rows are due, and how many of them holds cover.
+    /// How many rows are due, how many of them holds cover, and how many of the others something keeps
+    /// that hangs on them.
     pub fn count(&self) -> Statement {
-        sql::due_count(self.table, self.due, &self.held())
+        sql::due_count(self.table, self.due, (&self.held(), self.spared_by))
+    }
+
+    /// Of rows of these keys ([`super::Parameter::SubjectTickets`], [`super::Parameter::SubjectKey`]) the
+    /// ordinals of those that are still due, and whether nothing keeps them.
+    pub fn still_due(&self) -> Statement {
+        sql::still_due(self.table, self.facts, self.due, self.spared_by)
     }
 
     /// The day of the oldest of them that no hold covers, or of the one that has this key.
     pub fn oldest(&self, key: Option<&[String]>) -> Statement {
-        sql::oldest(self.table, self.facts, self.due, &self.held(), key)
+        let left_out = (&*self.held(), self.spared_by);
+        sql::oldest(self.table, self.facts, self.due, left_out, key)
     }
 
     /// How many rows have no date, and so are never due.

@@ -68,6 +68,10 @@ pub struct SystemPlan {
     /// What goes beforehand, in transactions of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pieces: Vec<Piece>,
+    /// What must hold when all is locked, before the first change: where rows go without being asked for,
+    /// that nothing keeps them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spared: Vec<Probe>,
     /// The changes, children first.
     pub changes: Vec<Change>,
     /// What must hold before COMMIT.
@@ -363,7 +367,8 @@ impl SystemPlan {
         let pieces = self.pieces.iter().map(|p| &p.statement);
         let changes = self.changes.iter();
         let changes = changes.flat_map(|c| [Some(&c.statement), c.count.as_ref(), c.lock.as_ref()]);
-        let probes = self.all_probes().map(|p| &p.statement);
+        let probes = self.spared.iter().chain(self.all_probes());
+        let probes = probes.map(|p| &p.statement);
         captures
             .chain(pieces)
             .chain(changes.flatten())

@@ -296,6 +296,14 @@ pub fn statements(plan: &Plan) -> String {
         for lock in system.changes.iter().filter_map(|c| c.lock.as_ref()) {
             one(&mut out, system, &lock.sql, &lock.parameters);
         }
+        for probe in &system.spared {
+            one(
+                &mut out,
+                system,
+                &probe.statement.sql,
+                &probe.statement.parameters,
+            );
+        }
         for change in &system.changes {
             let before = change.before.iter().map(|p| &p.statement);
             for statement in before.chain([&change.statement]) {

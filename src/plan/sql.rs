@@ -14,6 +14,7 @@ pub(super) mod objects;
 mod overdue;
 mod owners;
 mod probe;
+mod spared;
 mod stretch;
 
 pub(super) use capture::{KnownRows, capture, capture_by_key_alone, lock_rows};
@@ -27,6 +28,7 @@ pub(super) use found_again::{delete_found_again, delete_piece};
 pub(super) use overdue::overdue;
 pub(super) use owners::owners;
 pub(super) use probe::{count_by_key, strangers_by_edge};
+pub(super) use spared::{keepers, not_due, still_due};
 pub(super) use stretch::{
     children_left, delete_children, delete_stretch, lock_stretch, stretch_left,
 };

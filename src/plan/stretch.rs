@@ -29,13 +29,18 @@ pub struct Between<'a> {
 
 impl<'a> Stretch<'a> {
     /// `None` where rows must be told one by one: the plan changes other things than deletes rows, or holds on
-    /// rows of other tables than the rule's own are among those that `rows` must not touch.
+    /// rows of other tables than the rule's own are among those that `rows` must not touch, or what hangs on the rows may keep
+    /// them.
     pub fn of(rows: DueRows<'a>, lineage: &'a SystemLineage, plan: &SystemPlan) -> Option<Self> {
         let deletes = plan.changes.iter().all(|change| {
             change.kind == ChangeKind::Deleted && change.ring.is_empty() && !change.again
         });
+        // A subquery is not asked again by the lock itself.
+        let asks_others =
+            !rows.spared_by.is_empty() || rows.due.iter().any(|due| !due.linked.is_empty());
         let elsewhere = rows.held.iter().any(|held| held.table != *rows.table);
-        if !deletes || elsewhere || !plan.pieces.is_empty() || !plan.left.is_empty() {
+        if !deletes || asks_others || elsewhere || !plan.pieces.is_empty() || !plan.left.is_empty()
+        {
             return None;
         }
         let mut children = Vec::new();

@@ -15,7 +15,7 @@ use super::timetable::Timetable;
 use super::{Period, Policy, Span};
 use crate::name::QualifiedTable;
 use crate::policy::basis::Bases;
-use crate::reading::{Table, amount, quoted};
+use crate::reading::{Table, TextOrTable, amount, quoted};
 use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
@@ -91,11 +91,26 @@ pub enum Keep {
     Since {
         /// Date or timestamp columns.
         columns: Vec<String>,
+        /// Such columns of rows that hang on the row.
+        linked: Vec<LinkedColumn>,
         /// What is added.
         term: Term,
     },
     /// Through the day in this column.
     Until(String),
+}
+
+/// A date column of a table whose rows hang on the rule's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedColumn {
+    /// The table.
+    pub table: QualifiedTable,
+    /// The column.
+    pub column: String,
+    /// The foreign key from there, where there are several.
+    pub link: Option<String>,
+    /// Where it is said.
+    pub span: Span,
 }
 
 /// From a day to the last day of keeping.
@@ -118,6 +133,14 @@ impl Keep {
         match self {
             Self::Since { columns, .. } => columns,
             Self::Until(column) => std::slice::from_ref(column),
+        }
+    }
+
+    /// The columns of other tables whose dates decide too.
+    pub fn linked(&self) -> &[LinkedColumn] {
+        match self {
+            Self::Since { linked, .. } => linked,
+            Self::Until(_) => &[],
         }
     }
 
@@ -334,7 +357,8 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
 const ZONE_HELP: &str =
     "name the zone in which days begin and end, as the tz database does: timezone = \"Asia/Tokyo\"";
 const SINCE_HELP: &str = "name the date column that the time is counted from: since = \"ended_at\"; of several, \
-     the latest counts: since = [\"last_login_at\", \"last_order_at\"]";
+     the latest counts: since = [\"last_login_at\", \"last_order_at\"]; of rows that hang on it: \
+     since = { table = \"system.schema.table\", column = \"ends_at\" }";
 const KEEP_HELP: &str = "say how long: keep = \"90 days\", keep = { fiscal_year_ends = \"03-31\", plus = \"7 years\" }, \
      or keep = { until = \"delete_on\" } for a column that holds the last day";
 
@@ -375,42 +399,54 @@ fn keep(table: &Table<'_>) -> Option<Keep> {
 
 fn since(table: &Table<'_>, term: Option<Term>) -> Option<Keep> {
     table.need("since", SINCE_HELP);
-    let names = if table.is_string("since") {
-        vec![table.string("since")?]
-    } else {
-        table.strings("since")?
+    let named = table.texts_and_tables("since")?;
+    let (mut columns, mut linked) = (Vec::new(), Vec::new());
+    let mistake = |at, why: &str, help| {
+        let message = format!("`since` in {} {why}", table.label());
+        table.reader().error(CODES.bad_value, at, message, help);
     };
-    if names.is_empty() {
+    if named.is_empty() {
         let at = table.span_of("since").unwrap_or_else(|| table.span());
-        let message = format!("`since` in {} names no column", table.label());
-        table
-            .reader()
-            .error(CODES.bad_value, at, message, SINCE_HELP);
+        mistake(at, "names no column", SINCE_HELP);
         return None;
     }
-    let mut columns = Vec::new();
-    for (name, at) in names {
-        match database_name(&name) {
-            Ok(name) if !columns.contains(&name) => columns.push(name),
-            Ok(name) => {
-                let message = format!("`since` in {} names {} twice", table.label(), quoted(&name));
-                table
-                    .reader()
-                    .error(CODES.bad_value, at, message, SINCE_HELP);
-                return None;
-            }
-            Err(why) => {
-                let message = format!("`since` in {} cannot be read: {why}", table.label());
-                table
-                    .reader()
-                    .error(CODES.bad_value, at, message, DATABASE_NAME_HELP);
-                return None;
-            }
+    for named in named {
+        match named {
+            TextOrTable::Text(name, at) => match database_name(&name) {
+                Ok(name) if !columns.contains(&name) => columns.push(name),
+                Ok(name) => {
+                    mistake(at, &format!("names {} twice", quoted(&name)), SINCE_HELP);
+                    return None;
+                }
+                Err(why) => {
+                    mistake(at, &format!("cannot be read: {why}"), DATABASE_NAME_HELP);
+                    return None;
+                }
+            },
+            TextOrTable::Table(table) => linked.push(linked_column(&table)?),
         }
     }
     Some(Keep::Since {
         columns,
+        linked,
         term: term?,
+    })
+}
+
+fn linked_column(table: &Table<'_>) -> Option<LinkedColumn> {
+    table
+        .need("table", "name the table: table = \"system.schema.table\"")
+        .need("column", "name its date column");
+    let of = table_name(table, "table");
+    let name = |key| table.parsed(key, CODES.bad_value, DATABASE_NAME_HELP, database_name);
+    let (column, link) = (name("column"), name("link"));
+    let has_link = table.has("link");
+    table.finish();
+    Some(LinkedColumn {
+        table: of?.0,
+        column: column?.0,
+        link: if has_link { Some(link?.0) } else { None },
+        span: table.span(),
     })
 }
 

@@ -237,6 +237,14 @@ pub fn mask(text: &str, spans: &[Span]) -> String {
     String::from_utf8(bytes).expect("whole characters were replaced by ASCII")
 }
 
+/// A string with its place, or a table.
+pub enum TextOrTable<'a> {
+    /// A string.
+    Text(String, Span),
+    /// A table.
+    Table(Table<'a>),
+}
+
 /// One table of the file.
 pub struct Table<'a> {
     reader: &'a Reader,
@@ -415,6 +423,24 @@ impl<'a> Table<'a> {
             .filter_map(|item| self.reader.text(&what, item))
             .collect();
         (read.len() == array.len()).then_some(read)
+    }
+
+    /// A string or a table, or a list of such.
+    pub fn texts_and_tables(&self, key: &'static str) -> Option<Vec<TextOrTable<'a>>> {
+        let value = self.get(key)?;
+        let what = self.what(key);
+        let items: Vec<_> = match value.get_ref() {
+            DeValue::Array(array) => array.iter().collect(),
+            _ => vec![value],
+        };
+        let read = items.iter().map(|item| match item.get_ref() {
+            DeValue::Table(_) => Some(TextOrTable::Table(self.sub(what.clone(), item, &what)?)),
+            _ => {
+                let (text, span) = self.reader.text(&what, item)?;
+                Some(TextOrTable::Text(text, span))
+            }
+        });
+        read.collect()
     }
 
     /// Whether the key's value is a string (and not a list, say).

@@ -167,6 +167,7 @@ async fn left(
     let remaining = Remaining {
         checked_at: context.now(),
         rows: number(left.overdue),
+        kept: number(left.survivors),
     };
     Ok((held, Some(remaining)))
 }

@@ -96,7 +96,8 @@ impl Prepared {
         let today = context.now().with_timezone(&self.rule.zone).date_naive();
         let (days, stages): (Vec<NaiveDate>, Vec<Vec<Due>>) = days(today)
             .filter_map(|day| {
-                let due = lineage::due_on(&self.policy, &self.rule, rows.facts, day)?;
+                let due =
+                    lineage::due_on(&self.policy, &self.rule, rows.facts, &self.catalog, day)?;
                 Some((day, due))
             })
             .unzip();

@@ -149,6 +149,7 @@ impl Prepared {
             facts: self.catalog.tables.get(table)?,
             due: &self.of.as_ref()?.due,
             held,
+            spared_by: &self.of.as_ref()?.spared_by,
         })
     }
 
@@ -267,6 +268,30 @@ impl Prepared {
             .filter(|(at, _)| !held.contains(at))
             .map(|(_, row)| row)
             .collect())
+    }
+
+    /// Those of these rows that are due still and that nothing keeps that hangs on them, and how many of
+    /// the others are due.
+    async fn unspared(
+        &self,
+        context: &Context,
+        mut rows: Vec<DueRow>,
+    ) -> Result<(Vec<DueRow>, usize), NotErased> {
+        let Some(due) = self.due_rows(&[]) else {
+            return Ok((rows, 0));
+        };
+        let mut client = self.client(context).await?;
+        let keys: Vec<&[String]> = rows.iter().map(|row| row.key.as_slice()).collect();
+        let due = due::still_due(&mut client, &due, &keys, context.timeouts(1)).await?;
+        let survivors = due.iter().filter(|(_, free)| !free).count();
+        let free: HashSet<usize> = due
+            .iter()
+            .filter(|(_, free)| *free)
+            .map(|(at, _)| *at)
+            .collect();
+        let mut at = 0..;
+        rows.retain(|_| at.next().is_some_and(|at| free.contains(&at)));
+        Ok((rows, survivors))
     }
 
     async fn rows_held(&self, context: &Context) -> Result<Vec<HeldRows>, NotErased> {

@@ -56,6 +56,8 @@ pub struct Report {
     pub batches: i64,
     /// Due rows that holds cover.
     pub held: i64,
+    /// Due rows on which something hangs that is kept.
+    pub survivors: i64,
     /// Keys of rows that could not go, each with the reason.
     pub set_aside: Vec<(Vec<String>, String)>,
 }
@@ -247,7 +249,8 @@ impl<'a> Passage<'a> {
         }
         let counted = self.prepared.count(self.context).await?;
         self.report.held = counted.held;
-        let due = counted.due - counted.held;
+        self.report.survivors = counted.survivors;
+        let due = counted.free();
         match self.prepared.rule.stop_above {
             Some(most) if u64::try_from(due).unwrap_or(0) > most => {
                 Err(Stopped::TooMany { due, most })
@@ -315,7 +318,7 @@ impl<'a> Passage<'a> {
     /// Lets these rows go, all of them or, of those that keep others from going, none.
     async fn batch(&mut self, rows: Vec<DueRow>) -> Result<(), Stopped> {
         let mut waiting = vec![rows];
-        while let Some(rows) = waiting.pop() {
+        while let Some(mut rows) = waiting.pop() {
             let step = Uuid::now_v7();
             let mut tries = 0;
             let error = loop {
@@ -323,6 +326,13 @@ impl<'a> Passage<'a> {
                     Ok(counts) => {
                         counts.iter().for_each(|counts| self.add(counts));
                         break None;
+                    }
+                    // Something came to hang on them since they were chosen.
+                    Err(NotErased::Spared { .. }) if tries < TRIES => {
+                        let (free, survivors) = self.prepared.unspared(self.context, rows).await?;
+                        self.report.survivors += i64::try_from(survivors).unwrap_or(i64::MAX);
+                        rows = free;
+                        pause(&mut tries).await;
                     }
                     Err(error) => {
                         if let Some(error) = self.judge(error, &mut tries).await? {
@@ -472,6 +482,7 @@ impl<'a> Passage<'a> {
             state,
             counts: serde_json::to_value(&self.report.changed).unwrap_or_default(),
             held: self.report.held,
+            survivors: self.report.survivors,
             set_aside: i64::try_from(self.report.set_aside.len()).unwrap_or(i64::MAX),
             problem,
         };
@@ -598,6 +609,7 @@ fn is_of_rows(error: &NotErased) -> bool {
         | NotErased::OtherIdentity { .. }
         | NotErased::Mismatch { .. }
         | NotErased::Residual { .. }
+        | NotErased::Spared { .. }
         | NotErased::HeldRows(_) => true,
         _ => false,
     }

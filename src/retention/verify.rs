@@ -27,6 +27,8 @@ pub struct Verdict {
     pub oldest: Option<NaiveDate>,
     /// Those that a hold covers.
     pub held: i64,
+    /// Those that something keeps that hangs on them.
+    pub survivors: i64,
     /// Rows without a date, which are never due.
     pub undated: i64,
     /// What to do about it.
@@ -40,6 +42,8 @@ pub struct Remaining {
     pub overdue: i64,
     /// Those that one covers.
     pub held: i64,
+    /// Those that something keeps that hangs on them.
+    pub survivors: i64,
     /// Rows without a date.
     pub undated: i64,
 }
@@ -65,6 +69,7 @@ pub async fn verify(
         overdue: 0,
         oldest: None,
         held: 0,
+        survivors: 0,
         undated: 0,
         then: None,
     };
@@ -79,6 +84,7 @@ pub async fn verify(
     verdict.through = Some(of.due[0].cutoff.day);
     verdict.overdue = remaining.overdue;
     verdict.held = remaining.held;
+    verdict.survivors = remaining.survivors;
     verdict.undated = remaining.undated;
     if remaining.overdue > 0 {
         verdict.oldest = prepared.oldest(context).await?;
@@ -145,12 +151,13 @@ impl Prepared {
         drop(client);
         let counted = self.counted(context, undated).await?;
         let held = match self.barred_by(context).await? {
-            Some(_) => left,
+            Some(_) => left - counted.survivors,
             None => counted.held,
         };
         Ok(Remaining {
-            overdue: (left - held).max(0),
+            overdue: (left - held - counted.survivors).max(0),
             held,
+            survivors: counted.survivors,
             undated: counted.undated,
         })
     }

@@ -23,6 +23,7 @@ pub struct RunView {
     pub batches: i64,
     pub rows: i64,
     pub held: i64,
+    pub survivors: i64,
     pub set_aside: i64,
     pub problem_code: Option<String>,
     pub problem: Option<String>,
@@ -84,6 +85,8 @@ pub struct RunEnd {
     pub counts: serde_json::Value,
     /// Rows that holds cover.
     pub held: i64,
+    /// Rows on which something hangs that is kept.
+    pub survivors: i64,
     /// Rows that could not go.
     pub set_aside: i64,
     /// Why, for the latter two states.
@@ -113,7 +116,7 @@ pub enum Barred {
 }
 
 const VIEW: &str = "r.id, r.subject, r.rule, r.\"table\", r.cutoff, r.state, r.started_at, r.started_by, r.ended_at, \
-     r.batches, r.rows, r.held, r.set_aside, r.problem_code, r.problem";
+     r.batches, r.rows, r.held, r.survivors, r.set_aside, r.problem_code, r.problem";
 
 impl Store {
     /// Begins a run, or takes up the one of the same policy and cutoff that nobody is at.
@@ -257,10 +260,10 @@ impl Store {
             let ended = tx
                 .execute(
                     "/* erasured:end_run */ UPDATE erasured.retention_run SET state = $3, ended_at = now(), batches = greatest(batches, $4), \
-                            rows = greatest(rows, $5), counts = $6, held = $7, set_aside = $8, problem_code = $9, problem = $10, \
+                            rows = greatest(rows, $5), counts = $6, held = $7, set_aside = $8, problem_code = $9, problem = $10, survivors = $11, \
                             holder = NULL, lease_token = NULL, lease_until = NULL \
                       WHERE id = $1 AND lease_token = $2 AND state = 'running'",
-                    &[&run.id, &run.token, &end.state, &batches, &rows, &end.counts, &end.held, &end.set_aside, &code, &words],
+                    &[&run.id, &run.token, &end.state, &batches, &rows, &end.counts, &end.held, &end.set_aside, &code, &words, &end.survivors],
                 )
                 .await?;
             if ended == 1 {
@@ -368,6 +371,7 @@ fn view(r: &tokio_postgres::Row) -> RunView {
         batches: r.get("batches"),
         rows: r.get("rows"),
         held: r.get("held"),
+        survivors: r.get("survivors"),
         set_aside: r.get("set_aside"),
         problem_code: r.get("problem_code"),
         problem: r.get("problem"),

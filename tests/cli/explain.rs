@@ -130,6 +130,8 @@ async fn examples_on_a_schema_give_their_code() {
         let policy = read::read("f", &explained::policy(&part)).unwrap();
         let (_, mut found) = lineage::trace_all(&policy, &catalogs);
         found.extend(erasured::discovery::overlooked(&policy, &catalogs));
+        let now = chrono::Utc::now();
+        found.extend(lineage::check_rules(&policy, &[&policy], now, &catalogs));
         let codes: BTreeSet<&str> = found.iter().map(|d| d.code).collect();
         if codes != BTreeSet::from([claim.as_str()]) {
             let said: Vec<_> = found.iter().map(|d| (d.code, &d.message)).collect();

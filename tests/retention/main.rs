@@ -10,6 +10,8 @@ mod company;
 mod conditions;
 mod forecast;
 mod holds;
+mod lesson_08;
+mod linked;
 mod rules;
 mod runs;
 mod scheduled;

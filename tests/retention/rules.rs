@@ -67,14 +67,6 @@ fn what_hangs_on_the_rows_is_not_taken_before_its_time() {
             ),
             "E0256",
         ),
-        // Notes are kept longer by a rule of their own.
-        (
-            "ALTER TABLE note ADD written_at timestamptz;",
-            format!(
-                "{POLICY}\n[[retention]]\nname = \"notes\"\ntable = \"shop.public.note\"\nsince = \"written_at\"\nkeep = \"2 years\"\naction = \"delete\"\nbecause = \"our own rule\"\ntimezone = \"Asia/Tokyo\"\n"
-            ),
-            "E0255",
-        ),
     ] {
         let company = Company::with(&format!("{SCHEMA} {schema}"), &policy);
         let before = company.rows("false");
@@ -84,12 +76,6 @@ fn what_hangs_on_the_rows_is_not_taken_before_its_time() {
         assert!(said.contains(code), "{code}: {said}");
         assert_eq!(company.rows("false"), before);
     }
-    // Shorter is fine: most are gone by then.
-    let schema = format!("{SCHEMA} ALTER TABLE note ADD written_at timestamptz;");
-    let policy = format!(
-        "{POLICY}\n[[retention]]\nname = \"notes\"\ntable = \"shop.public.note\"\nsince = \"written_at\"\nkeep = \"30 days\"\naction = \"delete\"\nbecause = \"our own rule\"\ntimezone = \"Asia/Tokyo\"\n"
-    );
-    Company::with(&schema, &policy).says(&["retention", "run", "calls"], 0);
 }
 
 /// Of several dates the latest counts; local times and days are read in the rule's zone; partitions go

@@ -142,6 +142,11 @@ impl Page {
                     "Overdue rows left, looked at",
                     &rows,
                 );
+                self.field(
+                    "関連する行の保存期間が残るため保存",
+                    "Kept by what hangs on them",
+                    &count(left.kept),
+                );
             }
             None => {
                 let why = self.say(

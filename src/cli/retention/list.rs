@@ -69,8 +69,16 @@ pub(super) fn kept(rule: &RetentionRule) -> String {
 fn keep(keep: &Keep) -> String {
     match keep {
         Keep::Until(column) => format!("through {column}"),
-        Keep::Since { columns, term } => {
-            let from = columns.join(", ");
+        Keep::Since {
+            columns,
+            linked,
+            term,
+        } => {
+            let linked = linked
+                .iter()
+                .map(|of| format!("{}.{}", of.table.table, of.column));
+            let from: Vec<String> = columns.iter().cloned().chain(linked).collect();
+            let from = from.join(", ");
             match term {
                 Term::Plain(plus) => format!("{} after {from}", period(*plus)),
                 Term::FiscalYear {

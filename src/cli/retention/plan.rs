@@ -118,10 +118,10 @@ fn draw(file: &Path, prepared: &Prepared, forecast: &Forecast) -> Result<(), Fai
 fn json(prepared: &Prepared, seen: Option<&Seen>) -> serde_json::Value {
     let rule = &prepared.rule;
     let counted = seen.map_or_else(DueCount::default, |seen| seen.counted);
-    let free = counted.due - counted.held;
+    let free = counted.free();
     serde_json::json!({
         "rule": rule.name, "table": rule.table.to_string(), "cutoff": seen.map(|s| s.cutoff),
-        "due": counted.due, "held": counted.held, "undated": counted.undated,
+        "due": counted.due, "held": counted.held, "survivors": counted.survivors, "undated": counted.undated,
         "stop_above": rule.stop_above, "oldest": seen.and_then(|s| s.oldest),
         "forecast": seen.map(|s| &s.forecast), "bytes": seen.map(|s| s.forecast.bytes(free)),
         "seconds": seen.and_then(|s| s.pace).map(|pace| forecast::takes(free, pace).as_secs()),
@@ -151,6 +151,12 @@ fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
             counted.held
         );
     }
+    if counted.survivors > 0 {
+        say!(
+            "  kept:     {} of them stay, for a rule of its own keeps what hangs on them",
+            counted.survivors
+        );
+    }
     if let Some(kind) = &seen.barred_by {
         say!(
             "  stopped:  a legal hold on a {kind} is in force, and whose the rows are cannot be told"
@@ -170,7 +176,7 @@ fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
 }
 
 fn tell_cost(seen: &Seen) {
-    let free = seen.counted.due - seen.counted.held;
+    let free = seen.counted.free();
     if free <= 0 {
         return;
     }

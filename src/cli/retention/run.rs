@@ -39,18 +39,19 @@ impl Run {
         let context = start::context(start::configuration(config)?, Arc::new(Utc::now))?;
         let prepared = chosen(&context, Some(&self.rule)).await?.remove(0);
         let counted = prepared.count(&context).await.map_err(failed)?;
-        let due = counted.due - counted.held;
+        let due = counted.free();
         if self.dry_run || prepared.rule.action == RetentionAction::Report {
             if self.format == Format::Json {
-                print_json(
-                    &serde_json::json!({ "rule": self.rule, "due": due, "held": counted.held }),
-                );
+                print_json(&serde_json::json!({
+                    "rule": self.rule, "due": due, "held": counted.held, "survivors": counted.survivors,
+                }));
             } else {
                 say!(
-                    "{}: {due} row(s) of {} would go, {} are held",
+                    "{}: {due} row(s) of {} would go, {} are held, {} have something on them that is kept",
                     self.rule,
                     prepared.rule.table,
-                    counted.held
+                    counted.held,
+                    counted.survivors
                 );
             }
             return Ok(());
@@ -83,7 +84,7 @@ impl Run {
         if self.format == Format::Json {
             print_json(&serde_json::json!({
                 "rule": self.rule, "run": report.run, "resumed": report.resumed, "changed": report.changed,
-                "batches": report.batches, "held": report.held, "set_aside": report.set_aside,
+                "batches": report.batches, "held": report.held, "survivors": report.survivors, "set_aside": report.set_aside,
             }));
             return;
         }
@@ -98,6 +99,12 @@ impl Run {
         }
         if report.held > 0 {
             say!("  {} due row(s) stay, by a legal hold", report.held);
+        }
+        if report.survivors > 0 {
+            say!(
+                "  {} due row(s) stay, for what hangs on them is kept",
+                report.survivors
+            );
         }
         if report.run != uuid::Uuid::nil() {
             say!("  certificate: erasured certificate show {}", report.run);

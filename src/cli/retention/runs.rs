@@ -30,8 +30,8 @@ impl Runs {
             return Ok(());
         }
         let mut table = Table::new([
-            "RULE", "STARTED", "ENDED", "STATE", "DUE TO", "ROWS", "HELD", "ASIDE", "PROBLEM",
-            "RUN",
+            "RULE", "STARTED", "ENDED", "STATE", "DUE TO", "ROWS", "HELD", "KEPT", "ASIDE",
+            "PROBLEM", "RUN",
         ]);
         for run in runs {
             table.row([
@@ -42,6 +42,7 @@ impl Runs {
                 run.cutoff.to_string(),
                 run.rows.to_string(),
                 run.held.to_string(),
+                run.survivors.to_string(),
                 run.set_aside.to_string(),
                 text(run.problem.as_deref()),
                 run.id.to_string(),

@@ -83,6 +83,12 @@ fn tell(verdict: &Verdict) {
             verdict.held
         );
     }
+    if verdict.survivors > 0 {
+        say!(
+            "  {} more stay, for a rule of its own keeps what hangs on them",
+            verdict.survivors
+        );
+    }
     if verdict.undated > 0 {
         say!(
             "  {} row(s) have no date and are never due",

@@ -74,7 +74,8 @@ pub(super) fn setback(error: NotErased) -> Setback {
         NotErased::Drift { .. } => Setback::Later("drift", said),
         NotErased::Mismatch { .. } => Setback::Stuck("E0502", said),
         NotErased::Residual { .. } => Setback::Stuck("E0503", said),
-        NotErased::NoEnd { .. } => Setback::Stuck("E0504", said),
+        // Of rules alone; a ticket's rows nothing spares.
+        NotErased::NoEnd { .. } | NotErased::Spared { .. } => Setback::Stuck("E0504", said),
         NotErased::OtherIdentity { .. } => Setback::Stuck("E0506", said),
         NotErased::Held(tickets) => Setback::Held(tickets),
         NotErased::HeldRows(found) => Setback::HeldRows(found),

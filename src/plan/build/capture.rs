@@ -21,7 +21,10 @@ impl<'a> Builder<'a> {
         let mut children = self.children(&reached.table);
         let leads = children
             .any(|(child, _)| child.table != reached.table && needed.contains(&child.table));
-        leads || reached.found_again().is_none() || !self.object_columns(reached).is_empty()
+        leads
+            || super::spared::may_be_spared(reached)
+            || reached.found_again().is_none()
+            || !self.object_columns(reached).is_empty()
     }
 
     pub(super) fn add_set(&mut self, reached: &'a Reached, needed: &BTreeSet<&TableName>) {

@@ -6,26 +6,26 @@ use crate::plan::Parameter;
 use crate::policy::condition::{Asked, Comparison, Condition, Test};
 use crate::system::postgres::quote::identifier;
 
-/// That it holds of the row `t`; NULL where it cannot be told.
-pub(super) fn holds(binds: &mut Binds, of: &ConditionOf) -> String {
-    part(binds, of, &of.condition)
+/// That it holds of the row `name`; NULL where it cannot be told.
+pub(super) fn holds(binds: &mut Binds, name: &str, of: &ConditionOf) -> String {
+    part(binds, name, of, &of.condition)
 }
 
-fn part(binds: &mut Binds, of: &ConditionOf, condition: &Condition) -> String {
+fn part(binds: &mut Binds, name: &str, of: &ConditionOf, condition: &Condition) -> String {
     let mut joined = |parts: &[Condition], by: &str| {
-        let parts: Vec<String> = parts.iter().map(|p| part(binds, of, p)).collect();
+        let parts: Vec<String> = parts.iter().map(|p| part(binds, name, of, p)).collect();
         format!("({})", parts.join(by))
     };
     match condition {
         Condition::All(parts) => joined(parts, " AND "),
         Condition::Any(parts) => joined(parts, " OR "),
-        Condition::Not(inner) => format!("(NOT {})", part(binds, of, inner)),
-        Condition::Test(asked) => format!("({})", test(binds, of, asked)),
+        Condition::Not(inner) => format!("(NOT {})", part(binds, name, of, inner)),
+        Condition::Test(asked) => format!("({})", test(binds, name, of, asked)),
     }
 }
 
-fn test(binds: &mut Binds, of: &ConditionOf, test: &Test) -> String {
-    let column = format!("t.{}", identifier(&test.column));
+fn test(binds: &mut Binds, name: &str, of: &ConditionOf, test: &Test) -> String {
+    let column = format!("{name}.{}", identifier(&test.column));
     let mut compared = |sign: &str, text: &str, read_as: &str| {
         let value = binds.bind(Parameter::Text(text.to_owned()));
         format!("{column} OPERATOR(pg_catalog.{sign}) {value}::text::{read_as}")

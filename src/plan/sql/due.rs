@@ -1,11 +1,11 @@
 //! Rows whose time is over: the condition, and the statements that choose and count them.
 
-use super::covered::conditions;
-use super::forecast::day;
+use super::forecast::days;
+use super::spared::{exists, spared, walk};
 use super::stretch::compared;
-use super::{Binds, EQUALS, condition, sql_type, table_name};
+use super::{Binds, EQUALS, condition, covered, sql_type, table_name};
 use crate::catalog::Table;
-use crate::lineage::{DateKind, Due};
+use crate::lineage::{DateKind, Due, Spares, Step};
 use crate::name::TableName;
 use crate::plan::{HeldRows, Parameter, Statement};
 use crate::system::postgres::quote::identifier;
@@ -13,52 +13,76 @@ use crate::system::postgres::quote::identifier;
 /// All of `due` holds of `t`. Written so that an index over one column serves, and so that a row that
 /// was changed while somebody waited for its lock is asked again.
 pub(super) fn is_due(binds: &mut Binds, due: &[Due]) -> Vec<String> {
-    let mut all = Vec::new();
-    for due in due {
-        all.extend(of_columns(binds, due));
-        let condition = due.condition.as_ref();
-        all.extend(condition.map(|condition| condition::holds(binds, condition)));
-    }
+    let mut all = dates(binds, "t", due);
+    all.extend(conditions(binds, "t", due));
     all
 }
 
-fn of_columns(binds: &mut Binds, due: &Due) -> Vec<String> {
-    let column = |name: &str| format!("t.{}", identifier(name));
-    let before = |binds: &mut Binds, (name, kind): &(String, DateKind)| {
-        let (value, of) = match kind {
-            DateKind::Date => (
-                due.cutoff
-                    .day
-                    .succ_opt()
-                    .unwrap_or(due.cutoff.day)
-                    .to_string(),
-                "date",
-            ),
-            DateKind::Local => (local(due), "timestamp"),
-            DateKind::Instant => (due.end.to_rfc3339(), "timestamptz"),
-        };
-        let value = binds.bind(Parameter::Text(value));
-        // `-infinity` is nobody's date.
-        format!(
-            "{0} OPERATOR(pg_catalog.<) {value}::text::{of} AND pg_catalog.isfinite({0})",
-            column(name)
-        )
-    };
-    if let [only] = due.columns.as_slice() {
-        return vec![before(binds, only)];
+/// The conditions hold of the row `name`.
+pub(super) fn conditions(binds: &mut Binds, name: &str, due: &[Due]) -> Vec<String> {
+    let conditions = due.iter().filter_map(|due| due.condition.as_ref());
+    conditions
+        .map(|of| condition::holds(binds, name, of))
+        .collect()
+}
+
+/// The dates of the row `name` are over.
+pub(super) fn dates(binds: &mut Binds, name: &str, due: &[Due]) -> Vec<String> {
+    due.iter()
+        .flat_map(|due| of_columns(binds, name, due))
+        .collect()
+}
+
+fn of_columns(binds: &mut Binds, name: &str, due: &Due) -> Vec<String> {
+    let column = |of: &str| format!("{name}.{}", identifier(of));
+    if let ([(only, kind)], []) = (due.columns.as_slice(), due.linked.as_slice()) {
+        return vec![before(binds, due, &column(only), *kind)];
     }
     let mut all: Vec<String> = due
         .columns
         .iter()
-        .map(|c| format!("({} IS NULL OR {})", column(&c.0), before(binds, c)))
+        .map(|(of, kind)| {
+            let of = column(of);
+            format!("({of} IS NULL OR {})", before(binds, due, &of, *kind))
+        })
         .collect();
-    let there: Vec<String> = due
+    let mut there: Vec<String> = due
         .columns
         .iter()
-        .map(|c| format!("{} IS NOT NULL", column(&c.0)))
+        .map(|(of, _)| format!("{} IS NOT NULL", column(of)))
         .collect();
+    for linked in &due.linked {
+        let way = std::slice::from_ref(&linked.step);
+        let of = identifier(&linked.column);
+        let later = exists(name, way, |last| {
+            let over = before(binds, due, &format!("{last}.{of}"), linked.kind);
+            vec![format!("{last}.{of} IS NOT NULL"), format!("NOT ({over})")]
+        });
+        all.push(format!("NOT {later}"));
+        there.push(exists(name, way, |last| {
+            vec![format!("{last}.{of} IS NOT NULL")]
+        }));
+    }
     all.push(format!("({})", there.join(" OR ")));
     all
+}
+
+/// That a date is over. `-infinity` is nobody's date.
+fn before(binds: &mut Binds, due: &Due, date: &str, kind: DateKind) -> String {
+    let (value, of) = match kind {
+        DateKind::Date => (
+            due.cutoff
+                .day
+                .succ_opt()
+                .unwrap_or(due.cutoff.day)
+                .to_string(),
+            "date",
+        ),
+        DateKind::Local => (local(due), "timestamp"),
+        DateKind::Instant => (due.end.to_rfc3339(), "timestamptz"),
+    };
+    let value = binds.bind(Parameter::Text(value));
+    format!("{date} OPERATOR(pg_catalog.<) {value}::text::{of} AND pg_catalog.isfinite({date})")
 }
 
 /// Midnight behind the cutoff, as the clocks on the wall say it.
@@ -73,8 +97,10 @@ fn local(due: &Due) -> String {
 /// A row as a run passes it: by its date, if one column says it, and its key.
 pub(super) fn order(facts: &Table, due: &[Due]) -> Vec<String> {
     let mut order = Vec::new();
-    if let Some(Due { columns, .. }) = due.first()
-        && let [(only, _)] = columns.as_slice()
+    if let Some(Due {
+        columns, linked, ..
+    }) = due.first()
+        && let ([(only, _)], []) = (columns.as_slice(), linked.as_slice())
     {
         order.push(only.clone());
     }
@@ -92,13 +118,13 @@ pub(in crate::plan) fn due_rows(
     table: &TableName,
     facts: &Table,
     due: &[Due],
-    held: &[&HeldRows],
+    (held, by): (&[&HeldRows], &[Spares]),
     after: Option<&[String]>,
     limit: u64,
 ) -> Statement {
     let mut binds = Binds::default();
     let mut all = is_due(&mut binds, due);
-    all.extend(held.iter().map(|held| not_held(&mut binds, held)));
+    all.extend(free(&mut binds, held, by));
     let order = order(facts, due);
     all.extend(after.map(|place| compared(&mut binds, facts, &order, ">", place)));
     let limit = binds.bind(Parameter::Text(limit.to_string()));
@@ -116,17 +142,21 @@ pub(in crate::plan) fn due_rows(
 
 /// The day that is a row's, in the rule's zone.
 pub(super) fn latest_day(binds: &mut Binds, due: &[Due]) -> String {
-    let columns = due
+    let days: Vec<String> = due
         .iter()
         .take(1)
-        .flat_map(|due| due.columns.iter().map(|column| (column, due.cutoff.zone)));
-    let days = columns.map(|((name, kind), zone)| day(binds, name, *kind, zone.name()));
-    let days: Vec<String> = days.collect();
+        .flat_map(|due| days(binds, due))
+        .collect();
     format!("GREATEST({})", days.join(", "))
 }
 
-/// How many rows are due, and how many of them a hold covers.
-pub(in crate::plan) fn due_count(table: &TableName, due: &[Due], held: &[&HeldRows]) -> Statement {
+/// How many rows are due, how many of them a hold covers, and how many of the others something keeps that
+/// hangs on them.
+pub(in crate::plan) fn due_count(
+    table: &TableName,
+    due: &[Due],
+    (held, by): (&[&HeldRows], &[Spares]),
+) -> Statement {
     let mut binds = Binds::default();
     let all = is_due(&mut binds, due);
     let free: Vec<String> = held.iter().map(|held| not_held(&mut binds, held)).collect();
@@ -134,8 +164,10 @@ pub(in crate::plan) fn due_count(table: &TableName, due: &[Due], held: &[&HeldRo
         [] => "false".to_owned(),
         free => format!("NOT ({})", free.join(" AND ")),
     };
+    let spared = spared(&mut binds, by);
     let body = format!(
-        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE {covered}) FROM {} AS t WHERE {}",
+        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE {covered}), \
+                pg_catalog.count(*) FILTER (WHERE NOT ({covered}) AND {spared}) FROM {} AS t WHERE {}",
         table_name(table),
         all.join(" AND ")
     );
@@ -148,12 +180,12 @@ pub(in crate::plan) fn oldest(
     table: &TableName,
     facts: &Table,
     due: &[Due],
-    held: &[&HeldRows],
+    (held, by): (&[&HeldRows], &[Spares]),
     key: Option<&[String]>,
 ) -> Statement {
     let mut binds = Binds::default();
     let mut all = is_due(&mut binds, due);
-    all.extend(held.iter().map(|held| not_held(&mut binds, held)));
+    all.extend(free(&mut binds, held, by));
     for (column, value) in facts.row_key().iter().zip(key.unwrap_or_default()) {
         let value = binds.bind(Parameter::Text(value.clone()));
         let of = sql_type(facts, column);
@@ -163,6 +195,7 @@ pub(in crate::plan) fn oldest(
         ));
     }
     let columns = due.first().map_or(&[][..], |due| &due.columns);
+    let linked = due.first().map_or(&[][..], |due| &due.linked);
     let zone = due.first().map_or("UTC", |due| due.cutoff.zone.name());
     let zone = binds.bind(Parameter::Text(zone.to_owned()));
     // The least is taken before it is brought to its zone, so that an index gives it.
@@ -170,8 +203,13 @@ pub(in crate::plan) fn oldest(
         DateKind::Date | DateKind::Local => format!("({value})::date"),
         DateKind::Instant => format!("(({value}) AT TIME ZONE {zone}::text)::date"),
     };
-    let days: Vec<String> = match columns {
-        [(name, kind)] => vec![day(
+    let of_linked = linked.iter().map(|linked| {
+        let of = identifier(&linked.column);
+        let latest = latest(&linked.step, &of);
+        day(&latest, linked.kind)
+    });
+    let mut days: Vec<String> = match columns {
+        [(name, kind)] if linked.is_empty() => vec![day(
             &format!("pg_catalog.min(t.{})", identifier(name)),
             *kind,
         )],
@@ -180,8 +218,9 @@ pub(in crate::plan) fn oldest(
             .map(|(name, kind)| day(&format!("t.{}", identifier(name)), *kind))
             .collect(),
     };
+    days.extend(of_linked);
     let oldest = match days.as_slice() {
-        [only] => only.clone(),
+        [only] if linked.is_empty() => only.clone(),
         several => format!("pg_catalog.min(GREATEST({}))", several.join(", ")),
     };
     let body = format!(
@@ -206,8 +245,15 @@ pub(in crate::plan) fn undated(table: &TableName, due: &[Due]) -> Statement {
         })
         .map(|none| format!("({none})"))
         .collect();
-    let conditions = due.iter().filter_map(|due| due.condition.as_ref());
-    none.extend(conditions.map(|condition| condition::holds(&mut binds, condition)));
+    let linked = due.first().map_or(&[][..], |due| &due.linked);
+    none.extend(linked.iter().map(|linked| {
+        let of = identifier(&linked.column);
+        let dated = exists("t", std::slice::from_ref(&linked.step), |last| {
+            vec![format!("pg_catalog.isfinite({last}.{of})")]
+        });
+        format!("NOT {dated}")
+    }));
+    none.extend(conditions(&mut binds, "t", due));
     let body = format!(
         "SELECT pg_catalog.count(*) FROM {} AS t WHERE {}",
         table_name(table),
@@ -216,8 +262,29 @@ pub(in crate::plan) fn undated(table: &TableName, due: &[Due]) -> Statement {
     binds.statement("undated", table, &body)
 }
 
+/// The latest date of the rows that hang on `t`.
+pub(super) fn latest(step: &Step, column: &str) -> String {
+    let tables = walk("t", std::slice::from_ref(step));
+    let of: Vec<String> = tables
+        .iter()
+        .map(|(table, name, ties)| {
+            format!("(SELECT pg_catalog.max({name}.{column}) FROM {table} AS {name} WHERE {ties})")
+        })
+        .collect();
+    of.concat()
+}
+
+/// No hold covers the row, and nothing that hangs on it keeps it.
+fn free(binds: &mut Binds, held: &[&HeldRows], by: &[Spares]) -> Vec<String> {
+    let mut all: Vec<String> = held.iter().map(|held| not_held(binds, held)).collect();
+    if !by.is_empty() {
+        all.push(format!("NOT {}", spared(binds, by)));
+    }
+    all
+}
+
 pub(super) fn not_held(binds: &mut Binds, held: &HeldRows) -> String {
-    format!("NOT ({})", conditions(binds, &held.conditions))
+    format!("NOT ({})", covered::conditions(binds, &held.conditions))
 }
 
 fn columns(names: &[String], cast: &str) -> String {

@@ -1,6 +1,6 @@
 //! What comes due when: rows counted by the stage at which their time is over.
 
-use super::due::is_due;
+use super::due::{is_due, latest};
 use super::{Binds, table_name};
 use crate::lineage::{DateKind, Due};
 use crate::name::TableName;
@@ -44,16 +44,10 @@ fn stage(binds: &mut Binds, at: usize, stages: &[Vec<Due>]) -> String {
         })
         .collect();
     let first_kept = binds.bind(Parameter::Text(format!("{{{}}}", first_kept.join(","))));
-    let days: Vec<String> = of
+    let days = of
         .take(1)
-        .flat_map(|due| {
-            let zone = due.cutoff.zone.name();
-            due.columns
-                .iter()
-                .map(|(name, kind)| day(binds, name, *kind, zone))
-                .collect::<Vec<_>>()
-        })
-        .collect();
+        .flat_map(|due| days(binds, due))
+        .collect::<Vec<_>>();
     // NULLs are passed over.
     format!(
         "pg_catalog.width_bucket(GREATEST({}), {first_kept}::text::date[])",
@@ -61,15 +55,26 @@ fn stage(binds: &mut Binds, at: usize, stages: &[Vec<Due>]) -> String {
     )
 }
 
+/// The days of a row that count by a condition, in the rule's zone; NULL where there is none.
+pub(super) fn days(binds: &mut Binds, due: &Due) -> Vec<String> {
+    let zone = due.cutoff.zone.name();
+    let own = due.columns.iter();
+    let own = own.map(|(name, kind)| (format!("t.{}", identifier(name)), *kind));
+    let linked = due.linked.iter();
+    let linked = linked.map(|l| (latest(&l.step, &identifier(&l.column)), l.kind));
+    own.chain(linked)
+        .map(|(date, kind)| day(binds, &date, kind, zone))
+        .collect()
+}
+
 /// The day of a date in the rule's zone.
-pub(super) fn day(binds: &mut Binds, name: &str, kind: DateKind, zone: &str) -> String {
-    let column = format!("t.{}", identifier(name));
+pub(super) fn day(binds: &mut Binds, date: &str, kind: DateKind, zone: &str) -> String {
     match kind {
-        DateKind::Date => column,
-        DateKind::Local => format!("{column}::date"),
+        DateKind::Date => date.to_owned(),
+        DateKind::Local => format!("{date}::date"),
         DateKind::Instant => {
             let zone = binds.bind(Parameter::Text(zone.to_owned()));
-            format!("({column} AT TIME ZONE {zone}::text)::date")
+            format!("({date} AT TIME ZONE {zone}::text)::date")
         }
     }
 }

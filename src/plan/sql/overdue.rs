@@ -1,7 +1,8 @@
 //! Rows that ought to be gone, asked in another way than when they are chosen: by the server's own calendar.
 
-use super::forecast::day;
-use super::{Binds, table_name};
+use super::forecast::days;
+use super::spared::exists;
+use super::{Binds, condition, table_name};
 use crate::lineage::{DateKind, Due};
 use crate::name::TableName;
 use crate::plan::{Parameter, Statement};
@@ -19,28 +20,31 @@ pub(in crate::plan) fn overdue(table: &TableName, due: &[Due]) -> Statement {
     binds.statement("overdue", table, &body)
 }
 
-/// The latest day lies on or before the cutoff, and no date is infinite.
+/// The latest day lies on or before the cutoff, and no date is infinite; the rule is for such rows.
 fn over(binds: &mut Binds, due: &Due) -> String {
     let cutoff = binds.bind(Parameter::Text(due.cutoff.day.to_string()));
     let zone = due.cutoff.zone.name();
-    let mut all = vec![match due.columns.as_slice() {
-        [(name, kind)] => before(binds, name, *kind, &cutoff, zone),
-        several => {
-            let days: Vec<String> = several
-                .iter()
-                .map(|(name, kind)| day(binds, name, *kind, zone))
-                .collect();
-            format!(
-                "GREATEST({}) OPERATOR(pg_catalog.<=) {cutoff}::text::date",
-                days.join(", ")
-            )
-        }
+    let mut all = vec![match (due.columns.as_slice(), due.linked.as_slice()) {
+        ([(name, kind)], []) => before(binds, name, *kind, &cutoff, zone),
+        _ => format!(
+            "GREATEST({}) OPERATOR(pg_catalog.<=) {cutoff}::text::date",
+            days(binds, due).join(", ")
+        ),
     }];
     all.extend(
         due.columns
             .iter()
             .map(|(name, _)| format!("pg_catalog.isfinite(t.{}) IS NOT FALSE", identifier(name))),
     );
+    all.extend(due.linked.iter().map(|linked| {
+        let of = identifier(&linked.column);
+        let infinite = exists("t", std::slice::from_ref(&linked.step), |last| {
+            vec![format!("NOT pg_catalog.isfinite({last}.{of})")]
+        });
+        format!("NOT {infinite}")
+    }));
+    let condition = due.condition.as_ref();
+    all.extend(condition.map(|condition| condition::holds(binds, "t", condition)));
     all.join(" AND ")
 }
 

@@ -23,7 +23,7 @@ proptest! {
     #[test]
     fn a_row_falls_into_the_week_in_which_it_comes_due(term in terms(), today in 10_000..40_000_i64, back in -500..3000_i64) {
         let (today, of_row) = (day(today), day(today - back));
-        let keep = Keep::Since { columns: vec!["a".into()], term };
+        let keep = Keep::Since { columns: vec!["a".into()], linked: Vec::new(), term };
         let cutoffs: Vec<NaiveDate> = days(today).map(|d| keep.cutoff(d).unwrap()).collect();
         let counted = cutoffs.iter().filter(|cutoff| **cutoff < of_row).count();
         let last = term.last_day(of_row).unwrap();

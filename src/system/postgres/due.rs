@@ -26,8 +26,17 @@ pub struct DueCount {
     pub due: i64,
     /// Those of them that a hold covers.
     pub held: i64,
+    /// Those of the others that something keeps that hangs on them.
+    pub survivors: i64,
     /// Those without a date, which never are.
     pub undated: i64,
+}
+
+impl DueCount {
+    /// Those that would go.
+    pub fn free(&self) -> i64 {
+        self.due - self.held - self.survivors
+    }
 }
 
 /// The next rows behind a place, the oldest first.
@@ -80,6 +89,7 @@ pub async fn count(
     Ok(DueCount {
         due: number(&counted, 0),
         held: number(&counted, 1),
+        survivors: number(&counted, 2),
         undated: number(&undated, 0),
     })
 }
@@ -119,6 +129,26 @@ pub async fn owners(
     }
     tx.rollback().await?;
     Ok(owners)
+}
+
+/// Which of the rows with these keys are still due: positions among them, and whether nothing keeps them.
+///
+/// # Errors
+/// [`NotErased::Database`].
+pub async fn still_due(
+    client: &mut Client,
+    rows: &DueRows<'_>,
+    keys: &[&[String]],
+    timeouts: Timeouts,
+) -> Result<Vec<(usize, bool)>, NotErased> {
+    let tx = begin(client, timeouts).await?;
+    let found = query(&tx, &rows.still_due(), keys).await?;
+    tx.rollback().await?;
+    let of = |row: &Row| {
+        let at = usize::try_from(row.get::<_, i32>(0)).unwrap_or(usize::MAX);
+        (at, row.get(1))
+    };
+    Ok(found.iter().map(of).collect())
 }
 
 /// The day of the oldest of them, or of the one with this key.

@@ -7,6 +7,7 @@ mod applied;
 mod bind;
 mod covered;
 mod piece;
+mod spared;
 mod stretch;
 mod unanswered;
 
@@ -155,6 +156,14 @@ pub enum NotErased {
         table: TableName,
         /// The column.
         column: String,
+    },
+    /// What hangs on the rows keeps them.
+    #[error("rows of {table} hang on these and keep them: {by}")]
+    Spared {
+        /// Where what keeps them stands.
+        table: TableName,
+        /// Why.
+        by: String,
     },
     /// A legal hold was placed just now, and whom it covers is not known yet.
     #[error("a legal hold on this kind of subject has still to be read")]
@@ -311,6 +320,7 @@ impl Execution<'_> {
         capture::all(&tx, self, &active, &mut captured, None).await?;
         let locked = self.lock_found_again(&tx, &captured).await?;
         self.nothing_is_covered(&tx, &captured, None).await?;
+        self.nothing_spares(&tx, &captured).await?;
         fail::fail_point!("before-change");
         // A batch that waited for another daemon's lock learns here that the work is done.
         let meanwhile = self.repeated(&tx).await?;

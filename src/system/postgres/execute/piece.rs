@@ -45,6 +45,7 @@ impl Execution<'_> {
         capture::all(&tx, self, &active, &mut captured, Some(&piece.sets)).await?;
         self.nothing_is_covered(&tx, &captured, Some(&piece.table))
             .await?;
+        self.nothing_spares(&tx, &captured).await?;
         if self.repeated(&tx).await?.len() > repeated.len() {
             tx.rollback().await?;
             return Err(already_committed());

@@ -1,0 +1,68 @@
+//! Dates of rows that hang on a rule's.
+
+use super::Linked;
+use super::retention::{kind, step};
+use crate::catalog::{Catalog, ForeignKey};
+use crate::policy::retention::{LinkedColumn, RetentionRule};
+use crate::reading::choose_or;
+
+/// `since` names rows of which it cannot be told what they hang on.
+const NO_LINK: &str = "E0258";
+
+/// What is wrong, and what to do.
+type No = (&'static str, String, String);
+
+/// The column, by the one foreign key that leads from its table to the rule's.
+pub(super) fn of(
+    rule: &RetentionRule,
+    linked: &LinkedColumn,
+    catalog: &Catalog,
+) -> Result<Linked, No> {
+    let table = &linked.table;
+    let from = format!("the retention rule {} counts from {table}", rule.name);
+    let facts = catalog.tables.get(&table.table);
+    let Some(facts) = facts.filter(|_| table.system == rule.table.system) else {
+        let message = format!("{from}, which is not in the database of its own table");
+        let help = "name a table of the same system that refers to the rule's".into();
+        return Err((NO_LINK, message, help));
+    };
+    let Some(column) = facts.column(&linked.column) else {
+        let message = format!("{from} by column {:?}, which that lacks", linked.column);
+        let names: Vec<_> = facts.columns.iter().map(|c| c.name.as_str()).collect();
+        let help = choose_or(&linked.column, &names, "its columns:");
+        return Err(("E0203", message, help));
+    };
+    let Some(kind) = kind(&column.base) else {
+        let message = format!(
+            "{table}.{} is {}, not a date, so the retention rule {} cannot count from it",
+            column.name, column.sql_type, rule.name
+        );
+        return Err(("E0220", message, "name a date or timestamp column".into()));
+    };
+    let keys: Vec<&ForeignKey> = catalog
+        .referring_to(&rule.table.table)
+        .filter(|key| key.child.0 == table.table)
+        .collect();
+    let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+    let chosen = |key: &&&ForeignKey| linked.link.as_ref().is_none_or(|link| *link == key.name);
+    let mut of: Vec<&&ForeignKey> = keys.iter().filter(chosen).collect();
+    let only = of.pop().filter(|_| of.is_empty());
+    let step = only.and_then(|key| step(table.table.clone(), key));
+    let Some(step) = step else {
+        let message = format!(
+            "{from}, from which not just one foreign key that the database holds leads to {}",
+            rule.table
+        );
+        let help = match (names.is_empty(), &linked.link) {
+            (true, _) => "name a table that refers to the rule's by a foreign key".into(),
+            (false, Some(link)) => choose_or(link, &names, "its foreign keys:"),
+            (false, None) => format!("name the one: link = {:?}", names.join("\" or \"")),
+        };
+        return Err((NO_LINK, message, help));
+    };
+    Ok(Linked {
+        step,
+        column: linked.column.clone(),
+        kind,
+    })
+}
