@@ -80,6 +80,18 @@ pub const RETENTION_RUNS: &str = "erasured_retention_runs_total";
 pub const RETENTION_LAG: &str = "erasured_retention_lag_seconds";
 /// Time that runs waited, by `rule` and `reason`.
 pub const THROTTLE_SECONDS: &str = "erasured_retention_throttle_seconds_total";
+/// Rows that the run under way has still to do, by `rule`.
+pub const RETENTION_TO_GO: &str = "erasured_retention_rows_to_go";
+/// When a run came to its end last, by `rule`.
+pub const RETENTION_LAST_SUCCESS: &str = "erasured_retention_last_success_timestamp_seconds";
+/// Runs that have failed since, by `rule`.
+pub const RETENTION_FAILURES: &str = "erasured_retention_failures";
+/// Due rows that holds covered at the last run, by `rule`.
+pub const RETENTION_HELD: &str = "erasured_retention_held_rows";
+/// Rows that could not go at the last run, by `rule`.
+pub const RETENTION_SET_ASIDE: &str = "erasured_retention_set_aside_rows";
+/// Dead rows behind the last run, by `system` and `table`.
+pub const RETENTION_DEAD_ROWS: &str = "erasured_retention_dead_rows";
 /// What was read last of that for which runs wait, by `system` and `reason`.
 pub const THROTTLE_READING: &str = "erasured_retention_throttle_reading";
 /// When the last ticket was completed.
@@ -343,6 +355,36 @@ fn describe() {
 }
 
 fn describe_retention() {
+    describe_gauge!(
+        RETENTION_TO_GO,
+        Unit::Count,
+        "Rows that the run under way of a retention rule has still to do."
+    );
+    describe_gauge!(
+        RETENTION_LAST_SUCCESS,
+        Unit::Seconds,
+        "When a run of a retention rule came to its end last, in Unix time."
+    );
+    describe_gauge!(
+        RETENTION_FAILURES,
+        Unit::Count,
+        "Runs of a retention rule that have failed since one came to its end."
+    );
+    describe_gauge!(
+        RETENTION_HELD,
+        Unit::Count,
+        "Due rows that legal holds covered at the last run of a retention rule."
+    );
+    describe_gauge!(
+        RETENTION_SET_ASIDE,
+        Unit::Count,
+        "Rows that could not go at the last run of a retention rule."
+    );
+    describe_gauge!(
+        RETENTION_DEAD_ROWS,
+        Unit::Count,
+        "Dead rows that a table had after the last retention run that changed it."
+    );
     describe_counter!(
         THROTTLE_SECONDS,
         Unit::Seconds,

@@ -390,6 +390,14 @@ const TROUBLE: Series<'_> = &[
         r#"erasured_retention_lag_seconds{instance="a",rule="calls"}"#,
         "200000x576",
     ),
+    (
+        r#"erasured_retention_failures{instance="a",rule="calls"}"#,
+        "_x570 1x6",
+    ),
+    (
+        r#"erasured_retention_throttle_seconds_total{instance="a",rule="calls",reason="unknown"}"#,
+        "0+300x576",
+    ),
     (r#"erasured_hold_blocks_total{instance="a"}"#, "0+1x576"),
 ];
 /// And of one that is well and has work.
@@ -447,6 +455,18 @@ const WELL: Series<'_> = &[
     (
         r#"erasured_retention_lag_seconds{instance="a",rule="calls"}"#,
         "3600x576",
+    ),
+    (
+        r#"erasured_retention_failures{instance="a",rule="calls"}"#,
+        "0x576",
+    ),
+    (
+        r#"erasured_retention_throttle_seconds_total{instance="a",rule="calls",reason="unknown"}"#,
+        "0+5x576",
+    ),
+    (
+        r#"erasured_retention_throttle_seconds_total{instance="a",rule="calls",reason="lag"}"#,
+        "0+300x576",
     ),
     (r#"erasured_hold_blocks_total{instance="a"}"#, "7x576"),
 ];

@@ -4,16 +4,21 @@
 //! the same plan machinery, the same locks and probes, the same row in the target that says it happened,
 //! the same last word of legal holds. So a rule can take nothing that a ticket could not.
 
+mod afterwards;
 mod brake;
 mod certify;
 pub mod forecast;
+pub mod health;
 mod load;
+mod progress;
 mod run;
 pub mod schedule;
 pub mod throttle;
 pub mod verify;
 
-pub use run::{Go, Going, Progress, Report, Stopped, run};
+pub use afterwards::Tidied;
+pub use progress::Progress;
+pub use run::{Go, Going, Report, Stopped, run};
 
 use crate::catalog::Catalog;
 use crate::erasure::context::{Context, Unplanned};

@@ -3,8 +3,7 @@
 mod stretch;
 
 use super::brake::{Brake, goes_on};
-use super::throttle::Reason;
-use super::{People, Prepared, certify};
+use super::{People, Prepared, Progress, Tidied, afterwards, certify};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
 use crate::plan::{ChangeKind, Counts, HeldRows, SystemPlan};
@@ -16,6 +15,7 @@ use crate::system::postgres::execute::{
     BeforeChange, Deferred, Execution, NotErased, Seen, Subject,
 };
 use crate::system::postgres::failure::Failure;
+use crate::system::postgres::label::Labelled;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ use uuid::Uuid;
 const FIRST_BATCH: u64 = 500;
 /// And the most and the least that it comes to.
 const BATCHES: (u64, u64) = (10, 10_000);
+/// Rows that are few.
+const FEW: usize = 10;
 /// How long a batch should take.
 const TARGET: Duration = Duration::from_millis(200);
 /// Tries of a batch that fails for reasons that pass.
@@ -33,15 +35,6 @@ const TRIES: u32 = 5;
 
 /// Rows that are set aside; with more it is not the rows, and each costs a transaction of its own.
 const MOST_ASIDE: usize = 100;
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// Rows of the rule's table gone so far.
-    pub rows: u64,
-    /// Why it waits, if it does.
-    pub waits: Option<Reason>,
-}
 
 /// What a run has done.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +53,8 @@ pub struct Report {
     pub survivors: i64,
     /// Keys of rows that could not go, each with the reason.
     pub set_aside: Vec<(Vec<String>, String)>,
+    /// How the tables stand afterwards.
+    pub tidied: Vec<Tidied>,
 }
 
 /// Why a run did not come to its end. What is gone by then is counted in the control database.
@@ -169,7 +164,13 @@ pub async fn run(
     };
     let ended = passage.end(passed).await;
     certify::after(context, run.id, Some(prepared)).await;
-    ended
+    let progress = passage.progress();
+    let mut report = passage.report;
+    if !matches!(ended, Err(Stopped::Left | Stopped::Store(_))) {
+        let system = &prepared.rule.table.system;
+        report.tidied = afterwards::tidy(context, system, &report, progress, going.on).await;
+    }
+    ended.map(|()| report)
 }
 
 /// Keeps the run this daemon's.
@@ -200,6 +201,8 @@ struct Passage<'a> {
     report: Report,
     /// Rows of the rule's own table.
     gone: u64,
+    /// And how many of them there are to go, those included.
+    of: u64,
 }
 
 impl<'a> Passage<'a> {
@@ -223,6 +226,7 @@ impl<'a> Passage<'a> {
                 ..Report::default()
             },
             gone: 0,
+            of: 0,
         }
     }
 
@@ -251,6 +255,7 @@ impl<'a> Passage<'a> {
         self.report.held = counted.held;
         self.report.survivors = counted.survivors;
         let due = counted.free();
+        self.of = self.gone + u64::try_from(due).unwrap_or(0);
         match self.prepared.rule.stop_above {
             Some(most) if u64::try_from(due).unwrap_or(0) > most => {
                 Err(Stopped::TooMany { due, most })
@@ -269,10 +274,13 @@ impl<'a> Passage<'a> {
         loop {
             brake.release(took, self.progress(), on).await?;
             let begun = tokio::time::Instant::now();
-            if !self.advance(&mut behind, size).await? {
+            let more = self.advance(&mut behind, size).await;
+            // Of a batch that failed some part may have gone, and is told.
+            let go = goes_on(on, self.progress());
+            if !more? {
                 return Ok(());
             }
-            goes_on(on, self.progress())?;
+            go?;
             took = begun.elapsed();
             size = next_size(size, took);
             let batches = self.report.batches;
@@ -287,6 +295,7 @@ impl<'a> Passage<'a> {
     fn progress(&self) -> Progress {
         Progress {
             rows: self.gone,
+            of: self.of,
             waits: None,
         }
     }
@@ -326,6 +335,9 @@ impl<'a> Passage<'a> {
                     Ok(counts) => {
                         counts.iter().for_each(|counts| self.add(counts));
                         break None;
+                    }
+                    Err(error) if fewest_in_time(&error).is_some_and(|n| n < rows.len()) => {
+                        break Some(error);
                     }
                     // Something came to hang on them since they were chosen.
                     Err(NotErased::Spared { .. }) if tries < TRIES => {
@@ -373,12 +385,14 @@ impl<'a> Passage<'a> {
     async fn once(&self, step: Uuid, rows: &[DueRow]) -> Result<Option<Counts>, NotErased> {
         let gate = self.gate().await?;
         let people = self.prepared.people(self.context).await?;
-        let mut client = self.prepared.client(self.context).await?;
+        let client = self.prepared.client(self.context).await?;
+        let mut session = Labelled::new(client, &self.progress().label(self.new.rule)).await?;
         let rows = self
             .prepared
-            .free(self.context, &mut client, &people, rows.to_vec())
+            .free(self.context, session.client(), &people, rows.to_vec())
             .await?;
         let (Some(part), false) = (self.part(), rows.is_empty()) else {
+            session.done().await;
             return Ok(None);
         };
         let held = gate.rows.clone();
@@ -392,7 +406,8 @@ impl<'a> Passage<'a> {
             gate,
             people,
         };
-        let outcome = execution.run(&mut client, &mut word).await;
+        let outcome = execution.run(session.client(), &mut word).await;
+        session.done().await;
         Ok(word.heard(outcome).await?.counts.into_iter().next())
     }
 
@@ -442,7 +457,7 @@ impl<'a> Passage<'a> {
     }
 
     /// Writes down how it ended.
-    async fn end(mut self, passed: Result<(), Stopped>) -> Result<Report, Stopped> {
+    async fn end(&mut self, passed: Result<(), Stopped>) -> Result<(), Stopped> {
         // A batch that failed may have been committed all the same.
         if matches!(passed, Err(Stopped::Batch(_) | Stopped::Held(_))) {
             self.recall().await?;
@@ -461,7 +476,7 @@ impl<'a> Passage<'a> {
             Err(stopped) => ("failed", Some((stopped.code(), stopped.to_string()))),
         };
         self.write_end(state, problem).await?;
-        passed.map(|()| self.report)
+        passed
     }
 
     /// A run that nobody can go on with: what it has done is counted, the rest is another's.
@@ -597,6 +612,16 @@ fn passes(error: &NotErased) -> bool {
             | NotErased::HoldUnread
             | NotErased::Held(_)
     )
+}
+
+/// Of what was not done in time the same again would take as long: down to how many rows half of them are
+/// tried. One row is what somebody locks; a statement that does not end with a few is not about one of them.
+fn fewest_in_time(error: &NotErased) -> Option<usize> {
+    match error {
+        NotErased::Database(_, Failure::Transient("lock_timeout")) => Some(1),
+        NotErased::Database(_, Failure::Transient("statement_timeout")) => Some(FEW),
+        _ => None,
+    }
 }
 
 /// Whether fewer rows may fare better: something is about one of them.

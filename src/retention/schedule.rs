@@ -1,6 +1,6 @@
 //! Rules whose time has come, run by whichever daemon comes first.
 
-use super::{Go, Going, Prepared, Progress, Report, Stopped, all, certify, run};
+use super::{Go, Going, Prepared, Progress, Report, Stopped, all, certify, health, run};
 use crate::erasure::context::{Context, Unplanned};
 use crate::metrics as names;
 use crate::policy::Policy;
@@ -29,6 +29,7 @@ pub async fn round(
     stopping: &(dyn Fn() -> bool + Sync),
 ) -> Result<Scheduled, StoreError> {
     let mut scheduled = Scheduled::default();
+    let mut ended = false;
     for (policy, rule) in all(context) {
         if stopping() {
             break;
@@ -37,6 +38,7 @@ pub async fn round(
             continue;
         };
         let name = rule.name.clone();
+        ended = true;
         match one(context, policy, rule, slot, stopping).await {
             Ok(report) => {
                 scheduled.ran += 1;
@@ -61,6 +63,9 @@ pub async fn round(
                 }
             }
         }
+    }
+    if ended {
+        health::tell(context).await?;
     }
     Ok(scheduled)
 }
@@ -103,6 +108,7 @@ async fn one(
     let mut before = 0;
     let mut on = |progress: Progress| {
         let rows = metrics::counter!(names::RETENTION_ROWS, "rule" => rule.name.clone());
+        to_go(&rule.name, progress.to_go());
         rows.increment(progress.rows.saturating_sub(before));
         before = progress.rows;
         // A rule that was mended or taken out ends what it had begun.
@@ -121,7 +127,14 @@ async fn one(
         slot: Some(slot),
         on: &mut on,
     };
-    run(context, &prepared, going).await
+    let report = run(context, &prepared, going).await?;
+    to_go(&rule.name, 0);
+    Ok(report)
+}
+
+#[allow(clippy::cast_precision_loss)] // rows of one table
+fn to_go(rule: &str, rows: u64) {
+    metrics::gauge!(names::RETENTION_TO_GO, "rule" => rule.to_owned()).set(rows as f64);
 }
 
 /// Says of every rule for how long its oldest row ought to be gone, and when its last run came to an end. Runs
@@ -134,6 +147,9 @@ pub async fn measure(context: &Context) -> Result<(), String> {
         .await
         .err()
         .map(|problem| format!("a run without its certificate: {problem}"));
+    if let Err(error) = health::tell(context).await {
+        failed = failed.or(Some(error.to_string()));
+    }
     for (policy, rule) in all(context) {
         if rule.action == RetentionAction::Report {
             continue;

@@ -30,6 +30,7 @@ mod notice;
 pub mod opendsr;
 pub mod outbox;
 pub mod retention;
+pub mod rule_health;
 pub mod run_certificates;
 pub mod signs;
 pub mod throttle;

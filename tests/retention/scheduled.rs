@@ -28,7 +28,7 @@ impl Daemon {
     }
 
     /// One that listens elsewhere.
-    fn start_other(company: &Company) -> Self {
+    pub(crate) fn start_other(company: &Company, failpoints: &str) -> Self {
         let (config, http) = (company.workspace.config(), company.workspace.http());
         let text = std::fs::read_to_string(config).unwrap();
         assert!(text.contains(&http));
@@ -38,7 +38,7 @@ impl Daemon {
         std::fs::write(&other, text).unwrap();
         let mut command = company.workspace.process(["run"]);
         command.env("ERASURED_CONFIG", other);
-        Self::spawn(command, "")
+        Self::spawn(command, failpoints)
     }
 
     fn spawn(mut command: Command, failpoints: &str) -> Self {
@@ -51,6 +51,12 @@ impl Daemon {
         let pid = self.0.id().to_string();
         let signal = Command::new("kill").args([name, &pid]).status();
         assert!(signal.unwrap().success());
+    }
+
+    /// Kills it at once.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 
     /// Asks it to end, and waits.
@@ -76,7 +82,10 @@ pub(crate) fn due(company: &Company) -> i64 {
 fn two_daemons_run_each_time_once() {
     let company = scheduled("");
     let before = due(&company);
-    let (one, other) = (Daemon::start(&company, ""), Daemon::start_other(&company));
+    let (one, other) = (
+        Daemon::start(&company, ""),
+        Daemon::start_other(&company, ""),
+    );
     wait_until("the rule to run", Duration::from_secs(30), || {
         due(&company) == 0
     });

@@ -58,6 +58,7 @@ impl Run {
         }
         let (bar, rule) = (bar(&self.rule, due), &self.rule);
         let mut on = |progress: Progress| {
+            bar.set_length(progress.of);
             bar.set_position(progress.rows);
             bar.set_message(match progress.waits {
                 None => rule.clone(),
@@ -85,6 +86,7 @@ impl Run {
             print_json(&serde_json::json!({
                 "rule": self.rule, "run": report.run, "resumed": report.resumed, "changed": report.changed,
                 "batches": report.batches, "held": report.held, "survivors": report.survivors, "set_aside": report.set_aside,
+                "tidied": report.tidied,
             }));
             return;
         }
@@ -95,6 +97,14 @@ impl Run {
                     "  {table}: {rows} row(s) {}",
                     format!("{kind:?}").to_lowercase()
                 );
+            }
+        }
+        for tidied in &report.tidied {
+            let table = &tidied.table;
+            match &tidied.note {
+                Some(note) => say!("  {table}: much went: {note}"),
+                None if tidied.vacuumed => say!("  {table}: vacuumed and analyzed"),
+                None => {}
             }
         }
         if report.held > 0 {

@@ -1,7 +1,8 @@
 //! The next rows of a passage: all in one go where that is possible, told one from the other where it is not.
 
-use super::{LastWord, NotErased, Passage, Stopped, subject};
+use super::{LastWord, NotErased, Passage, Stopped, fewest_in_time, subject};
 use crate::system::postgres::execute::Went;
+use crate::system::postgres::label::Labelled;
 use uuid::Uuid;
 
 /// What became of the next rows.
@@ -48,7 +49,9 @@ impl Passage<'_> {
         loop {
             match self.stretch_once(step, behind, size).await {
                 Ok(stretched) => return Ok(stretched),
-                // Where one of the rows keeps the others from going, it must be found.
+                // Where one of the rows keeps the others from going, it must be found; what takes too long is
+                // tried with fewer.
+                Err(error) if fewest_in_time(&error).is_some() => return Ok(Stretched::ByRow),
                 Err(error) => {
                     if self.judge(error, &mut tries).await?.is_some() {
                         return Ok(Stretched::ByRow);
@@ -73,7 +76,8 @@ impl Passage<'_> {
         else {
             return Ok(Stretched::ByRow);
         };
-        let mut client = self.prepared.client(self.context).await?;
+        let client = self.prepared.client(self.context).await?;
+        let mut session = Labelled::new(client, &self.progress().label(self.new.rule)).await?;
         let subjects = [subject(step, &[])];
         let hash = |text: &str| self.context.hash_key.hash("column", text);
         let execution = self.execution(part, &held, &subjects, &hash);
@@ -84,8 +88,9 @@ impl Passage<'_> {
             people,
         };
         let went = execution
-            .stretch(&mut client, &stretch, behind, size, &mut word)
+            .stretch(session.client(), &stretch, behind, size, &mut word)
             .await;
+        session.done().await;
         let went = word.heard(went).await?;
         Ok(went.map_or(Stretched::Over, Stretched::Went))
     }
