@@ -1,7 +1,7 @@
 //! What a policy asks against what the database allows: every rule that the two must share.
 
 mod columns;
-mod keys;
+pub(super) mod keys;
 mod objects;
 mod pieces;
 mod server;

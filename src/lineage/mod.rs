@@ -5,6 +5,7 @@
 //! a table nobody decided, a decision that the database would overrule, a column that is not
 //! there. It is pure.
 
+mod age_index;
 mod beside;
 mod check;
 mod condition;

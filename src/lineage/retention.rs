@@ -91,7 +91,7 @@ pub fn of_rule(
         SCOPE,
         &BTreeMap::from([(catalog.system.clone(), catalog.clone())]),
     );
-    let (lineage, warnings) = match traced {
+    let (lineage, mut warnings) = match traced {
         Ok(traced) => traced,
         Err(more) => {
             found.extend(more);
@@ -112,6 +112,7 @@ pub fn of_rule(
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
+    warnings.extend(super::age_index::unindexed(policy, rule, table));
     Ok(due.map(|due| OfRule {
         owners: owners(policy, &rule.table, &lineage, catalog),
         others: others(policy, in_force, &lineage),

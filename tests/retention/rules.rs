@@ -46,6 +46,27 @@ fn contradictions_are_told_before_anything_runs() {
     assert!(said.contains("E0201") && said.contains("trace"), "{said}");
 }
 
+/// On a large table, with the statement that makes it, until it is there.
+#[test]
+fn a_date_without_an_index_is_told_and_mended_by_what_is_printed() {
+    let company = Company::with(SCHEMA, POLICY);
+    company.execute(
+        "INSERT INTO call SELECT n, 1, now() FROM generate_series(20001, 32000) n; ANALYZE call",
+    );
+    for command in [&["check"][..], &["retention", "plan"]] {
+        let said = company.says(command, 0);
+        assert!(!said.contains("E0221"), "{said}");
+    }
+    company.execute("DROP INDEX call_ended_at_idx; CREATE INDEX ON call (id, ended_at)");
+    let create = "CREATE INDEX CONCURRENTLY ON \"public\".\"call\" (\"ended_at\")";
+    for command in [&["check"][..], &["retention", "plan"]] {
+        let said = company.says(command, 0);
+        assert!(said.contains("E0221") && said.contains(create), "{said}");
+    }
+    company.execute(create);
+    assert!(!company.says(&["check"], 0).contains("E0221"));
+}
+
 /// What a rule would take that is not its own to take.
 #[test]
 fn what_hangs_on_the_rows_is_not_taken_before_its_time() {

@@ -168,6 +168,10 @@ fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
             counted.undated
         );
     }
+    for warning in prepared.of.iter().flat_map(|of| &of.warnings) {
+        let (code, message, help) = (warning.code, &warning.message, &warning.help);
+        say!("  warning:  {code}: {message}; {help}");
+    }
     if let Some(most) = rule.stop_above {
         say!("  stops:    above {most} row(s), and asks");
     }

@@ -4,11 +4,12 @@ use super::super::{Edge, Fate, Join, Parent, Reached, SystemLineage};
 use super::{Check, table_of};
 use crate::catalog::{Catalog, ForeignKey, OnDelete, TableKind};
 use crate::name::QualifiedTable;
+use crate::name::TableName;
 use crate::policy::{Action, LinkFrom, LinkTo, Span, Strategy, TableRule};
 use crate::system::postgres::quote::identifier;
 
 /// Tables below this many rows are searched quickly without an index.
-const SMALL: f32 = 10_000.0;
+pub(in crate::lineage) const SMALL: f32 = 10_000.0;
 
 impl Check<'_> {
     pub(super) fn edge(&mut self, system: &SystemLineage, reached: &Reached, edge: &Edge) {
@@ -338,7 +339,7 @@ impl Check<'_> {
             "E0221",
             span,
             format!("no index leads with {} of {}.{} (about {:.0} rows): each batch reads the whole table", child.join(", "), system.system, reached.table, reached.facts.size.0),
-            create_index(reached, child),
+            create_index(&reached.table, reached.facts.kind, child),
         );
     }
 
@@ -468,15 +469,15 @@ impl Check<'_> {
 }
 
 /// The statement that makes the index, fit to be run as it stands.
-fn create_index(reached: &Reached, columns: &[String]) -> String {
-    let table = format!(
-        "{}.{}",
-        identifier(&reached.table.schema),
-        identifier(&reached.table.table)
-    );
+pub(in crate::lineage) fn create_index(
+    of: &TableName,
+    kind: TableKind,
+    columns: &[String],
+) -> String {
+    let table = format!("{}.{}", identifier(&of.schema), identifier(&of.table));
     let columns: Vec<String> = columns.iter().map(|c| identifier(c)).collect();
     let columns = columns.join(", ");
-    match reached.facts.kind {
+    match kind {
         // The server makes none concurrently on a whole partitioned table.
         TableKind::Partitioned => format!(
             "CREATE INDEX ON {table} ({columns}); on a busy table first CONCURRENTLY on each partition"
