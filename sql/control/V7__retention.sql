@@ -16,6 +16,7 @@ CREATE TABLE erasured.retention_run (
     slot          timestamptz,
     state         text        NOT NULL DEFAULT 'running'
                               CHECK (state IN ('running', 'done', 'stopped', 'failed')),
+    waits         text,
     started_at    timestamptz NOT NULL DEFAULT now(),
     started_by    text        NOT NULL,
     ended_at      timestamptz,
@@ -37,6 +38,7 @@ CREATE TABLE erasured.retention_run (
 COMMENT ON TABLE erasured.retention_run IS 'Passages of retention rules over what was due: rule, cutoff, counts by table and kind of change. No personal data.';
 COMMENT ON COLUMN erasured.retention_run.cutoff IS 'The latest day that was due, in the rule''s own zone.';
 COMMENT ON COLUMN erasured.retention_run.survivors IS 'Rows that were due and stay, because something hangs on them that a rule of its own keeps.';
+COMMENT ON COLUMN erasured.retention_run.waits IS 'Why it waits just now, so as not to harm production.';
 COMMENT ON COLUMN erasured.retention_run.slot IS 'The time of its schedule that it is for; NULL if a person ran it.';
 
 -- Since when a schedule is known: what lay before is not caught up with.

@@ -10,6 +10,7 @@ use crate::discovery;
 use crate::erasure::context::{System, catalogs};
 use crate::lineage;
 use crate::policy::{Draft, Policy};
+use crate::retention::{self, throttle::Reason};
 use crate::start::{self, StartError};
 use crate::store::{self, Store};
 use crate::system::postgres::{failure, readable};
@@ -197,6 +198,15 @@ async fn ready(
                 format!("system {name}: the sweep may not read {n} table(s), such as {first}: tickets would wait in verifying"),
                 "GRANT pg_read_all_data TO erasured_daemon, as a superuser",
             ));
+        }
+    }
+    for (name, system) in &config.systems {
+        for kind in retention::unreadable(name, system).await {
+            let message = format!(
+                "[system.{name}.throttle]: {}, so a retention run would wait",
+                Reason::Unknown(kind)
+            );
+            found.push(Diagnostic::warning("E0304", message, kind.help()));
         }
     }
     Ok(found)

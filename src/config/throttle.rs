@@ -65,7 +65,11 @@ pub(super) fn read(table: &Table<'_>, folder: &Path) -> Throttle {
         table.need("standbys", STANDBYS_HELP);
     }
     let lag = table.parsed("lag", CODES.bad_value, amount::DURATION_HELP, |text| {
-        amount::duration(text)
+        let lag = amount::duration(text)?;
+        // Looked at once a second, less cannot be told from none.
+        let fits = (Duration::from_secs(2)..=Duration::from_secs(86_400)).contains(&lag);
+        fits.then_some(lag)
+            .ok_or_else(|| "it must be two seconds to one day".into())
     });
     let standbys = table.strings("standbys").unwrap_or_default();
     let standbys = standbys

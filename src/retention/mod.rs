@@ -8,6 +8,7 @@ mod afterwards;
 mod brake;
 mod certify;
 pub mod forecast;
+mod gauges;
 pub mod health;
 mod load;
 mod progress;
@@ -17,6 +18,7 @@ pub mod throttle;
 pub mod verify;
 
 pub use afterwards::Tidied;
+pub use gauges::unreadable;
 pub use progress::Progress;
 pub use run::{Go, Going, Report, Stopped, run};
 

@@ -268,7 +268,7 @@ impl<'a> Passage<'a> {
         self.look_first().await?;
         let (mut size, mut behind) = (FIRST_BATCH, None::<Vec<String>>);
         let (mut brake, mut took) = (
-            Brake::new(self.context, self.new.rule, self.system),
+            Brake::new(self.context, self.run, self.new.rule, self.system),
             Duration::ZERO,
         );
         loop {

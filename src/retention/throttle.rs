@@ -137,6 +137,21 @@ impl Share {
 }
 
 impl Kind {
+    /// What to look at where it cannot be read.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Lag => {
+                "each standby must answer under its URL, replay and be of this system; one that is named must be connected \
+                 under this application_name, and to see it takes GRANT pg_read_all_stats TO erasured_daemon"
+            }
+            Self::ActiveSessions => "GRANT pg_read_all_stats TO erasured_daemon, as a superuser",
+            Self::LockWaits | Self::Wal => "the system must answer, and be no standby",
+            Self::Load => {
+                "the file or the program must be there for the daemon, be new enough, and say a number"
+            }
+        }
+    }
+
     /// For labels.
     pub fn as_str(self) -> &'static str {
         match self {

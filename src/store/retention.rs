@@ -17,6 +17,7 @@ pub struct RunView {
     pub table: String,
     pub cutoff: NaiveDate,
     pub state: String,
+    pub waits: Option<String>,
     pub started_at: DateTime<Utc>,
     pub started_by: String,
     pub ended_at: Option<DateTime<Utc>>,
@@ -115,7 +116,7 @@ pub enum Barred {
     Held,
 }
 
-const VIEW: &str = "r.id, r.subject, r.rule, r.\"table\", r.cutoff, r.state, r.started_at, r.started_by, r.ended_at, \
+const VIEW: &str = "r.id, r.subject, r.rule, r.\"table\", r.cutoff, r.state, r.waits, r.started_at, r.started_by, r.ended_at, \
      r.batches, r.rows, r.held, r.survivors, r.set_aside, r.problem_code, r.problem";
 
 impl Store {
@@ -130,7 +131,7 @@ impl Store {
             .await?;
             let taken = tx
                 .query_opt(
-                    "/* erasured:begin_run */ UPDATE erasured.retention_run SET holder = $5, lease_token = gen_random_uuid(), \
+                    "/* erasured:begin_run */ UPDATE erasured.retention_run SET waits = NULL, holder = $5, lease_token = gen_random_uuid(), \
                             lease_until = now() + make_interval(secs => $6) \
                       WHERE subject = $1 AND rule = $2 AND state = 'running' AND lease_until < now() \
                       RETURNING id, lease_token, policy_sha256 = $3 AND cutoff = $4",
@@ -211,7 +212,7 @@ impl Store {
     /// Lets a run go without ending it: whoever comes next goes on.
     pub async fn leave_run(&self, run: Run) -> Result<()> {
         run_tx!(self, "leave_run", |tx| {
-            let sql = "/* erasured:leave_run */ UPDATE erasured.retention_run SET lease_until = now() - interval '1 second' \
+            let sql = "/* erasured:leave_run */ UPDATE erasured.retention_run SET waits = NULL, lease_until = now() - interval '1 second' \
                         WHERE id = $1 AND lease_token = $2 AND state = 'running'";
             tx.execute(sql, &[&run.id, &run.token]).await?;
             Ok(())
@@ -261,7 +262,7 @@ impl Store {
                 .execute(
                     "/* erasured:end_run */ UPDATE erasured.retention_run SET state = $3, ended_at = now(), batches = greatest(batches, $4), \
                             rows = greatest(rows, $5), counts = $6, held = $7, set_aside = $8, problem_code = $9, problem = $10, survivors = $11, \
-                            holder = NULL, lease_token = NULL, lease_until = NULL \
+                            holder = NULL, lease_token = NULL, lease_until = NULL, waits = NULL \
                       WHERE id = $1 AND lease_token = $2 AND state = 'running'",
                     &[&run.id, &run.token, &end.state, &batches, &rows, &end.counts, &end.held, &end.set_aside, &code, &words, &end.survivors],
                 )
@@ -365,6 +366,7 @@ fn view(r: &tokio_postgres::Row) -> RunView {
         table: r.get("table"),
         cutoff: r.get("cutoff"),
         state: r.get("state"),
+        waits: r.get("waits"),
         started_at: r.get("started_at"),
         started_by: r.get("started_by"),
         ended_at: r.get("ended_at"),

@@ -1,5 +1,6 @@
 //! How much of their speed an operator leaves retention's runs.
 
+use super::retention::Run;
 use super::tickets::act_as;
 use super::{Result, Store, StoreError, run_tx};
 use crate::retention::throttle::Share;
@@ -20,6 +21,15 @@ pub struct ThrottleView {
 }
 
 impl Store {
+    /// Says for whoever looks why a run waits, or that it does not any more.
+    pub async fn run_waits(&self, run: Run, reason: Option<&str>) -> Result<()> {
+        run_tx!(self, "run_waits", |tx| {
+            let sql = "/* erasured:run_waits */ UPDATE erasured.retention_run SET waits = $3 WHERE id = $1 AND lease_token = $2";
+            tx.execute(sql, &[&run.id, &run.token, &reason]).await?;
+            Ok(())
+        })
+    }
+
     /// What is left to a rule: the least of what was set for it and for all.
     pub async fn throttle_of(&self, rule: &str) -> Result<Share> {
         run_tx!(self, "throttle_of", |tx| {

@@ -53,6 +53,11 @@ impl Daemon {
         assert!(signal.unwrap().success());
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Kills it at once.
     pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();

@@ -275,3 +275,84 @@ fn what_a_role_may_not_see_is_not_known() {
     assert_eq!(replay.replayed, None);
     drop(standby);
 }
+
+/// A window that closes ends a run after its batch, and one that waits at once; the next night takes what is left.
+#[test]
+fn lesson_09_a_run_stops_when_its_window_closes() {
+    let wall = |minutes: i64| {
+        let at = chrono::Utc::now().with_timezone(&chrono_tz::Asia::Tokyo)
+            + chrono::Duration::minutes(minutes);
+        at.format("%H:%M").to_string()
+    };
+    // Not in the last seconds of a minute.
+    wait_until("some time before the window closes", LONG, || {
+        chrono::Timelike::second(&chrono::Utc::now()) < 45
+    });
+    let window = format!("between = \"{}-{}\"", wall(-60), wall(1));
+    let companies = [SLOW_AT_FIRST, ""].map(|failpoints| {
+        let mut company = Company::with(crate::company::SCHEMA, &every_second(&window));
+        company.execute(MORE);
+        company.execute("INSERT INTO call SELECT n, 1, now() - interval '1 year' FROM generate_series(100001, 140000) n");
+        throttled(&mut company, "");
+        if failpoints.is_empty() {
+            company.says(&["retention", "throttle", "0%"], 0);
+        } else {
+            company.says(&["retention", "throttle", "2%"], 0);
+        }
+        let daemon = Daemon::start(&company, failpoints);
+        (company, daemon)
+    });
+    let stopped = "SELECT count(*) FROM erasured.retention_run WHERE state = 'stopped'";
+    for (company, _) in &companies {
+        wait_until("a run", LONG, || running(company) == 1);
+        let said = company.says(&["retention", "runs"], 0);
+        assert!(said.contains("running"), "{said}");
+    }
+    let paused = &companies[1].0;
+    wait_until("it to say why it waits", LONG, || {
+        paused
+            .says(&["retention", "runs"], 0)
+            .contains("running, waits: operator")
+    });
+    for (company, _) in &companies {
+        wait_until("it to stop", Duration::from_secs(90), || {
+            company.server.count(&company.control, stopped) == 1
+        });
+        let late = "SELECT extract(second FROM ended_at)::int8 FROM erasured.retention_run";
+        let late = company.server.count(&company.control, late);
+        assert!(late < 5, "{late} s after the window has closed");
+        let left = due(company);
+        assert!(left > 0);
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!((due(company), running(company)), (left, 0));
+    }
+    for (company, daemon) in companies {
+        daemon.stop();
+        company
+            .workspace
+            .write_policy("customer.toml", &every_second(""));
+        company.says(&["retention", "throttle", "off"], 0);
+        let daemon = Daemon::start(&company, "");
+        wait_until("the next night", LONG, || due(&company) == 0);
+        daemon.stop();
+    }
+}
+
+/// What cannot be read is told before the night.
+#[test]
+fn check_tells_what_a_run_could_not_read() {
+    let mut company = Company::with(crate::company::SCHEMA, POLICY);
+    company.says(&["check"], 0);
+    let nowhere = format!("host={} dbname=shop", company.workspace.path().display());
+    throttled(
+        &mut company,
+        &format!(
+            "standbys = [{nowhere:?}]\nlag = \"10 s\"\nlock_waits = 5\nactive_sessions = 100\nwal = \"9 GB/s\"\nload = {{ file = \"load\", above = 4 }}"
+        ),
+    );
+    let said = company.says(&["check"], 0);
+    for missing in ["how far a standby lags", "the load"] {
+        assert!(said.contains(&format!("{missing} is not known")), "{said}");
+    }
+    assert_eq!(said.matches("E0304").count(), 3, "two, and a hint: {said}");
+}

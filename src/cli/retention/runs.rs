@@ -38,7 +38,10 @@ impl Runs {
                 run.rule,
                 time(Some(run.started_at)),
                 time(run.ended_at),
-                run.state,
+                match run.waits {
+                    Some(reason) => format!("{}, waits: {reason}", run.state),
+                    None => run.state,
+                },
                 run.cutoff.to_string(),
                 run.rows.to_string(),
                 run.held.to_string(),

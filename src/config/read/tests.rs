@@ -51,6 +51,7 @@ fn a_throttle_says_what_it_needs() {
     assert!((load.above - 0.5).abs() < f64::EPSILON);
     for (keys, code) in [
         ("lag = \"10 s\"", "E0004"),
+        ("standbys = [\"standby2\"]\nlag = \"1 s\"", "E0006"),
         ("standbys = [\"standby2\"]", "E0004"),
         (
             "standbys = [\"postgresql://u:SECRET@h/d\"]\nlag = \"1 s\"",
