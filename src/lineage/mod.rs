@@ -13,6 +13,7 @@ mod definitions;
 mod draft;
 mod found_again;
 mod linked;
+mod minimum;
 mod order;
 mod owners;
 mod retention;
@@ -64,6 +65,9 @@ pub fn trace(
     // The root's system comes last: what could re-create the rest goes only when the rest is gone.
     systems.sort_by_key(|s| s.system == policy.root.0.system);
     check::policy_against_lineage(whole, policy, scope, &systems, catalogs, &mut found);
+    for rule in &whole.retention {
+        found.extend(minimum::against_tables(whole, rule, &[whole]));
+    }
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }

@@ -6,21 +6,22 @@
 use super::owners::{Owners, back, owners};
 use super::{
     ConditionOf, DateKind, Due, Edge, Lineage, Linked, Parent, Reached, Spares, Step,
-    SystemLineage, condition, leads_from, linked, trace,
+    SystemLineage, condition, leads_from, linked, minimum, trace,
 };
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::{QualifiedTable, TableName};
-use crate::policy::retention::{Cutoff, Keep, RetentionRule, Term};
+use crate::policy::retention::{Cutoff, Keep, RetentionAction, RetentionRule};
 use crate::policy::{Action, Extent, Policy, Scope, Span, TableRule};
 use crate::reading::choose_or;
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeZone, Utc};
+use chrono_tz::Tz;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The one scope of the policy that a rule makes.
 const SCOPE: &str = "retention";
 /// A rule that the policy contradicts.
-const CONTRADICTED: &str = "E0255";
+pub(super) const CONTRADICTED: &str = "E0255";
 /// A rule for what goes by tickets.
 const OF_PEOPLE: &str = "E0256";
 
@@ -83,8 +84,7 @@ pub fn of_rule(
             "give it one, or a unique index over NOT NULL columns; of a table with heirs name the heirs",
         );
     }
-    let today = now.with_timezone(&rule.zone).date_naive();
-    let due = times(policy, rule, table, today, catalog, &mut found);
+    let due = times((policy, rule), in_force, table, now, catalog, &mut found);
     let own = of_table(policy, rule, catalog);
     let traced = trace(
         &own,
@@ -107,8 +107,16 @@ pub fn of_rule(
         catalog,
         now,
     };
-    found.extend(of.mistakes());
-    let spared_by = of.spared_by(&mut found);
+    let mut spared_by = Vec::new();
+    if rule.action == RetentionAction::Keep {
+        // What its own policy says stops the tickets too: `trace` looks.
+        let others = in_force.iter().filter(|p| p.subject != policy.subject);
+        let others: Vec<&Policy> = others.copied().collect();
+        found.extend(minimum::against_tables(policy, rule, &others));
+    } else {
+        found.extend(of.mistakes());
+        spared_by = of.spared_by(&mut found);
+    }
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
@@ -128,11 +136,22 @@ pub fn of_rule(
 pub fn due_on(
     policy: &Policy,
     rule: &RetentionRule,
-    table: &Table,
+    in_force: &[&Policy],
     catalog: &Catalog,
     today: NaiveDate,
 ) -> Option<Vec<Due>> {
-    times(policy, rule, table, today, catalog, &mut Vec::new())
+    let table = catalog.tables.get(&rule.table.table)?;
+    // A time at which the day is that one in the rule's zone: rules that keep may have another.
+    let noon = rule.zone.from_local_datetime(&today.and_hms_opt(12, 0, 0)?);
+    let noon = noon.earliest()?.to_utc();
+    times(
+        (policy, rule),
+        in_force,
+        table,
+        noon,
+        catalog,
+        &mut Vec::new(),
+    )
 }
 
 /// Everything wrong with a policy's rules, and what is worth knowing.
@@ -229,8 +248,14 @@ impl Hanging<'_> {
                     continue;
                 };
                 let (catalog, facts) = (self.catalog, &reached.facts);
-                let today = self.now.with_timezone(&rule.zone).date_naive();
-                let due = times(policy, rule, facts, today, catalog, found);
+                let due = times(
+                    (policy, rule),
+                    self.in_force,
+                    facts,
+                    self.now,
+                    catalog,
+                    found,
+                );
                 spared_by.extend(ways.into_iter().map(|way| Spares {
                     way,
                     due: due.clone().unwrap_or_default(),
@@ -320,38 +345,83 @@ fn others(policy: &Policy, in_force: &[&Policy], lineage: &Lineage) -> Vec<Strin
 /// When rows of the rule's table are due, all of it; `None` if the calendar has no such day, or something is
 /// wrong, which is noted.
 fn times(
-    policy: &Policy,
-    rule: &RetentionRule,
+    (policy, rule): (&Policy, &RetentionRule),
+    in_force: &[&Policy],
     table: &Table,
-    today: NaiveDate,
+    now: DateTime<Utc>,
     catalog: &Catalog,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Vec<Due>> {
-    let mut more = Vec::new();
+    let before = found.len();
+    let mut due = vec![own_time((policy, rule), table, now, catalog, found)];
+    let retained = minimum::retained(policy, rule, found);
+    for (column, term) in retained {
+        let keep = Keep::Since {
+            columns: vec![column.clone()],
+            linked: Vec::new(),
+            term,
+        };
+        let kind = table.column(&column).and_then(|c| kind(&c.base));
+        let columns = kind.map(|kind| vec![(column, kind)]).unwrap_or_default();
+        due.push(at(rule.zone, &keep, now, (columns, Vec::new(), None)));
+    }
+    for (policy, keeper) in minimum::keepers(policy, rule, in_force, found) {
+        let time = own_time((policy, keeper), table, now, catalog, found);
+        due.push(time.map(|time| Due {
+            exempts: true,
+            ..time
+        }));
+    }
+    match found.len() == before {
+        true => due.into_iter().collect(),
+        false => None,
+    }
+}
+
+/// When they are by the rule itself.
+fn own_time(
+    (policy, rule): (&Policy, &RetentionRule),
+    table: &Table,
+    now: DateTime<Utc>,
+    catalog: &Catalog,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Due> {
     let mut error = |code, message: String, help: &str| {
         let diagnostic = Diagnostic::error(code, message, help);
-        more.push(diagnostic.at(&policy.source, rule.span.clone()));
+        found.push(diagnostic.at(&policy.source, rule.span.clone()));
     };
     let kinds = kinds(rule, table, &mut error);
-    let minimum = minimum(policy, rule, &mut error);
     let mut linked = Vec::new();
     for column in rule.keep.linked() {
         match linked::of(rule, column, catalog) {
             Ok(of) => linked.push(of),
-            Err((code, message, help)) => more.push(
+            Err((code, message, help)) => found.push(
                 Diagnostic::error(code, message, help).at(&policy.source, column.span.clone()),
             ),
         }
     }
     let condition = condition_of(policy, rule, table).unwrap_or_else(|misfits| {
-        more.extend(misfits);
+        found.extend(misfits);
         None
     });
-    let fits = more.is_empty();
-    found.extend(more);
-    let first = (kinds, linked, condition);
-    fits.then(|| due(rule, first, minimum, table, today))
-        .flatten()
+    at(rule.zone, &rule.keep, now, (kinds, linked, condition))
+}
+
+type Asked = (Vec<(String, DateKind)>, Vec<Linked>, Option<ConditionOf>);
+
+/// `None` if the calendar has no such day.
+fn at(zone: Tz, keep: &Keep, now: DateTime<Utc>, asked: Asked) -> Option<Due> {
+    let day = keep.cutoff(now.with_timezone(&zone).date_naive())?;
+    let cutoff = Cutoff { day, zone };
+    let (columns, linked, condition) = asked;
+    Some(Due {
+        condition,
+        exempts: false,
+        columns,
+        linked,
+        cutoff,
+        end: cutoff.end()?,
+    })
 }
 
 /// The rule's condition, if it has one.
@@ -414,105 +484,6 @@ pub(super) fn kind(base: &str) -> Option<DateKind> {
         "timestamptz" => Some(DateKind::Instant),
         _ => None,
     }
-}
-
-/// What the policy retains for a time of its own is kept that long, whatever a rule says. One that says
-/// less of the same column is a mistake of whoever wrote it.
-fn minimum(
-    policy: &Policy,
-    rule: &RetentionRule,
-    error: &mut impl FnMut(&'static str, String, &str),
-) -> Vec<(String, Term)> {
-    let mut minimum = Vec::new();
-    let rules = policy.tables.iter().filter(|r| r.table == rule.table);
-    for of_table in rules {
-        let Action::Retain(retain) = &of_table.action else {
-            continue;
-        };
-        let Some(until) = &retain.until else {
-            error(
-                CONTRADICTED,
-                format!(
-                    "the retention rule {} would take rows of {} that the policy keeps with the rows they hang on",
-                    rule.name, rule.table
-                ),
-                "make the rule for the table they hang on, or take the `retain` out",
-            );
-            continue;
-        };
-        let least = Term::Plain(until.plus);
-        if falls_short(&rule.keep, &until.column, least) {
-            error(
-                CONTRADICTED,
-                format!(
-                    "the retention rule {} lets rows of {} go before the policy's `retain` does ({})",
-                    rule.name, rule.table, retain.because
-                ),
-                "keep them at least as long: the law's minimum stands above a rule",
-            );
-        }
-        minimum.push((until.column.clone(), least));
-    }
-    minimum
-}
-
-/// Whether the rule lets a row go before the minimum, counted from the same column, is over.
-fn falls_short(keep: &Keep, column: &str, least: Term) -> bool {
-    let Keep::Since {
-        columns,
-        linked,
-        term,
-    } = keep
-    else {
-        return false;
-    };
-    linked.is_empty()
-        && columns == &[column.to_owned()]
-        && days().any(|day| term.last_day(day) < least.last_day(day))
-}
-
-/// Of four years, so that every length of a month is met.
-fn days() -> impl Iterator<Item = NaiveDate> {
-    let first = NaiveDate::from_ymd_opt(2024, 1, 1).unwrap_or_default();
-    (0..1461).filter_map(move |n| first.checked_add_days(Days::new(n)))
-}
-
-/// All that must be over; `None` if the calendar has no such day.
-fn due(
-    rule: &RetentionRule,
-    first: (Vec<(String, DateKind)>, Vec<Linked>, Option<ConditionOf>),
-    minimum: Vec<(String, Term)>,
-    table: &Table,
-    today: NaiveDate,
-) -> Option<Vec<Due>> {
-    let mut wanted = vec![(first, rule.keep.cutoff(today)?)];
-    for (column, term) in minimum {
-        let keep = Keep::Since {
-            columns: vec![column.clone()],
-            linked: Vec::new(),
-            term,
-        };
-        let kind = kind(&table.column(&column)?.base)?;
-        let of = (vec![(column, kind)], Vec::new(), None);
-        wanted.push((of, keep.cutoff(today)?));
-    }
-    let due = wanted
-        .into_iter()
-        .map(|((columns, linked, condition), day)| {
-            let cutoff = Cutoff {
-                day,
-                zone: rule.zone,
-            };
-            let end = cutoff.end()?;
-            Some(Due {
-                condition,
-                columns,
-                linked,
-                cutoff,
-                end,
-            })
-        });
-    due.collect()
 }
 
 fn with_due(mut lineage: Lineage, due: &[Due], spared_by: &[Spares]) -> Lineage {

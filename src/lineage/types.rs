@@ -156,6 +156,8 @@ pub struct Edge {
 pub struct Due {
     /// What must hold besides: only of such rows the dates are asked at all.
     pub condition: Option<ConditionOf>,
+    /// Rows of which the condition is false are not asked for their dates, instead of not being due.
+    pub exempts: bool,
     /// Names, and what kind of date each holds.
     pub columns: Vec<(String, DateKind)>,
     /// Dates of rows that hang on the row, which count as well.

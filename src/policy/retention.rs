@@ -82,6 +82,8 @@ pub enum RetentionAction {
     Delete,
     /// They are counted.
     Report,
+    /// Nothing: it says how long they stay at least.
+    Keep,
 }
 
 /// How long rows are kept.
@@ -295,11 +297,12 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
     let keep = keep(table);
     table.need(
         "action",
-        "say what happens then: action = \"delete\", or \"report\" to count only",
+        "say what happens then: action = \"delete\", \"report\" to count only, or \"keep\" where they stay at least so long",
     );
     let actions = [
         ("delete", RetentionAction::Delete),
         ("report", RetentionAction::Report),
+        ("keep", RetentionAction::Keep),
     ];
     let action = table.word("action", UNKNOWN_WORD, &actions);
     table.need(
@@ -329,6 +332,9 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
     let has_stop = table.has("stop_above");
     let stop_above = table.integer("stop_above", 1..=i64::MAX as u64);
     table.finish();
+    if let Some((RetentionAction::Keep, _)) = action {
+        does_nothing(table);
+    }
     let (name, span) = name?;
     let zone = zone?.0;
     let schedule = match timed.0 {
@@ -352,6 +358,18 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
         stop_above: if has_stop { Some(stop_above?) } else { None },
         span,
     })
+}
+
+/// A rule that only keeps has nothing to run.
+fn does_nothing(table: &Table<'_>) {
+    for key in ["schedule", "between", "stop_above"] {
+        if let Some(at) = table.span_of(key) {
+            let message = format!("`{key}` in {} is for rules by which rows go", table.label());
+            let help =
+                "remove it: a rule that keeps runs never, and what stands against it is refused";
+            table.reader().error(CONTRADICTION, at, message, help);
+        }
+    }
 }
 
 const ZONE_HELP: &str =

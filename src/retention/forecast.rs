@@ -5,6 +5,7 @@ mod draw;
 use super::Prepared;
 use crate::erasure::context::Context;
 use crate::lineage::{self, Due};
+use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::system::postgres::execute::NotErased;
 use crate::system::postgres::forecast::{self, Counted};
@@ -93,11 +94,13 @@ impl Prepared {
         let Some(rows) = self.due_rows(&[]) else {
             return Ok(None);
         };
+        let policies = context.policies();
+        let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
         let today = context.now().with_timezone(&self.rule.zone).date_naive();
         let (days, stages): (Vec<NaiveDate>, Vec<Vec<Due>>) = days(today)
             .filter_map(|day| {
-                let due =
-                    lineage::due_on(&self.policy, &self.rule, rows.facts, &self.catalog, day)?;
+                let (policy, rule) = (&self.policy, &self.rule);
+                let due = lineage::due_on(policy, rule, &in_force, &self.catalog, day)?;
                 Some((day, due))
             })
             .unzip();

@@ -82,7 +82,7 @@ async fn slot(
     rule: &RetentionRule,
 ) -> Result<Option<DateTime<Utc>>, StoreError> {
     let now = context.now();
-    if rule.action == RetentionAction::Report {
+    if rule.action != RetentionAction::Delete {
         return Ok(None);
     }
     let Some(latest) = rule.slot(&policy.subject, now) else {
@@ -151,7 +151,7 @@ pub async fn measure(context: &Context) -> Result<(), String> {
         failed = failed.or(Some(error.to_string()));
     }
     for (policy, rule) in all(context) {
-        if rule.action == RetentionAction::Report {
+        if rule.action != RetentionAction::Delete {
             continue;
         }
         let name = rule.name.clone();

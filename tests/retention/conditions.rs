@@ -323,7 +323,7 @@ fn rows_taken_are_those_that_an_evaluation_of_its_own_takes() {
             .into_iter()
             .map(|row| row[0].clone().unwrap())
             .collect();
-        let stays = |id: usize| id % 5 == 0 || condition.holds(&rows[id]) != Some(true);
+        let stays = |id: usize| id.is_multiple_of(5) || condition.holds(&rows[id]) != Some(true);
         let expected: Vec<String> = (0..rows.len())
             .filter(|id| stays(*id))
             .map(|id| id.to_string())

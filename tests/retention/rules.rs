@@ -178,3 +178,91 @@ fn what_the_policy_retains_stays_for_its_own_time() {
     company.says(&["retention", "run", "calls"], 0);
     assert_eq!(company.count("SELECT count(*) FROM call"), left);
 }
+
+/// A rule that only keeps, counted from the same column or another, for some rows or all.
+fn keeper(since: &str, keep: &str, more: &str) -> String {
+    format!(
+        "\n[[retention]]\nname = \"evidence\"\ntable = \"shop.public.call\"\nsince = \"{since}\"\nkeep = \"{keep}\"\n{more}\n\
+         action = \"keep\"\nbecause = \"the regulator asks\"\ntimezone = \"Asia/Tokyo\"\n"
+    )
+}
+
+/// Tickets clean the calls and leave them.
+fn cleaning() -> String {
+    let cleaned = |table: &str, column: &str, how: &str| {
+        format!(
+            "name = \"shop.public.{table}\"\naction = \"anonymize\"\nset = {{ {column} = \"{how}\" }}"
+        )
+    };
+    let as_it_was = |table: &str| format!("name   = \"shop.public.{table}\"\naction = \"delete\"");
+    POLICY
+        .replace(&as_it_was("call"), &cleaned("call", "tag", "redact"))
+        .replace(
+            &as_it_was("customer"),
+            &cleaned("customer", "member_no", "hash"),
+        )
+}
+
+/// The precedence is: hold, minimum, ticket, rule. What is said against it is refused.
+#[test]
+fn a_minimum_stands_above_tickets_and_rules() {
+    for (policy, words) in [
+        // A rule by which they go sooner.
+        (cleaning() + &keeper("ended_at", "1 year", ""), "go before the rule evidence"),
+        // A ticket by which they would.
+        (POLICY.to_owned() + &keeper("ended_at", "30 days", ""), "by a ticket they would go before"),
+        (
+            POLICY.replace(
+                "name   = \"shop.public.call\"\naction = \"delete\"",
+                "name = \"shop.public.call\"\naction = \"retain\"\nuntil = { column = \"ended_at\", plus = \"10 days\" }\nbecause = \"our own rule\"\nthen = \"delete\"",
+            ) + &keeper("ended_at", "30 days", ""),
+            "by a ticket they would go before",
+        ),
+    ] {
+        let said = checked(&policy, 1);
+        let said: Vec<&str> = said.split_whitespace().filter(|w| *w != "│").collect();
+        let said = said.join(" ");
+        assert!(said.contains("E0255") && said.contains(words), "{said}");
+    }
+    // No ticket runs against it either.
+    let company = Company::with(
+        SCHEMA,
+        &(POLICY.to_owned() + &keeper("ended_at", "30 days", "")),
+    );
+    let said = company.says(&["plan", "--subject", "member_no=M-1"], 1);
+    assert!(said.contains("E0255"), "{said}");
+    assert!(checked(&(cleaning() + &keeper("ended_at", "90 days", "")), 0).contains("fit"));
+    let said = checked(
+        &(cleaning() + &keeper("ended_at", "90 days", "schedule = \"0 0 2 * * *\"")),
+        2,
+    );
+    assert!(said.contains("E0109"), "{said}");
+}
+
+/// Of rows that it is for, and of those of which that cannot be told, both times must be over.
+#[test]
+fn a_minimum_of_another_column_holds_too() {
+    let schema = format!(
+        "{SCHEMA} ALTER TABLE call ADD closed_on date, ADD kind text; \
+         UPDATE call SET closed_on = ended_at::date + 20, kind = (ARRAY['complaint', 'order', NULL])[1 + id % 3] WHERE isfinite(ended_at);"
+    );
+    let company = Company::with(
+        &schema,
+        &(cleaning() + &keeper("closed_on", "80 days", "where = \"kind = 'complaint'\"")),
+    );
+    company.says(&["check"], 0);
+    let due = format!(
+        "({}) AND (c.kind = 'order' OR c.closed_on + 80 < (now() AT TIME ZONE 'Asia/Tokyo')::date)",
+        crate::company::DUE
+    );
+    let count = |what: &str| company.count(&format!("SELECT count(*) FROM call c WHERE {what}"));
+    let goes = count(&due);
+    assert!(
+        goes < count(crate::company::DUE) && goes > count(&format!("({due}) AND kind = 'order'"))
+    );
+    let expected = company.rows(&due);
+    let said = company.says(&["retention", "run", "evidence"], 0);
+    assert!(said.contains("none goes by it"), "{said}");
+    company.says(&["retention", "run", "calls"], 0);
+    assert_eq!(company.rows("false"), expected);
+}

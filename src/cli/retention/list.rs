@@ -53,6 +53,7 @@ pub(super) fn action(rule: &RetentionRule) -> &'static str {
     match rule.action {
         RetentionAction::Delete => "delete",
         RetentionAction::Report => "report",
+        RetentionAction::Keep => "keep",
     }
 }
 

@@ -6,6 +6,7 @@ use crate::cli::failure::Failure;
 use crate::cli::{Format, print, print_json, say};
 use crate::erasure::context::Context;
 use crate::plan::show;
+use crate::policy::retention::RetentionAction;
 use crate::retention::forecast::{self, Forecast};
 use crate::retention::{self, Prepared};
 use crate::start;
@@ -136,8 +137,12 @@ fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
         return;
     };
     let counted = seen.counted;
+    let due = match rule.action {
+        RetentionAction::Keep => "may go:  ",
+        _ => "due now: ",
+    };
     say!(
-        "  due now:  {} row(s), of {} and before ({})",
+        "  {due} {} row(s), of {} and before ({})",
         counted.due,
         seen.cutoff,
         rule.zone

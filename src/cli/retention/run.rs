@@ -38,6 +38,16 @@ impl Run {
     pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
         let context = start::context(start::configuration(config)?, Arc::new(Utc::now))?;
         let prepared = chosen(&context, Some(&self.rule)).await?.remove(0);
+        if prepared.rule.action == RetentionAction::Keep {
+            match self.format {
+                Format::Json => print_json(&serde_json::json!({ "rule": self.rule, "due": 0 })),
+                Format::Table => say!(
+                    "{}: it keeps rows at least so long; none goes by it",
+                    self.rule
+                ),
+            }
+            return Ok(());
+        }
         let counted = prepared.count(&context).await.map_err(failed)?;
         let due = counted.free();
         if self.dry_run || prepared.rule.action == RetentionAction::Report {

@@ -55,6 +55,7 @@ fn linked(edge: &Edge) -> Vec<Spares> {
             way: vec![linked.step.clone()],
             due: vec![Due {
                 condition: None,
+                exempts: false,
                 columns: vec![(linked.column.clone(), linked.kind)],
                 linked: Vec::new(),
                 ..due.clone()

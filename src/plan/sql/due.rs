@@ -20,7 +20,8 @@ pub(super) fn is_due(binds: &mut Binds, due: &[Due]) -> Vec<String> {
 
 /// The conditions hold of the row `name`.
 pub(super) fn conditions(binds: &mut Binds, name: &str, due: &[Due]) -> Vec<String> {
-    let conditions = due.iter().filter_map(|due| due.condition.as_ref());
+    let due = due.iter().filter(|due| !due.exempts);
+    let conditions = due.filter_map(|due| due.condition.as_ref());
     conditions
         .map(|of| condition::holds(binds, name, of))
         .collect()
@@ -28,9 +29,18 @@ pub(super) fn conditions(binds: &mut Binds, name: &str, due: &[Due]) -> Vec<Stri
 
 /// The dates of the row `name` are over.
 pub(super) fn dates(binds: &mut Binds, name: &str, due: &[Due]) -> Vec<String> {
-    due.iter()
-        .flat_map(|due| of_columns(binds, name, due))
-        .collect()
+    let mut all = Vec::new();
+    for due in due {
+        let dates = of_columns(binds, name, due);
+        match due.condition.as_ref().filter(|_| due.exempts) {
+            None => all.extend(dates),
+            Some(of) => {
+                let holds = condition::holds(binds, name, of);
+                all.push(format!("(({holds}) IS FALSE OR ({}))", dates.join(" AND ")));
+            }
+        }
+    }
+    all
 }
 
 fn of_columns(binds: &mut Binds, name: &str, due: &Due) -> Vec<String> {

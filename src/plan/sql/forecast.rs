@@ -1,7 +1,7 @@
 //! What comes due when: rows counted by the stage at which their time is over.
 
 use super::due::{is_due, latest};
-use super::{Binds, table_name};
+use super::{Binds, condition, table_name};
 use crate::lineage::{DateKind, Due};
 use crate::name::TableName;
 use crate::plan::{Parameter, Statement};
@@ -44,15 +44,21 @@ fn stage(binds: &mut Binds, at: usize, stages: &[Vec<Due>]) -> String {
         })
         .collect();
     let first_kept = binds.bind(Parameter::Text(format!("{{{}}}", first_kept.join(","))));
-    let days = of
-        .take(1)
-        .flat_map(|due| days(binds, due))
-        .collect::<Vec<_>>();
+    let Some(due) = of.clone().next() else {
+        return "0".to_owned();
+    };
     // NULLs are passed over.
-    format!(
+    let stage = format!(
         "pg_catalog.width_bucket(GREATEST({}), {first_kept}::text::date[])",
-        days.join(", ")
-    )
+        days(binds, due).join(", ")
+    );
+    match due.condition.as_ref().filter(|_| due.exempts) {
+        None => stage,
+        Some(of) => {
+            let holds = condition::holds(binds, "t", of);
+            format!("CASE WHEN ({holds}) IS NOT FALSE THEN {stage} END")
+        }
+    }
 }
 
 /// The days of a row that count by a condition, in the rule's zone; NULL where there is none.

@@ -43,9 +43,15 @@ fn over(binds: &mut Binds, due: &Due) -> String {
         });
         format!("NOT {infinite}")
     }));
-    let condition = due.condition.as_ref();
-    all.extend(condition.map(|condition| condition::holds(binds, "t", condition)));
-    all.join(" AND ")
+    let over = all.join(" AND ");
+    let Some(of) = &due.condition else {
+        return over;
+    };
+    let holds = condition::holds(binds, "t", of);
+    match due.exempts {
+        false => format!("{over} AND ({holds})"),
+        true => format!("(({holds}) IS FALSE OR ({over}))"),
+    }
 }
 
 /// As a bound of the column itself, so that an index serves.
