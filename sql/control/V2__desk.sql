@@ -328,6 +328,24 @@ BEGIN
     RETURN held;
 END $$;
 
+-- The end of a ticket of which nothing has been carried out. The caller holds its lock, and has looked.
+CREATE FUNCTION erasured.end_undone(ticket uuid, reason text, who text, as_role text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+BEGIN
+    INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
+    VALUES (end_undone.ticket, 'reject', end_undone.reason, end_undone.who, end_undone.as_role);
+    INSERT INTO erasured.event (kind, ticket_id, body)
+    VALUES ('rejecting', end_undone.ticket, jsonb_build_object('by', end_undone.who, 'reason', end_undone.reason));
+    UPDATE erasured.ticket x
+       SET state = 'rejected', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL, closing = NULL,
+           next_attempt_at = NULL, sla_met = CASE WHEN x.clock <> 'none' THEN now() <= x.due_at END
+     WHERE x.id = end_undone.ticket;
+    UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = end_undone.ticket;
+    DELETE FROM erasured.forecast f WHERE f.ticket_id = end_undone.ticket;
+    PERFORM pg_notify('erasured_ticket', end_undone.ticket::text);
+END $$;
+
 -- For a refusal and for a withdrawal.
 CREATE FUNCTION erasured.close_undone(ticket uuid, reason text, as_role text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -357,17 +375,7 @@ BEGIN
         RAISE EXCEPTION 'a copy of a document is recorded as held' USING ERRCODE = 'ER016',
             HINT = 'Destroy it, and record that: erasured.destroy_document.';
     END IF;
-    INSERT INTO erasured.decision (ticket_id, kind, reason, by_name, by_role)
-    VALUES (t.id, 'reject', reason, who, as_role);
-    INSERT INTO erasured.event (kind, ticket_id, body)
-    VALUES ('rejecting', t.id, jsonb_build_object('by', who, 'reason', reason));
-    UPDATE erasured.ticket x
-       SET state = 'rejected', finished_at = now(), sealed = NULL, problem_code = NULL, problem = NULL, closing = NULL,
-           next_attempt_at = NULL, sla_met = CASE WHEN x.clock <> 'none' THEN now() <= x.due_at END
-     WHERE x.id = t.id;
-    UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = t.id;
-    DELETE FROM erasured.forecast f WHERE f.ticket_id = t.id;
-    PERFORM pg_notify('erasured_ticket', t.id::text);
+    PERFORM erasured.end_undone(t.id, reason, who, as_role);
     RETURN 'rejected';
 END $$;
 CREATE FUNCTION erasured.reject_ticket(ticket uuid, reason text) RETURNS text

@@ -190,6 +190,91 @@ AS $$
 $$;
 COMMENT ON FUNCTION erasured.retention_barred IS 'Why a retention run may commit nothing now: lost, unread, held; NULL if it may.';
 
+-- ---------------------------------------------------------------- rules for people
+
+-- A person whose time is over goes as if they had asked, by a ticket: searched for afterwards and certified.
+ALTER TABLE erasured.ticket
+    ADD COLUMN retention_run  uuid REFERENCES erasured.retention_run (id),
+    ADD COLUMN retention_rule text,
+    ADD CHECK ((retention_run IS NULL) = (retention_rule IS NULL));
+COMMENT ON COLUMN erasured.ticket.retention_run IS 'The run of a retention rule that filed it; NULL for what somebody asked for.';
+COMMENT ON COLUMN erasured.ticket.retention_rule IS 'And the rule: its person must be due by it when the ticket begins.';
+CREATE INDEX ticket_retention ON erasured.ticket (retention_run) WHERE retention_run IS NOT NULL;
+
+-- Files, and approves by the policy's word, the ticket of a person who is due. The daemon decides nothing: it must be
+-- at a run of a rule of this kind of subject, under the policy that is published. What came of it: filed; held, by
+-- a legal hold; covered, by another ticket that is open; lost, if the run is another's.
+CREATE FUNCTION erasured.file_due(run uuid, token uuid, ticket uuid, scope text, subject_hash text, sealed bytea, due_at timestamptz,
+                                  names text[], hashes text[]) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    r     erasured.retention_run;
+    asked erasured.scope;
+    waits timestamptz;
+BEGIN
+    SELECT * INTO r FROM erasured.retention_run x
+     WHERE x.id = file_due.run AND x.lease_token = file_due.token AND x.state = 'running' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN 'lost';
+    END IF;
+    SELECT * INTO asked FROM erasured.scope s
+     WHERE s.subject = r.subject AND s.scope = file_due.scope AND s.policy_sha256 = r.policy_sha256;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the policy of the run is not the one that is published' USING ERRCODE = 'ER004',
+            HINT = 'Start or reload the daemon, which publishes it.';
+    END IF;
+    IF EXISTS (SELECT FROM erasured.hold h
+                WHERE h.kind = 'subject' AND h.subject = r.subject AND h.released_at IS NULL AND h.read_at IS NULL)
+       OR EXISTS (SELECT FROM erasured.held_people(r.subject) p WHERE p.subject_hash = file_due.subject_hash) THEN
+        RETURN 'held';
+    END IF;
+    IF EXISTS (SELECT FROM erasured.ticket t
+                WHERE t.subject = r.subject AND t.subject_hash = file_due.subject_hash AND t.state NOT IN ('completed', 'rejected')) THEN
+        RETURN 'covered';
+    END IF;
+    INSERT INTO erasured.ticket (id, reference, subject, scope, ground, requested_at, subject_hash, sealed, due_at, retention_run, retention_rule)
+    SELECT file_due.ticket, format('retention %s %s', r.id, count(*) + 1), r.subject, file_due.scope, 'policy', now(),
+           file_due.subject_hash, file_due.sealed, file_due.due_at, r.id, r.rule
+      FROM erasured.ticket t WHERE t.retention_run = r.id;
+    INSERT INTO erasured.ticket_identifier (ticket_id, name, hash, given)
+    SELECT DISTINCT ON (n.name) file_due.ticket, n.name, n.hash, false FROM unnest(file_due.names, file_due.hashes) AS n (name, hash);
+    -- Nobody asks, so nobody is verified: the policy names the person, and the rule approves.
+    INSERT INTO erasured.decision (ticket_id, kind, method, level, by_name, by_role)
+    VALUES (file_due.ticket, 'verify', 'retention-rule', asked.at_least, 'policy ' || left(r.policy_sha256, 12), 'policy'),
+           (file_due.ticket, 'approve', NULL, NULL, 'rule ' || r.rule, 'policy');
+    waits := now() + asked.cooling_off;
+    UPDATE erasured.ticket t SET state = 'verified' WHERE t.id = file_due.ticket;
+    UPDATE erasured.ticket t SET state = 'approved', not_before = waits, next_attempt_at = waits WHERE t.id = file_due.ticket;
+    PERFORM pg_notify('erasured_ticket', file_due.ticket::text);
+    RETURN 'filed';
+END $$;
+COMMENT ON FUNCTION erasured.file_due IS 'Files the ticket of a person who is due by a retention rule, for the run that the daemon is at.';
+
+-- Of a ticket that a rule filed, and of which nothing has been carried out, the end: its person is not due any more.
+-- The daemon is at work on it. Whether it has ended.
+CREATE FUNCTION erasured.end_not_due(ticket uuid, token uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    t erasured.ticket := erasured.lock_ticket(ticket);
+BEGIN
+    IF t.retention_run IS NULL OR t.state NOT IN ('scheduled', 'executing') OR erasured.has_begun(t.id) THEN
+        RETURN false;
+    END IF;
+    DELETE FROM erasured.lease l WHERE l.ticket_id = t.id AND l.token = end_not_due.token;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'another daemon is at work on the ticket' USING ERRCODE = 'ER010';
+    END IF;
+    UPDATE erasured.ticket x SET state = 'scheduled' WHERE x.id = t.id AND x.state = 'executing';
+    PERFORM erasured.end_undone(t.id, 'not_due', 'rule ' || t.retention_rule, 'policy');
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION erasured.end_not_due IS 'Ends a ticket that a retention rule filed and whose person is not due any more, unless something has been carried out.';
+
 REVOKE ALL ON erasured.retention_run, erasured.retention_schedule, erasured.run_certificate FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.sign_retention_run(), erasured.guard_retention_run(), erasured.record_retention(),
-    erasured.held_people(text), erasured.retention_barred(uuid, uuid, text[], text, uuid[], uuid[]) FROM PUBLIC;
+    erasured.held_people(text), erasured.retention_barred(uuid, uuid, text[], text, uuid[], uuid[]),
+    erasured.file_due(uuid, uuid, uuid, text, text, bytea, timestamptz, text[], text[]), erasured.end_not_due(uuid, uuid) FROM PUBLIC;

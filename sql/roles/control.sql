@@ -64,7 +64,8 @@ GRANT SELECT ON erasured.ledger, erasured.event -- the event: an entry of the le
 GRANT EXECUTE ON FUNCTION erasured.folded(text), erasured.unfit(uuid[]) TO erasured_daemon;
 
 -- The daemon: reads all, moves tickets on, appends proof. It cannot file, verify, approve or
--- reject (no right on those functions nor on erasured.decision), cannot change what a ticket
+-- reject (no right on those functions nor on erasured.decision), but for people who are due by
+-- a retention rule, whose tickets the policy approves (below); it cannot change what a ticket
 -- asks for, run it before its cooling-off time, or change or remove what is in the ledger.
 -- It must be trusted all the same: moving an event into the ledger is deleting it from the
 -- outbox, so who holds this login can drop an event before it gets there, or write one of their
@@ -184,3 +185,5 @@ GRANT SELECT ON erasured.retention_throttle TO erasured_desk, erasured_approver,
 GRANT UPDATE (state, waits, ended_at, batches, rows, counts, held, survivors, set_aside, problem_code, problem, holder, lease_token, lease_until)
    ON erasured.retention_run TO erasured_daemon;
 GRANT EXECUTE ON FUNCTION erasured.held_people(text), erasured.retention_barred(uuid, uuid, text[], text, uuid[], uuid[]) TO erasured_daemon;
+-- Of people it files those alone who are due by a rule, for the run that it is at, and ends what is not due any more.
+GRANT EXECUTE ON FUNCTION erasured.file_due(uuid, uuid, uuid, text, text, bytea, timestamptz, text[], text[]), erasured.end_not_due(uuid, uuid) TO erasured_daemon;

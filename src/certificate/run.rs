@@ -26,7 +26,9 @@ pub struct RunCertificate {
     pub held: Held,
     /// Due rows that could not go and stay; who ran it was told their keys, which are nowhere kept.
     pub set_aside: u64,
-    /// What was looked at afterwards; nothing where the policy was another one by then.
+    /// Tickets for people who were due; each has a certificate of its own.
+    pub filed: u64,
+    /// What was looked at afterwards; nothing where the policy was another one by then, and for people.
     pub remaining: Option<Remaining>,
     /// The program that did it.
     pub program: Program,

@@ -2,6 +2,7 @@
 
 mod beside;
 mod changes;
+mod due;
 mod keep;
 mod setback;
 
@@ -218,6 +219,9 @@ impl Run<'_> {
             return Ok(());
         }
         let work = self.recognise(planned, work, began.is_some()).await?;
+        let work = self
+            .look_whether_due(planned, work, began.is_some())
+            .await?;
         let work = self
             .look_for_changes(planned, work, began.is_some())
             .await?;

@@ -5,7 +5,7 @@ use super::context::{Context, Unplanned};
 use super::identity::{self, Identity};
 use super::signs;
 use crate::identifier;
-use crate::plan::{FindBy, find_subject};
+use crate::plan::{FindBy, find_subject, read_subject};
 use crate::policy::{Identifier, IdentifierKind, Policy};
 use crate::reading::choose_or;
 use crate::store::StoreError;
@@ -15,6 +15,7 @@ use crate::store::tickets::IdentifierValue;
 use crate::system::postgres::failure;
 use crate::ticket::clock::Events;
 use std::collections::{BTreeMap, BTreeSet};
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 /// Why a ticket's person was not found; codes and words for the desk, never a value.
@@ -279,6 +280,74 @@ fn values(
 
 /// A root row: its key, and its identifiers by name.
 type Row = (Vec<String>, BTreeMap<String, String>);
+
+/// Tickets for these people, by their root keys; `None` for who is not there any more.
+///
+/// # Errors
+/// [`Unplanned`].
+pub async fn by_key(
+    context: &Context,
+    policy: &Policy,
+    scope: &str,
+    keys: &[&[String]],
+) -> Result<Vec<Option<Resolved>>, Unplanned> {
+    let root = &policy.root.0;
+    let no_policy = || Unplanned::NoPolicy(policy.subject.clone());
+    let system = context.systems.get(&root.system).ok_or_else(no_policy)?;
+    let (_, catalog) = system.catalog().await?;
+    let table = catalog.tables.get(&root.table).ok_or_else(no_policy)?;
+    let typed = super::proof::typed_key(table).filter(|key| !key.is_empty());
+    let typed = typed.ok_or_else(no_policy)?;
+    let identifiers = policy.identifiers.iter();
+    let identifiers: Vec<(&String, &Identifier)> = identifiers
+        .filter(|(_, i)| table.column(&i.column).is_some())
+        .collect();
+    let read: Vec<&str> = identifiers.iter().map(|(_, i)| i.column.as_str()).collect();
+    let sql = read_subject(&root.table, &typed, &read);
+    let failed = |e: tokio_postgres::Error| Unplanned::Failed {
+        system: system.name.clone(),
+        problem: failure::describe(&e),
+        transient: matches!(failure::classify(&e), failure::Failure::Transient(_)),
+    };
+    let mut client = system.pool.get().await?;
+    let tx = client.build_transaction().read_only(true);
+    let tx = tx.start().await.map_err(failed)?;
+    let timeout = context.config.limits.statement_timeout.as_millis();
+    tx.batch_execute(&format!(
+        "/* erasured:people */ SET LOCAL search_path = pg_catalog; SET LOCAL row_security = off; SET LOCAL statement_timeout = {timeout}"
+    ))
+    .await
+    .map_err(failed)?;
+    let mut people = Vec::with_capacity(keys.len());
+    for key in keys {
+        let bound: Vec<&(dyn ToSql + Sync)> = key.iter().map(|k| k as _).collect();
+        let row = tx.query_opt(&sql, &bound).await.map_err(failed)?;
+        people.push(row.map(|row| {
+            let values = identifiers
+                .iter()
+                .enumerate()
+                .filter_map(|(at, (name, _))| {
+                    let value: Option<String> = row.get(at);
+                    Some(((*name).clone(), vec![value?]))
+                });
+            let identity = Identity {
+                key: key.to_vec(),
+                values: values.collect(),
+                named: BTreeMap::new(),
+                shared: BTreeSet::new(),
+            };
+            let ticket = Unresolved {
+                id: Uuid::now_v7(),
+                subject: policy.subject.clone(),
+                scope: scope.to_owned(),
+                requested_at: context.now(),
+                identifiers: Vec::new(),
+            };
+            seal(context, policy, &ticket, &identity)
+        }));
+    }
+    Ok(people)
+}
 
 /// For each identifier name, ticket position to the rows that it finds.
 type Rows = BTreeMap<String, BTreeMap<usize, Vec<Row>>>;

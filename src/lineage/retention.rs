@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::{QualifiedTable, TableName};
 use crate::policy::retention::{Cutoff, Keep, RetentionAction, RetentionRule};
-use crate::policy::{Action, Extent, Policy, Scope, Span, TableRule};
+use crate::policy::{Action, Extent, Level, Policy, Scope, Span, TableRule};
 use crate::reading::choose_or;
 use chrono::{DateTime, NaiveDate, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -85,6 +85,9 @@ pub fn of_rule(
         );
     }
     let due = times((policy, rule), in_force, table, now, catalog, &mut found);
+    if rule.people.is_some() {
+        return of_people(policy, rule, due, found);
+    }
     let own = of_table(policy, rule, catalog);
     let traced = trace(
         &own,
@@ -152,6 +155,45 @@ pub fn due_on(
         catalog,
         &mut Vec::new(),
     )
+}
+
+/// A rule for people: what becomes of theirs is their tickets'.
+fn of_people(
+    policy: &Policy,
+    rule: &RetentionRule,
+    due: Option<Vec<Due>>,
+    mut found: Vec<Diagnostic>,
+) -> Result<Option<OfRule>, Vec<Diagnostic>> {
+    if rule.table != policy.root.0 {
+        let message = format!(
+            "the retention rule {} is for people, and {} are not those of the policy",
+            rule.name, rule.table
+        );
+        let help = format!("name the policy's root: table = \"{}\"", policy.root.0);
+        let diagnostic = Diagnostic::error(OF_PEOPLE, message, help);
+        found.push(diagnostic.at(&policy.source, rule.span.clone()));
+    }
+    if found.iter().any(|d| d.severity == Severity::Error) {
+        return Err(found);
+    }
+    Ok(due.map(|due| OfRule {
+        policy: policy.clone(),
+        lineage: Lineage {
+            policy_file: policy.source.path.to_string(),
+            policy_sha256: policy.sha256.clone(),
+            subject: policy.subject.clone(),
+            scope: SCOPE.to_owned(),
+            required_level: Level::None,
+            four_eyes: false,
+            systems: Vec::new(),
+        },
+        // Each row is a person's own.
+        owners: Owners::Ways(vec![Vec::new()]),
+        others: Vec::new(),
+        due,
+        spared_by: Vec::new(),
+        warnings: found,
+    }))
 }
 
 /// Everything wrong with a policy's rules, and what is worth knowing.
@@ -276,7 +318,7 @@ impl Hanging<'_> {
         self.error(
             OF_PEOPLE,
             message,
-            "people go by tickets, with all that is theirs and a certificate each: file one for each",
+            "people go by tickets, with all that is theirs and a certificate each: say people = true in a rule for them",
         )
     }
 

@@ -94,7 +94,8 @@ pub fn draft_under(
         let (tables, open) = rule::rules(file, &identifiers, &scopes, bases);
         let sweep = sweep(file);
         let asking = asking::asking(file, &identifiers);
-        let retention = retention::rules(file, bases);
+        let names: Vec<&str> = scopes.keys().map(String::as_str).collect();
+        let retention = retention::rules(file, bases, &names);
         let policy = Policy {
             source: reader.source().clone(),
             sha256: sha256(text),

@@ -51,8 +51,19 @@ pub struct RetentionRule {
     pub window: Option<Window>,
     /// A run over more rows than this stops before the first and asks.
     pub stop_above: Option<u64>,
+    /// Its rows are people, who go by tickets.
+    pub people: Option<People>,
     /// The rule's `name = …`, for pointing at.
     pub span: Span,
+}
+
+/// How people go whose time is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct People {
+    /// The scope of their tickets.
+    pub scope: String,
+    /// Tickets that one run files at most.
+    pub at_most: u64,
 }
 
 /// Times on the wall, the second of which is not in it; over midnight if it is the earlier one.
@@ -263,10 +274,10 @@ impl Policy {
 }
 
 /// All rules, in the order of the file.
-pub(super) fn rules(file: &Table<'_>, bases: &Bases) -> Vec<RetentionRule> {
+pub(super) fn rules(file: &Table<'_>, bases: &Bases, scopes: &[&str]) -> Vec<RetentionRule> {
     let mut rules: Vec<RetentionRule> = Vec::new();
     for mut table in file.list("retention") {
-        let Some(rule) = rule(&mut table, bases) else {
+        let Some(rule) = rule(&mut table, bases, scopes) else {
             continue;
         };
         if let Some(other) = rules.iter().find(|other| other.name == rule.name) {
@@ -285,7 +296,7 @@ pub(super) fn rules(file: &Table<'_>, bases: &Bases) -> Vec<RetentionRule> {
     rules
 }
 
-fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
+fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<RetentionRule> {
     table.need("name", "give the rule a name: name = \"call-recordings\"");
     let name = table.parsed("name", CODES.bad_value, NAME_HELP, own_name);
     if let Some((name, _)) = &name {
@@ -331,6 +342,16 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
     let timed = (table.has("schedule"), table.has("between"));
     let has_stop = table.has("stop_above");
     let stop_above = table.integer("stop_above", 1..=i64::MAX as u64);
+    let of_people = people(table, scopes);
+    if let (Some((word, at)), Some(Some(_))) = (&action, &of_people)
+        && *word != RetentionAction::Delete
+    {
+        let message = format!("people in {} go, or are not named", table.label());
+        let help = "action = \"delete\": each by a ticket; or leave `people` out";
+        table
+            .reader()
+            .error(CONTRADICTION, at.clone(), message, help);
+    }
     table.finish();
     if let Some((RetentionAction::Keep, _)) = action {
         does_nothing(table);
@@ -356,8 +377,47 @@ fn rule(table: &mut Table<'_>, bases: &Bases) -> Option<RetentionRule> {
         slots: slots?,
         window: if timed.1 { Some(window?.0) } else { None },
         stop_above: if has_stop { Some(stop_above?) } else { None },
+        people: of_people?,
         span,
     })
+}
+
+/// Whether the rows are people, and how they go; `None` if a mistake has been noted.
+fn people(table: &Table<'_>, scopes: &[&str]) -> Option<Option<People>> {
+    let are = match table.has("people") {
+        true => table.boolean("people")?,
+        false => false,
+    };
+    if !are {
+        for key in ["scope", "at_most"] {
+            if let Some(at) = table.span_of(key) {
+                let message = format!(
+                    "`{key}` in {} is for rules with people = true",
+                    table.label()
+                );
+                let help = "remove it, or add people = true";
+                table.reader().error(CONTRADICTION, at, message, help);
+                return None;
+            }
+        }
+        return Some(None);
+    }
+    table
+        .need(
+            "scope",
+            "name the scope of their tickets: scope = \"account\"",
+        )
+        .need(
+            "at_most",
+            "say how many tickets one run files at most: at_most = 100",
+        );
+    let known: Vec<(&str, String)> = scopes.iter().map(|s| (*s, (*s).to_owned())).collect();
+    let scope = table.word("scope", UNKNOWN_WORD, &known);
+    let at_most = table.integer("at_most", 1..=1_000_000);
+    Some(Some(People {
+        scope: scope?.0,
+        at_most: at_most?,
+    }))
 }
 
 /// A rule that only keeps has nothing to run.

@@ -67,6 +67,7 @@ async fn issue(context: &Context, run: Uuid, prepared: Option<&Prepared>) -> Res
         days: done.days.map(|(first, last)| Days { first, last }),
         tables: gone(&done),
         held,
+        filed: store.filed(run.id).await?,
         set_aside: number(run.set_aside),
         remaining,
         program: Program {
@@ -148,7 +149,9 @@ async fn left(
     run: &EndedRun,
     prepared: Option<&Prepared>,
 ) -> Result<(Held, Option<Remaining>), Stopped> {
-    let Some(prepared) = prepared else {
+    // People go by tickets, which are looked after by themselves.
+    let looked_at = prepared.filter(|prepared| prepared.rule.people.is_none());
+    let Some(prepared) = looked_at else {
         let held = Held {
             rows: number(run.held),
             grounds: Vec::new(),

@@ -277,6 +277,23 @@ impl Prepared {
             .collect())
     }
 
+    /// Which of the rows with these keys are due now, by their positions.
+    ///
+    /// # Errors
+    /// [`NotErased`].
+    pub async fn still_due(
+        &self,
+        context: &Context,
+        keys: &[&[String]],
+    ) -> Result<HashSet<usize>, NotErased> {
+        let Some(due) = self.due_rows(&[]) else {
+            return Ok(HashSet::new());
+        };
+        let mut client = self.client(context).await?;
+        let due = due::still_due(&mut client, &due, keys, context.timeouts(1)).await?;
+        Ok(due.into_iter().map(|(at, _)| at).collect())
+    }
+
     /// Those of these rows that are due still and that nothing keeps that hangs on them, and how many of
     /// the others are due.
     async fn unspared(

@@ -1,5 +1,6 @@
 //! One passage of a rule over what is due.
 
+mod people;
 mod stretch;
 
 use super::brake::{Brake, goes_on};
@@ -51,6 +52,8 @@ pub struct Report {
     pub held: i64,
     /// Due rows on which something hangs that is kept.
     pub survivors: i64,
+    /// Tickets for people, this run's.
+    pub filed: u64,
     /// Keys of rows that could not go, each with the reason.
     pub set_aside: Vec<(Vec<String>, String)>,
     /// How the tables stand afterwards.
@@ -243,6 +246,9 @@ impl<'a> Passage<'a> {
         for counts in done {
             self.add(&counts);
         }
+        if self.prepared.rule.people.is_some() {
+            self.gone = self.context.store.filed(self.run.id).await?;
+        }
         Ok(())
     }
 
@@ -266,6 +272,9 @@ impl<'a> Passage<'a> {
 
     async fn pass(&mut self, on: &mut (dyn FnMut(Progress) -> Go + Send)) -> Result<(), Stopped> {
         self.look_first().await?;
+        if let Some(people) = &self.prepared.rule.people {
+            return self.file(people, on).await;
+        }
         let (mut size, mut behind) = (FIRST_BATCH, None::<Vec<String>>);
         let (mut brake, mut took) = (
             Brake::new(self.context, self.run, self.new.rule, self.system),

@@ -59,6 +59,8 @@ pub struct LeasedTicket {
     pub language: Option<String>,
     /// Parts of the scope that were refused.
     pub refused: BTreeSet<String>,
+    /// The retention rule that filed it.
+    pub rule: Option<String>,
 }
 
 /// Attempts after which a ticket that lost its holder is leased alone.
@@ -94,6 +96,7 @@ impl Store {
                     due_at: r.get("due_at"),
                     language: r.get("language"),
                     refused: super::tickets::refused(r).into_keys().collect(),
+                    rule: r.get("retention_rule"),
                 })
                 .collect();
             tickets.sort_by_key(|t| (t.due_at, t.id));

@@ -1,6 +1,7 @@
 //! Runs of retention rules.
 
 use super::holds::Permit;
+use super::intake::Resolved;
 use super::{Result, Store, StoreError, run_tx, seconds};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
@@ -101,6 +102,17 @@ pub struct HeldPeople {
     pub holds: Vec<Uuid>,
     /// Keyed hashes of the people's root keys.
     pub hashes: std::collections::HashSet<String>,
+}
+
+/// What came of filing a ticket for a person who is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filed {
+    /// It is filed and approved.
+    Filed,
+    /// A legal hold covers the person.
+    Held,
+    /// Another ticket for them is open.
+    Covered,
 }
 
 /// What stands against a COMMIT of a run.
@@ -342,6 +354,57 @@ impl Store {
                          ORDER BY r.started_at DESC LIMIT 5) l";
             let row = tx.query_one(sql, &[&subject, &rule]).await?;
             Ok(row.get::<_, Option<i64>>(0).zip(row.get(1)))
+        })
+    }
+
+    /// Tickets that a run has filed.
+    pub async fn filed(&self, run: Uuid) -> Result<u64> {
+        run_tx!(self, "filed", |tx| {
+            let sql = "/* erasured:filed */ SELECT count(*) FROM erasured.ticket WHERE retention_run = $1";
+            let count: i64 = tx.query_one(sql, &[&run]).await?.get(0);
+            Ok(count.unsigned_abs())
+        })
+    }
+
+    /// Files the ticket of a person who is due.
+    pub async fn file_due(&self, run: Run, scope: &str, person: &Resolved) -> Result<Filed> {
+        let (names, hashes): (Vec<&str>, Vec<&str>) = person
+            .identifier_hashes
+            .iter()
+            .map(|(name, hash)| (name.as_str(), hash.as_str()))
+            .unzip();
+        run_tx!(self, "file_due", |tx| {
+            let sql = "/* erasured:file_due */ SELECT erasured.file_due($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+            let row = tx
+                .query_one(
+                    sql,
+                    &[
+                        &run.id,
+                        &run.token,
+                        &person.id,
+                        &scope,
+                        &person.subject_hash,
+                        &person.sealed,
+                        &person.due_at,
+                        &names,
+                        &hashes,
+                    ],
+                )
+                .await?;
+            match row.get(0) {
+                "filed" => Ok(Filed::Filed),
+                "held" => Ok(Filed::Held),
+                "covered" => Ok(Filed::Covered),
+                _ => Err(StoreError::LeaseLost { lost: 1 }),
+            }
+        })
+    }
+
+    /// Ends a ticket whose person is not due any more; `false` if something has been carried out.
+    pub async fn end_not_due(&self, token: Uuid, ticket: Uuid) -> Result<bool> {
+        run_tx!(self, "end_not_due", |tx| {
+            let sql = "/* erasured:end_not_due */ SELECT erasured.end_not_due($1, $2)";
+            Ok(tx.query_one(sql, &[&ticket, &token]).await?.get(0))
         })
     }
 

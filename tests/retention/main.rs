@@ -13,6 +13,7 @@ mod holds;
 mod killed;
 mod lesson_08;
 mod linked;
+mod people;
 mod rules;
 mod runs;
 mod scheduled;

@@ -133,6 +133,9 @@ impl Page {
             let hold = format!("{} ({})", ground.hold, ground.reason);
             self.field("保全命令", "Hold", &hold);
         }
+        if c.filed > 0 {
+            self.field("発行したチケット", "Tickets filed", &count(c.filed));
+        }
         self.field("消去できなかった行", "Set aside", &count(c.set_aside));
         match c.remaining {
             Some(left) => {
@@ -150,8 +153,8 @@ impl Page {
             }
             None => {
                 let why = self.say(
-                    "確認なし（その時点でポリシーが変わっていた）",
-                    "not looked at: the policy was another one by then",
+                    "確認なし（その時点でポリシーが変わっていたか、個人ごとのチケットによる消去）",
+                    "not looked at: the policy was another one by then, or people go by tickets",
                 );
                 self.field("期限を過ぎて残る行", "Overdue rows left", why);
             }

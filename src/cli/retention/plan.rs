@@ -173,6 +173,12 @@ fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
             counted.undated
         );
     }
+    if let Some(people) = &rule.people {
+        let (most, scope) = (people.at_most, &people.scope);
+        say!(
+            "  tickets:  at most {most} a run, of scope {scope}; who has an open one gets no other"
+        );
+    }
     for warning in prepared.of.iter().flat_map(|of| &of.warnings) {
         let (code, message, help) = (warning.code, &warning.message, &warning.help);
         say!("  warning:  {code}: {message}; {help}");

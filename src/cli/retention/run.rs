@@ -95,12 +95,15 @@ impl Run {
         if self.format == Format::Json {
             print_json(&serde_json::json!({
                 "rule": self.rule, "run": report.run, "resumed": report.resumed, "changed": report.changed,
-                "batches": report.batches, "held": report.held, "survivors": report.survivors, "set_aside": report.set_aside,
+                "batches": report.batches, "filed": report.filed, "held": report.held, "survivors": report.survivors, "set_aside": report.set_aside,
                 "tidied": report.tidied,
             }));
             return;
         }
         say!("{}: done, in {} transaction(s)", self.rule, report.batches);
+        if prepared.rule.people.is_some() {
+            say!("  {} ticket(s) filed", report.filed);
+        }
         for (table, kinds) in &report.changed {
             for (kind, rows) in kinds {
                 say!(

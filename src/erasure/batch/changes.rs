@@ -48,7 +48,7 @@ impl Run<'_> {
 
     /// Those of whom something is erased, and the others. A step that is planned alone may have committed,
     /// or have stopped before the first change; its target knows.
-    async fn begun(
+    pub(super) async fn begun(
         &mut self,
         work: Vec<Work>,
         began: bool,

@@ -1,0 +1,175 @@
+//! Rules for people: who is due goes by a ticket, whole, and who has come back stays.
+
+use crate::company::{Company, POLICY, SCHEMA};
+
+/// Of twenty members the first twelve have not been here for years, the last of them longest.
+fn schema() -> String {
+    format!(
+        "{SCHEMA} ALTER TABLE customer ADD last_login_on date; \
+         UPDATE customer SET last_login_on = CASE WHEN id <= 12 THEN current_date - 2000 - id WHEN id < 20 THEN current_date - id END;"
+    )
+}
+
+fn policy(more: &str) -> String {
+    POLICY.split("[[retention]]").next().unwrap().to_owned()
+        + &format!(
+            "[[retention]]\nname = \"members\"\ntable = \"shop.public.customer\"\npeople = true\nscope = \"account\"\nat_most = 5\n\
+             since = \"last_login_on\"\nkeep = \"5 years\"\naction = \"delete\"\nbecause = \"our terms, section 9\"\n\
+             timezone = \"Asia/Tokyo\"\n{more}\n"
+        )
+}
+
+fn open() -> Company {
+    let company = Company::with(&schema(), &policy(""));
+    company.says(&["check"], 0);
+    // What may be asked for is published by a daemon.
+    company.says(&["run", "--until-idle"], 0);
+    company
+}
+
+fn left(company: &Company) -> Vec<String> {
+    let rows = company.server.query(
+        &company.shop,
+        "SELECT c.id::text FROM customer c ORDER BY c.id",
+    );
+    rows.into_iter()
+        .map(|row| row[0].clone().unwrap())
+        .collect()
+}
+
+fn numbers(of: impl IntoIterator<Item = u32>) -> Vec<String> {
+    of.into_iter().map(|n| n.to_string()).collect()
+}
+
+#[test]
+fn who_is_due_goes_whole_by_a_ticket_the_longest_first() {
+    let company = open();
+    let plan = company.json(&["retention", "plan", "members"]);
+    assert_eq!(
+        (plan[0]["due"].as_i64(), plan[0]["undated"].as_i64()),
+        (Some(12), Some(1)),
+        "{plan}"
+    );
+    let run = company.json(&["retention", "run", "members"]);
+    assert_eq!(run["filed"], 5, "{run}");
+    // Nothing goes but by the tickets, and who has one gets no other.
+    assert_eq!(left(&company).len(), 20);
+    let run = company.json(&["retention", "run", "members"]);
+    assert_eq!(run["filed"], 5, "{run}");
+    company.says(&["run", "--until-idle"], 0);
+    assert_eq!(left(&company), numbers((1..=2).chain(13..=20)));
+    assert_eq!(
+        company.count("SELECT count(*) FROM call WHERE customer BETWEEN 3 AND 12"),
+        0
+    );
+    assert_eq!(
+        company.count("SELECT count(DISTINCT customer) FROM call"),
+        10,
+        "the others' are all there"
+    );
+    let run = company.json(&["retention", "run", "members"]);
+    assert_eq!(run["filed"], 2, "{run}");
+    company.says(&["run", "--until-idle"], 0);
+    assert_eq!(left(&company), numbers(13..=20));
+    // Certified one by one, and it says who approved.
+    let closed = "SELECT count(*) FROM erasured.ticket t JOIN erasured.certificate c ON c.ticket_id = t.id \
+                   WHERE t.state = 'completed' AND t.ground = 'policy' AND t.retention_rule = 'members'";
+    assert_eq!(company.server.count(&company.control, closed), 12);
+    let approved = "SELECT count(*) FROM erasured.decision WHERE kind = 'approve' AND by_name = 'rule members' AND by_role = 'policy'";
+    assert_eq!(company.server.count(&company.control, approved), 12);
+    let rows = "SELECT sum(rows)::bigint FROM erasured.retention_run";
+    assert_eq!(company.server.count(&company.control, rows), 12);
+    let nobody = "SELECT count(*) FROM erasured.ticket_identifier WHERE value IS NOT NULL";
+    assert_eq!(company.server.count(&company.control, nobody), 0);
+    company.says(&["ledger", "verify"], 0);
+}
+
+/// A login after the ticket was filed saves the member; so does a hold.
+#[test]
+fn who_comes_back_and_who_is_held_stays() {
+    let company = open();
+    let hold = r#"SELECT erasured.place_hold('case-1', 'court-order', 'customer', '{"member_no": "M-11"}')"#;
+    company.server.execute(&company.control, hold);
+    company.says(&["run", "--until-idle"], 0);
+    let run = company.json(&["retention", "run", "members"]);
+    assert_eq!(
+        (&run["filed"], &run["held"]),
+        (&5.into(), &1.into()),
+        "{run}"
+    );
+    // Twelve, ten, nine, eight and seven have tickets.
+    company.execute("UPDATE customer SET last_login_on = current_date WHERE id = 9");
+    company.says(&["run", "--until-idle"], 0);
+    assert_eq!(
+        left(&company),
+        numbers((1..=6).chain([9, 11]).chain(13..=20))
+    );
+    let ended = "SELECT count(*) FROM erasured.ticket t JOIN erasured.decision d ON d.ticket_id = t.id \
+                  WHERE t.state = 'rejected' AND t.sealed IS NULL AND d.kind = 'reject' AND d.reason = 'not_due' AND d.by_name = 'rule members'";
+    assert_eq!(company.server.count(&company.control, ended), 1);
+    let open = "SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'rejected')";
+    assert_eq!(company.server.count(&company.control, open), 0);
+}
+
+/// The daemon decides nothing: it files for a run that it is at, and ends what a rule has filed.
+#[test]
+fn nothing_is_filed_or_ended_beside_a_run() {
+    let company = open();
+    let hash = "0".repeat(64);
+    let file = |run: &str| {
+        let sql = format!(
+            "SELECT erasured.file_due({run}, gen_random_uuid(), gen_random_uuid(), 'account', '{hash}', 'x', now(), '{{}}', '{{}}')"
+        );
+        company.server.value(&company.control, &sql)
+    };
+    assert_eq!(file("gen_random_uuid()"), "lost");
+    company.json(&["retention", "run", "members"]);
+    assert_eq!(
+        file("(SELECT id FROM erasured.retention_run LIMIT 1)"),
+        "lost"
+    );
+    let tickets = "SELECT count(*) FROM erasured.ticket";
+    assert_eq!(company.server.count(&company.control, tickets), 5);
+    // Of what a person has filed nothing is ended so.
+    company.server.execute(
+        &company.control,
+        r#"SELECT erasured.submit_ticket('R-1', 'customer', '{"member_no": "M-15"}', 'account', 'gdpr-17-1-a')"#,
+    );
+    let end = "SELECT erasured.end_not_due((SELECT id FROM erasured.ticket WHERE reference = 'R-1'), gen_random_uuid())::text";
+    assert_eq!(company.server.value(&company.control, end), "false");
+}
+
+#[test]
+fn what_such_a_rule_must_say() {
+    let company = open();
+    for (from, to, code) in [
+        (
+            "table = \"shop.public.customer\"",
+            "table = \"shop.public.call\"",
+            "E0256",
+        ),
+        ("people = true\n", "", "E0109"),
+        ("people = true", "people = \"yes\"", "E0105"),
+        ("scope = \"account\"\n", "", "E0104"),
+        ("scope = \"account\"", "scope = \"acount\"", "E0107"),
+        ("at_most = 5\n", "", "E0104"),
+        (
+            "action = \"delete\"\nbecause",
+            "action = \"report\"\nbecause",
+            "E0109",
+        ),
+    ] {
+        let text = policy("");
+        assert!(text.contains(from), "{from}");
+        let text = text.replace(from, to).replace(
+            "last_login_on",
+            match code {
+                "E0256" => "ended_at",
+                _ => "last_login_on",
+            },
+        );
+        company.workspace.write_policy("customer.toml", &text);
+        let said = company.says(&["check"], if code < "E0200" { 2 } else { 1 });
+        assert!(said.contains(code), "{to}: {said}");
+    }
+}
