@@ -84,6 +84,8 @@ pub const THROTTLE_SECONDS: &str = "erasured_retention_throttle_seconds_total";
 pub const RETENTION_TO_GO: &str = "erasured_retention_rows_to_go";
 /// When a run came to its end last, by `rule`.
 pub const RETENTION_LAST_SUCCESS: &str = "erasured_retention_last_success_timestamp_seconds";
+/// When a rule runs next by its schedule, by `rule`.
+pub const RETENTION_NEXT_RUN: &str = "erasured_retention_next_run_timestamp_seconds";
 /// Runs that have failed since, by `rule`.
 pub const RETENTION_FAILURES: &str = "erasured_retention_failures";
 /// Due rows that holds covered at the last run, by `rule`.
@@ -364,6 +366,11 @@ fn describe_retention() {
         RETENTION_LAST_SUCCESS,
         Unit::Seconds,
         "When a run of a retention rule came to its end last, in Unix time."
+    );
+    describe_gauge!(
+        RETENTION_NEXT_RUN,
+        Unit::Seconds,
+        "When a retention rule runs next by its schedule, in Unix time."
     );
     describe_gauge!(
         RETENTION_FAILURES,

@@ -38,6 +38,11 @@ GRANT pg_read_all_data TO erasured_daemon;
 --    Without it, table by table (and each new table again):
 -- GRANT SELECT ON ALL TABLES IN SCHEMA public TO erasured_daemon;
 
+--    Where [system.NAME.throttle] counts others' sessions or names standbys by application_name:
+-- GRANT pg_read_all_stats TO erasured_daemon;
+--    From PostgreSQL 17 on, so that retention may VACUUM a table of which much went:
+-- GRANT MAINTAIN ON public.call_recording TO erasured_daemon;
+
 -- 5. Row-level security hides rows from the daemon as from anybody, and an erasure that cannot
 --    see a row stops. Where a table has policies let the login bypass them (a group's attribute is
 --    not inherited, and of a policy that shows all nobody can prove that it does):

@@ -108,15 +108,29 @@ impl RetentionRule {
         }
     }
 
+    /// When it runs next by itself, if nothing stops it; `None` without a schedule. In its window, or when that opens.
+    pub fn next_run(&self, subject: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let slot = self.schedule.as_ref()?.next(now)?;
+        let at = slot + self.slots.delay(subject, &self.name, slot);
+        if self.is_open(at) {
+            return Some(at);
+        }
+        self.opening()?.next(at)
+    }
+
     /// When its window opened last.
     fn opened(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.opening()?.latest(now)
+    }
+
+    /// When its window opens, each day.
+    fn opening(&self) -> Option<Timetable> {
         let from: NaiveTime = self.window?.from;
         let daily = format!("0 {} {} * * *", from.minute(), from.hour());
-        let opens = Timetable {
+        Some(Timetable {
             cron: Box::new(daily.parse().ok()?),
             zone: self.zone,
-        };
-        opens.latest(now)
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the metrics say of each rule, whoever ran it and whenever: a rule that fails must be seen by somebody
+//! What the metrics say of each rule besides its lag, whoever ran it and whenever: a rule that fails must be seen by somebody
 //! who does not look at it.
 
 use super::all;
@@ -21,6 +21,9 @@ pub async fn tell(context: &Context) -> Result<(), StoreError> {
         };
         if let Some(at) = health.last_success {
             set(names::RETENTION_LAST_SUCCESS, float(at.timestamp()));
+        }
+        if let Some(at) = rule.next_run(&policy.subject, context.now()) {
+            set(names::RETENTION_NEXT_RUN, float(at.timestamp()));
         }
         set(names::RETENTION_FAILURES, float(health.failures));
         set(names::RETENTION_HELD, float(health.held));

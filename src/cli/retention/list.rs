@@ -28,19 +28,21 @@ impl List {
                 serde_json::json!({
                     "rule": rule.name, "subject": subject, "table": rule.table.to_string(),
                     "where": rule.condition.as_ref().map(|c| &c.text), "keep": keep(&rule.keep), "action": action(rule), "because": rule.because,
-                    "timezone": rule.zone.name(), "stop_above": rule.stop_above,
+                    "timezone": rule.zone.name(), "schedule": rule.schedule.as_ref().map(|t| t.cron.to_string()),
+                    "stop_above": rule.stop_above,
                 })
             });
             print_json(&rules.collect::<Vec<_>>());
             return Ok(());
         }
-        let mut table = Table::new(["RULE", "TABLE", "KEPT", "THEN", "BECAUSE"]);
+        let mut table = Table::new(["RULE", "TABLE", "KEPT", "THEN", "RUNS", "BECAUSE"]);
         for (_, rule) in rules {
             table.row([
                 rule.name.clone(),
                 rule.table.to_string(),
                 kept(rule),
                 action(rule).to_owned(),
+                runs(rule),
                 rule.because.clone(),
             ]);
         }
@@ -63,6 +65,14 @@ pub(super) fn kept(rule: &RetentionRule) -> String {
     match &rule.condition {
         None => keep,
         Some(condition) => format!("{keep}, where {}", condition.text),
+    }
+}
+
+/// When it runs by itself.
+fn runs(rule: &RetentionRule) -> String {
+    match &rule.schedule {
+        None => "by hand".to_owned(),
+        Some(timetable) => timetable.cron.to_string(),
     }
 }
 

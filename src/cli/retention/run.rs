@@ -67,13 +67,19 @@ impl Run {
             return Ok(());
         }
         let (bar, rule) = (bar(&self.rule, due), &self.rule);
+        let mut told = None;
         let mut on = |progress: Progress| {
             bar.set_length(progress.of);
             bar.set_position(progress.rows);
-            bar.set_message(match progress.waits {
-                None => rule.clone(),
-                Some(reason) => format!("{rule} waits: {reason}"),
-            });
+            if progress.waits != told {
+                told = progress.waits;
+                let waits = told.map(|reason| format!("{rule} waits: {reason}"));
+                // Who sees no bar is told once.
+                if let (true, Some(waits)) = (bar.is_hidden(), &waits) {
+                    eprintln!("{waits}");
+                }
+                bar.set_message(waits.unwrap_or_else(|| rule.clone()));
+            }
             Go::On
         };
         let going = Going {

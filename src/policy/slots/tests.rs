@@ -102,6 +102,27 @@ fn what_was_missed_is_run_once_or_passed_over() {
 }
 
 #[test]
+fn the_next_run_is_in_the_window() {
+    let next = |more: &str, now: &str| rule(more).unwrap().next_run("customer", at(now));
+    assert_eq!(next("", "2026-03-10T00:00:00Z"), None);
+    let nightly = "schedule = \"0 30 2 * * *\"";
+    assert_eq!(
+        next(nightly, "2026-03-10T00:00:00Z"),
+        Some(at("2026-03-10T01:30:00Z"))
+    );
+    let late = format!("{nightly}\nbetween = \"03:00-05:00\"");
+    assert_eq!(
+        next(&late, "2026-03-10T00:00:00Z"),
+        Some(at("2026-03-10T02:00:00Z"))
+    );
+    let shaken = format!("{nightly}\njitter = \"10 minutes\"");
+    assert_eq!(
+        next(&shaken, "2026-03-10T00:00:00Z"),
+        Some(at("2026-03-10T01:30:00Z") + Duration::seconds(PINNED))
+    );
+}
+
+#[test]
 fn rules_and_nights_differ_and_daemons_do_not() {
     let rule = nightly("jitter = \"10 minutes\"");
     let delay = |name: &str, day: i64| {
