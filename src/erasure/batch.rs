@@ -15,6 +15,7 @@ use super::recall;
 use super::record::StepRecord;
 use crate::name::TableName;
 use crate::plan::{ChangeKind, Plan, SystemPlan};
+use crate::retention::Prepared;
 use crate::store::StoreError;
 use crate::store::definitions::When;
 use crate::store::executing::{HELD, StepRow, StoredPlan, TWICE};
@@ -25,6 +26,7 @@ use crate::system::postgres::failure::Failure;
 use keep::{Keep, PutOff, still_theirs};
 use setback::{Setback, backoff, setback, shared};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -51,6 +53,8 @@ struct Work {
     /// What the person's row said of changes a moment ago; `None` once something is erased: then nobody
     /// asks any more.
     stands: Option<BTreeMap<String, String>>,
+    /// The retention rule by which they must be due; `None` where nobody asks, or not any more.
+    due_by: Option<Arc<Prepared>>,
 }
 
 /// Works a leased batch off, keeping the lease alive meanwhile.
@@ -175,6 +179,7 @@ fn open_all(context: &Context, tickets: Vec<LeasedTicket>) -> (Vec<Work>, Vec<Le
                 ticket,
                 identity,
                 stands: None,
+                due_by: None,
             }),
             Err(_) => unreadable.push(ticket),
         }
@@ -337,7 +342,11 @@ impl Run<'_> {
             });
             work = finished;
             let through = self.one_system(planned, part, pending).await?;
-            work.extend(through.into_iter().map(|w| Work { stands: None, ..w }));
+            work.extend(through.into_iter().map(|w| Work {
+                stands: None,
+                due_by: None,
+                ..w
+            }));
         }
         // Once more: a daemon that had lost its lease may have committed meanwhile.
         let work = self.recall(work).await?;

@@ -111,6 +111,40 @@ fn who_comes_back_and_who_is_held_stays() {
     assert_eq!(company.server.count(&company.control, open), 0);
 }
 
+/// A login that is under way when the ticket begins: its row's lock is waited for, and then it counts.
+#[test]
+fn who_comes_back_in_the_last_moment_stays() {
+    let company = open();
+    let run = company.json(&["retention", "run", "members"]);
+    assert_eq!(run["filed"], 5, "{run}");
+    let url = company.server.url(&company.shop);
+    crate::support::blocking(async {
+        let client = crate::support::connect(&url).await;
+        client
+            .batch_execute("BEGIN; UPDATE customer SET last_login_on = current_date WHERE id = 10")
+            .await
+            .unwrap();
+        let mut daemon = company
+            .workspace
+            .process(["run", "--until-idle"])
+            .spawn()
+            .unwrap();
+        let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()";
+        let mut waited = 0;
+        while client.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            waited += 1;
+            assert!(waited < 1000, "the daemon was to wait for the row");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        client.batch_execute("COMMIT").await.unwrap();
+        assert!(daemon.wait().unwrap().success());
+    });
+    assert_eq!(left(&company), numbers((1..=7).chain([10]).chain(13..=20)));
+    let ended =
+        "SELECT count(*) FROM erasured.decision WHERE kind = 'reject' AND reason = 'not_due'";
+    assert_eq!(company.server.count(&company.control, ended), 1);
+}
+
 /// The daemon decides nothing: it files for a run that it is at, and ends what a rule has filed.
 #[test]
 fn nothing_is_filed_or_ended_beside_a_run() {

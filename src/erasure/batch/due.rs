@@ -1,10 +1,12 @@
 //! Whether people whom a retention rule names are due still: who has come back in the meantime stays.
 
-use super::super::context::Planned;
+use super::super::context::{Context, Planned};
 use super::{Run, Work};
 use crate::retention::Prepared;
 use crate::store::StoreError;
+use crate::system::postgres::execute::NotErased;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 impl Run<'_> {
     /// Asked when a ticket begins; of whom something is erased already nobody asks. Returns those to go on with;
@@ -18,6 +20,11 @@ impl Run<'_> {
         let (asked, mut rest): (Vec<Work>, Vec<Work>) =
             work.into_iter().partition(|w| w.ticket.rule.is_some());
         if asked.is_empty() {
+            return Ok(rest);
+        }
+        // What has gone in pieces stands in no step.
+        if began && planned.plan.systems.iter().any(|s| !s.pieces.is_empty()) {
+            rest.extend(asked);
             return Ok(rest);
         }
         let (begun, fresh) = self.begun(asked, began).await?;
@@ -41,19 +48,19 @@ impl Run<'_> {
     ) -> Result<Vec<Work>, StoreError> {
         let keys: Vec<&[String]> = work.iter().map(|w| w.identity.key.as_slice()).collect();
         // A rule that is there no more names nobody.
-        let due: HashSet<usize> = match planned.policy.retention_rule(rule) {
-            None => HashSet::new(),
+        let (prepared, due) = match planned.policy.retention_rule(rule) {
+            None => (None, HashSet::new()),
             Some(of) => {
                 let policy = planned.policy.clone();
                 let prepared = match Prepared::new(self.context, policy, of.clone()).await {
-                    Ok(prepared) => prepared,
+                    Ok(prepared) => Arc::new(prepared),
                     Err(unplanned) => {
                         self.not_planned(&work, &unplanned).await?;
                         return Ok(Vec::new());
                     }
                 };
                 match prepared.still_due(self.context, &keys).await {
-                    Ok(due) => due,
+                    Ok(due) => (Some(prepared), due),
                     Err(error) => {
                         let problem = error.to_string();
                         self.later(&work, "unreachable", &problem).await?;
@@ -66,7 +73,8 @@ impl Run<'_> {
         for (at, work) in work.into_iter().enumerate() {
             let ticket = work.ticket.id;
             if due.contains(&at) {
-                go_on.push(work);
+                let due_by = prepared.clone();
+                go_on.push(Work { due_by, ..work });
             } else if self.context.store.end_not_due(self.token, ticket).await? {
                 tracing::info!(%ticket, rule, "not due any more: nothing is erased");
             } else {
@@ -75,4 +83,26 @@ impl Run<'_> {
         }
         Ok(go_on)
     }
+}
+
+/// The same with their rows locked: nobody can come back behind this.
+///
+/// # Errors
+/// [`NotErased::NotDue`]: the next try finds out of whom, and ends their tickets.
+pub(super) async fn still_due(context: &Context, group: &[Work]) -> Result<(), NotErased> {
+    let mut by_rule: BTreeMap<&str, (&Prepared, Vec<&[String]>)> = BTreeMap::new();
+    for work in group {
+        if let (Some(rule), Some(prepared)) = (&work.ticket.rule, &work.due_by) {
+            let of = by_rule
+                .entry(rule)
+                .or_insert_with(|| (prepared, Vec::new()));
+            of.1.push(&work.identity.key);
+        }
+    }
+    for (prepared, keys) in by_rule.into_values() {
+        if prepared.still_due(context, &keys).await?.len() < keys.len() {
+            return Err(NotErased::NotDue);
+        }
+    }
+    Ok(())
 }

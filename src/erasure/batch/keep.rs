@@ -3,6 +3,7 @@
 use super::super::context::{Context, Planned};
 use super::super::holds::Gate;
 use super::Work;
+use super::due::still_due;
 use crate::name::TableName;
 use crate::plan::SystemPlan;
 use crate::store::StoreError;
@@ -103,6 +104,9 @@ impl BeforeChange for Keep<'_> {
 
 impl Keep<'_> {
     async fn write(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> Result<(), NotErased> {
+        if self.part.pieces.is_empty() {
+            still_due(self.context, self.group).await?;
+        }
         let mut grown = Vec::new();
         for seen in seen {
             let work = &mut self.group[seen.ticket];

@@ -79,6 +79,7 @@ pub(super) fn setback(error: NotErased) -> Setback {
         NotErased::OtherIdentity { .. } => Setback::Stuck("E0506", said),
         NotErased::Held(tickets) => Setback::Held(tickets),
         NotErased::HeldRows(found) => Setback::HeldRows(found),
+        NotErased::NotDue => Setback::Later("not_due", said),
         NotErased::ContactChanged => Setback::Later("contact_changed", said),
         NotErased::HoldUnfit { .. } => Setback::Stuck("E0523", said),
         NotErased::HoldUnread => Setback::Later("legal_hold", said),

@@ -157,6 +157,9 @@ pub enum NotErased {
         /// The column.
         column: String,
     },
+    /// Somebody whom a retention rule names has come back at this moment.
+    #[error("a person is not due any more")]
+    NotDue,
     /// What hangs on the rows keeps them.
     #[error("rows of {table} hang on these and keep them: {by}")]
     Spared {
