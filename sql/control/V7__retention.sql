@@ -121,6 +121,66 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.run_c
     FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
 ALTER TABLE erasured.run_certificate ENABLE ALWAYS TRIGGER append_only;
 
+-- What a rule that waits for a person's word would take. The daemon says it, and says it anew at each try.
+CREATE TABLE erasured.retention_proposal (
+    subject       text        NOT NULL,
+    rule          text        NOT NULL,
+    id            uuid        NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    "table"       text        NOT NULL,
+    policy_sha256 text        NOT NULL,
+    terms         jsonb       NOT NULL,
+    forecast      jsonb       NOT NULL,
+    due           bigint      NOT NULL CHECK (due >= 0),
+    proposed_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (subject, rule)
+);
+COMMENT ON TABLE erasured.retention_proposal IS 'Retention rules that wait to be approved: what they take, how many rows are due, what comes due each week. No personal data.';
+
+CREATE TABLE erasured.retention_approval (
+    id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    subject       text        NOT NULL,
+    rule          text        NOT NULL,
+    "table"       text        NOT NULL,
+    policy_sha256 text        NOT NULL,
+    terms         jsonb       NOT NULL,
+    forecast      jsonb       NOT NULL,
+    due           bigint      NOT NULL,
+    by_name       text        NOT NULL,
+    by_role       text        NOT NULL,
+    at            timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE erasured.retention_approval IS 'Who approved which retention rule, and the forecast that they saw. Only erasured.approve_retention writes it; the daemon may not.';
+CREATE INDEX retention_approval_latest ON erasured.retention_approval (subject, rule, id DESC);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.retention_approval
+    FOR EACH STATEMENT EXECUTE FUNCTION erasured.refuse_change();
+ALTER TABLE erasured.retention_approval ENABLE ALWAYS TRIGGER append_only;
+
+CREATE FUNCTION erasured.approve_retention(proposal uuid, rows bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    p   erasured.retention_proposal;
+    who text := erasured.actor();
+BEGIN
+    SELECT * INTO p FROM erasured.retention_proposal x WHERE x.id = proposal FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no retention rule waits for this approval' USING ERRCODE = 'ER001',
+            HINT = 'It was approved, or has been counted anew: look again.';
+    END IF;
+    IF rows IS DISTINCT FROM p.due THEN
+        RAISE EXCEPTION 'another number of rows is due' USING ERRCODE = 'ER006',
+            HINT = 'Look at the forecast again, and name the number that it says is due now.';
+    END IF;
+    INSERT INTO erasured.retention_approval (subject, rule, "table", policy_sha256, terms, forecast, due, by_name, by_role)
+    VALUES (p.subject, p.rule, p."table", p.policy_sha256, p.terms, p.forecast, p.due, who, erasured.actor_role('erasured_approver'));
+    DELETE FROM erasured.retention_proposal x WHERE x.id = proposal;
+    INSERT INTO erasured.event (kind, body)
+    VALUES ('retention_approved', jsonb_build_object('subject', p.subject, 'rule', p.rule, 'table', p."table",
+            'policy', p.policy_sha256, 'due', p.due, 'by', who));
+END $$;
+COMMENT ON FUNCTION erasured.approve_retention IS 'Approves what a retention rule was proposed to take, by whoever has seen how many rows are due.';
+
 -- What an operator leaves of the runs' speed. Runs read it before each batch.
 CREATE TABLE erasured.retention_throttle (
     rule   text        PRIMARY KEY,
@@ -274,7 +334,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION erasured.end_not_due IS 'Ends a ticket that a retention rule filed and whose person is not due any more, unless something has been carried out.';
 
-REVOKE ALL ON erasured.retention_run, erasured.retention_schedule, erasured.run_certificate FROM PUBLIC;
+REVOKE ALL ON erasured.retention_run, erasured.retention_schedule, erasured.run_certificate,
+    erasured.retention_proposal, erasured.retention_approval FROM PUBLIC;
+REVOKE ALL ON FUNCTION erasured.approve_retention(uuid, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.sign_retention_run(), erasured.guard_retention_run(), erasured.record_retention(),
     erasured.held_people(text), erasured.retention_barred(uuid, uuid, text[], text, uuid[], uuid[]),
     erasured.file_due(uuid, uuid, uuid, text, text, bytea, timestamptz, text[], text[]), erasured.end_not_due(uuid, uuid) FROM PUBLIC;

@@ -176,6 +176,10 @@ GRANT UPDATE (state, attempts, next_at, problem, lease_token, lease_until, done_
 -- Retention: the policy decides, the daemon runs, everybody who has to know may look.
 GRANT SELECT ON erasured.retention_run TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin, erasured_daemon;
 GRANT INSERT ON erasured.retention_run TO erasured_daemon;
+GRANT SELECT ON erasured.retention_proposal, erasured.retention_approval
+   TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin, erasured_daemon;
+GRANT INSERT, UPDATE, DELETE ON erasured.retention_proposal TO erasured_daemon;
+GRANT EXECUTE ON FUNCTION erasured.approve_retention(uuid, bigint) TO erasured_approver;
 GRANT SELECT ON erasured.run_certificate TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin, erasured_daemon;
 GRANT INSERT ON erasured.run_certificate TO erasured_daemon;
 GRANT SELECT, INSERT ON erasured.retention_schedule TO erasured_daemon;

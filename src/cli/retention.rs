@@ -1,5 +1,6 @@
 //! `erasured retention …`.
 
+mod approve;
 mod list;
 mod plan;
 mod run;
@@ -15,6 +16,7 @@ use std::path::Path;
 #[derive(Subcommand, Debug)]
 pub(super) enum Retention {
     List(list::List),
+    Approve(approve::Approve),
     Plan(plan::Plan),
     Run(run::Run),
     Runs(runs::Runs),
@@ -27,6 +29,7 @@ impl Retention {
         match self {
             Self::List(list) => list.execute(config),
             Self::Plan(plan) => plan.execute(config).await,
+            Self::Approve(approve) => approve.execute(config).await,
             Self::Run(run) => run.execute(config).await,
             Self::Runs(runs) => runs.execute(config).await,
             Self::Throttle(throttle) => throttle.execute(config).await,

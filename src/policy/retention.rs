@@ -18,6 +18,7 @@ use crate::policy::basis::Bases;
 use crate::reading::{Table, TextOrTable, amount, quoted};
 use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 
 /// A date, period or zone of a rule that cannot be one.
 const BAD_PERIOD: &str = super::read::BAD_PERIOD;
@@ -53,6 +54,10 @@ pub struct RetentionRule {
     pub stop_above: Option<u64>,
     /// Its rows are people, who go by tickets.
     pub people: Option<People>,
+    /// It runs only as far as a person has approved it.
+    pub approval: bool,
+    /// A run over more rows than this above what was foreseen then stops before the first and asks again.
+    pub stop_over_forecast: Option<Over>,
     /// The rule's `name = …`, for pointing at.
     pub span: Span,
 }
@@ -64,6 +69,27 @@ pub struct People {
     pub scope: String,
     /// Tickets that one run files at most.
     pub at_most: u64,
+}
+
+/// How much more than expected is too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// So many in a hundred of it.
+    PerCent(u32),
+    /// So many rows.
+    Rows(u64),
+}
+
+impl Over {
+    /// The most that is not too much.
+    pub fn most(self, expected: i64) -> i64 {
+        let expected = i128::from(expected.max(0));
+        let most = match self {
+            Self::PerCent(share) => expected + expected * i128::from(share) / 100,
+            Self::Rows(rows) => expected + i128::from(rows),
+        };
+        i64::try_from(most).unwrap_or(i64::MAX)
+    }
 }
 
 /// Times on the wall, the second of which is not in it; over midnight if it is the earlier one.
@@ -127,7 +153,8 @@ pub struct LinkedColumn {
 }
 
 /// From a day to the last day of keeping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Term {
     /// So long after the day.
     Plain(Period),
@@ -352,6 +379,17 @@ fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<Retenti
             .reader()
             .error(CONTRADICTION, at.clone(), message, help);
     }
+    let approval = table.word("approval", UNKNOWN_WORD, &[("first", ())]);
+    let asks = (table.has("approval"), table.has("stop_over_forecast"));
+    let over = over(table);
+    if let (Some(at), false) = (table.span_of("stop_over_forecast"), asks.0) {
+        let message = format!(
+            "`stop_over_forecast` in {} says nothing without `approval`: nobody has seen a forecast",
+            table.label()
+        );
+        let help = "add approval = \"first\", or remove `stop_over_forecast`";
+        table.reader().error(CONTRADICTION, at, message, help);
+    }
     table.finish();
     if let Some((RetentionAction::Keep, _)) = action {
         does_nothing(table);
@@ -378,6 +416,11 @@ fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<Retenti
         window: if timed.1 { Some(window?.0) } else { None },
         stop_above: if has_stop { Some(stop_above?) } else { None },
         people: of_people?,
+        approval: match asks.0 {
+            true => approval.map(|_| true)?,
+            false => false,
+        },
+        stop_over_forecast: if asks.1 { Some(over?) } else { None },
         span,
     })
 }
@@ -526,6 +569,23 @@ fn linked_column(table: &Table<'_>) -> Option<LinkedColumn> {
         link: if has_link { Some(link?.0) } else { None },
         span: table.span(),
     })
+}
+
+const OVER_HELP: &str = "write a share or rows: stop_over_forecast = \"20%\", or 5000";
+
+fn over(table: &Table<'_>) -> Option<Over> {
+    if !table.is_string("stop_over_forecast") {
+        let rows = table.integer("stop_over_forecast", 0..=i64::MAX as u64);
+        return rows.map(Over::Rows);
+    }
+    let share = table.parsed("stop_over_forecast", CODES.bad_value, OVER_HELP, |text| {
+        let share = text.trim().strip_suffix('%').map(str::trim_end);
+        share
+            .and_then(|share| share.parse::<u32>().ok())
+            .filter(|share| *share <= 10_000)
+            .ok_or_else(|| format!("{} is no share", quoted(text)))
+    });
+    share.map(|(share, _)| Over::PerCent(share))
 }
 
 const BETWEEN_HELP: &str = "write two times on the wall: between = \"01:00-05:00\"";

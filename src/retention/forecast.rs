@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::system::postgres::execute::NotErased;
 use crate::system::postgres::forecast::{self, Counted};
 use chrono::{Days, NaiveDate};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 pub use draw::{bars, svg};
@@ -19,7 +19,7 @@ pub use draw::{bars, svg};
 pub const WEEKS: u64 = 52;
 
 /// What comes due when. Legal holds are not asked: what they cover is among it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
     /// What is due now, and the weeks behind it, in order.
     pub weeks: Vec<Week>,
@@ -32,7 +32,7 @@ pub struct Forecast {
 }
 
 /// Rows that come due up to a day, and after the week before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Week {
     /// The day, in the rule's zone.
     pub through: NaiveDate,

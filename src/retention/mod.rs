@@ -5,6 +5,8 @@
 //! the same last word of legal holds. So a rule can take nothing that a ticket could not.
 
 mod afterwards;
+pub mod approval;
+mod ask;
 mod brake;
 mod certify;
 pub mod forecast;

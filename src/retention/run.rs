@@ -80,6 +80,24 @@ pub enum Stopped {
         /// `stop_above`.
         most: u64,
     },
+    /// Nobody has approved what the rule takes now.
+    #[error(
+        "E0526: {due} rows are due, and nobody has approved what the rule takes: `erasured retention approve` shows it"
+    )]
+    Unapproved {
+        /// Due.
+        due: i64,
+    },
+    /// More rows are due than whoever approved the rule could foresee.
+    #[error(
+        "E0527: {due} rows are due, and about {expected} were foreseen when the rule was approved: `erasured retention approve` shows them"
+    )]
+    OverForecast {
+        /// Due.
+        due: i64,
+        /// What the forecast says, without what has gone since.
+        expected: i64,
+    },
     /// A legal hold on a person whose rows these may be.
     #[error("E0521: a legal hold on a {0} is in force, and rows of this table may be theirs")]
     Held(String),
@@ -266,7 +284,7 @@ impl<'a> Passage<'a> {
             Some(most) if u64::try_from(due).unwrap_or(0) > most => {
                 Err(Stopped::TooMany { due, most })
             }
-            _ => Ok(()),
+            _ => self.prepared.permitted(self.context, due).await,
         }
     }
 
@@ -602,6 +620,8 @@ impl Stopped {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TooMany { .. } => "E0530",
+            Self::Unapproved { .. } => "E0526",
+            Self::OverForecast { .. } => "E0527",
             Self::Held(_) => "E0521",
             Self::Batch(error) => super::code(error),
             Self::Unplanned(error) => error.code(),

@@ -55,7 +55,12 @@ pub async fn round(
             Err(stopped) => {
                 tell(&name, "failed");
                 tracing::warn!(rule = name, code = stopped.code(), problem = %stopped, "a retention rule did not run to its end");
-                if matches!(stopped, Stopped::TooMany { .. }) {
+                if matches!(
+                    stopped,
+                    Stopped::TooMany { .. }
+                        | Stopped::Unapproved { .. }
+                        | Stopped::OverForecast { .. }
+                ) {
                     context.needs_a_person();
                 } else {
                     scheduled.hindrance =

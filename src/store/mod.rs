@@ -9,6 +9,7 @@
 //!
 //! Times are the database's own, so daemons on hosts whose clocks disagree agree on leases.
 
+pub mod approvals;
 pub mod census;
 pub mod certificates;
 pub mod clock;

@@ -76,7 +76,7 @@ pub enum Begun {
 /// Of a run `r`: its time of the schedule needs no other. What failed is tried again after a while, but for
 /// what a person must look at; what was left is gone on with.
 const SPENT: &str = "(r.state = 'done' OR r.state = 'running' AND r.lease_until >= now() \
-     OR r.problem_code = 'E0530' OR r.ended_at > now() - interval '10 minutes')";
+     OR r.problem_code IN ('E0526', 'E0527', 'E0530') OR r.ended_at > now() - interval '10 minutes')";
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -184,8 +184,8 @@ impl Store {
     }
 
     /// From when on times of a rule's schedule count: behind the last one that it ran for, or since the
-    /// schedule is known. `None` as long as a person must look: the latest run found too much, under this
-    /// same policy.
+    /// schedule is known. `None` as long as a person must look: the latest run found too much under this
+    /// same policy, or waits to be approved.
     pub async fn scheduled_since(
         &self,
         subject: &str,
@@ -202,7 +202,8 @@ impl Store {
                 "/* erasured:scheduled_since */ SELECT greatest(s.known_since, (SELECT max(r.slot) FROM erasured.retention_run r \
                         WHERE r.subject = s.subject AND r.rule = s.rule AND {SPENT})) \
                    FROM erasured.retention_schedule s WHERE s.subject = $1 AND s.rule = $2 \
-                    AND NOT coalesce((SELECT r.problem_code = 'E0530' AND r.policy_sha256 = $3 FROM erasured.retention_run r \
+                    AND NOT coalesce((SELECT r.policy_sha256 = $3 AND (r.problem_code = 'E0530' OR r.problem_code IN ('E0526', 'E0527') \
+                           AND NOT EXISTS (SELECT FROM erasured.retention_approval a WHERE a.subject = $1 AND a.rule = $2 AND a.at > r.started_at)) FROM erasured.retention_run r \
                          WHERE r.subject = $1 AND r.rule = $2 ORDER BY r.started_at DESC, r.id LIMIT 1), false)"
             );
             let row = tx

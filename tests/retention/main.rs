@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod approval;
 mod certificates;
 mod company;
 mod conditions;

@@ -29,7 +29,7 @@ impl List {
                     "rule": rule.name, "subject": subject, "table": rule.table.to_string(),
                     "where": rule.condition.as_ref().map(|c| &c.text), "keep": keep(&rule.keep), "action": action(rule), "because": rule.because,
                     "timezone": rule.zone.name(), "schedule": rule.schedule.as_ref().map(|t| t.cron.to_string()),
-                    "stop_above": rule.stop_above,
+                    "stop_above": rule.stop_above, "approval": rule.approval.then_some("first"),
                 })
             });
             print_json(&rules.collect::<Vec<_>>());
@@ -89,20 +89,22 @@ fn keep(keep: &Keep) -> String {
                 .iter()
                 .map(|of| format!("{}.{}", of.table.table, of.column));
             let from: Vec<String> = columns.iter().cloned().chain(linked).collect();
-            let from = from.join(", ");
-            match term {
-                Term::Plain(plus) => format!("{} after {from}", period(*plus)),
-                Term::FiscalYear {
-                    ends: (month, day),
-                    plus,
-                } => {
-                    format!(
-                        "{} after the fiscal year (to {month:02}-{day:02}) of {from}",
-                        period(*plus)
-                    )
-                }
-            }
+            since(&from.join(", "), term)
         }
+    }
+}
+
+/// So long after what these columns say.
+pub(super) fn since(from: &str, term: &Term) -> String {
+    match term {
+        Term::Plain(plus) => format!("{} after {from}", period(*plus)),
+        Term::FiscalYear {
+            ends: (month, day),
+            plus,
+        } => format!(
+            "{} after the fiscal year (to {month:02}-{day:02}) of {from}",
+            period(*plus)
+        ),
     }
 }
 

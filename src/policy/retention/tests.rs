@@ -66,6 +66,24 @@ fn a_rule_is_read() {
 }
 
 #[test]
+fn how_much_above_the_forecast_is_too_much() {
+    let read = |over: &str| {
+        let keys = format!("approval = \"first\"\nstop_over_forecast = {over}\ntimezone");
+        with("timezone", &keys).unwrap().remove(0)
+    };
+    assert!(read("0").approval);
+    assert_eq!(read("0").stop_over_forecast, Some(Over::Rows(0)));
+    let share = read("\"20%\"").stop_over_forecast.unwrap();
+    assert_eq!(share, Over::PerCent(20));
+    assert_eq!(
+        [share.most(100), share.most(4), share.most(-3)],
+        [120, 4, 0]
+    );
+    assert_eq!(Over::Rows(7).most(100), 107);
+    assert_eq!(Over::Rows(u64::MAX).most(100), i64::MAX);
+}
+
+#[test]
 fn mistakes_are_told_by_their_codes() {
     for (from, to, code) in [
         ("name = \"calls\"", "name = \"call recordings\"", "E0106"),
@@ -89,6 +107,13 @@ fn mistakes_are_told_by_their_codes() {
         ),
         ("\"Asia/Tokyo\"", "\"Tokyo\"", "E0114"),
         ("timezone", "stop_above = 0\ntimezone", "E0106"),
+        ("timezone", "approval = \"always\"\ntimezone", "E0107"),
+        ("timezone", "stop_over_forecast = 5\ntimezone", "E0109"),
+        (
+            "timezone",
+            "approval = \"first\"\nstop_over_forecast = \"a few\"\ntimezone",
+            "E0106",
+        ),
         ("timezone", "until = 3\ntimezone", "E0103"),
         ("timezone", "schedule = \"0 2 * *\"\ntimezone", "E0115"),
         ("timezone", "between = \"01:00-05:00\"\ntimezone", "E0109"),
