@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The process that is at a run of which something has gone.
 const HOLDER: &str = "SELECT coalesce(max(substring(holder FROM '[0-9]+$')), '') FROM erasured.retention_run \
      WHERE state = 'running' AND rows > 0 AND lease_until > now()";
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(240);
 
 /// Two daemons, one of them killed again and again at some moment or other: exactly the due rows go, and the runs,
 /// the ledger and the target's own rows say the same of it.
@@ -55,9 +55,8 @@ fn two_daemons_of_which_one_is_killed_take_exactly_what_is_due() {
     wait_until("the runs to end", LONG, || {
         company.server.count(&company.control, running) == 0
     });
-    for daemon in daemons {
-        daemon.stop();
-    }
+    // One may not have come up yet.
+    drop(daemons);
     assert!(hits > 1, "{hits}");
     assert_eq!(company.rows("false"), expected);
     let control = |sql: &str| company.server.count(&company.control, sql);

@@ -5,7 +5,7 @@ use crate::scheduled::{Daemon, due, every_second, get};
 use crate::support::{Workspace, blocking, wait_until};
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 const MORE: &str =
     "INSERT INTO call SELECT n, 1, now() - interval '1 year' FROM generate_series(10001, 13000) n";
 

@@ -8,7 +8,7 @@ use erasured::system::postgres::pressure::{self, Wanted};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 /// Some batches that take long and so become small, then as fast as it goes.
 const SLOW_AT_FIRST: &str = "after-last-word=8*sleep(400)->off";
 const MORE: &str =

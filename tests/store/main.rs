@@ -1265,9 +1265,9 @@ async fn the_desk_by_sql_is_as_documented() {
                         AND (has_function_privilege('erasured_desk', oid, 'EXECUTE') \
                           OR has_function_privilege('erasured_approver', oid, 'EXECUTE') \
                           OR has_function_privilege('erasured_admin', oid, 'EXECUTE')) \
-                        AND (proname ~ '(_ticket|_hold|_matter|_part|_requester|_document|_target)$' OR proname IN ('lift_lockout', 'redeliver'))";
+                        AND (proname ~ '(_ticket|_hold|_matter|_part|_requester|_document|_target)$' OR proname IN ('lift_lockout', 'redeliver', 'throttle_retention'))";
     let functions = admin.query(functions, &[]).await.unwrap();
-    assert_eq!(functions.len(), 24);
+    assert_eq!(functions.len(), 25);
     for function in functions.iter().map(|r| r.get::<_, String>(0)) {
         assert!(
             document.contains(&function),
@@ -1294,7 +1294,7 @@ async fn the_desk_by_sql_is_as_documented() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 17);
+    assert_eq!(ran, 18);
     assert_eq!(store.ticket(&id).await.unwrap().state, "rejected");
 }
 
