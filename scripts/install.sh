@@ -38,6 +38,11 @@ if [[ $what != demo ]] && command -v python3 >/dev/null && ! python3 -c 'import 
     missing+=(python3-cryptography)
 fi
 
+# For retention beside pg_partman; no program tells that it is there.
+if [[ $what != demo && ! -e /usr/share/postgresql/15/extension/pg_partman.control ]]; then
+    missing+=(postgresql-15-partman)
+fi
+
 # For the packages of scripts/schemas.sh; Debian's python3 comes without.
 if [[ $what != demo ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     missing+=(python3-venv)

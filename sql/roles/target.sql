@@ -15,6 +15,7 @@ CREATE ROLE erasured_daemon NOLOGIN;
 GRANT USAGE ON SCHEMA erasured TO erasured_daemon;
 GRANT SELECT, INSERT ON erasured.applied_step, erasured.applied_piece TO erasured_daemon;
 GRANT UPDATE (pieces, rows, last_at) ON erasured.applied_piece TO erasured_daemon;
+GRANT SELECT, INSERT, DELETE ON erasured.leaving_partition TO erasured_daemon;
 
 -- 3. The tables of the policies, each with the least its action needs:
 --    root table, and every action   SELECT, and for the row lock UPDATE of one column
@@ -25,6 +26,8 @@ GRANT UPDATE (pieces, rows, last_at) ON erasured.applied_piece TO erasured_daemo
 --    action = "exempt"              SELECT
 --    large_objects                  the objects' owner: lo_unlink asks for no less. And SELECT on every
 --                                   table with a column of type oid, to know that no other row refers to one
+--    partitions = "drop", "detach"  membership in the role that owns the table: nobody else may detach
+--                                   (GRANT shop_owner TO erasured_prod). Without it rows go one by one
 -- GRANT USAGE ON SCHEMA public TO erasured_daemon;
 -- GRANT SELECT, DELETE, UPDATE (id)               ON public.customer TO erasured_daemon;
 -- GRANT SELECT, UPDATE (contact_name, contact_phone, request_note)

@@ -40,6 +40,22 @@ CREATE TABLE erasured.applied_piece (
 );
 COMMENT ON TABLE erasured.applied_piece IS 'Rows that went before their step, in transactions of their own (large = "batches"). Kept, like applied_step.';
 
+-- A partition that a retention rule is taking away, from before it is detached until it is dropped, or counted
+-- and left: by this row, and no other way, a later run knows what it may finish or must attach again.
+CREATE TABLE erasured.leaving_partition (
+    partition       oid         PRIMARY KEY,
+    name            text        NOT NULL,
+    parent          text        NOT NULL,
+    bound           text        NOT NULL,
+    subject         text        NOT NULL,
+    rule            text        NOT NULL,
+    backend         integer     NOT NULL DEFAULT pg_backend_pid(),
+    backend_started timestamptz,
+    noted_at        timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE erasured.leaving_partition IS 'Partitions that a retention rule is detaching or has detached and not finished with. Empty but during a run, or after one that died.';
+
+REVOKE ALL ON TABLE erasured.leaving_partition FROM PUBLIC;
 REVOKE ALL ON TABLE erasured.applied_piece FROM PUBLIC;
 REVOKE ALL ON TABLE erasured.applied_step FROM PUBLIC;
 REVOKE ALL ON FUNCTION erasured.refuse_step_change() FROM PUBLIC;

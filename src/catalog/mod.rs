@@ -58,6 +58,9 @@ pub struct Table {
     pub checks: Vec<Check>,
     /// Triggers that people made, enabled ones.
     pub triggers: Vec<Trigger>,
+    /// Partitioned by ranges of these columns; empty if it is not, or in another way. Changes nothing in a plan.
+    #[serde(skip)]
+    pub ranges_of: Vec<String>,
     /// Other tables inherit from it (not as partitions): its rows are theirs too.
     pub has_heirs: bool,
     /// The tables that it inherits from, at any height: a statement on one of them meets its rows
@@ -90,6 +93,8 @@ pub struct Access {
     pub update: bool,
     /// May DELETE.
     pub delete: bool,
+    /// Has the rights of its owner.
+    pub owner: bool,
     /// May INSERT, as a trigger's function does in this role's name.
     pub insert: bool,
     /// Published for DELETE without a replica identity that serves: the server would refuse.

@@ -2,6 +2,7 @@
 
 mod approve;
 mod list;
+mod partitions;
 mod plan;
 mod run;
 mod runs;

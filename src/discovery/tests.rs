@@ -45,6 +45,7 @@ fn shape() -> impl Strategy<Value = Shape> {
         select: true,
         update: n != 1,
         delete: n != 2,
+        owner: true,
         delete_unpublishable: n == 3,
         update_unpublishable: n == 4,
     });

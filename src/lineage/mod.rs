@@ -16,6 +16,7 @@ mod linked;
 mod minimum;
 mod order;
 mod owners;
+pub mod partition;
 mod retention;
 mod survey;
 mod types;

@@ -6,7 +6,7 @@
 use super::owners::{Owners, back, owners};
 use super::{
     ConditionOf, DateKind, Due, Edge, Lineage, Linked, Parent, Reached, Spares, Step,
-    SystemLineage, condition, leads_from, linked, minimum, trace,
+    SystemLineage, condition, leads_from, linked, minimum, partition, trace,
 };
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -88,6 +88,7 @@ pub fn of_rule(
     if rule.people.is_some() {
         return of_people(policy, rule, due, found);
     }
+    found.extend(partition::misfit(policy, rule, table));
     let own = of_table(policy, rule, catalog);
     let traced = trace(
         &own,
@@ -124,14 +125,19 @@ pub fn of_rule(
         return Err(found);
     }
     warnings.extend(super::age_index::unindexed(policy, rule, table));
-    Ok(due.map(|due| OfRule {
-        owners: owners(policy, &rule.table, &lineage, catalog),
-        others: others(policy, in_force, &lineage),
-        lineage: with_due(lineage, &due, &spared_by),
-        policy: own,
-        due,
-        spared_by,
-        warnings,
+    Ok(due.map(|due| {
+        let mut of = OfRule {
+            owners: owners(policy, &rule.table, &lineage, catalog),
+            others: others(policy, in_force, &lineage),
+            lineage: with_due(lineage, &due, &spared_by),
+            policy: own,
+            due,
+            spared_by,
+            warnings,
+        };
+        let more = partition::warnings(policy, rule, &of, catalog);
+        of.warnings.extend(more);
+        of
     }))
 }
 

@@ -93,3 +93,8 @@ impl DueRows<'_> {
         held.filter(|held| held.table == *self.table).collect()
     }
 }
+
+/// How many rows a table has, such as one that was a partition, and how many of them are due.
+pub fn whole_count(table: &TableName, due: &[Due]) -> Statement {
+    sql::whole_count(table, due)
+}

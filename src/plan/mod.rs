@@ -13,7 +13,7 @@ mod sql;
 mod stretch;
 
 pub use build::build;
-pub use due::DueRows;
+pub use due::{DueRows, whole_count};
 pub use held::{Comparison, Condition, HeldRows};
 pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_changes, read_subject};
@@ -283,7 +283,7 @@ pub enum ChangeKind {
     Deleted,
     /// Without the person.
     Anonymized,
-    /// Without the link.
+    /// Without the link; or with its partition, out of its table.
     Detached,
     /// Kept by law, cleaned of what the law does not need.
     Cleaned,
@@ -314,6 +314,9 @@ pub struct Counts {
     /// By table, how many transactions took part of its rows beforehand, see [`Piece`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pieces: BTreeMap<String, i64>,
+    /// Rows by the partition with which they went, counted among the changed ones too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub partitions: BTreeMap<String, i64>,
     /// Tables that legal holds kept as they are, see [`SystemPlan::left`]. A step that says so is not
     /// the ticket's last on its system.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

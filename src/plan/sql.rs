@@ -13,6 +13,7 @@ mod found_again;
 pub(super) mod objects;
 mod overdue;
 mod owners;
+mod partition;
 mod probe;
 mod spared;
 mod stretch;
@@ -27,6 +28,7 @@ pub(super) use forecast::{comes_due, table_size};
 pub(super) use found_again::{delete_found_again, delete_piece};
 pub(super) use overdue::overdue;
 pub(super) use owners::owners;
+pub(super) use partition::whole_count;
 pub(super) use probe::{count_by_key, strangers_by_edge};
 pub(super) use spared::{keepers, not_due, still_due};
 pub(super) use stretch::{

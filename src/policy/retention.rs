@@ -20,6 +20,10 @@ use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, NaiveTime, T
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+mod partitions;
+
+pub use partitions::Partitions;
+
 /// A date, period or zone of a rule that cannot be one.
 const BAD_PERIOD: &str = super::read::BAD_PERIOD;
 /// A schedule or a window that cannot be one.
@@ -40,6 +44,8 @@ pub struct RetentionRule {
     pub keep: Keep,
     /// What happens then.
     pub action: RetentionAction,
+    /// What happens to a partition all of whose rows are due; without it they go like others.
+    pub partitions: Option<Partitions>,
     /// Code of a legal basis, or the policy's own words.
     pub because: String,
     /// Where its days begin and end.
@@ -343,6 +349,7 @@ fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<Retenti
         ("keep", RetentionAction::Keep),
     ];
     let action = table.word("action", UNKNOWN_WORD, &actions);
+    let partitions = partitions::read(table, action.as_ref().map(|(action, _)| *action));
     table.need(
         "because",
         "name the legal basis by its code, or say why in words",
@@ -409,6 +416,7 @@ fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<Retenti
         condition: if chosen.0 { Some(chosen.1?) } else { None },
         keep: keep?,
         action: action?.0,
+        partitions: partitions?,
         because: because?,
         zone,
         schedule,

@@ -3,7 +3,7 @@
 use super::forecast::Forecast;
 use crate::plan::{ChangeKind, Plan};
 use crate::policy::condition::Where;
-use crate::policy::retention::{Keep, RetentionAction, RetentionRule, Term};
+use crate::policy::retention::{Keep, Partitions, RetentionAction, RetentionRule, Term};
 use crate::policy::{Action, Policy};
 use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,7 @@ impl Terms {
             window: _,
             stop_above: _,
             people,
+            partitions,
             approval: _,
             stop_over_forecast: _,
             span: _,
@@ -83,7 +84,11 @@ impl Terms {
         Self {
             table: table.to_string(),
             action: match action {
-                RetentionAction::Delete => "delete".into(),
+                RetentionAction::Delete => match partitions {
+                    None => "delete".into(),
+                    Some(Partitions::Drop) => "delete, whole partitions dropped".into(),
+                    Some(Partitions::Detach) => "delete, whole partitions detached".into(),
+                },
                 RetentionAction::Report => "report".into(),
                 RetentionAction::Keep => "keep".into(),
             },

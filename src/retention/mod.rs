@@ -52,6 +52,8 @@ pub struct Prepared {
     pub plan: Option<Plan>,
     catalog: Arc<Catalog>,
     stamp: String,
+    /// When it was decided what is due.
+    at: DateTime<Utc>,
 }
 
 /// Finds a rule by its name.
@@ -115,8 +117,12 @@ impl Prepared {
         policy: Arc<Policy>,
         rule: RetentionRule,
     ) -> Result<Self, Unplanned> {
-        let now = context.now();
-        Self::at(context, policy, rule, now).await
+        Self::at(context, policy, rule, context.now()).await
+    }
+
+    /// The same, for the catalog as it is by now.
+    async fn again(&self, context: &Context) -> Result<Self, Unplanned> {
+        Self::at(context, self.policy.clone(), self.rule.clone(), self.at).await
     }
 
     /// The same for what was due at another time.
@@ -127,7 +133,7 @@ impl Prepared {
         context: &Context,
         policy: Arc<Policy>,
         rule: RetentionRule,
-        now: DateTime<Utc>,
+        at: DateTime<Utc>,
     ) -> Result<Self, Unplanned> {
         let Some(system) = context.systems.get(&rule.table.system) else {
             return Err(Unplanned::Misfit(vec![lineage::unregistered(
@@ -137,8 +143,8 @@ impl Prepared {
         let (stamp, catalog) = system.catalog().await?;
         let policies = context.policies();
         let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
-        let of = lineage::of_rule(&policy, &rule, &in_force, now, &catalog)
-            .map_err(Unplanned::Misfit)?;
+        let of =
+            lineage::of_rule(&policy, &rule, &in_force, at, &catalog).map_err(Unplanned::Misfit)?;
         let plan = of.as_ref().map(|of| plan::build(&of.policy, &of.lineage));
         Ok(Self {
             policy,
@@ -147,6 +153,7 @@ impl Prepared {
             plan,
             catalog,
             stamp,
+            at,
         })
     }
 

@@ -1,5 +1,6 @@
 //! One passage of a rule over what is due.
 
+mod partitions;
 mod people;
 mod stretch;
 
@@ -46,6 +47,8 @@ pub struct Report {
     pub resumed: bool,
     /// By table and kind of change.
     pub changed: BTreeMap<String, BTreeMap<ChangeKind, i64>>,
+    /// Rows by the partition with which they went, among those changed.
+    pub partitions: BTreeMap<String, i64>,
     /// Transactions.
     pub batches: i64,
     /// Due rows that holds cover.
@@ -217,6 +220,8 @@ struct Passage<'a> {
     new: &'a NewRun<'a>,
     run: Run,
     system: &'a str,
+    /// Of the catalog as it is now.
+    stamp: String,
     /// Shut while a COMMIT is under way.
     door: Door,
     report: Report,
@@ -240,6 +245,7 @@ impl<'a> Passage<'a> {
             new,
             run,
             system: &prepared.rule.table.system,
+            stamp: prepared.stamp.clone(),
             door: Door::default(),
             report: Report {
                 run: run.id,
@@ -258,6 +264,7 @@ impl<'a> Passage<'a> {
     /// What the run has done, from the target's own rows.
     async fn recall(&mut self) -> Result<(), Stopped> {
         self.report.changed.clear();
+        self.report.partitions.clear();
         self.report.batches = 0;
         let client = self.context.systems[self.system].pool.get().await?;
         let done = due::applied(&client, self.run.id).await?;
@@ -289,10 +296,12 @@ impl<'a> Passage<'a> {
     }
 
     async fn pass(&mut self, on: &mut (dyn FnMut(Progress) -> Go + Send)) -> Result<(), Stopped> {
+        self.partitions_begun().await?;
         self.look_first().await?;
         if let Some(people) = &self.prepared.rule.people {
             return self.file(people, on).await;
         }
+        self.partitions_due(on).await?;
         let (mut size, mut behind) = (FIRST_BATCH, None::<Vec<String>>);
         let (mut brake, mut took) = (
             Brake::new(self.context, self.run, self.new.rule, self.system),
@@ -439,15 +448,12 @@ impl<'a> Passage<'a> {
     }
 
     fn execution<'e>(
-        &self,
+        &'e self,
         plan: &'e SystemPlan,
         held: &'e [HeldRows],
         subjects: &'e [Subject],
         hash: &'e (dyn Fn(&str) -> String + Sync),
-    ) -> Execution<'e>
-    where
-        'a: 'e,
-    {
+    ) -> Execution<'e> {
         Execution {
             plan,
             held,
@@ -455,7 +461,7 @@ impl<'a> Passage<'a> {
             now: self.context.now(),
             timeouts: self.context.timeouts(2),
             piece_rows: self.context.config.limits.piece_rows.get().into(),
-            stamp: &self.prepared.stamp,
+            stamp: &self.stamp,
             batch: self.run.id,
             dry: false,
             hash,
@@ -464,6 +470,9 @@ impl<'a> Passage<'a> {
 
     fn add(&mut self, counts: &Counts) {
         self.report.batches += 1;
+        for (partition, rows) in &counts.partitions {
+            *self.report.partitions.entry(partition.clone()).or_default() += rows;
+        }
         for (table, kinds) in &counts.changed {
             for (kind, rows) in kinds {
                 *self
@@ -479,8 +488,8 @@ impl<'a> Passage<'a> {
             .report
             .changed
             .get(&self.prepared.rule.table.table.to_string());
-        let own = own.and_then(|kinds| kinds.get(&ChangeKind::Deleted));
-        self.gone = own.map_or(0, |rows| u64::try_from(*rows).unwrap_or(0));
+        let own = own.map_or(0, |kinds| kinds.values().sum());
+        self.gone = u64::try_from(own).unwrap_or(0);
     }
 
     /// Writes down how it ended.
@@ -523,6 +532,7 @@ impl<'a> Passage<'a> {
         let end = RunEnd {
             state,
             counts: serde_json::to_value(&self.report.changed).unwrap_or_default(),
+            partitions: serde_json::to_value(&self.report.partitions).unwrap_or_default(),
             held: self.report.held,
             survivors: self.report.survivors,
             set_aside: i64::try_from(self.report.set_aside.len()).unwrap_or(i64::MAX),

@@ -14,6 +14,7 @@ mod holds;
 mod killed;
 mod lesson_08;
 mod linked;
+mod partitions;
 mod people;
 mod rules;
 mod runs;

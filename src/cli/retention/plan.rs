@@ -54,6 +54,8 @@ struct Seen {
     /// Rows of the last runs, and the milliseconds that they took.
     pace: Option<(i64, i64)>,
     barred_by: Option<String>,
+    /// Those that would go whole.
+    partitions: Vec<String>,
 }
 
 impl Plan {
@@ -107,6 +109,7 @@ async fn look(
         },
         pace: prepared.pace(context).await?,
         barred_by: prepared.barred_by(context).await?,
+        partitions: super::partitions::names(context, prepared).await?,
     }))
 }
 
@@ -123,7 +126,7 @@ fn json(prepared: &Prepared, seen: Option<&Seen>) -> serde_json::Value {
     serde_json::json!({
         "rule": rule.name, "table": rule.table.to_string(), "cutoff": seen.map(|s| s.cutoff),
         "due": counted.due, "held": counted.held, "survivors": counted.survivors, "undated": counted.undated,
-        "stop_above": rule.stop_above, "oldest": seen.and_then(|s| s.oldest),
+        "stop_above": rule.stop_above, "partitions": seen.map(|s| &s.partitions), "oldest": seen.and_then(|s| s.oldest),
         "forecast": seen.map(|s| &s.forecast), "bytes": seen.map(|s| s.forecast.bytes(free)),
         "seconds": seen.and_then(|s| s.pace).map(|pace| forecast::takes(free, pace).as_secs()),
     })
@@ -150,6 +153,7 @@ fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
     if let Some(oldest) = seen.oldest {
         say!("  oldest:   {oldest}");
     }
+    super::partitions::tell(prepared, &seen.partitions);
     if counted.held > 0 {
         say!(
             "  held:     {} of them stay, by a legal hold (erasured hold list)",

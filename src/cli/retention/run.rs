@@ -103,6 +103,7 @@ impl Run {
                 "rule": self.rule, "run": report.run, "resumed": report.resumed, "changed": report.changed,
                 "batches": report.batches, "filed": report.filed, "held": report.held, "survivors": report.survivors, "set_aside": report.set_aside,
                 "tidied": report.tidied,
+                "partitions": report.partitions,
             }));
             return;
         }
@@ -117,6 +118,9 @@ impl Run {
                     format!("{kind:?}").to_lowercase()
                 );
             }
+        }
+        for (partition, rows) in &report.partitions {
+            say!("  of them {rows} row(s) with the partition {partition}, whole");
         }
         for tidied in &report.tidied {
             let table = &tidied.table;

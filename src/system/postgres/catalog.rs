@@ -145,23 +145,29 @@ const HEIRS: &str = "
     JOIN pg_class p ON p.oid = above.oid JOIN pg_namespace ps ON ps.oid = p.relnamespace
     ORDER BY 1, 2, 3, 4";
 
+/// Of a table that is dropped at this moment the server knows no rights any more.
 const TABLES: &str = "
     SELECT s.nspname::text, c.relname::text, c.relkind::text,
       coalesce(row_security_active(c.oid), false),
-      has_table_privilege(c.oid, 'SELECT'),
-      has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'),
-      has_table_privilege(c.oid, 'DELETE'),
+      coalesce(has_table_privilege(c.oid, 'SELECT'), false),
+      coalesce(has_table_privilege(c.oid, 'UPDATE') OR has_any_column_privilege(c.oid, 'UPDATE'), false),
+      coalesce(has_table_privilege(c.oid, 'DELETE'), false),
       coalesce(p.deletes, false), coalesce(p.updates, false),
       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2','4') AND c.relkind IN ('r','p')),
       coalesce(whole.rows, 0), coalesce(whole.bytes, 0),
       c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid),
-      has_table_privilege(c.oid, 'INSERT') OR has_any_column_privilege(c.oid, 'INSERT'),
-      whole.storage
+      coalesce(has_table_privilege(c.oid, 'INSERT') OR has_any_column_privilege(c.oid, 'INSERT'), false),
+      whole.storage, pg_has_role(c.relowner, 'USAGE'),
+      CASE WHEN k.partstrat = 'r' AND k.partexprs IS NULL THEN ARRAY(SELECT a.attname::text
+        FROM unnest(k.partattrs::int2[]) WITH ORDINALITY AS u(num, n)
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.num ORDER BY u.n) ELSE '{}' END
     FROM (SELECT c.oid AS id FROM {relations}) AS ours
     JOIN pg_class c ON c.oid = ours.id
     JOIN pg_namespace s ON s.oid = c.relnamespace
+    LEFT JOIN pg_partitioned_table k ON k.partrelid = c.oid
     LEFT JOIN LATERAL ({unpublishable}) AS p ON c.relkind IN ('r','p')
-    LEFT JOIN LATERAL ({whole}) AS whole ON true";
+    LEFT JOIN LATERAL ({whole}) AS whole ON true
+    WHERE has_table_privilege(c.oid, 'SELECT') IS NOT NULL";
 
 /// A table with its partitions and all that inherit from it: how many rows (never analyzed, by its
 /// size), how many bytes, and by what other than the server's own heap any of it is stored.
@@ -209,7 +215,7 @@ const COLUMNS: &str = "
       CASE WHEN b.typname IN ('varchar','bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4
            WHEN b.typname IN ('varchar','bpchar') AND t.typtypmod > 4 THEN t.typtypmod - 4 END,
       a.attnotnull OR t.typnotnull, a.attgenerated <> '' OR a.attidentity = 'a',
-      NOT has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
+      NOT coalesce(has_column_privilege(a.attrelid, a.attnum, 'UPDATE'), false)
     FROM pg_attribute a
     JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = a.attrelid
     JOIN pg_namespace s ON s.oid = c.relnamespace
@@ -322,6 +328,7 @@ fn table(row: &Row) -> Table {
             update: row.get(5),
             delete: row.get(6),
             insert: row.get(13),
+            owner: row.get(15),
             delete_unpublishable: row.get(7),
             update_unpublishable: row.get(8),
         },
@@ -329,6 +336,7 @@ fn table(row: &Row) -> Table {
         size: (row.get::<_, f32>(10).max(0.0), row.get(11)),
         has_heirs: row.get(12),
         storage: row.get(14),
+        ranges_of: row.get(16),
         ..Table::default()
     }
 }

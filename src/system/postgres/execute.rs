@@ -20,7 +20,7 @@ use super::failure::{self, Failure};
 use super::value::Raw;
 use crate::name::TableName;
 use crate::plan::{Change, ChangeKind, Counts, HeldRows, Probe, Statement, SystemPlan};
-use applied::RECORD;
+pub(super) use applied::RECORD;
 pub(super) use applied::counts;
 use chrono::{DateTime, NaiveDate, Utc};
 use deadpool_postgres::{Client, GenericClient, Transaction};
@@ -797,7 +797,7 @@ fn overtaken(error: tokio_postgres::Error) -> NotErased {
 }
 
 /// An ERROR instead of a COMMIT rolled back; where the session ended, nobody has said.
-fn not_committed(error: tokio_postgres::Error, unanswered: &Unanswered) -> NotErased {
+pub(super) fn not_committed(error: tokio_postgres::Error, unanswered: &Unanswered) -> NotErased {
     use tokio_postgres::error::Severity;
     let refused = error
         .as_db_error()

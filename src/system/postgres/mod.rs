@@ -10,6 +10,7 @@ pub mod failure;
 pub mod forecast;
 pub mod label;
 pub mod libpq;
+pub mod partition;
 pub mod pressure;
 pub mod quote;
 pub mod readable;

@@ -161,5 +161,5 @@ const BEFORE: &str = "/* erasured:applied steps */ SELECT k.n, s.counts FROM era
      JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
      ON s.ticket_id = k.ticket AND s.generation < k.generation AND s.system = $4";
 
-pub(super) const RECORD: &str = "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, batch, counts) \
+pub(in crate::system::postgres) const RECORD: &str = "/* erasured:step */ INSERT INTO erasured.applied_step (ticket_id, generation, system, batch, counts) \
      SELECT k.ticket, k.generation, $4, $5, k.counts FROM unnest($1::uuid[], $2::int4[], $3::jsonb[]) AS k(ticket, generation, counts)";

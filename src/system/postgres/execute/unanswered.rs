@@ -13,7 +13,7 @@ pub struct Unanswered {
 
 impl Unanswered {
     /// Of this transaction, should its COMMIT come to have no answer.
-    pub(super) async fn of(tx: &Transaction<'_>) -> Result<Self, NotErased> {
+    pub(in crate::system::postgres) async fn of(tx: &Transaction<'_>) -> Result<Self, NotErased> {
         let statement = tx.prepare_cached(WHO).await?;
         let row = tx.query_one(&statement, &[]).await?;
         Ok(Self {

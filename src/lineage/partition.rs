@@ -1,0 +1,223 @@
+//! Which partitions of a retention rule's table may go whole, in place of their rows one by one.
+//!
+//! A partition goes whole if its range says that every row in it is due, now and whatever is written to
+//! it, and if nothing is to be done for its rows but to let them go. In doubt the rows go one by one.
+
+use super::{DateKind, Due, Edge, OfRule, Owners, Parent};
+use crate::catalog::{Catalog, Table};
+use crate::diagnostic::Diagnostic;
+use crate::policy::Policy;
+use crate::policy::retention::{Partitions, RetentionRule};
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
+
+/// A table whose partitions are no ranges of the rule's date.
+const NO_RANGES: &str = "E0260";
+/// Rows will go one by one, though the rule speaks of partitions.
+const ROW_BY_ROW: &str = "E0261";
+/// What is detached is out of every ticket's reach.
+const OUT_OF_REACH: &str = "E0262";
+
+/// That the rule speaks of partitions which say nothing of its date.
+pub(super) fn misfit(policy: &Policy, rule: &RetentionRule, table: &Table) -> Option<Diagnostic> {
+    rule.partitions?;
+    if matches!((rule.keep.columns(), table.ranges_of.as_slice()), ([since], [of]) if since == of) {
+        return None;
+    }
+    let message = format!(
+        "the retention rule {} speaks of partitions, and {} is not partitioned by ranges of the one column that it counts from",
+        rule.name, rule.table
+    );
+    let help = "take `partitions` out: the rows go one by one";
+    Some(Diagnostic::error(NO_RANGES, message, help).at(&policy.source, rule.span.clone()))
+}
+
+/// What is worth knowing of a rule that speaks of partitions.
+pub(super) fn warnings(
+    policy: &Policy,
+    rule: &RetentionRule,
+    of: &OfRule,
+    catalog: &Catalog,
+) -> Vec<Diagnostic> {
+    let Some(partitions) = rule.partitions else {
+        return Vec::new();
+    };
+    let warning = |code, message: String, help: &str| {
+        Diagnostic::warning(code, message, help).at(&policy.source, rule.span.clone())
+    };
+    let mut found = Vec::new();
+    if let Some(why) = obstacle(rule, of, catalog) {
+        found.push(warning(
+            ROW_BY_ROW,
+            format!(
+                "the retention rule {} never takes a whole partition of {}: {why}",
+                rule.name, rule.table
+            ),
+            "take `partitions` out, or what stands against it",
+        ));
+    }
+    if partitions == Partitions::Detach && !matches!(of.owners, Owners::Nobody) {
+        found.push(warning(
+            OUT_OF_REACH,
+            format!(
+                "the retention rule {} detaches partitions of {}, which hold rows of people: no ticket finds them there",
+                rule.name, rule.table
+            ),
+            "drop them, or see that the tables that are left end soon and that somebody looks into them for each ticket",
+        ));
+    }
+    found
+}
+
+/// What keeps the rule from ever taking a whole partition, in words.
+pub fn obstacle(rule: &RetentionRule, of: &OfRule, catalog: &Catalog) -> Option<String> {
+    let name = &rule.table.table;
+    let table = catalog.tables.get(name)?;
+    // Whatever else comes to decide whether a row is due must be thought of here.
+    let [
+        Due {
+            condition,
+            exempts: _,
+            columns: _,
+            linked,
+            cutoff: _,
+            end: _,
+        },
+    ] = of.due.as_slice()
+    else {
+        return Some("its rows are kept for another time as well".into());
+    };
+    if condition.is_some() {
+        return Some("the rule is not for all rows".into());
+    }
+    if !linked.is_empty() || !of.spared_by.is_empty() {
+        return Some("what hangs on its rows may keep them".into());
+    }
+    if rule.people.is_some() {
+        return Some("people go by tickets".into());
+    }
+    let mut reached = of.lineage.systems.iter().flat_map(|s| &s.tables);
+    let hangs = |e: &Edge| matches!(e.parent, Parent::Table(_));
+    if let Some(child) = reached.find(|t| t.edges.iter().any(hangs)) {
+        return Some(format!("rows of {} hang on its rows", child.table));
+    }
+    if let Some(key) = catalog.referring_to(name).next() {
+        return Some(format!(
+            "the foreign key {} of {} refers to it",
+            key.name, key.child.0
+        ));
+    }
+    if let Some(trigger) = table.triggers.iter().find(|t| t.on_delete) {
+        return Some(format!(
+            "its trigger {} fires for rows that are deleted, and not for a partition that goes",
+            trigger.name
+        ));
+    }
+    let mut rules = of.policy.tables.iter();
+    if rules.any(|r| r.table == rule.table && r.large_objects.is_some()) {
+        return Some("its rows lead to large objects".into());
+    }
+    if !table.access.owner {
+        return Some(
+            "the daemon's role is no member of the role that owns it (GRANT that role to the daemon's login)"
+                .into(),
+        );
+    }
+    None
+}
+
+/// Whether every row that a partition with this bound can hold is due. The bound is as the server writes it
+/// in a session with ISO dates in UTC; one that is open on either side, or has no date, never is over: what
+/// is open below may hold `-infinity`, which is nobody's date.
+pub fn is_over(bound: &str, due: &Due) -> bool {
+    let [(_, kind)] = due.columns.as_slice() else {
+        return false;
+    };
+    let ends = || {
+        let range = bound.strip_prefix("FOR VALUES FROM (")?;
+        let (from, to) = range.strip_suffix(')')?.split_once(") TO (")?;
+        Some((moment(from, *kind)?, moment(to, *kind)?))
+    };
+    let limit = match kind {
+        DateKind::Date => due.cutoff.day.succ_opt().map(NaiveDateTime::from),
+        DateKind::Local => Some(due.end.with_timezone(&due.cutoff.zone).naive_local()),
+        DateKind::Instant => Some(due.end.naive_utc()),
+    };
+    // What is at the upper bound stands in the next partition.
+    matches!((ends(), limit), (Some((_, to)), Some(limit)) if to <= limit)
+}
+
+fn moment(quoted: &str, kind: DateKind) -> Option<NaiveDateTime> {
+    let text = quoted.strip_prefix('\'')?.strip_suffix('\'')?;
+    match kind {
+        DateKind::Date => text.parse::<NaiveDate>().ok().map(NaiveDateTime::from),
+        DateKind::Local => NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok(),
+        DateKind::Instant => {
+            let at = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z").ok()?;
+            Some(at.naive_utc())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::retention::Cutoff;
+
+    fn due(kind: DateKind, zone: chrono_tz::Tz) -> Due {
+        let cutoff = Cutoff {
+            day: NaiveDate::from_ymd_opt(2026, 7, 31).unwrap(),
+            zone,
+        };
+        Due {
+            columns: vec![("at".into(), kind)],
+            end: cutoff.end().unwrap(),
+            cutoff,
+        }
+    }
+
+    #[test]
+    fn a_range_is_over_when_its_end_is() {
+        let of = |from: &str, to: &str| format!("FOR VALUES FROM ({from}) TO ({to})");
+        let tokyo = chrono_tz::Asia::Tokyo;
+        for (kind, zone, to, over) in [
+            (DateKind::Date, tokyo, "'2026-08-01'", true),
+            (DateKind::Date, tokyo, "'2026-08-02'", false),
+            // Midnight in Tokyo is three in the afternoon before, in UTC.
+            (DateKind::Instant, tokyo, "'2026-07-31 15:00:00+00'", true),
+            (
+                DateKind::Instant,
+                tokyo,
+                "'2026-07-31 15:00:00.000001+00'",
+                false,
+            ),
+            (DateKind::Instant, tokyo, "'2026-08-01 00:00:00+00'", false),
+            (
+                DateKind::Instant,
+                chrono_tz::UTC,
+                "'2026-08-01 00:00:00+00'",
+                true,
+            ),
+            (DateKind::Local, tokyo, "'2026-08-01 00:00:00'", true),
+            (DateKind::Local, tokyo, "'2026-08-01 00:00:01'", false),
+            (DateKind::Date, tokyo, "MAXVALUE", false),
+            (DateKind::Date, tokyo, "'infinity'", false),
+            (DateKind::Date, tokyo, "'0044-03-15 BC'", false),
+        ] {
+            let from = match kind {
+                DateKind::Date => "'2026-01-01'",
+                DateKind::Local => "'2026-01-01 00:00:00'",
+                DateKind::Instant => "'2026-01-01 00:00:00+00'",
+            };
+            assert_eq!(is_over(&of(from, to), &due(kind, zone)), over, "{to}");
+            assert!(!is_over(&of("MINVALUE", to), &due(kind, zone)), "{to}");
+        }
+        for bound in [
+            "DEFAULT",
+            "FOR VALUES IN ('2026-01-01')",
+            "FOR VALUES WITH (modulus 2, remainder 0)",
+            "FOR VALUES FROM ('2026-01-01', 1) TO ('2026-02-01', 1)",
+        ] {
+            assert!(!is_over(bound, &due(DateKind::Date, tokyo)), "{bound}");
+        }
+    }
+}
