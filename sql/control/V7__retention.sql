@@ -24,6 +24,7 @@ CREATE TABLE erasured.retention_run (
     rows          bigint      NOT NULL DEFAULT 0,
     counts        jsonb       NOT NULL DEFAULT '{}',
     partitions    jsonb       NOT NULL DEFAULT '{}',
+    archive       jsonb       NOT NULL DEFAULT '{}',
     held          bigint      NOT NULL DEFAULT 0,
     survivors     bigint      NOT NULL DEFAULT 0,
     set_aside     bigint      NOT NULL DEFAULT 0,
@@ -41,6 +42,7 @@ COMMENT ON COLUMN erasured.retention_run.cutoff IS 'The latest day that was due,
 COMMENT ON COLUMN erasured.retention_run.survivors IS 'Rows that were due and stay, because something hangs on them that a rule of its own keeps.';
 COMMENT ON COLUMN erasured.retention_run.waits IS 'Why it waits just now, so as not to harm production.';
 COMMENT ON COLUMN erasured.retention_run.partitions IS 'Of the rows counted, those that went with a whole partition, by its name.';
+COMMENT ON COLUMN erasured.retention_run.archive IS 'Files written to the rule''s archive, rows in them, and files whose own time was over.';
 COMMENT ON COLUMN erasured.retention_run.slot IS 'The time of its schedule that it is for; NULL if a person ran it.';
 
 -- Since when a schedule is known: what lay before is not caught up with.
@@ -102,7 +104,8 @@ BEGIN
     ELSIF NEW.state <> 'running' THEN
         INSERT INTO erasured.event (kind, body)
         VALUES ('retention_ended', jsonb_strip_nulls(jsonb_build_object('run', NEW.id, 'state', NEW.state, 'counts', NEW.counts,
-                'partitions', nullif(NEW.partitions, '{}'), 'held', NEW.held, 'survivors', NEW.survivors, 'set_aside', NEW.set_aside, 'code', NEW.problem_code)));
+                'partitions', nullif(NEW.partitions, '{}'), 'archive', nullif(NEW.archive, '{"files": 0, "rows": 0, "ended": 0}'),
+                'held', NEW.held, 'survivors', NEW.survivors, 'set_aside', NEW.set_aside, 'code', NEW.problem_code)));
     END IF;
     RETURN NULL;
 END $$;

@@ -6,6 +6,7 @@
 //! there. It is pure.
 
 mod age_index;
+mod archive;
 mod beside;
 mod check;
 mod condition;

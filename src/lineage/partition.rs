@@ -112,6 +112,9 @@ pub fn obstacle(rule: &RetentionRule, of: &OfRule, catalog: &Catalog) -> Option<
             trigger.name
         ));
     }
+    if rule.archive.is_some() {
+        return Some("its rows are archived before they go".into());
+    }
     let mut rules = of.policy.tables.iter();
     if rules.any(|r| r.table == rule.table && r.large_objects.is_some()) {
         return Some("its rows lead to large objects".into());
@@ -169,6 +172,9 @@ mod tests {
             zone,
         };
         Due {
+            condition: None,
+            exempts: false,
+            linked: Vec::new(),
             columns: vec![("at".into(), kind)],
             end: cutoff.end().unwrap(),
             cutoff,

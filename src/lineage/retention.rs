@@ -6,7 +6,7 @@
 use super::owners::{Owners, back, owners};
 use super::{
     ConditionOf, DateKind, Due, Edge, Lineage, Linked, Parent, Reached, Spares, Step,
-    SystemLineage, condition, leads_from, linked, minimum, partition, trace,
+    SystemLineage, archive, condition, leads_from, linked, minimum, partition, trace,
 };
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -136,6 +136,8 @@ pub fn of_rule(
             warnings,
         };
         let more = partition::warnings(policy, rule, &of, catalog);
+        of.warnings.extend(more);
+        let more = archive::warnings(policy, rule, &of);
         of.warnings.extend(more);
         of
     }))

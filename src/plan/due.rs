@@ -1,6 +1,6 @@
 //! What a retention rule asks of its table, as statements.
 
-use super::{HeldRows, Statement, sql};
+use super::{HeldRows, Rows, Statement, SystemPlan, sql};
 use crate::catalog::Table;
 use crate::lineage::{Due, Edge, Spares};
 use crate::name::TableName;
@@ -97,4 +97,10 @@ impl DueRows<'_> {
 /// How many rows a table has, such as one that was a partition, and how many of them are due.
 pub fn whole_count(table: &TableName, due: &[Due]) -> Statement {
     sql::whole_count(table, due)
+}
+
+/// Reads every column, as text, of the rows of this table that a plan has captured and that go.
+pub fn archived(plan: &SystemPlan, table: &TableName, facts: &Table) -> Option<(Statement, Rows)> {
+    let set = plan.sets.iter().position(|set| set.table == *table)?;
+    Some(sql::archived(&plan.sets[set], set, facts))
 }

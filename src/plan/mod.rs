@@ -13,7 +13,7 @@ mod sql;
 mod stretch;
 
 pub use build::build;
-pub use due::{DueRows, whole_count};
+pub use due::{DueRows, archived, whole_count};
 pub use held::{Comparison, Condition, HeldRows};
 pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_changes, read_subject};

@@ -2,6 +2,7 @@
 //! values always bound; the only literals are JSON paths, quoted too, so that an expression
 //! index over the same path can serve.
 
+mod archive;
 mod capture;
 mod change;
 mod condition;
@@ -18,6 +19,7 @@ mod probe;
 mod spared;
 mod stretch;
 
+pub(super) use archive::archived;
 pub(super) use capture::{KnownRows, capture, capture_by_key_alone, lock_rows};
 pub(super) use change::{Set, delete_by_key, update_by_key};
 pub(crate) use covered::OWN_OPERATORS;

@@ -20,8 +20,10 @@ use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, NaiveTime, T
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+mod archive;
 mod partitions;
 
+pub use archive::Archive;
 pub use partitions::Partitions;
 
 /// A date, period or zone of a rule that cannot be one.
@@ -46,6 +48,8 @@ pub struct RetentionRule {
     pub action: RetentionAction,
     /// What happens to a partition all of whose rows are due; without it they go like others.
     pub partitions: Option<Partitions>,
+    /// Where rows are written to before they go.
+    pub archive: Option<Archive>,
     /// Code of a legal basis, or the policy's own words.
     pub because: String,
     /// Where its days begin and end.
@@ -349,6 +353,7 @@ fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<Retenti
         ("keep", RetentionAction::Keep),
     ];
     let action = table.word("action", UNKNOWN_WORD, &actions);
+    let archive = archive::read(table, action.as_ref().map(|(action, _)| *action));
     let partitions = partitions::read(table, action.as_ref().map(|(action, _)| *action));
     table.need(
         "because",
@@ -417,6 +422,7 @@ fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<Retenti
         keep: keep?,
         action: action?.0,
         partitions: partitions?,
+        archive: archive?,
         because: because?,
         zone,
         schedule,

@@ -21,6 +21,8 @@ pub struct Terms {
     pub timezone: String,
     /// How long rows are kept: all of these must be over. The first is the rule's, the others are the policy's `retain`s.
     pub kept: Vec<Kept>,
+    /// Rows are archived before they go.
+    pub archived: bool,
     /// Of which rows alone; nothing for all of them.
     pub only: Option<String>,
     /// Its rows are people, who go by tickets of this scope.
@@ -59,6 +61,7 @@ impl Terms {
             stop_above: _,
             people,
             partitions,
+            archive,
             approval: _,
             stop_over_forecast: _,
             span: _,
@@ -92,6 +95,7 @@ impl Terms {
                 RetentionAction::Report => "report".into(),
                 RetentionAction::Keep => "keep".into(),
             },
+            archived: archive.is_some(),
             only: condition.as_ref().map(|only| only.text.clone()),
             scope: people.as_ref().map(|people| people.scope.clone()),
             timezone: zone.name().to_owned(),
@@ -112,6 +116,7 @@ impl Terms {
             || self.action != approved.action
             || self.timezone != approved.timezone
             || self.scope != approved.scope
+            || (approved.archived && !self.archived)
             // What one condition takes and another does not is not told by their texts.
             || (approved.only.is_some() && self.only != approved.only)
             || !self.changes.is_subset(&approved.changes)

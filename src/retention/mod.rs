@@ -6,6 +6,7 @@
 
 mod afterwards;
 pub mod approval;
+pub mod archive;
 mod ask;
 mod brake;
 mod certify;
@@ -22,7 +23,7 @@ pub mod verify;
 pub use afterwards::Tidied;
 pub use gauges::unreadable;
 pub use progress::Progress;
-pub use run::{Go, Going, Report, Stopped, run};
+pub use run::{Archived, Go, Going, Report, Stopped, run};
 
 use crate::catalog::Catalog;
 use crate::erasure::context::{Context, Unplanned};
@@ -171,6 +172,10 @@ impl Prepared {
 
     /// How due rows can go in one go, if they can.
     fn stretch<'a>(&'a self, held: &'a [HeldRows]) -> Option<Stretch<'a>> {
+        // What is archived must be seen.
+        if self.rule.archive.is_some() {
+            return None;
+        }
         let plan = self.plan.as_ref()?.systems.first()?;
         let lineage = self.of.as_ref()?.lineage.systems.first()?;
         Stretch::of(self.due_rows(held)?, lineage, plan)
@@ -375,6 +380,7 @@ impl Prepared {
 fn code(error: &NotErased) -> &'static str {
     match error {
         NotErased::Drift { .. } => "E0505",
+        NotErased::Archive(_) => "E0532",
         NotErased::Held(_) | NotErased::HeldRows(_) | NotErased::HoldUnread => "E0521",
         NotErased::HoldUnfit { .. } => "E0523",
         NotErased::Database(_, crate::system::postgres::failure::Failure::Permanent) => "E0508",

@@ -1,20 +1,23 @@
 //! One passage of a rule over what is due.
 
+mod archives;
 mod partitions;
 mod people;
 mod stretch;
+
+pub use archives::Archived;
 
 use super::brake::{Brake, goes_on};
 use super::{People, Prepared, Progress, Tidied, afterwards, certify};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
-use crate::plan::{ChangeKind, Counts, HeldRows, SystemPlan};
+use crate::plan::{ChangeKind, Counts, HeldRows, Rows, Statement, SystemPlan};
 use crate::policy::retention::RetentionAction;
 use crate::store::StoreError;
 use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
 use crate::system::postgres::due::{self, DueRow};
 use crate::system::postgres::execute::{
-    BeforeChange, Deferred, Execution, NotErased, Seen, Subject,
+    BeforeChange, Deferred, Execution, NotErased, Seen, Subject, Unanswered,
 };
 use crate::system::postgres::failure::Failure;
 use crate::system::postgres::label::Labelled;
@@ -49,6 +52,8 @@ pub struct Report {
     pub changed: BTreeMap<String, BTreeMap<ChangeKind, i64>>,
     /// Rows by the partition with which they went, among those changed.
     pub partitions: BTreeMap<String, i64>,
+    /// What was written to the rule's archive.
+    pub archived: Archived,
     /// Transactions.
     pub batches: i64,
     /// Due rows that holds cover.
@@ -296,6 +301,7 @@ impl<'a> Passage<'a> {
     }
 
     async fn pass(&mut self, on: &mut (dyn FnMut(Progress) -> Go + Send)) -> Result<(), Stopped> {
+        self.archives_begun().await?;
         self.partitions_begun().await?;
         self.look_first().await?;
         if let Some(people) = &self.prepared.rule.people {
@@ -439,12 +445,15 @@ impl<'a> Passage<'a> {
         let mut word = LastWord {
             days: days.clone().min().zip(days.max()),
             passage: self,
+            step,
             gate,
             people,
         };
         let outcome = execution.run(session.client(), &mut word).await;
         session.done().await;
-        Ok(word.heard(outcome).await?.counts.into_iter().next())
+        let outcome = word.heard(outcome).await;
+        self.archive_ends(step, &outcome)?;
+        Ok(outcome?.counts.into_iter().next())
     }
 
     fn execution<'e>(
@@ -498,6 +507,8 @@ impl<'a> Passage<'a> {
         if matches!(passed, Err(Stopped::Batch(_) | Stopped::Held(_))) {
             self.recall().await?;
         }
+        let counted = self.archives_count();
+        let passed = passed.and(counted.map_err(Stopped::Batch));
         let (state, problem) = match &passed {
             Ok(()) => ("done", None),
             Err(Stopped::Early) => ("stopped", None),
@@ -518,6 +529,7 @@ impl<'a> Passage<'a> {
     /// A run that nobody can go on with: what it has done is counted, the rest is another's.
     async fn end_left(mut self) -> Result<(), Stopped> {
         self.recall().await?;
+        self.archives_count()?;
         let problem = "its daemon went away, and the day or the policy is another one now";
         self.write_end("stopped", Some(("E0531", problem.into())))
             .await?;
@@ -533,6 +545,7 @@ impl<'a> Passage<'a> {
             state,
             counts: serde_json::to_value(&self.report.changed).unwrap_or_default(),
             partitions: serde_json::to_value(&self.report.partitions).unwrap_or_default(),
+            archive: serde_json::to_value(self.report.archived).unwrap_or_default(),
             held: self.report.held,
             survivors: self.report.survivors,
             set_aside: i64::try_from(self.report.set_aside.len()).unwrap_or(i64::MAX),
@@ -549,6 +562,7 @@ impl<'a> Passage<'a> {
 /// Asked before each COMMIT, with all rows locked.
 struct LastWord<'a> {
     passage: &'a Passage<'a>,
+    step: Uuid,
     gate: Gate,
     /// Of whom the rows were cleared.
     people: People,
@@ -590,6 +604,18 @@ impl BeforeChange for LastWord<'_> {
             ))),
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn wants(&self) -> Option<(Statement, Rows)> {
+        self.to_archive()
+    }
+
+    fn given(
+        &mut self,
+        rows: Vec<Vec<Option<String>>>,
+        session: Unanswered,
+    ) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(async move { self.write_archive(&rows, session) })
     }
 
     fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {

@@ -87,6 +87,8 @@ pub struct RunEnd {
     pub counts: serde_json::Value,
     /// Of them by the partition with which they went, as JSON.
     pub partitions: serde_json::Value,
+    /// What was archived, as JSON.
+    pub archive: serde_json::Value,
     /// Rows that holds cover.
     pub held: i64,
     /// Rows on which something hangs that is kept.
@@ -276,10 +278,10 @@ impl Store {
             let ended = tx
                 .execute(
                     "/* erasured:end_run */ UPDATE erasured.retention_run SET state = $3, ended_at = now(), batches = greatest(batches, $4), \
-                            rows = greatest(rows, $5), counts = $6, held = $7, set_aside = $8, problem_code = $9, problem = $10, survivors = $11, partitions = $12, \
+                            rows = greatest(rows, $5), counts = $6, held = $7, set_aside = $8, problem_code = $9, problem = $10, survivors = $11, partitions = $12, archive = $13, \
                             holder = NULL, lease_token = NULL, lease_until = NULL, waits = NULL \
                       WHERE id = $1 AND lease_token = $2 AND state = 'running'",
-                    &[&run.id, &run.token, &end.state, &batches, &rows, &end.counts, &end.held, &end.set_aside, &code, &words, &end.survivors, &end.partitions],
+                    &[&run.id, &run.token, &end.state, &batches, &rows, &end.counts, &end.held, &end.set_aside, &code, &words, &end.survivors, &end.partitions, &end.archive],
                 )
                 .await?;
             if ended == 1 {

@@ -6,6 +6,7 @@
 mod support;
 
 mod approval;
+mod archives;
 mod certificates;
 mod company;
 mod conditions;

@@ -103,7 +103,7 @@ impl Run {
                 "rule": self.rule, "run": report.run, "resumed": report.resumed, "changed": report.changed,
                 "batches": report.batches, "filed": report.filed, "held": report.held, "survivors": report.survivors, "set_aside": report.set_aside,
                 "tidied": report.tidied,
-                "partitions": report.partitions,
+                "partitions": report.partitions, "archived": report.archived,
             }));
             return;
         }
@@ -121,6 +121,15 @@ impl Run {
         }
         for (partition, rows) in &report.partitions {
             say!("  of them {rows} row(s) with the partition {partition}, whole");
+        }
+        if report.archived != retention::Archived::default() {
+            let archived = report.archived;
+            say!(
+                "  archived: {} row(s) in {} file(s); {} file(s) ended",
+                archived.rows,
+                archived.files,
+                archived.ended
+            );
         }
         for tidied in &report.tidied {
             let table = &tidied.table;

@@ -83,7 +83,8 @@ pub(super) fn setback(error: NotErased) -> Setback {
         NotErased::ContactChanged => Setback::Later("contact_changed", said),
         NotErased::HoldUnfit { .. } => Setback::Stuck("E0523", said),
         NotErased::HoldUnread => Setback::Later("legal_hold", said),
-        NotErased::Hook(_) => Setback::Later("control", said),
+        // No ticket archives anything.
+        NotErased::Archive(_) | NotErased::Hook(_) => Setback::Later("control", said),
     }
 }
 

@@ -219,3 +219,31 @@ fn a_window_is_times_on_the_wall() {
     assert!(!open("2026-11-26T13:59:59Z") && open("2026-11-26T14:00:00Z"));
     assert!(open("2026-11-26T19:29:59Z") && !open("2026-11-26T19:30:00Z"));
 }
+
+#[test]
+fn an_archive_has_a_place_and_an_end() {
+    let of = |archive: &str| {
+        with(
+            "action = \"delete\"",
+            &format!("action = \"delete\"\narchive = {archive}"),
+        )
+    };
+    let read = of("{ to = \"/srv/archive\", keep = \"10 years\" }")
+        .unwrap()
+        .remove(0);
+    let archive = read.archive.unwrap();
+    assert_eq!(archive.to.to_str(), Some("/srv/archive"));
+    assert_eq!(archive.last_day(day("2024-02-29")), Some(day("2034-02-28")));
+    for wrong in [
+        "{ to = \"archive\", keep = \"10 years\" }",
+        "{ to = \"/srv/archive\" }",
+        "{ to = \"/srv/archive\", keep = \"for long\" }",
+        "{ to = \"/srv/archive\", keep = \"1 day\", as = \"csv\" }",
+    ] {
+        assert!(of(wrong).is_err(), "{wrong}");
+    }
+    let report = "action = \"report\"\narchive = { to = \"/srv/archive\", keep = \"1 day\" }";
+    assert_eq!(with("action = \"delete\"", report).unwrap_err(), ["E0109"]);
+    let partitions = "action = \"delete\"\npartitions = \"drops\"";
+    assert!(with("action = \"delete\"", partitions).is_err());
+}

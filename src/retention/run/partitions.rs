@@ -259,6 +259,7 @@ impl Passage<'_> {
         let mut word = LastWord {
             days: None,
             passage: self,
+            step,
             gate,
             people,
         };

@@ -83,6 +83,7 @@ impl Passage<'_> {
         let execution = self.execution(part, &held, &subjects, &hash);
         let mut word = LastWord {
             days: None,
+            step,
             passage: self,
             gate,
             people,

@@ -4,6 +4,7 @@
 //! Whatever is not as the plan says ends in a rollback with the table's name.
 
 mod applied;
+mod archive;
 mod bind;
 mod covered;
 mod piece;
@@ -19,7 +20,7 @@ use super::capture::{self, Captured};
 use super::failure::{self, Failure};
 use super::value::Raw;
 use crate::name::TableName;
-use crate::plan::{Change, ChangeKind, Counts, HeldRows, Probe, Statement, SystemPlan};
+use crate::plan::{Change, ChangeKind, Counts, HeldRows, Probe, Rows, Statement, SystemPlan};
 pub(super) use applied::RECORD;
 pub(super) use applied::counts;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -171,6 +172,9 @@ pub enum NotErased {
     /// A legal hold was placed just now, and whom it covers is not known yet.
     #[error("a legal hold on this kind of subject has still to be read")]
     HoldUnread,
+    /// Rows could not be archived.
+    #[error("E0532: rows could not be archived: {0}")]
+    Archive(String),
     /// The step between capture and change could not be done.
     #[error("{0}")]
     Hook(String),
@@ -215,6 +219,20 @@ pub trait BeforeChange: Send {
         seen: Vec<Seen>,
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>>;
+
+    /// What is to be handed over of captured rows, as texts, before the first of them changes.
+    fn wants(&self) -> Option<(Statement, Rows)> {
+        None
+    }
+
+    /// Is given them, and the session that is to commit; where they are to be kept they are when this returns.
+    fn given(
+        &mut self,
+        _rows: Vec<Vec<Option<String>>>,
+        _session: Unanswered,
+    ) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// The last word before every COMMIT, of a piece too, with all rows locked: whether what was held
     /// elsewhere for this is held still, and no legal hold covers what goes. Has no default: whoever
@@ -342,6 +360,7 @@ impl Execution<'_> {
         before_change
             .ready(capture::seen(self, &captured), deferred)
             .await?;
+        self.hand_over(&tx, &captured, before_change).await?;
         self.change(&tx, &mut captured, &mut counts, &locked)
             .await?;
         self.add_pieces(&tx, &active, &mut counts).await?;

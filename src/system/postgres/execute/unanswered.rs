@@ -2,10 +2,11 @@
 
 use super::NotErased;
 use deadpool_postgres::{Client, Transaction};
+use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
 
 /// A transaction that was told to commit, and whose session is lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unanswered {
     backend: i32,
     transaction: String,

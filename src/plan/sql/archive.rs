@@ -1,0 +1,29 @@
+//! Rows to be written elsewhere before they go.
+
+use super::{Binds, by_key, table_name};
+use crate::catalog::Table;
+use crate::plan::{Part, RowSet, Rows, Statement};
+use crate::system::postgres::quote::identifier;
+
+/// Every column of the captured rows that go, as texts.
+pub(in crate::plan) fn archived(of: &RowSet, set: usize, facts: &Table) -> (Statement, Rows) {
+    let rows = Rows {
+        set,
+        part: Part::Gone,
+    };
+    let mut binds = Binds::default();
+    let tie = by_key(&mut binds, &of.key, &of.columns, rows, &[]);
+    let columns: Vec<String> = facts
+        .columns
+        .iter()
+        .map(|column| format!("t.{}::text", identifier(&column.name)))
+        .collect();
+    let body = format!(
+        "SELECT {} FROM {} JOIN {} AS t ON {}",
+        columns.join(", "),
+        tie.from,
+        table_name(&of.table),
+        tie.on
+    );
+    (binds.statement("archive", &of.table, &body), rows)
+}

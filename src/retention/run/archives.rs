@@ -1,0 +1,150 @@
+//! Rows are archived before they go, by rules that want it.
+
+use super::{LastWord, Passage, Stopped};
+use crate::plan::{Rows, Statement};
+use crate::retention::archive::{Folder, Manifest};
+use crate::system::postgres::execute::{NotErased, Unanswered, applied};
+use chrono::Utc;
+use serde::Serialize;
+use std::io;
+use uuid::Uuid;
+
+/// What a run has done with its archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Archived {
+    /// Files written.
+    pub files: usize,
+    /// Rows in them.
+    pub rows: usize,
+    /// Files whose own time was over.
+    pub ended: usize,
+}
+
+impl Passage<'_> {
+    /// The rule's archive, if it has one.
+    pub(super) fn archive(&self) -> Result<Option<Folder>, NotErased> {
+        let Some(archive) = &self.prepared.rule.archive else {
+            return Ok(None);
+        };
+        let folder = Folder::open(&archive.to, self.new.subject, self.new.rule);
+        let unusable = |e: io::Error| NotErased::Archive(format!("{}: {e}", archive.to.display()));
+        folder.map(Some).map_err(unusable)
+    }
+
+    /// Finds out what became of files that an earlier run has left pending, and ends those whose time is over.
+    pub(super) async fn archives_begun(&mut self) -> Result<(), Stopped> {
+        let Some(folder) = self.archive()? else {
+            return Ok(());
+        };
+        let (pending, settled) = folder.manifests().map_err(failed)?;
+        for manifest in &pending {
+            self.settle(&folder, manifest).await?;
+        }
+        let today = self
+            .context
+            .now()
+            .with_timezone(&self.prepared.rule.zone)
+            .date_naive();
+        for manifest in settled.iter().filter(|m| m.keep_until < today) {
+            folder.end(manifest.step).map_err(failed)?;
+            self.report.archived.ended += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether the transaction committed the system says; one that still may is left for the next time.
+    async fn settle(&self, folder: &Folder, manifest: &Manifest) -> Result<(), Stopped> {
+        let client = self.context.systems[self.system].pool.get().await?;
+        if !manifest.session.is_over(&client).await? {
+            return Ok(());
+        }
+        let there = applied(&client, self.system, &[(manifest.step, 0)]).await?;
+        let done = if there.is_empty() {
+            folder.discard(manifest.step)
+        } else {
+            folder.settle(manifest.step)
+        };
+        Ok(done.map_err(failed)?)
+    }
+
+    /// The batch has ended so: its file is kept, or removed. What nobody knows yet stays pending.
+    pub(super) fn archive_ends<T>(
+        &self,
+        step: Uuid,
+        outcome: &Result<T, NotErased>,
+    ) -> Result<(), NotErased> {
+        let Some(folder) = self.archive()? else {
+            return Ok(());
+        };
+        match outcome {
+            Ok(_) => folder.settle(step),
+            Err(NotErased::CommitUnknown(_)) => Ok(()),
+            Err(_) => folder.discard(step),
+        }
+        .map_err(failed)
+    }
+
+    /// Counts what this run has archived, whoever was at it.
+    pub(super) fn archives_count(&mut self) -> Result<(), NotErased> {
+        let Some(folder) = self.archive()? else {
+            return Ok(());
+        };
+        let (_, settled) = folder.manifests().map_err(failed)?;
+        let of_run = settled.iter().filter(|m| m.run == self.run.id);
+        self.report.archived.files = of_run.clone().count();
+        self.report.archived.rows = of_run.map(|m| m.rows).sum();
+        Ok(())
+    }
+}
+
+impl LastWord<'_> {
+    /// What is to be archived of the captured rows.
+    pub(super) fn to_archive(&self) -> Option<(Statement, Rows)> {
+        let prepared = self.passage.prepared;
+        prepared.rule.archive.as_ref()?;
+        let table = &prepared.rule.table.table;
+        let facts = prepared.catalog.tables.get(table)?;
+        crate::plan::archived(self.passage.part()?, table, facts)
+    }
+
+    /// On the disk when this returns.
+    pub(super) fn write_archive(
+        &self,
+        rows: &[Vec<Option<String>>],
+        session: Unanswered,
+    ) -> Result<(), NotErased> {
+        let passage = self.passage;
+        let rule = &passage.prepared.rule;
+        let (Some(folder), Some(archive)) = (passage.archive()?, &rule.archive) else {
+            return Ok(());
+        };
+        let facts = passage.prepared.catalog.tables.get(&rule.table.table);
+        let columns = facts.into_iter().flat_map(|t| &t.columns);
+        let now = passage.context.now();
+        let today = now.with_timezone(&rule.zone).date_naive();
+        let beyond = || NotErased::Archive("`keep` leads beyond the calendar".into());
+        let manifest = Manifest {
+            version: 0,
+            file: String::new(),
+            sha256: String::new(),
+            rows: 0,
+            columns: columns
+                .map(|c| (c.name.clone(), c.sql_type.clone()))
+                .collect(),
+            subject: passage.new.subject.to_owned(),
+            rule: rule.name.clone(),
+            table: rule.table.to_string(),
+            run: passage.run.id,
+            step: self.step,
+            cutoff: passage.new.cutoff,
+            archived_at: now.with_timezone(&Utc),
+            keep_until: archive.last_day(today).ok_or_else(beyond)?,
+            session,
+        };
+        folder.write(manifest, rows).map_err(failed)
+    }
+}
+
+fn failed(error: io::Error) -> NotErased {
+    NotErased::Archive(error.to_string())
+}

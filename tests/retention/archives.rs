@@ -1,0 +1,269 @@
+//! Rows are written to a file before they go.
+
+use crate::company::{Company, DUE, POLICY, SCHEMA};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Of the kinds of values whose texts could be misread.
+const KINDS: &str = "
+    ALTER TABLE call ADD words text, ADD amount numeric, ADD bytes bytea, ADD day date, ADD span interval, ADD list text[], ADD ratio float8;
+    UPDATE call SET words = CASE id % 6 WHEN 0 THEN NULL WHEN 1 THEN '' WHEN 2 THEN 'a \"quoted\", 電話' WHEN 3 THEN E'two\\r\\nlines' WHEN 4 THEN 'NULL' ELSE '\\N' END,
+        amount = id / 7.0, bytes = decode(md5(id::text), 'hex'), day = ended_at::date, span = id * interval '1 hour 3 months', list = ARRAY['a', NULL, 'b,c'], ratio = id / 3.0::float8;";
+
+struct Archived {
+    company: Company,
+    folder: PathBuf,
+}
+
+impl Archived {
+    fn open(more: &str) -> Self {
+        let mut company = Company::with(&format!("{SCHEMA}{KINDS}{more}"), POLICY);
+        company.workspace.configure("[limits]\nlease = \"5 s\"");
+        let folder = company.workspace.path().join("archive");
+        std::fs::create_dir(&folder).unwrap();
+        allow(&folder, 0o700);
+        let archived = Self { company, folder };
+        archived.keep("10 years");
+        archived
+    }
+
+    fn policy(&self, keep: &str) -> String {
+        let to = self.folder.display();
+        POLICY.replace(
+            "because  = \"our",
+            &format!("archive = {{ to = \"{to}\", keep = \"{keep}\" }}\nbecause  = \"our"),
+        )
+    }
+
+    fn keep(&self, keep: &str) {
+        let policy = self.policy(keep);
+        self.company
+            .workspace
+            .write_policy("customer.toml", &policy);
+    }
+
+    fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(&self.folder).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.to_str().unwrap().ends_with(ending))
+            .collect()
+    }
+
+    fn manifests(&self) -> Vec<serde_json::Value> {
+        let read = |path: &PathBuf| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        self.files(".json").iter().map(read).collect()
+    }
+
+    /// The rows of all files, read by somebody else's CSV, as they stood in the table.
+    fn loaded(&self) -> Vec<String> {
+        self.company
+            .execute("DROP TABLE IF EXISTS loaded; CREATE TABLE loaded (LIKE call)");
+        let mut calls = Vec::new();
+        for manifest in self.manifests() {
+            let packed = self.folder.join(manifest["file"].as_str().unwrap());
+            let zipped = std::fs::read(&packed).unwrap();
+            let sum = std::process::Command::new("sha256sum")
+                .arg(&packed)
+                .output()
+                .unwrap();
+            let sum = String::from_utf8(sum.stdout).unwrap();
+            assert!(
+                sum.starts_with(manifest["sha256"].as_str().unwrap()),
+                "{manifest}"
+            );
+            let mut text = String::new();
+            flate2::read::GzDecoder::new(zipped.as_slice())
+                .read_to_string(&mut text)
+                .unwrap();
+            let columns: Vec<&str> = (manifest["columns"].as_array().unwrap().iter())
+                .map(|column| column[0].as_str().unwrap())
+                .collect();
+            assert!(text.starts_with(&(columns.join(",") + "\r\n")));
+            calls.push((text, columns.join(", "), manifest["rows"].as_u64().unwrap()));
+        }
+        let url = self.company.server.url(&self.company.shop);
+        crate::support::blocking(async {
+            let client = crate::support::connect(&url).await;
+            for (text, columns, rows) in calls {
+                let copy = format!("COPY loaded ({columns}) FROM STDIN (FORMAT csv, HEADER)");
+                let sink = client.copy_in::<_, bytes::Bytes>(&copy).await.unwrap();
+                let mut sink = std::pin::pin!(sink);
+                futures_util::SinkExt::send(&mut sink, bytes::Bytes::from(text))
+                    .await
+                    .unwrap();
+                assert_eq!(sink.as_mut().finish().await.unwrap(), rows);
+            }
+        });
+        self.calls("loaded", "true")
+    }
+
+    fn calls(&self, table: &str, which: &str) -> Vec<String> {
+        let sql = format!("SELECT c::text FROM {table} c WHERE {which} ORDER BY id");
+        let rows = self
+            .company
+            .server
+            .query(&self.company.shop, &sql)
+            .into_iter();
+        rows.map(|row| row[0].clone().unwrap()).collect()
+    }
+}
+
+fn allow(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn what_goes_is_in_the_archive_and_nothing_else() {
+    let archived = Archived::open("");
+    let company = &archived.company;
+    let due = archived.calls("call", DUE);
+    let said = company.says(&["check"], 0);
+    assert!(said.contains("E0263") && said.contains("E0264"), "{said}");
+    let run = company.json(&["retention", "run", "calls"]);
+    assert_eq!(archived.loaded(), due);
+    let files = archived.manifests().len();
+    assert!(files > 1);
+    assert_eq!(
+        run["archived"],
+        serde_json::json!({ "files": files, "rows": due.len(), "ended": 0 })
+    );
+    for file in archived.files("") {
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+    assert_eq!(archived.files(".pending").len(), 0);
+    let event = format!(
+        "SELECT count(*) FROM erasured.event WHERE kind = 'retention_ended' AND body->'archive'->>'rows' = '{}'",
+        due.len()
+    );
+    assert_eq!(company.server.count(&company.control, &event), 1);
+    let manifest = &archived.manifests()[0];
+    assert_eq!(
+        (&manifest["table"], &manifest["run"], &manifest["rule"]),
+        (&"shop.public.call".into(), &run["run"], &"calls".into())
+    );
+    let kept = "SELECT (extract(year FROM now()) + 10)::int8";
+    let until = manifest["keep_until"].as_str().unwrap();
+    let year: i64 = until[..4].parse().unwrap();
+    assert!((year - company.count(kept)).abs() <= 1, "{until}");
+}
+
+/// Nothing goes that cannot be written first.
+#[test]
+fn without_the_folder_no_row_goes() {
+    let archived = Archived::open("");
+    let company = &archived.company;
+    let before = company.rows("false");
+    for mode in [0o750, 0o701] {
+        allow(&archived.folder, mode);
+        let said = company.says(&["retention", "run", "calls"], 1);
+        assert!(
+            said.contains("E0532") && said.contains("mode 0700"),
+            "{said}"
+        );
+    }
+    std::fs::remove_dir(&archived.folder).unwrap();
+    assert!(
+        company
+            .says(&["retention", "run", "calls"], 1)
+            .contains("E0532")
+    );
+    assert_eq!(company.rows("false"), before);
+    assert_eq!(
+        company.json(&["retention", "runs"])[0]["problem_code"],
+        "E0532"
+    );
+}
+
+/// Dead before the COMMIT, or just after it: no row is in neither place, and none in both when the next run
+/// has looked.
+#[test]
+fn a_crash_leaves_no_row_in_no_place_and_none_in_two() {
+    for failpoint in ["before-commit", "after-last-word", "after-commit"] {
+        let archived = Archived::open("");
+        let company = &archived.company;
+        let all = archived.calls("call", DUE);
+        let mut killed = company.workspace.process(["retention", "run", "calls"]);
+        let how = match failpoint {
+            "after-last-word" => "1*panic",
+            _ => "return(abort)",
+        };
+        let killed = killed
+            .env("FAILPOINTS", format!("{failpoint}={how}"))
+            .output()
+            .unwrap();
+        assert!(!killed.status.success());
+        let (there, pending) = (
+            archived.calls("call", DUE).len(),
+            archived.files(".pending"),
+        );
+        assert_eq!(pending.len(), 1, "{failpoint}");
+        assert_eq!(there < all.len(), failpoint == "after-commit");
+        std::thread::sleep(Duration::from_millis(5500));
+        let run = company.json(&["retention", "run", "calls"]);
+        assert_eq!(archived.files(".pending").len(), 0, "{failpoint}");
+        assert_eq!(archived.loaded(), all, "{failpoint}");
+        assert_eq!(
+            run["archived"]["rows"].as_u64(),
+            Some(all.len() as u64),
+            "{run}"
+        );
+        let data = archived.files(".csv.gz").len();
+        assert_eq!(
+            data,
+            archived.manifests().len(),
+            "no file without a manifest"
+        );
+    }
+}
+
+/// The answer to the COMMIT is lost; batches fail and are halved: still each row once.
+#[test]
+fn lost_answers_and_failed_batches_leave_one_copy() {
+    let archived = Archived::open(
+        "CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+           IF OLD.tag = 'veto' THEN RAISE EXCEPTION 'no'; END IF; RETURN OLD; END $$; \
+         CREATE TRIGGER veto BEFORE DELETE ON call FOR EACH ROW EXECUTE FUNCTION veto(); \
+         UPDATE call SET tag = 'veto' WHERE id = 2400;",
+    );
+    let company = &archived.company;
+    let all = archived.calls("call", &format!("{DUE} AND tag <> 'veto'"));
+    let mut run = company.workspace.process(["retention", "run", "calls"]);
+    let run = run
+        .env("FAILPOINTS", "after-commit=2*return")
+        .output()
+        .unwrap();
+    assert_eq!(run.status.code(), Some(1), "{run:?}");
+    assert_eq!(archived.loaded(), all);
+    assert_eq!(archived.files(".pending").len(), 0);
+    let by_row: BTreeMap<&String, usize> = all.iter().map(|row| (row, 1)).collect();
+    assert_eq!(by_row.len(), all.len());
+}
+
+/// An archive ends too, with its rule's next run, and not before.
+#[test]
+fn an_archive_ends_on_its_day() {
+    let archived = Archived::open("");
+    let company = &archived.company;
+    company.says(&["retention", "run", "calls"], 0);
+    let files = archived.manifests().len();
+    let name = archived.files(".json").remove(0);
+    for (days, ended) in [(0, 0), (1, 1)] {
+        let mut manifest: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&name).unwrap()).unwrap();
+        let day = format!("SELECT ((now() AT TIME ZONE 'Asia/Tokyo')::date - {days})::text");
+        let day = company.server.query(&company.shop, &day)[0][0].clone();
+        manifest["keep_until"] = day.into();
+        std::fs::write(&name, serde_json::to_vec(&manifest).unwrap()).unwrap();
+        let run = company.json(&["retention", "run", "calls"]);
+        assert_eq!(run["archived"]["ended"], ended, "{run}");
+        assert_eq!(archived.files(".csv.gz").len(), files - ended);
+    }
+    assert_eq!(archived.manifests().len(), files - 1);
+    let event = "SELECT count(*) FROM erasured.event WHERE kind = 'retention_ended' AND body->'archive'->>'ended' = '1'";
+    assert_eq!(company.server.count(&company.control, event), 1);
+}
