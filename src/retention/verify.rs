@@ -17,7 +17,7 @@ pub struct Verdict {
     pub rule: String,
     /// Its table, with the system.
     pub table: String,
-    /// Whether it holds. One that only reports always does.
+    /// Whether it holds. One that takes nothing always does.
     pub holds: bool,
     /// Rows up to this day ought to be gone; `None` if none yet.
     pub through: Option<NaiveDate>,
@@ -88,7 +88,7 @@ pub async fn verify(
     verdict.undated = remaining.undated;
     if remaining.overdue > 0 {
         verdict.oldest = prepared.oldest(context).await?;
-        verdict.holds = prepared.rule.action == RetentionAction::Report;
+        verdict.holds = prepared.rule.action != RetentionAction::Delete;
     }
     if !verdict.holds {
         let runs = context.store.runs(Some(&prepared.rule.name), 1).await?;
