@@ -19,6 +19,7 @@ mod order;
 mod owners;
 pub mod partition;
 mod retention;
+mod still;
 mod survey;
 mod types;
 
@@ -28,6 +29,7 @@ pub use draft::{check_draft, systems_of_draft};
 pub use found_again::FoundAgain;
 pub use owners::Owners;
 pub use retention::{OfRule, check_rules, due_on, of_rule, unregistered};
+pub use still::Still;
 pub use survey::{Survey, survey};
 pub use types::*;
 

@@ -81,6 +81,7 @@ pub fn obstacle(rule: &RetentionRule, of: &OfRule, catalog: &Catalog) -> Option<
             linked,
             cutoff: _,
             end: _,
+            still: _,
         },
     ] = of.due.as_slice()
     else {
@@ -178,6 +179,7 @@ mod tests {
             columns: vec![("at".into(), kind)],
             end: cutoff.end().unwrap(),
             cutoff,
+            still: None,
         }
     }
 

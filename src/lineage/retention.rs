@@ -6,7 +6,7 @@
 use super::owners::{Owners, back, owners};
 use super::{
     ConditionOf, DateKind, Due, Edge, Lineage, Linked, Parent, Reached, Spares, Step,
-    SystemLineage, archive, condition, leads_from, linked, minimum, partition, trace,
+    SystemLineage, archive, condition, leads_from, linked, minimum, partition, still, trace,
 };
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -125,6 +125,7 @@ pub fn of_rule(
         return Err(found);
     }
     warnings.extend(super::age_index::unindexed(policy, rule, table));
+    let due = due.map(|due| still::only_once(due, rule, table));
     Ok(due.map(|due| {
         let mut of = OfRule {
             owners: owners(policy, &rule.table, &lineage, catalog),
@@ -163,6 +164,7 @@ pub fn due_on(
         catalog,
         &mut Vec::new(),
     )
+    .map(|due| still::only_once(due, rule, table))
 }
 
 /// A rule for people: what becomes of theirs is their tickets'.
@@ -253,6 +255,10 @@ impl Hanging<'_> {
                 system: system.clone(),
                 table: reached.table.clone(),
             };
+            let stays = self.rule.action == RetentionAction::Anonymize;
+            if stays && table != self.rule.table {
+                continue;
+            }
             if self.in_force.iter().any(|p| p.root.0 == table) {
                 found.push(self.of_people(&table));
             }
@@ -467,6 +473,7 @@ fn at(zone: Tz, keep: &Keep, now: DateTime<Utc>, asked: Asked) -> Option<Due> {
     Some(Due {
         condition,
         exempts: false,
+        still: None,
         columns,
         linked,
         cutoff,
@@ -553,14 +560,17 @@ fn of_table(policy: &Policy, rule: &RetentionRule, catalog: &Catalog) -> Policy 
         via: None,
         link: None,
         scopes: Vec::new(),
-        action: Action::Delete,
+        action: still::action(rule),
         span: rule.span.clone(),
         sweep_exempt: BTreeMap::new(),
         large_objects: object_columns(policy, &rule.table),
         in_pieces: None,
         told: Box::default(),
     }];
-    tables.extend(hanging_on(policy, &rule.table, catalog));
+    match rule.action {
+        RetentionAction::Anonymize => tables.extend(still::all_stays(rule, catalog)),
+        _ => tables.extend(hanging_on(policy, &rule.table, catalog)),
+    }
     let scopes = policy.scopes.values().take(1).map(|scope| {
         let whole = Scope {
             extent: Extent::All,

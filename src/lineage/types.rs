@@ -1,5 +1,6 @@
 //! The values that lineage is made of.
 
+use super::still::Still;
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::name::TableName;
 use crate::policy::condition::Condition;
@@ -166,6 +167,8 @@ pub struct Due {
     pub cutoff: Cutoff,
     /// The first instant behind it.
     pub end: DateTime<Utc>,
+    /// Of rows that stay: only those not changed yet.
+    pub still: Option<Still>,
 }
 
 /// A date column of rows that hang on a row by a foreign key.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use draft::{Draft, Open};
 pub use extent::{Cover, Covers, Extent, Listed};
+pub use rule::Set;
 
 pub mod asking;
 pub mod basis;

@@ -9,7 +9,7 @@ use super::read::{
     CODES, CRON_HELP, DATABASE_NAME_HELP, NAME_HELP, UNKNOWN_WORD, database_name, own_name,
     schedule, table_name,
 };
-use super::rule::{CONTRADICTION, because};
+use super::rule::{CONTRADICTION, Set, because};
 use super::slots::Slots;
 use super::timetable::Timetable;
 use super::{Period, Policy, Span};
@@ -21,6 +21,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 mod archive;
+mod change;
 mod partitions;
 
 pub use archive::Archive;
@@ -48,6 +49,8 @@ pub struct RetentionRule {
     pub action: RetentionAction,
     /// What happens to a partition all of whose rows are due; without it they go like others.
     pub partitions: Option<Partitions>,
+    /// What becomes of columns of rows that stay.
+    pub set: Set,
     /// Where rows are written to before they go.
     pub archive: Option<Archive>,
     /// Code of a legal basis, or the policy's own words.
@@ -127,6 +130,8 @@ impl Window {
 pub enum RetentionAction {
     /// They go, and with them what the policy says of the rows that hang on them.
     Delete,
+    /// They stay, and columns of theirs lose what is personal.
+    Anonymize,
     /// They are counted.
     Report,
     /// Nothing: it says how long they stay at least.
@@ -345,14 +350,16 @@ fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<Retenti
     let keep = keep(table);
     table.need(
         "action",
-        "say what happens then: action = \"delete\", \"report\" to count only, or \"keep\" where they stay at least so long",
+        "say what happens then: action = \"delete\", \"anonymize\", \"report\" to count only, or \"keep\" where they stay at least so long",
     );
     let actions = [
         ("delete", RetentionAction::Delete),
+        ("anonymize", RetentionAction::Anonymize),
         ("report", RetentionAction::Report),
         ("keep", RetentionAction::Keep),
     ];
     let action = table.word("action", UNKNOWN_WORD, &actions);
+    let set = change::read(table, action.as_ref().map(|(action, _)| *action));
     let archive = archive::read(table, action.as_ref().map(|(action, _)| *action));
     let partitions = partitions::read(table, action.as_ref().map(|(action, _)| *action));
     table.need(
@@ -423,6 +430,7 @@ fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<Retenti
         action: action?.0,
         partitions: partitions?,
         archive: archive?,
+        set: set?,
         because: because?,
         zone,
         schedule,

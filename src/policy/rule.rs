@@ -17,7 +17,8 @@ pub(super) const CONTRADICTION: &str = "E0109";
 const BAD_LINK: &str = "E0118";
 
 type Identifiers = BTreeMap<String, Option<Identifier>>;
-type Set = BTreeMap<String, (Strategy, Span)>;
+/// Columns, and what becomes of each.
+pub type Set = BTreeMap<String, (Strategy, Span)>;
 
 /// All rules, in the order of the file: those that are decided, and those that are not yet.
 pub(super) fn rules(
@@ -399,7 +400,8 @@ fn reasons(table: &Table<'_>) -> BTreeMap<String, String> {
     reasons
 }
 
-fn strategies(table: &Table<'_>) -> Set {
+/// What becomes of each column.
+pub(super) fn strategies(table: &Table<'_>) -> Set {
     if table.is_empty() {
         let message = format!("{} is empty", table.label());
         let help = "say what becomes of each column: set = { name = \"null\" }";

@@ -7,7 +7,7 @@ use crate::policy::retention::{Keep, Partitions, RetentionAction, RetentionRule,
 use crate::policy::{Action, Policy};
 use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What decides which rows a rule takes, and what becomes of them and of what hangs on them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub struct Terms {
     pub timezone: String,
     /// How long rows are kept: all of these must be over. The first is the rule's, the others are the policy's `retain`s.
     pub kept: Vec<Kept>,
+    /// What becomes of columns of rows that stay.
+    pub set: BTreeMap<String, String>,
     /// Rows are archived before they go.
     pub archived: bool,
     /// Of which rows alone; nothing for all of them.
@@ -59,6 +61,7 @@ impl Terms {
             slots: _,
             window: _,
             stop_above: _,
+            set,
             people,
             partitions,
             archive,
@@ -92,9 +95,14 @@ impl Terms {
                     Some(Partitions::Drop) => "delete, whole partitions dropped".into(),
                     Some(Partitions::Detach) => "delete, whole partitions detached".into(),
                 },
+                RetentionAction::Anonymize => "anonymize".into(),
                 RetentionAction::Report => "report".into(),
                 RetentionAction::Keep => "keep".into(),
             },
+            set: set
+                .iter()
+                .map(|(column, (strategy, _))| (column.clone(), format!("{strategy:?}")))
+                .collect(),
             archived: archive.is_some(),
             only: condition.as_ref().map(|only| only.text.clone()),
             scope: people.as_ref().map(|people| people.scope.clone()),
@@ -116,6 +124,7 @@ impl Terms {
             || self.action != approved.action
             || self.timezone != approved.timezone
             || self.scope != approved.scope
+            || self.set != approved.set
             || (approved.archived && !self.archived)
             // What one condition takes and another does not is not told by their texts.
             || (approved.only.is_some() && self.only != approved.only)

@@ -151,7 +151,9 @@ pub async fn run(
     prepared: &Prepared,
     going: Going<'_>,
 ) -> Result<Report, Stopped> {
-    let (Some(of), RetentionAction::Delete) = (&prepared.of, prepared.rule.action) else {
+    let (Some(of), RetentionAction::Delete | RetentionAction::Anonymize) =
+        (&prepared.of, prepared.rule.action)
+    else {
         return Ok(Report::default());
     };
     let table = prepared.rule.table.to_string();

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod anonymized;
 mod approval;
 mod archives;
 mod certificates;

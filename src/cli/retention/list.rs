@@ -54,6 +54,7 @@ impl List {
 pub(super) fn action(rule: &RetentionRule) -> &'static str {
     match rule.action {
         RetentionAction::Delete => "delete",
+        RetentionAction::Anonymize => "anonymize",
         RetentionAction::Report => "report",
         RetentionAction::Keep => "keep",
     }

@@ -57,9 +57,13 @@ impl Run {
                 }));
             } else {
                 say!(
-                    "{}: {due} row(s) of {} would go, {} are held, {} have something on them that is kept",
+                    "{}: {due} row(s) of {} would {}, {} are held, {} have something on them that is kept",
                     self.rule,
                     prepared.rule.table,
+                    match prepared.rule.action {
+                        RetentionAction::Anonymize => "be anonymized",
+                        _ => "go",
+                    },
                     counted.held,
                     counted.survivors
                 );

@@ -3,8 +3,9 @@
 use super::{Binds, EQUALS, by_key, sql_type, table_name};
 use crate::anonymize::{Known, Maker};
 use crate::catalog::Table;
+use crate::lineage::Still;
 use crate::name::TableName;
-use crate::plan::{CapturedColumn, Parameter, REDACTED, RowKey, Rows, Statement};
+use crate::plan::{CapturedColumn, Parameter, Part, REDACTED, RowKey, Rows, Statement};
 use crate::policy::{HashAs, Span, Strategy, TruncateTo};
 use crate::system::postgres::quote::identifier;
 use std::collections::BTreeMap;
@@ -147,6 +148,21 @@ fn new_values(
         new.differs.push(differs);
     }
     new
+}
+
+/// Of `t`: some column has not the value that it is to have. Of strategies that SQL can make alone.
+pub(super) fn differs(binds: &mut Binds, still: &Still) -> String {
+    let facts = Table {
+        columns: still.columns.clone(),
+        primary_key: still.key.clone(),
+        ..Table::default()
+    };
+    let none = Rows {
+        set: 0,
+        part: Part::Staying,
+    };
+    let new = new_values(binds, &facts, &[], none, &still.set, &[]);
+    format!("({})", new.differs.join(" OR "))
 }
 
 /// What is bound where we make the value ourselves.

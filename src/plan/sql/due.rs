@@ -1,5 +1,6 @@
 //! Rows whose time is over: the condition, and the statements that choose and count them.
 
+use super::change::differs;
 use super::forecast::days;
 use super::spared::{exists, spared, walk};
 use super::stretch::compared;
@@ -15,6 +16,8 @@ use crate::system::postgres::quote::identifier;
 pub(super) fn is_due(binds: &mut Binds, due: &[Due]) -> Vec<String> {
     let mut all = dates(binds, "t", due);
     all.extend(conditions(binds, "t", due));
+    let still = due.iter().filter_map(|due| due.still.as_ref());
+    all.extend(still.map(|still| differs(binds, still)));
     all
 }
 

@@ -1,5 +1,6 @@
 //! Rows that ought to be gone, asked in another way than when they are chosen: by the server's own calendar.
 
+use super::change::differs;
 use super::forecast::days;
 use super::spared::exists;
 use super::{Binds, condition, table_name};
@@ -43,6 +44,7 @@ fn over(binds: &mut Binds, due: &Due) -> String {
         });
         format!("NOT {infinite}")
     }));
+    all.extend(due.still.iter().map(|still| differs(binds, still)));
     let over = all.join(" AND ");
     let Some(of) = &due.condition else {
         return over;

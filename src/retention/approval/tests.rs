@@ -24,6 +24,7 @@ fn terms(kept: Vec<Kept>) -> Terms {
         table: "shop.public.call".into(),
         action: "delete".into(),
         timezone: "Asia/Tokyo".into(),
+        set: BTreeMap::new(),
         archived: false,
         only: None,
         scope: None,
