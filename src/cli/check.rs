@@ -13,7 +13,7 @@ use crate::policy::{Draft, Policy};
 use crate::retention::{self, throttle::Reason};
 use crate::start::{self, StartError};
 use crate::store::{self, Store};
-use crate::system::postgres::{failure, readable};
+use crate::system::postgres::{failure, partition, readable};
 use chrono::Utc;
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,6 +166,25 @@ fn line(policy: &Policy) -> String {
     )
 }
 
+/// Partitions that a retention run has left in between.
+async fn unfinished(
+    system: &str,
+    client: &deadpool_postgres::Client,
+) -> Result<Vec<Diagnostic>, Failure> {
+    let notes = partition::unfinished(client).await;
+    let notes = notes.map_err(|e| Failure::unreachable(format!("{system}: {e}")))?;
+    let told = |(parent, name, subject, rule): partition::Unfinished| {
+        Diagnostic::warning(
+            "E0265",
+            format!(
+                "system {system}: the retention rule {rule} of {subject} is taking the partition {name} from {parent}, and has not finished"
+            ),
+            format!("unless it runs just now: erasured retention run {rule}"),
+        )
+    };
+    Ok(notes.into_iter().map(told).collect())
+}
+
 /// Whether our own schemas are in place, and the daemon may use them.
 async fn ready(
     config: &Config,
@@ -187,6 +206,7 @@ async fn ready(
                 ),
             ));
         }
+        found.extend(unfinished(name, &client).await?);
         let place = system.sweep_pool.as_ref().unwrap_or(&system.pool);
         let forbidden = readable::forbidden(&*place.get().await?).await;
         let forbidden = forbidden

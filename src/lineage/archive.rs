@@ -5,22 +5,17 @@ use crate::diagnostic::Diagnostic;
 use crate::policy::retention::RetentionRule;
 use crate::policy::{Action, Policy};
 
-/// An archive holds what no ticket finds.
-const OUT_OF_REACH: &str = "E0263";
-/// Rows go with the archived ones and are in no archive.
-const NOT_ARCHIVED: &str = "E0264";
-
 pub(super) fn warnings(policy: &Policy, rule: &RetentionRule, of: &OfRule) -> Vec<Diagnostic> {
     let Some(archive) = &rule.archive else {
         return Vec::new();
     };
-    let warning = |code, message: String, help: &str| {
+    let warn = |code, message: String, help: &str| {
         Diagnostic::warning(code, message, help).at(&policy.source, rule.span.clone())
     };
     let mut found = Vec::new();
     if !matches!(of.owners, Owners::Nobody) {
-        found.push(warning(
-            OUT_OF_REACH,
+        found.push(warn(
+            "E0263",
             format!(
                 "the retention rule {} archives rows of people in {}: no ticket finds them there",
                 rule.name,
@@ -39,8 +34,8 @@ pub(super) fn warnings(policy: &Policy, rule: &RetentionRule, of: &OfRule) -> Ve
     let with_it = reached
         .find(|t| t.table != rule.table.table && t.edges.iter().any(|e| goes(e.decision.rule)));
     if let Some(table) = with_it {
-        found.push(warning(
-            NOT_ARCHIVED,
+        found.push(warn(
+            "E0264",
             format!(
                 "the retention rule {} archives rows of {} only: rows of {} go with them and are in no archive",
                 rule.name, rule.table, table.table

@@ -12,10 +12,6 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 /// A table whose partitions are no ranges of the rule's date.
 const NO_RANGES: &str = "E0260";
-/// Rows will go one by one, though the rule speaks of partitions.
-const ROW_BY_ROW: &str = "E0261";
-/// What is detached is out of every ticket's reach.
-const OUT_OF_REACH: &str = "E0262";
 
 /// That the rule speaks of partitions which say nothing of its date.
 pub(super) fn misfit(policy: &Policy, rule: &RetentionRule, table: &Table) -> Option<Diagnostic> {
@@ -41,13 +37,13 @@ pub(super) fn warnings(
     let Some(partitions) = rule.partitions else {
         return Vec::new();
     };
-    let warning = |code, message: String, help: &str| {
+    let warn = |code, message: String, help: &str| {
         Diagnostic::warning(code, message, help).at(&policy.source, rule.span.clone())
     };
     let mut found = Vec::new();
     if let Some(why) = obstacle(rule, of, catalog) {
-        found.push(warning(
-            ROW_BY_ROW,
+        found.push(warn(
+            "E0261",
             format!(
                 "the retention rule {} never takes a whole partition of {}: {why}",
                 rule.name, rule.table
@@ -56,8 +52,8 @@ pub(super) fn warnings(
         ));
     }
     if partitions == Partitions::Detach && !matches!(of.owners, Owners::Nobody) {
-        found.push(warning(
-            OUT_OF_REACH,
+        found.push(warn(
+            "E0262",
             format!(
                 "the retention rule {} detaches partitions of {}, which hold rows of people: no ticket finds them there",
                 rule.name, rule.table

@@ -335,6 +335,8 @@ fn a_crash_anywhere_is_finished_by_the_next_run() {
         if failpoint == "partition-detached" {
             assert_eq!(partitions(&company).split(' ').next_back(), Some("visit_4"));
             assert!(partitions(&company).contains("visit_1!"));
+            let said = company.says(&["check"], 1);
+            assert!(said.contains("E0265"), "{said}");
         }
         std::thread::sleep(Duration::from_millis(5500));
         let run = company.json(&["retention", "run", "visits"]);

@@ -86,6 +86,24 @@ pub async fn parts(
     Ok(rows.iter().map(part).collect())
 }
 
+/// A partition that a rule is taking away, or has not finished with: its table, its name, subject and rule.
+pub type Unfinished = (String, String, String, String);
+
+/// What notes there are; none where this login may not read them.
+///
+/// # Errors
+/// [`NotErased::Database`].
+pub async fn unfinished(client: &Client) -> Result<Vec<Unfinished>, NotErased> {
+    if !client.query_one(MAY_READ, &[]).await?.get::<_, bool>(0) {
+        return Ok(Vec::new());
+    }
+    let rows = client.query(NOTES, &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+        .collect())
+}
+
 /// What is to be done with a partition, and for whom.
 pub struct Leaving<'a> {
     /// The system's name.
@@ -367,6 +385,12 @@ const PARTS: &str = "/* erasured:partitions */ WITH parent AS (
 const NOTE: &str = "/* erasured:note */ INSERT INTO erasured.leaving_partition (partition, name, parent, bound, subject, rule, backend_started)
     SELECT $1, $2, $3, $4, $5, $6, (SELECT a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid())
     RETURNING backend";
+
+const MAY_READ: &str = "/* erasured:note */ SELECT coalesce((SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+   WHERE n.nspname OPERATOR(pg_catalog.=) 'erasured' AND c.relname OPERATOR(pg_catalog.=) 'leaving_partition'), false)";
+
+const NOTES: &str = "/* erasured:note */ SELECT parent, name, subject, rule FROM erasured.leaving_partition ORDER BY parent, name";
 
 const FORGET: &str = "/* erasured:note */ DELETE FROM erasured.leaving_partition WHERE partition OPERATOR(pg_catalog.=) $1";
 
