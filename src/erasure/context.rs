@@ -336,6 +336,7 @@ impl Context {
         let (catalogs, stamps) = catalogs(&self.systems, lineage::systems_of(&policy)).await?;
         let (lineage, mut warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
+        self.kept_elsewhere(&policy)?;
         let overlooked = discovery::overlooked(&policy, &catalogs);
         for warning in &overlooked {
             tracing::warn!(subject, code = warning.code, "{}", warning.message);
@@ -415,11 +416,23 @@ impl Context {
         Ok(rest)
     }
 
+    /// Nothing, unless another policy in force keeps rows that tickets of this one would take.
+    fn kept_elsewhere(&self, policy: &Policy) -> Result<(), Unplanned> {
+        let policies = self.policies();
+        let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
+        let kept = lineage::kept_from_tickets(policy, &in_force);
+        match kept.is_empty() {
+            true => Ok(()),
+            false => Err(Unplanned::Misfit(kept)),
+        }
+    }
+
     /// The plan of a scope that covers less than the policy in force says.
     async fn narrowed(&self, policy: Policy, scope: &str) -> Result<Planned, Unplanned> {
         let (catalogs, stamps) = catalogs(&self.systems, lineage::systems_of(&policy)).await?;
         let (lineage, warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
+        self.kept_elsewhere(&policy)?;
         let plan = plan::build(&policy, &lineage);
         Ok(Planned {
             id: plan.id(),

@@ -107,19 +107,33 @@ pub(super) fn against_tables(
     told.collect()
 }
 
+/// The same for all policies in force: what one of them keeps no ticket of another takes.
+pub fn kept_from_tickets(policy: &Policy, in_force: &[&Policy]) -> Vec<Diagnostic> {
+    let others = in_force
+        .iter()
+        .filter(|other| other.subject != policy.subject);
+    let rules = others.flat_map(|other| other.retention.iter().map(move |rule| (*other, rule)));
+    rules
+        .flat_map(|(other, rule)| against_tables(other, rule, &[policy]))
+        .collect()
+}
+
 /// Whether a ticket may take rows before the rule lets them go.
 fn goes_before(table: &TableRule, rule: &RetentionRule) -> bool {
     match &table.action {
         Action::Delete | Action::Shared { .. } => true,
         Action::Retain(retain) => match &retain.until {
-            None => false,
+            // For how long what it hangs on is kept is said elsewhere.
+            None => true,
             Some(until) => {
                 let until = Keep::Since {
                     columns: vec![until.column.clone()],
                     linked: Vec::new(),
                     term: Term::Plain(until.plus),
                 };
-                until.columns() != rule.keep.columns() || less(&until, &rule.keep)
+                until.columns() != rule.keep.columns()
+                    || !rule.keep.linked().is_empty()
+                    || less(&until, &rule.keep)
             }
         },
         Action::Anonymize { .. } | Action::Detach | Action::Exempt { .. } => false,

@@ -27,6 +27,7 @@ pub use beside::kept_whole;
 pub use definitions::{Definitions, Difference, Mark, within_reach};
 pub use draft::{check_draft, systems_of_draft};
 pub use found_again::FoundAgain;
+pub use minimum::kept_from_tickets;
 pub use owners::Owners;
 pub use retention::{OfRule, check_rules, due_on, of_rule, unregistered};
 pub use still::Still;

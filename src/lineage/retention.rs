@@ -84,6 +84,16 @@ pub fn of_rule(
             "give it one, or a unique index over NOT NULL columns; of a table with heirs name the heirs",
         );
     }
+    if let Some(column) = table.row_key().iter().find(|c| has_own_order(table, c)) {
+        error(
+            "E0218",
+            format!(
+                "the key of {} has the column {column:?} of a type with an order of its own, by which a run could not go on where it stopped",
+                rule.table
+            ),
+            "give the table a unique index over NOT NULL columns of PostgreSQL's own types, or write the rule for another table",
+        );
+    }
     let due = times((policy, rule), in_force, table, now, catalog, &mut found);
     if rule.people.is_some() {
         return of_people(policy, rule, due, found);
@@ -167,6 +177,39 @@ pub fn due_on(
     .map(|due| still::only_once(due, rule, table))
 }
 
+/// Whether a column's type is an extension's or the application's own, enumerations aside: rows would be passed
+/// in one order and compared in another.
+fn has_own_order(table: &Table, column: &str) -> bool {
+    const KNOWN: [&str; 24] = [
+        "bool",
+        "bpchar",
+        "bytea",
+        "char",
+        "cidr",
+        "date",
+        "float4",
+        "float8",
+        "inet",
+        "int2",
+        "int4",
+        "int8",
+        "interval",
+        "macaddr",
+        "macaddr8",
+        "name",
+        "numeric",
+        "oid",
+        "text",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "uuid",
+        "varchar",
+    ];
+    let column = table.column(column);
+    column.is_some_and(|c| c.category != 'E' && !KNOWN.contains(&c.base.as_str()))
+}
+
 /// A rule for people: what becomes of theirs is their tickets'.
 fn of_people(
     policy: &Policy,
@@ -182,6 +225,37 @@ fn of_people(
         let help = format!("name the policy's root: table = \"{}\"", policy.root.0);
         let diagnostic = Diagnostic::error(OF_PEOPLE, message, help);
         found.push(diagnostic.at(&policy.source, rule.span.clone()));
+    }
+    let mut not = |message: String, help: &str| {
+        let diagnostic = Diagnostic::error(OF_PEOPLE, message, help);
+        found.push(diagnostic.at(&policy.source, rule.span.clone()));
+    };
+    // A ticket locks a person's row before it asks for the last time, and not what hangs on it.
+    if !rule.keep.linked().is_empty() {
+        not(
+            format!(
+                "the retention rule {} is for people, and counts from rows that hang on theirs: one that is changed at that moment would not be seen",
+                rule.name
+            ),
+            "name columns of the person's own row in `since`",
+        );
+    }
+    let scope = rule.people.as_ref().map(|people| people.scope.as_str());
+    let under = policy.under(scope.unwrap_or_default());
+    let root = |of: &&TableRule| of.table == policy.root.0;
+    if !under
+        .tables
+        .iter()
+        .filter(root)
+        .any(|of| matches!(of.action, Action::Delete))
+    {
+        not(
+            format!(
+                "the retention rule {} is for people, and its scope does not delete them: they would be due again the next night",
+                rule.name
+            ),
+            "name a scope under which the policy's root is deleted",
+        );
     }
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
@@ -316,6 +390,7 @@ impl Hanging<'_> {
                     way,
                     due: due.clone().unwrap_or_default(),
                     dated_only: false,
+                    only: None,
                     by: format!("the retention rule {}", rule.name),
                 }));
             }

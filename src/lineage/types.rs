@@ -201,6 +201,8 @@ pub struct Spares {
     pub due: Vec<Due>,
     /// Those without a date keep nothing.
     pub dated_only: bool,
+    /// Rows of which this is false are not kept by it.
+    pub only: Option<ConditionOf>,
     /// What says so, for people.
     pub by: String,
 }

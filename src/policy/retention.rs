@@ -138,6 +138,16 @@ pub enum RetentionAction {
     Keep,
 }
 
+impl RetentionAction {
+    /// Whether anything becomes of the rows.
+    pub fn changes(self) -> bool {
+        match self {
+            Self::Delete | Self::Anonymize => true,
+            Self::Report | Self::Keep => false,
+        }
+    }
+}
+
 /// How long rows are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keep {

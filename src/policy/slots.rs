@@ -99,7 +99,7 @@ impl RetentionRule {
         }
         let mut slot = timetable.latest(now)?;
         loop {
-            let at = slot + self.slots.delay(subject, &self.name, slot);
+            let at = self.begins(subject, slot);
             if at <= now {
                 let missed = now - at.max(self.opened(now).unwrap_or(at)) > LATE;
                 return (self.slots.catch_up == CatchUp::Once || !missed).then_some(slot);
@@ -108,10 +108,15 @@ impl RetentionRule {
         }
     }
 
+    /// When the run of a time begins.
+    pub fn begins(&self, subject: &str, slot: DateTime<Utc>) -> DateTime<Utc> {
+        slot + self.slots.delay(subject, &self.name, slot)
+    }
+
     /// When it runs next by itself, if nothing stops it; `None` without a schedule. In its window, or when that opens.
     pub fn next_run(&self, subject: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let slot = self.schedule.as_ref()?.next(now)?;
-        let at = slot + self.slots.delay(subject, &self.name, slot);
+        let at = self.begins(subject, slot);
         if self.is_open(at) {
             return Some(at);
         }

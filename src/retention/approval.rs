@@ -29,6 +29,10 @@ pub struct Terms {
     pub only: Option<String>,
     /// Its rows are people, who go by tickets of this scope.
     pub scope: Option<String>,
+    /// Tickets that a run files at most.
+    pub at_most: Option<u64>,
+    /// Rules for what hangs on the rows, which keeps them as long as its own time is not over.
+    pub spared_by: Vec<(String, Kept)>,
     /// Tables that change, and how.
     pub changes: BTreeSet<(String, ChangeKind)>,
 }
@@ -47,7 +51,13 @@ pub struct Kept {
 
 impl Terms {
     /// Of a rule as it stands in its policy, with the plan for its rows.
-    pub fn new(policy: &Policy, rule: &RetentionRule, plan: Option<&Plan>) -> Self {
+    /// `in_force` are all policies; their rules for tables that the plan changes as well keep rows from going.
+    pub fn new(
+        policy: &Policy,
+        rule: &RetentionRule,
+        in_force: &[&Policy],
+        plan: Option<&Plan>,
+    ) -> Self {
         // Whoever gives a rule another part must say here whether it decides what is taken.
         let RetentionRule {
             name: _,
@@ -71,9 +81,8 @@ impl Terms {
         } = rule;
         let mut kept = vec![Kept::by(keep, None)];
         // A rule that keeps is a minimum, and one that is taken out lets rows go.
-        let keepers = policy
-            .retention
-            .iter()
+        let rules = || in_force.iter().flat_map(|policy| &policy.retention);
+        let keepers = rules()
             .filter(|keeper| keeper.action == RetentionAction::Keep && keeper.table == *table);
         kept.extend(keepers.map(|keeper| Kept::by(&keeper.keep, keeper.condition.as_ref())));
         let of_table = policy.tables.iter().filter(|rule| rule.table == *table);
@@ -87,6 +96,18 @@ impl Terms {
         }));
         let systems = plan.into_iter().flat_map(|plan| &plan.systems);
         let changes = systems.flat_map(|system| &system.changes);
+        let hangs = |other: &&RetentionRule| {
+            other.table != *table
+                && other.table.system == table.system
+                && changes
+                    .clone()
+                    .any(|change| change.table == other.table.table)
+        };
+        let spared_by = rules().filter(hangs).map(|other| {
+            let by = Kept::by(&other.keep, other.condition.as_ref());
+            (other.table.to_string(), by)
+        });
+        let spared_by = spared_by.collect();
         Self {
             table: table.to_string(),
             action: match action {
@@ -106,6 +127,8 @@ impl Terms {
             archived: archive.is_some(),
             only: condition.as_ref().map(|only| only.text.clone()),
             scope: people.as_ref().map(|people| people.scope.clone()),
+            at_most: people.as_ref().map(|people| people.at_most),
+            spared_by,
             timezone: zone.name().to_owned(),
             kept,
             changes: changes
@@ -124,6 +147,7 @@ impl Terms {
             || self.action != approved.action
             || self.timezone != approved.timezone
             || self.scope != approved.scope
+            || self.at_most > approved.at_most
             || self.set != approved.set
             || (approved.archived && !self.archived)
             // What one condition takes and another does not is not told by their texts.
@@ -133,6 +157,10 @@ impl Terms {
                 .kept
                 .iter()
                 .all(|old| self.kept.iter().any(|new| new.is_as_long_as(old)))
+            || !approved.spared_by.iter().all(|(table, old)| {
+                let mut mine = self.spared_by.iter();
+                mine.any(|(of, new)| of == table && new.is_as_long_as(old))
+            })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::approval::{Foreseen, Terms};
 use super::{Prepared, run::Stopped};
 use crate::erasure::context::Context;
+use crate::policy::Policy;
 use crate::store::approvals::{Approval, Proposal};
 use chrono::{DateTime, Utc};
 
@@ -13,7 +14,9 @@ impl Prepared {
     /// # Errors
     /// [`Stopped::Unapproved`], [`Stopped::OverForecast`].
     pub(super) async fn permitted(&self, context: &Context, due: i64) -> Result<(), Stopped> {
-        let terms = Terms::new(&self.policy, &self.rule, self.plan.as_ref());
+        let policies = context.policies();
+        let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
+        let terms = Terms::new(&self.policy, &self.rule, &in_force, self.plan.as_ref());
         match self.refused(context, &terms, due).await? {
             Some(refused) => {
                 self.propose(context, &terms, due).await?;

@@ -8,6 +8,8 @@ use crate::system::postgres::label::LONGEST;
 pub struct Progress {
     /// Rows of the rule's table gone so far.
     pub rows: u64,
+    /// How many of them had gone when this daemon came to it.
+    pub begun_with: u64,
     /// Of so many, as far as was known at the beginning.
     pub of: u64,
     /// Why it waits, if it does.
@@ -37,6 +39,7 @@ mod tests {
     fn a_label_has_its_numbers_whole() {
         let of = |rows, of| Progress {
             rows,
+            begun_with: 0,
             of,
             waits: None,
         };

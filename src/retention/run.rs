@@ -179,6 +179,7 @@ pub async fn run(
             Begun::Resumed(run) => {
                 let mut passage = passage(run, true);
                 passage.recall().await?;
+                passage.begun_with = passage.gone;
                 break passage;
             }
             Begun::Left(run) => {
@@ -234,6 +235,8 @@ struct Passage<'a> {
     report: Report,
     /// Rows of the rule's own table.
     gone: u64,
+    /// As many of them were gone when this daemon came to it.
+    begun_with: u64,
     /// And how many of them there are to go, those included.
     of: u64,
 }
@@ -260,6 +263,7 @@ impl<'a> Passage<'a> {
                 ..Report::default()
             },
             gone: 0,
+            begun_with: 0,
             of: 0,
         }
     }
@@ -289,7 +293,7 @@ impl<'a> Passage<'a> {
         if let Some(kind) = self.prepared.barred_by(self.context).await? {
             return Err(Stopped::Held(kind));
         }
-        let counted = self.prepared.count(self.context).await?;
+        let counted = self.prepared.counted(self.context, false).await?;
         self.report.held = counted.held;
         self.report.survivors = counted.survivors;
         let due = counted.free();
@@ -339,6 +343,7 @@ impl<'a> Passage<'a> {
     fn progress(&self) -> Progress {
         Progress {
             rows: self.gone,
+            begun_with: self.begun_with,
             of: self.of,
             waits: None,
         }
@@ -505,8 +510,8 @@ impl<'a> Passage<'a> {
 
     /// Writes down how it ended.
     async fn end(&mut self, passed: Result<(), Stopped>) -> Result<(), Stopped> {
-        // A batch that failed may have been committed all the same.
-        if matches!(passed, Err(Stopped::Batch(_) | Stopped::Held(_))) {
+        // What was committed and not answered for is known to the target alone.
+        if !matches!(passed, Err(Stopped::Left | Stopped::Store(_))) {
             self.recall().await?;
         }
         let counted = self.archives_count();

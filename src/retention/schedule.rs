@@ -4,7 +4,7 @@ use super::{Go, Going, Prepared, Progress, Report, Stopped, all, certify, health
 use crate::erasure::context::{Context, Unplanned};
 use crate::metrics as names;
 use crate::policy::Policy;
-use crate::policy::retention::{RetentionAction, RetentionRule};
+use crate::policy::retention::RetentionRule;
 use crate::store::StoreError;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -87,7 +87,7 @@ async fn slot(
     rule: &RetentionRule,
 ) -> Result<Option<DateTime<Utc>>, StoreError> {
     let now = context.now();
-    if rule.action != RetentionAction::Delete {
+    if !rule.action.changes() {
         return Ok(None);
     }
     let Some(latest) = rule.slot(&policy.subject, now) else {
@@ -110,12 +110,14 @@ async fn one(
 ) -> Result<Report, Stopped> {
     let prepared = Prepared::new(context, policy, rule).await?;
     let rule = &prepared.rule;
-    let mut before = 0;
+    // What an earlier daemon has counted of the run is not counted again.
+    let mut before = None;
     let mut on = |progress: Progress| {
         let rows = metrics::counter!(names::RETENTION_ROWS, "rule" => rule.name.clone());
         to_go(&rule.name, progress.to_go());
-        rows.increment(progress.rows.saturating_sub(before));
-        before = progress.rows;
+        let from = before.unwrap_or(progress.begun_with);
+        rows.increment(progress.rows.saturating_sub(from));
+        before = Some(progress.rows);
         // A rule that was mended or taken out ends what it had begun.
         let policies = context.policies();
         let now = policies.get(&prepared.policy.subject);
@@ -132,9 +134,9 @@ async fn one(
         slot: Some(slot),
         on: &mut on,
     };
-    let report = run(context, &prepared, going).await?;
+    let ran = run(context, &prepared, going).await;
     to_go(&rule.name, 0);
-    Ok(report)
+    ran
 }
 
 #[allow(clippy::cast_precision_loss)] // rows of one table
@@ -156,7 +158,7 @@ pub async fn measure(context: &Context) -> Result<(), String> {
         failed = failed.or(Some(error.to_string()));
     }
     for (policy, rule) in all(context) {
-        if rule.action != RetentionAction::Delete {
+        if !rule.action.changes() {
             continue;
         }
         let name = rule.name.clone();

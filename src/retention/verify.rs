@@ -3,10 +3,10 @@
 use super::{Prepared, run::Stopped};
 use crate::erasure::context::Context;
 use crate::policy::Policy;
-use crate::policy::retention::{RetentionAction, RetentionRule};
+use crate::policy::retention::RetentionRule;
 use crate::store::retention::RunView;
 use crate::system::postgres::due;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Duration, NaiveDate, Utc};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ pub async fn verify(
         undated: 0,
         then: None,
     };
-    let Some(at) = owed(&rule, context.now(), known) else {
+    let Some(at) = owed(&policy.subject, &rule, context.now(), known) else {
         return Ok(verdict);
     };
     let prepared = Prepared::at(context, policy, rule, at).await?;
@@ -88,7 +88,7 @@ pub async fn verify(
     verdict.undated = remaining.undated;
     if remaining.overdue > 0 {
         verdict.oldest = prepared.oldest(context).await?;
-        verdict.holds = prepared.rule.action != RetentionAction::Delete;
+        verdict.holds = !prepared.rule.action.changes();
     }
     if !verdict.holds {
         let runs = context.store.runs(Some(&prepared.rule.name), 1).await?;
@@ -100,13 +100,19 @@ pub async fn verify(
 /// The time up to which a rule owes it that rows are gone: the last of its schedule that has come since daemons
 /// know it, or now. `None` if no time has come yet. A schedule that no daemon has seen runs nothing: it is as none.
 fn owed(
+    subject: &str,
     rule: &RetentionRule,
     now: DateTime<Utc>,
     known: Option<DateTime<Utc>>,
 ) -> Option<DateTime<Utc>> {
-    match (&rule.schedule, known, rule.action) {
-        (Some(schedule), Some(known), RetentionAction::Delete) => {
-            schedule.latest(now).filter(|slot| *slot > known)
+    match (&rule.schedule, known) {
+        (Some(schedule), Some(known)) if rule.action.changes() => {
+            // One that has come and is put off by `jitter` is not owed yet.
+            let mut slot = schedule.latest(now)?;
+            while rule.begins(subject, slot) > now {
+                slot = schedule.latest(slot - Duration::seconds(1))?;
+            }
+            Some(slot).filter(|slot| *slot > known)
         }
         _ => Some(now),
     }
@@ -166,6 +172,7 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::retention::RetentionAction;
 
     fn rule(schedule: &str) -> RetentionRule {
         let text = format!(
@@ -200,19 +207,22 @@ timezone = "Asia/Tokyo"
         let now = at("2026-11-27T12:00:00Z");
         let last = at("2026-11-26T17:30:00Z");
         let long = Some(at("2026-01-01T00:00:00Z"));
-        assert_eq!(owed(&nightly, now, long), Some(last));
+        assert_eq!(owed("customer", &nightly, now, long), Some(last));
         assert_eq!(
-            owed(&nightly, at("2026-11-27T17:30:00Z"), long),
+            owed("customer", &nightly, at("2026-11-27T17:30:00Z"), long),
             Some(at("2026-11-27T17:30:00Z"))
         );
         // Known since this morning: no time has come since.
-        assert_eq!(owed(&nightly, now, Some(at("2026-11-27T01:00:00Z"))), None);
-        assert_eq!(owed(&nightly, now, None), Some(now));
-        assert_eq!(owed(&rule(""), now, long), Some(now));
+        assert_eq!(
+            owed("customer", &nightly, now, Some(at("2026-11-27T01:00:00Z"))),
+            None
+        );
+        assert_eq!(owed("customer", &nightly, now, None), Some(now));
+        assert_eq!(owed("customer", &rule(""), now, long), Some(now));
         let report = RetentionRule {
             action: RetentionAction::Report,
             ..nightly
         };
-        assert_eq!(owed(&report, now, long), Some(now));
+        assert_eq!(owed("customer", &report, now, long), Some(now));
     }
 }

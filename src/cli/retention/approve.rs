@@ -132,6 +132,19 @@ fn tell(one: &ProposalView) {
 }
 
 fn tell_terms(terms: &Terms) {
+    say!("  action:   {}, days of {}", terms.action, terms.timezone);
+    if let Some(only) = &terms.only {
+        say!("  only:     {only}");
+    }
+    if let (Some(scope), Some(most)) = (&terms.scope, terms.at_most) {
+        say!("  tickets:  of scope {scope}, at most {most} a run");
+    }
+    for (column, strategy) in &terms.set {
+        say!("  set:      {column}: {strategy}");
+    }
+    for (table, kept) in &terms.spared_by {
+        say!("  spared:   by rows of {table}, {}", words(kept));
+    }
     for kept in &terms.kept {
         say!("  kept:     {}", words(kept));
     }
@@ -145,8 +158,12 @@ fn tell_terms(terms: &Terms) {
 
 fn words(kept: &Kept) -> String {
     let columns: Vec<&str> = kept.columns.iter().map(String::as_str).collect();
-    match &kept.term {
+    let long = match &kept.term {
         Some(term) => since(&columns.join(", "), term),
         None => format!("through {}", columns.join(", ")),
+    };
+    match &kept.of {
+        Some(of) => format!("{long}, only where {of}"),
+        None => long,
     }
 }

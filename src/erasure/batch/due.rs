@@ -2,6 +2,7 @@
 
 use super::super::context::{Context, Planned};
 use super::{Run, Work};
+use crate::policy::retention::{RetentionAction, RetentionRule};
 use crate::retention::Prepared;
 use crate::store::StoreError;
 use crate::system::postgres::execute::NotErased;
@@ -47,8 +48,12 @@ impl Run<'_> {
         work: Vec<Work>,
     ) -> Result<Vec<Work>, StoreError> {
         let keys: Vec<&[String]> = work.iter().map(|w| w.identity.key.as_slice()).collect();
-        // A rule that is there no more names nobody.
-        let (prepared, due) = match planned.policy.retention_rule(rule) {
+        // A rule that is there no more, or is for something else now, names nobody.
+        let root = &planned.policy.root.0;
+        let of_people = |of: &&RetentionRule| {
+            of.people.is_some() && of.action == RetentionAction::Delete && of.table == *root
+        };
+        let (prepared, due) = match planned.policy.retention_rule(rule).filter(of_people) {
             None => (None, HashSet::new()),
             Some(of) => {
                 let policy = planned.policy.clone();

@@ -61,6 +61,7 @@ fn linked(edge: &Edge) -> Vec<Spares> {
                 ..due.clone()
             }],
             dated_only: true,
+            only: due.condition.clone().filter(|_| due.exempts),
             by: format!("the date in {} is not over", linked.column),
         });
         spares.collect()

@@ -4,7 +4,7 @@
 //! own: a condition with a subquery in it is not asked again when a lock was waited for.
 
 use super::due::{conditions, dates, is_due};
-use super::{Binds, EQUALS, Tie, by_key, sql_type, table_name};
+use super::{Binds, EQUALS, Tie, by_key, condition, sql_type, table_name};
 use crate::catalog::Table;
 use crate::lineage::{Due, Spares, Step};
 use crate::name::TableName;
@@ -124,7 +124,12 @@ pub(in crate::plan) fn keepers(table: &TableName, going: &Going<'_>, spares: &Sp
     let Tie { from, on, .. } = by_key(&mut binds, going.0, going.1, going.2, &[]);
     let tables = walk("t", &spares.way);
     let last = tables.last().map_or("t", |(_, name, _)| name.as_str());
-    let keeps = keeps(&mut binds, last, spares).join(" AND ");
+    let mut keeps = keeps(&mut binds, last, spares);
+    if let Some(only) = &spares.only {
+        let holds = condition::holds(&mut binds, "t", only);
+        keeps.push(format!("({holds}) IS NOT FALSE"));
+    }
+    let keeps = keeps.join(" AND ");
     let joined = tables
         .iter()
         .map(|(of, name, ties)| format!(" JOIN {of} AS {name} ON {ties}"));

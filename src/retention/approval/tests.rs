@@ -28,6 +28,8 @@ fn terms(kept: Vec<Kept>) -> Terms {
         archived: false,
         only: None,
         scope: None,
+        at_most: None,
+        spared_by: Vec::new(),
         kept,
         changes: BTreeSet::from([("public.call".into(), ChangeKind::Deleted)]),
     }
@@ -181,4 +183,22 @@ fn a_minimum_that_is_taken_away_takes_more() {
     );
     assert!(bare.takes_more(&some) && bare.takes_more(&all) && some.takes_more(&all));
     assert!(!all.takes_more(&some) && !some.takes_more(&bare));
+}
+
+/// The rule for what hangs on the rows is taken out, or lets go sooner.
+#[test]
+fn what_spares_less_takes_more() {
+    let with = |spared_by: Vec<(String, Kept)>| Terms {
+        spared_by,
+        ..terms(vec![kept(&["a"], plain(0, 90))])
+    };
+    let by = |years: u32| {
+        vec![(
+            "shop.public.recording".to_owned(),
+            kept(&["b"], plain(12 * years, 0)),
+        )]
+    };
+    let (ten, five, none) = (with(by(10)), with(by(5)), with(Vec::new()));
+    assert!(five.takes_more(&ten) && none.takes_more(&ten));
+    assert!(!ten.takes_more(&five) && !ten.takes_more(&none) && !ten.takes_more(&ten));
 }

@@ -3,9 +3,10 @@
 use super::{Passage, Stopped};
 use crate::erasure::intake;
 use crate::policy::retention::People;
-use crate::retention::brake::goes_on;
+use crate::retention::brake::{Brake, goes_on};
 use crate::retention::{Go, LOOK, Progress};
 use crate::store::retention::Filed;
+use std::time::Duration;
 
 /// How a run is told how far it is, and says whether to go on.
 type On<'a> = &'a mut (dyn FnMut(Progress) -> Go + Send);
@@ -15,6 +16,7 @@ impl Passage<'_> {
     pub(super) async fn file(&mut self, people: &People, on: On<'_>) -> Result<(), Stopped> {
         self.gone = self.context.store.filed(self.run.id).await?;
         let mut behind: Option<Vec<String>> = None;
+        let mut brake = Brake::new(self.context, self.run, self.new.rule, self.system);
         loop {
             let rows = self.next(behind.as_deref(), LOOK).await?;
             let Some(last) = rows.last() else {
@@ -27,6 +29,7 @@ impl Passage<'_> {
             let rows = rows.await?;
             drop(client);
             for row in &rows {
+                brake.release(Duration::ZERO, self.progress(), on).await?;
                 if self.gone >= people.at_most {
                     return Ok(());
                 }

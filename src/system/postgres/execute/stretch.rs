@@ -70,6 +70,9 @@ impl Execution<'_> {
                 *kinds.entry(ChangeKind::Deleted).or_default() += gone;
             }
         }
+        // What the database put off until COMMIT happens first, where the probe can see it.
+        let all = "/* erasured:constraints */ SET CONSTRAINTS ALL IMMEDIATE";
+        tx.batch_execute(all).await?;
         let counts = [counts];
         let left = stretch.left(between);
         let left = nothing(
