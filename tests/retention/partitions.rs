@@ -219,6 +219,16 @@ fn detached_ones_stay_as_tables() {
 }
 
 /// What stands against it, and each time the rows go one by one.
+/// In place of the two that are over one that is partitioned itself.
+fn divided() -> String {
+    let divided = partition("visit_1", "-120 days", "-20 days")
+        .replace("TO (%s)'", "TO (%s) PARTITION BY LIST (id)'");
+    format!(
+        "DROP TABLE visit_1, visit_2; {divided} CREATE TABLE visit_1_all PARTITION OF visit_1 DEFAULT;
+         INSERT INTO visit SELECT 3000 + n, 1, {END} - n * interval '1 day' FROM generate_series(30, 100) n;"
+    )
+}
+
 #[test]
 fn where_something_else_must_be_done_for_its_rows_they_go_one_by_one() {
     for (more, rules, why) in [
@@ -236,11 +246,13 @@ fn where_something_else_must_be_done_for_its_rows_they_go_one_by_one() {
         ),
         ("CREATE VIEW early AS SELECT * FROM visit_1; CREATE VIEW late AS SELECT * FROM visit_2;", "", ""),
         ("CREATE PUBLICATION p FOR TABLE visit;", "", ""),
+        (&divided(), "", ""),
     ] {
         let company = open(more);
         let policy = policy("drop").replace("[[retention]]", &format!("{rules}[[retention]]"));
         company.workspace.write_policy("customer.toml", &policy);
         let expected = visits(&company, &format!("NOT {DUE}"));
+        let before = partitions(&company);
         if !why.is_empty() {
             let said = company.says(&["check"], 0);
             assert!(said.contains("E0261"), "{said}");
@@ -249,9 +261,25 @@ fn where_something_else_must_be_done_for_its_rows_they_go_one_by_one() {
         }
         let run = company.json(&["retention", "run", "visits"]);
         assert_eq!(run["partitions"], serde_json::json!({}), "{more} {run}");
-        assert_eq!(partitions(&company).split(' ').count(), 5, "{more}");
+        assert_eq!(partitions(&company), before, "{more}");
         assert_eq!(visits(&company, "true"), expected, "{more}");
     }
+}
+
+/// What is archived goes row by row.
+#[test]
+fn no_partition_goes_that_is_to_be_archived() {
+    let company = open("");
+    let archive = "archive = { to = \"/nowhere\", keep = \"1 year\" }\nbecause";
+    let policy = policy("drop").replace("because", archive);
+    company.workspace.write_policy("customer.toml", &policy);
+    let said = company.says(&["retention", "plan", "visits"], 0);
+    assert!(
+        said.contains("its rows are archived before they go"),
+        "{said}"
+    );
+    company.says(&["retention", "run", "visits"], 1);
+    assert_eq!(partitions(&company).split(' ').count(), 5);
 }
 
 #[test]
