@@ -5,7 +5,7 @@
 
 use super::owners::{Owners, back, owners};
 use super::{
-    ConditionOf, DateKind, Due, Edge, Lineage, Linked, Parent, Reached, Spares, Step,
+    Below, ConditionOf, DateKind, Due, Edge, Lineage, Linked, Parent, Reached, Spares, Step,
     SystemLineage, archive, condition, leads_from, linked, minimum, partition, still, trace,
 };
 use crate::catalog::{Catalog, ForeignKey, Table};
@@ -129,7 +129,7 @@ pub fn of_rule(
         found.extend(minimum::against_tables(policy, rule, &others));
     } else {
         found.extend(of.mistakes());
-        spared_by = of.spared_by(&mut found);
+        spared_by = of.spared_by(due.as_deref().unwrap_or_default(), &mut found);
     }
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
@@ -356,7 +356,7 @@ impl Hanging<'_> {
 
     /// Rows that would go with the rule's and for which a rule of their own says how long: as long as they are
     /// kept, what they hang on is. By which keys they hang must be told, so that it can be asked of each row.
-    fn spared_by(&self, found: &mut Vec<Diagnostic>) -> Vec<Spares> {
+    fn spared_by(&self, own_due: &[Due], found: &mut Vec<Diagnostic>) -> Vec<Spares> {
         let mut spared_by = Vec::new();
         let systems = self.lineage.systems.iter();
         for (system, reached) in systems.flat_map(|s| s.tables.iter().map(move |t| (s, t))) {
@@ -388,6 +388,7 @@ impl Hanging<'_> {
                 );
                 spared_by.extend(ways.into_iter().map(|way| Spares {
                     way,
+                    below: None,
                     due: due.clone().unwrap_or_default(),
                     dated_only: false,
                     only: None,
@@ -395,7 +396,44 @@ impl Hanging<'_> {
                 }));
             }
         }
+        spared_by.extend(self.below(&spared_by, own_due, found));
         spared_by
+    }
+
+    /// Rows of the rule's own table that hang on each other: what is below a row goes with it, and must be due too.
+    fn below(&self, also: &[Spares], due: &[Due], found: &mut Vec<Diagnostic>) -> Option<Spares> {
+        let rule = &self.rule.table;
+        let systems = self.lineage.systems.iter();
+        let system = systems.into_iter().find(|s| s.system == rule.system)?;
+        let reached = system.table(&rule.table)?;
+        let own = |e: &&Edge| matches!(&e.parent, Parent::Table(p) if *p == rule.table);
+        let goes = |e: &&Edge| e.decision.fate.may_delete();
+        let edges: Vec<&Edge> = reached.edges.iter().filter(own).filter(goes).collect();
+        let steps = edges.iter().map(|edge| {
+            let key = edge.foreign_key.as_ref()?;
+            step(rule.table.clone(), key)
+        });
+        let steps: Option<Vec<Step>> = steps.collect();
+        let ring = system.rings.iter().any(|ring| ring.contains(&rule.table));
+        match steps {
+            Some(steps) if !ring => (!steps.is_empty()).then(|| Spares {
+                way: Vec::new(),
+                below: Some(Below {
+                    steps,
+                    key: reached.facts.row_key().to_vec(),
+                    also: also.to_vec(),
+                }),
+                due: due.to_vec(),
+                only: None,
+                dated_only: false,
+                by: format!("the retention rule {}", self.rule.name),
+            }),
+            _ => {
+                let why = "which hang on each other otherwise than by one key, and may not be due";
+                found.push(self.kept_longer(rule, why));
+                None
+            }
+        }
     }
 
     fn of_people(&self, table: &QualifiedTable) -> Diagnostic {
@@ -677,8 +715,17 @@ fn hanging_on<'p>(
     table: &'p QualifiedTable,
     catalog: &Catalog,
 ) -> Vec<TableRule> {
+    // Of the table itself only what is said of rows that hang on others of it.
+    let itself = |rule: &TableRule| {
+        let mut keys = catalog.foreign_keys.iter();
+        rule.via.as_ref().is_some_and(|(via, _)| {
+            keys.any(|k| k.name == *via && k.child.0 == table.table && k.parent.0 == table.table)
+        })
+    };
     let here = |rule: &&TableRule| {
-        rule.table.system == table.system && rule.table != *table && rule.scopes.is_empty()
+        rule.table.system == table.system
+            && rule.scopes.is_empty()
+            && (rule.table != *table || itself(rule))
     };
     let rules: Vec<&TableRule> = policy.tables.iter().filter(here).collect();
     let mut reached: BTreeSet<&TableName> = BTreeSet::from([&table.table]);

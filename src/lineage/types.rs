@@ -197,6 +197,8 @@ pub struct Step {
 pub struct Spares {
     /// From the row to them, over what is between.
     pub way: Vec<Step>,
+    /// In place of that: they are rows of the same table, below the row at any depth.
+    pub below: Option<Below>,
     /// When their time is over. Rows of which a condition here is not true keep nothing.
     pub due: Vec<Due>,
     /// Those without a date keep nothing.
@@ -205,6 +207,17 @@ pub struct Spares {
     pub only: Option<ConditionOf>,
     /// What says so, for people.
     pub by: String,
+}
+
+/// Rows of a tree below a row: each keeps it that is not due itself, or is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Below {
+    /// The keys by which the table refers to itself.
+    pub steps: Vec<Step>,
+    /// How one row is told from all others.
+    pub key: Vec<String>,
+    /// What keeps them.
+    pub also: Vec<Spares>,
 }
 
 /// A condition that fits its table.

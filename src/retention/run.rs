@@ -393,7 +393,7 @@ impl<'a> Passage<'a> {
                         let (free, survivors) = self.prepared.unspared(self.context, rows).await?;
                         self.report.survivors += i64::try_from(survivors).unwrap_or(i64::MAX);
                         rows = free;
-                        pause(&mut tries).await;
+                        tries += 1;
                     }
                     Err(error) => {
                         if let Some(error) = self.judge(error, &mut tries).await? {

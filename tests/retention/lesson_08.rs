@@ -202,3 +202,50 @@ fn lesson_08_a_failing_rule_does_not_stop_the_next() {
         "none could go"
     );
 }
+
+/// Answers of any depth hang on a post, and reactions, which have a rule of their own, on all of them: a post
+/// goes only with all that is below it.
+#[test]
+fn lesson_08_a_tree_goes_as_far_as_all_below_may() {
+    let schema = "
+        CREATE TABLE customer (id int PRIMARY KEY, member_no text UNIQUE NOT NULL);
+        CREATE TABLE post (id int PRIMARY KEY, customer int REFERENCES customer, parent int REFERENCES post ON DELETE CASCADE, written_on date);
+        CREATE TABLE reaction (id int PRIMARY KEY, post int REFERENCES post ON DELETE CASCADE, made_on date);
+        CREATE INDEX ON post (customer); CREATE INDEX ON post (parent); CREATE INDEX ON reaction (post);
+        -- Chains and bushes of one to six levels; some answers are older than what they answer.
+        INSERT INTO post SELECT n, NULL, CASE WHEN n % 6 <> 0 THEN n - 1 - n % 2 * (n % 6 > 2)::int END,
+               (now() AT TIME ZONE 'Asia/Tokyo')::date - 60 - n * 37 % 100 FROM generate_series(1, 1200) n WHERE n >= 6;
+        INSERT INTO reaction SELECT n, n, (now() AT TIME ZONE 'Asia/Tokyo')::date - n % 40 FROM generate_series(6, 1200, 11) n;";
+    let rule = |name: &str, table: &str, since: &str, keep: &str| {
+        format!(
+            "[[retention]]\nname = \"{name}\"\ntable = \"shop.public.{table}\"\nsince = \"{since}\"\nkeep = \"{keep}\"\n\
+             action = \"delete\"\nbecause = \"a test\"\ntimezone = \"Asia/Tokyo\"\n"
+        )
+    };
+    let policy = POLICY.split("[[table]]").next().unwrap().to_owned()
+        + "[[table]]\nname = \"shop.public.customer\"\naction = \"delete\"\n\
+           [[table]]\nname = \"shop.public.post\"\naction = \"delete\"\n\
+           [[table]]\nname = \"shop.public.post\"\nvia = \"post_parent_fkey\"\naction = \"delete\"\n\
+           [[table]]\nname = \"shop.public.reaction\"\naction = \"delete\"\n"
+        + &rule("posts", "post", "written_on", "90 days")
+        + &rule("reactions", "reaction", "made_on", "20 days");
+    let company = Company::with(schema, &policy);
+    company.says(&["check"], 0);
+    let today = "(now() AT TIME ZONE 'Asia/Tokyo')::date";
+    let stays = format!(
+        "WITH RECURSIVE under (top, id) AS (SELECT id, id FROM post UNION SELECT u.top, p.id FROM under u JOIN post p ON p.parent = u.id) \
+         SELECT DISTINCT u.top::text FROM under u JOIN post p ON p.id = u.id LEFT JOIN reaction r ON r.post = p.id \
+          WHERE NOT p.written_on + 90 < {today} OR r.made_on IS NOT NULL AND NOT r.made_on + 20 < {today} ORDER BY 1"
+    );
+    let due = company.count(&format!(
+        "SELECT count(*) FROM post WHERE written_on + 90 < {today}"
+    ));
+    let expected = company.server.query(&company.shop, &stays);
+    let goes = 1195 - i64::try_from(expected.len()).unwrap();
+    assert!(goes > 100 && due - goes > 100, "{due} {goes}");
+    let run = company.json(&["retention", "run", "posts"]);
+    let left = "SELECT id::text FROM post ORDER BY 1";
+    assert_eq!(company.server.query(&company.shop, left), expected, "{run}");
+    assert_eq!(run["survivors"].as_i64(), Some(due - goes), "{run}");
+    assert!(run["set_aside"].as_array().unwrap().is_empty(), "{run}");
+}

@@ -14,7 +14,10 @@ impl Builder<'_> {
         let row_set = &self.plan.sets[set];
         let part = Part::Gone;
         let going = (&row_set.key, row_set.columns.as_slice(), Rows { set, part });
-        let by = edge.spared_by.iter().chain(&linked);
+        // What is below a row in a tree is captured with it.
+        let trees = edge.spared_by.iter().any(|s| s.below.is_some());
+        let beside = edge.spared_by.iter().filter(|s| s.below.is_none());
+        let by = beside.chain(&linked);
         let mut probes: Vec<Probe> = by
             .map(|spares| Probe {
                 table: spares
@@ -26,10 +29,10 @@ impl Builder<'_> {
                 expect: None,
             })
             .collect();
-        if !linked.is_empty() {
+        if trees || !linked.is_empty() {
             probes.push(Probe {
                 table: reached.table.clone(),
-                label: "they are not due any more".into(),
+                label: "they are not due".into(),
                 statement: sql::not_due(&reached.table, &going, &edge.due),
                 expect: None,
             });
@@ -53,6 +56,7 @@ fn linked(edge: &Edge) -> Vec<Spares> {
         let linked = due.linked.iter();
         let spares = linked.map(|linked| Spares {
             way: vec![linked.step.clone()],
+            below: None,
             due: vec![Due {
                 condition: None,
                 exempts: false,

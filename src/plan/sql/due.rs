@@ -14,10 +14,16 @@ use crate::system::postgres::quote::identifier;
 /// All of `due` holds of `t`. Written so that an index over one column serves, and so that a row that
 /// was changed while somebody waited for its lock is asked again.
 pub(super) fn is_due(binds: &mut Binds, due: &[Due]) -> Vec<String> {
-    let mut all = dates(binds, "t", due);
-    all.extend(conditions(binds, "t", due));
+    let mut all = is_due_of(binds, "t", due);
     let still = due.iter().filter_map(|due| due.still.as_ref());
     all.extend(still.map(|still| differs(binds, still)));
+    all
+}
+
+/// All of `due` holds of the row `name`, whether it was changed before or not.
+pub(super) fn is_due_of(binds: &mut Binds, name: &str, due: &[Due]) -> Vec<String> {
+    let mut all = dates(binds, name, due);
+    all.extend(conditions(binds, name, due));
     all
 }
 
@@ -177,7 +183,7 @@ pub(in crate::plan) fn due_count(
         [] => "false".to_owned(),
         free => format!("NOT ({})", free.join(" AND ")),
     };
-    let spared = spared(&mut binds, by);
+    let spared = spared(&mut binds, "t", by);
     let body = format!(
         "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE {covered}), \
                 pg_catalog.count(*) FILTER (WHERE NOT ({covered}) AND {spared}) FROM {} AS t WHERE {}",
@@ -291,7 +297,7 @@ pub(super) fn latest(step: &Step, column: &str) -> String {
 fn free(binds: &mut Binds, held: &[&HeldRows], by: &[Spares]) -> Vec<String> {
     let mut all: Vec<String> = held.iter().map(|held| not_held(binds, held)).collect();
     if !by.is_empty() {
-        all.push(format!("NOT {}", spared(binds, by)));
+        all.push(format!("NOT {}", spared(binds, "t", by)));
     }
     all
 }

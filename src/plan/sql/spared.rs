@@ -3,10 +3,10 @@
 //! They are left out when rows are chosen, and asked for once more when all is locked, in a statement of its
 //! own: a condition with a subquery in it is not asked again when a lock was waited for.
 
-use super::due::{conditions, dates, is_due};
+use super::due::{conditions, dates, is_due, is_due_of};
 use super::{Binds, EQUALS, Tie, by_key, condition, sql_type, table_name};
 use crate::catalog::Table;
-use crate::lineage::{Due, Spares, Step};
+use crate::lineage::{Below, Due, Spares, Step};
 use crate::name::TableName;
 use crate::plan::{CapturedColumn, Parameter, RowKey, Rows, Statement};
 use crate::system::postgres::quote::identifier;
@@ -17,18 +17,23 @@ pub(super) fn walk(from: &str, way: &[Step]) -> Vec<(String, String, String)> {
     let mut above = from.to_owned();
     for (at, step) in way.iter().enumerate() {
         let name = format!("{from}_{at}");
-        let ties = step.ties.iter().map(|(child, parent, equal)| {
-            format!(
-                "{above}.{} {equal} {name}.{}",
-                identifier(parent),
-                identifier(child)
-            )
-        });
-        let ties = ties.collect::<Vec<_>>().join(" AND ");
+        let ties = ties(&above, &name, step);
         tables.push((table_name(&step.table), name.clone(), ties));
         above = name;
     }
     tables
+}
+
+/// That the row `name` hangs on the row `above`.
+fn ties(above: &str, name: &str, step: &Step) -> String {
+    let ties = step.ties.iter().map(|(child, parent, equal)| {
+        format!(
+            "{above}.{} {equal} {name}.{}",
+            identifier(parent),
+            identifier(child)
+        )
+    });
+    ties.collect::<Vec<_>>().join(" AND ")
 }
 
 /// Whether a row hangs on `from` by this way of which all of this holds.
@@ -68,16 +73,56 @@ fn keeps(binds: &mut Binds, name: &str, spares: &Spares) -> Vec<String> {
     all
 }
 
-/// That something keeps `t`.
-pub(super) fn spared(binds: &mut Binds, by: &[Spares]) -> String {
-    let any: Vec<String> = by
-        .iter()
-        .map(|spares| exists("t", &spares.way, |last| keeps(binds, last, spares)))
-        .collect();
+/// That something keeps the row `name`.
+pub(super) fn spared(binds: &mut Binds, name: &str, by: &[Spares]) -> String {
+    let mut any = Vec::new();
+    for spares in by {
+        any.push(match &spares.below {
+            None => exists(name, &spares.way, |last| keeps(binds, last, spares)),
+            Some(below) => exists_below(binds, name, below, &spares.due),
+        });
+    }
     match any.is_empty() {
         true => "false".to_owned(),
         false => format!("({})", any.join(" OR ")),
     }
+}
+
+/// That a row of the same table is below the row `name` that is not due, or is kept.
+fn exists_below(binds: &mut Binds, name: &str, below: &Below, due: &[Due]) -> String {
+    let Some(table) = below.steps.first().map(|step| table_name(&step.table)) else {
+        return "false".to_owned();
+    };
+    let hangs = |from: &str, on: &str| {
+        let ways = below.steps.iter().map(|step| ties(from, on, step));
+        format!("({})", ways.collect::<Vec<_>>().join(" OR "))
+    };
+    let key: Vec<String> = below.key.iter().map(|c| identifier(c)).collect();
+    let of = |row: &str| {
+        let columns = key.iter().map(|c| format!("{row}.{c}"));
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    let names: Vec<String> = (0..key.len()).map(|at| format!("k{at}")).collect();
+    let is = |row: &str| {
+        let same = key.iter().zip(&names);
+        let same = same.map(|(c, k)| format!("{row}.{c} {EQUALS} below.{k}"));
+        same.collect::<Vec<_>>().join(" AND ")
+    };
+    let (first, up, next, row) = ("b_first", "b_up", "b_next", "b_row");
+    let due = is_due_of(binds, row, due).join(" AND ");
+    let kept = spared(binds, row, &below.also);
+    format!(
+        "EXISTS (WITH RECURSIVE below ({}) AS (SELECT {} FROM {table} AS {first} WHERE {} \
+         UNION SELECT {} FROM below JOIN {table} AS {up} ON {} JOIN {table} AS {next} ON {}) \
+         SELECT FROM below JOIN {table} AS {row} ON {} WHERE ({due}) IS NOT TRUE OR {kept})",
+        names.join(", "),
+        of(first),
+        hangs(name, first),
+        of(next),
+        is(up),
+        hangs(up, next),
+        is(row)
+    )
 }
 
 /// Of rows of these keys ([`Parameter::SubjectTickets`], [`Parameter::SubjectKey`]) the ordinals of those
@@ -106,7 +151,7 @@ pub(in crate::plan) fn still_due(
     let due = is_due(&mut binds, due).join(" AND ");
     let body = format!(
         "SELECT k.n, NOT {} FROM unnest({tickets}::int4[]{}) AS k(n{}) JOIN {} AS t ON {} WHERE {due}",
-        spared(&mut binds, by),
+        spared(&mut binds, "t", by),
         keys.concat(),
         names.concat(),
         table_name(table),
