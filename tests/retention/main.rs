@@ -24,4 +24,5 @@ mod scheduled;
 mod seen;
 mod stretch;
 mod throttle;
+mod together;
 mod verify;

@@ -21,11 +21,11 @@ const SCHEMA: &str = "
 CREATE TABLE member (id int PRIMARY KEY, member_no text UNIQUE NOT NULL);
 CREATE TABLE booking (id int PRIMARY KEY, member int NOT NULL REFERENCES member, ends_at timestamp, cancelled_on date);
 CREATE TABLE guest (id int PRIMARY KEY, booking int NOT NULL REFERENCES booking ON DELETE CASCADE);
-CREATE TABLE call (id int PRIMARY KEY, member int NOT NULL REFERENCES member, ended_at timestamptz);
-CREATE TABLE note (id int PRIMARY KEY, call int NOT NULL REFERENCES call);
+CREATE TABLE call (id int PRIMARY KEY, member int NOT NULL REFERENCES member, ended_at timestamptz, kind text);
+CREATE TABLE note (id int PRIMARY KEY, call int NOT NULL REFERENCES call, written_on date);
 CREATE TABLE survey (id int PRIMARY KEY, call int REFERENCES call ON DELETE SET NULL, score int);
 CREATE TABLE invoice (id int PRIMARY KEY, member int NOT NULL REFERENCES member, issued_on date NOT NULL);
-CREATE TABLE parcel (id int PRIMARY KEY, keep_until date) PARTITION BY RANGE (id);
+CREATE TABLE parcel (id int PRIMARY KEY, keep_until date, sent_on date, insured bool) PARTITION BY RANGE (id);
 CREATE TABLE parcel_0 PARTITION OF parcel FOR VALUES FROM (0) TO (1000);
 CREATE TABLE parcel_1 PARTITION OF parcel DEFAULT;
 CREATE INDEX ON booking (member); CREATE INDEX ON guest (booking); CREATE INDEX ON call (member);
@@ -54,10 +54,33 @@ name     = "calls"
 table    = "shop.public.call"
 since    = "ended_at"
 keep     = "{CALLS}"
+where    = "kind <> 'complaint'"
 action   = "delete"
 because  = "our privacy policy"
 timezone = "Asia/Tokyo"
 schedule = "0 30 2 * * *"
+
+# Calls with a note whose time is not over stay.
+[[retention]]
+name     = "notes"
+table    = "shop.public.note"
+since    = "written_on"
+keep     = "40 days"
+action   = "delete"
+because  = "our privacy policy"
+timezone = "Asia/Tokyo"
+schedule = "0 30 2 * * *"
+
+# Some parcels stay longer.
+[[retention]]
+name     = "parcels-at-least"
+table    = "shop.public.parcel"
+since    = "sent_on"
+keep     = "1 month"
+where    = "insured = TRUE"
+action   = "keep"
+because  = "we may be asked"
+timezone = "Europe/Berlin"
 
 # At a time that one night of the year does not have, and another twice.
 [[retention]]
@@ -135,7 +158,7 @@ impl Company {
         }
         // The schedules have been known since the first day.
         let known = "INSERT INTO erasured.retention_schedule (subject, rule, known_since) \
-                     SELECT 'member', r, $1 FROM unnest('{calls,bookings,invoices,parcels}'::text[]) r \
+                     SELECT 'member', r, $1 FROM unnest('{calls,notes,bookings,invoices,parcels}'::text[]) r \
                      ON CONFLICT (subject, rule) DO UPDATE SET known_since = excluded.known_since";
         let first = super::at(super::first_day(), 0);
         company.control.execute(known, &[&first]).await.unwrap();
@@ -179,15 +202,18 @@ impl Company {
             } else {
                 "NULL".into()
             };
+            let kind = ["'sale'", "'sale'", "'complaint'", "NULL"][chance.random_range(0..4)];
+            let insured = ["false", "false", "true", "NULL"][chance.random_range(0..4)];
+            let early = some(chance, 60);
             self.both(&format!(
                 "INSERT INTO member VALUES ({member}, 'M-{member}') ON CONFLICT DO NOTHING;
-                 INSERT INTO call VALUES ({id}, {member}, {when} AT TIME ZONE 'UTC');
-                 INSERT INTO note SELECT {id} * 10 + g, {id} FROM generate_series(1, {}) g;
+                 INSERT INTO call VALUES ({id}, {member}, {when} AT TIME ZONE 'UTC', {kind});
+                 INSERT INTO note SELECT {id} * 10 + g, {id}, '{date}'::date + 20 * g - {early} FROM generate_series(1, {}) g;
                  INSERT INTO survey VALUES ({id}, {id}, 5);
                  INSERT INTO booking VALUES ({id}, {member}, {ends}, {cancelled});
                  INSERT INTO guest SELECT {id} * 10 + g, {id} FROM generate_series(1, {}) g;
                  INSERT INTO invoice VALUES ({id}, {member}, {when}::date);
-                 INSERT INTO parcel VALUES ({id}, nullif('{date}'::date + {}, '{date}'::date + 20));",
+                 INSERT INTO parcel VALUES ({id}, nullif('{date}'::date + {}, '{date}'::date + 20), '{date}', {insured});",
                 some(chance, 3), some(chance, 3), some(chance, 20),
             )).await;
         }

@@ -34,7 +34,7 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_day_the_database_holds_what_the_oracle_says() {
-    let days = number("SIMULATE_DAYS", 100);
+    let days = number("SIMULATE_DAYS", 75);
     let mut chance = StdRng::seed_from_u64(number("SIMULATE_SEED", 1));
     let company = Company::open().await;
     let mut oracle = Oracle::new(&company).await;
@@ -68,7 +68,7 @@ async fn each_day_the_database_holds_what_the_oracle_says() {
     );
     assert_eq!(disagreements, 0);
     assert_eq!(runs, oracle.runs, "each time of a schedule is one run");
-    if days >= 100 {
+    if days >= 75 {
         company.assert_lived().await;
     }
 }

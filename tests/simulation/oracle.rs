@@ -21,16 +21,26 @@ struct Rule {
 const NIGHTLY: &str =
     "SELECT date_trunc('day', $1::timestamp - interval '2 h 30 min') + interval '2 h 30 min'";
 
-const RULES: [Rule; 4] = [
+const RULES: [Rule; 5] = [
     Rule {
         name: "calls",
         zone: "Asia/Tokyo",
         latest: NIGHTLY,
         open: "SELECT $1::timestamp IS NOT NULL",
         delete: "WITH gone AS (DELETE FROM call c WHERE (c.ended_at AT TIME ZONE 'Asia/Tokyo')::date + {CALLS} < {TODAY}
+                     AND c.kind <> 'complaint'
+                     AND NOT EXISTS (SELECT FROM note n WHERE n.call = c.id AND (n.written_on + 40 < {TODAY}) IS NOT TRUE)
                      AND c.member NOT IN (SELECT member FROM held_member) RETURNING id),
                  notes AS (DELETE FROM note WHERE call IN (SELECT id FROM gone))
                  UPDATE survey SET call = NULL WHERE call IN (SELECT id FROM gone)",
+    },
+    Rule {
+        name: "notes",
+        zone: "Asia/Tokyo",
+        latest: NIGHTLY,
+        open: "SELECT $1::timestamp IS NOT NULL",
+        delete: "DELETE FROM note n USING call c WHERE c.id = n.call AND n.written_on + 40 < {TODAY}
+                    AND c.member NOT IN (SELECT member FROM held_member)",
     },
     Rule {
         name: "bookings",
@@ -58,7 +68,8 @@ const RULES: [Rule; 4] = [
         zone: "Europe/Berlin",
         latest: "SELECT date_trunc('day', $1::timestamp)",
         open: "SELECT $1::timestamp::time >= '23:30' OR $1::timestamp::time < '02:00'",
-        delete: "DELETE FROM parcel WHERE keep_until < {TODAY}",
+        delete: "DELETE FROM parcel WHERE keep_until < {TODAY}
+                    AND CASE WHEN insured IS NOT FALSE THEN (sent_on + interval '1 month')::date < {TODAY} ELSE true END",
     },
 ];
 

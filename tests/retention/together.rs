@@ -1,0 +1,184 @@
+//! Where one thing that a rule may say meets another.
+
+use crate::company::{Company, DUE, POLICY, SCHEMA};
+use std::time::Duration;
+
+fn policy(replace: &[(&str, &str)]) -> String {
+    let mut policy = POLICY.to_owned();
+    for (old, new) in replace {
+        assert!(policy.contains(old), "{old}");
+        policy = policy.replace(old, new);
+    }
+    policy
+}
+
+/// Rows that the rule is not for are not overdue, nor foreseen.
+#[test]
+fn what_a_condition_leaves_out_is_nowhere_counted() {
+    let only = "keep     = \"90 days\"\nwhere    = \"id <> 2500\"";
+    let company = Company::with(SCHEMA, &policy(&[("keep     = \"90 days\"", only)]));
+    let due = company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"));
+    let before = company.json(&["retention", "plan", "calls"]);
+    assert_eq!(before[0]["due"], due - 1, "{before}");
+    assert_eq!(
+        before[0]["forecast"]["weeks"][0]["rows"],
+        due - 1,
+        "{before}"
+    );
+    company.says(&["retention", "verify"], 1);
+    company.says(&["retention", "run", "calls"], 0);
+    assert_eq!(
+        company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}")),
+        1
+    );
+    company.says(&["retention", "verify"], 0);
+}
+
+/// What something keeps that hangs on it is not overdue, and stands on the certificate.
+#[test]
+fn survivors_are_not_overdue() {
+    let rule = "\n[[retention]]\nname = \"notes\"\ntable = \"shop.public.note\"\nsince = \"written_on\"\nkeep = \"10 years\"\n\
+                action = \"delete\"\nbecause = \"as long as we like\"\ntimezone = \"Asia/Tokyo\"\n";
+    let schema = SCHEMA.replace(
+        "body text);",
+        "body text, written_on date NOT NULL DEFAULT current_date);",
+    );
+    let company = Company::with(&schema, &format!("{POLICY}{rule}"));
+    let kept = company.count(&format!(
+        "SELECT count(DISTINCT c.id) FROM call c JOIN note n ON n.call = c.id WHERE {DUE}"
+    ));
+    assert!(kept > 100);
+    company.execute(&format!(
+        "DELETE FROM note n USING call c WHERE c.id = n.call AND c.id % 2 = 0 AND {DUE}"
+    ));
+    let kept = company.count(&format!(
+        "SELECT count(DISTINCT c.id) FROM call c JOIN note n ON n.call = c.id WHERE {DUE}"
+    ));
+    let run = company.json(&["retention", "run", "calls"]);
+    assert_eq!(run["survivors"], kept, "{run}");
+    assert_eq!(
+        company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}")),
+        kept
+    );
+    let verdicts = company.json(&["retention", "verify"]);
+    assert_eq!(
+        (&verdicts[0]["holds"], verdicts[0]["survivors"].as_i64()),
+        (&true.into(), Some(kept)),
+        "{verdicts}"
+    );
+    let id = run["run"].as_str().unwrap();
+    let certificate = company.json(&["certificate", "show", id]);
+    assert!(
+        certificate
+            .to_string()
+            .contains(&format!("\"kept\":{kept}")),
+        "{certificate}"
+    );
+}
+
+/// A rule that anonymizes has a schedule like any other, and holds when it has run.
+#[test]
+fn rows_are_anonymized_by_schedule_and_then_not_overdue() {
+    let rule = "action   = \"anonymize\"\nset      = { tag = { constant = \"gone\" } }\nschedule = \"* * * * * *\"\nbecause  = \"our";
+    let mut company = Company::with(
+        SCHEMA,
+        &policy(&[("action   = \"delete\"\nbecause  = \"our", rule)]),
+    );
+    company.workspace.configure("[limits]\npoll = \"200 ms\"");
+    let due = company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"));
+    let mut daemon = company.workspace.process(["run"]).spawn().unwrap();
+    let changed = "SELECT count(*) FROM call WHERE tag = 'gone'";
+    crate::support::wait_until("the rule to run", Duration::from_secs(30), || {
+        company.count(changed) == due
+    });
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    company.says(&["retention", "verify"], 0);
+    let plan = company.json(&["retention", "plan", "calls"]);
+    assert_eq!(plan[0]["forecast"]["weeks"][0]["rows"], 0, "{plan}");
+}
+
+/// What nobody locks may not decide whether a person goes, and who is not deleted would be due for ever.
+#[test]
+fn rules_for_people_are_refused_where_they_could_not_be_kept() {
+    let rule = |since: &str| {
+        format!(
+            "\n[[retention]]\nname = \"members\"\ntable = \"shop.public.customer\"\npeople = true\nscope = \"account\"\nat_most = 5\nsince = {since}\n\
+         keep = \"5 years\"\naction = \"delete\"\nbecause = \"our terms\"\ntimezone = \"Asia/Tokyo\"\n"
+        )
+    };
+    let schema = SCHEMA.replace(
+        "member_no text UNIQUE NOT NULL);",
+        "member_no text UNIQUE NOT NULL, seen_on date, name text);",
+    );
+    let company = Company::with(&schema, &format!("{POLICY}{}", rule("\"seen_on\"")));
+    company.says(&["check"], 0);
+    let linked = rule("{ table = \"shop.public.call\", column = \"ended_at\" }");
+    company
+        .workspace
+        .write_policy("customer.toml", &format!("{POLICY}{linked}"));
+    let said = company.says(&["check"], 1);
+    assert!(
+        said.contains("E0256") && said.contains("hang on theirs"),
+        "{said}"
+    );
+    let stays = policy(&[(
+        "name   = \"shop.public.customer\"\naction = \"delete\"",
+        "name   = \"shop.public.customer\"\naction = \"anonymize\"\nset = { name = \"null\" }",
+    )]);
+    company
+        .workspace
+        .write_policy("customer.toml", &format!("{stays}{}", rule("\"seen_on\"")));
+    let said = company.says(&["check"], 1);
+    assert!(
+        said.contains("E0256") && said.contains("due again"),
+        "{said}"
+    );
+}
+
+/// What one policy keeps no ticket of another takes.
+#[test]
+fn a_minimum_of_another_policy_stops_tickets() {
+    let company = Company::open();
+    let other = r#"
+subject = "agent"
+root    = "shop.public.agent"
+identifier.name = { column = "name", find = true }
+scope.account = { tables = "all", verify = { at_least = "basic" }, sla = "jp-appi" }
+[[table]]
+name   = "shop.public.agent"
+action = "delete"
+[[retention]]
+name     = "calls-at-least"
+table    = "shop.public.call"
+since    = "ended_at"
+keep     = "1 year"
+action   = "keep"
+because  = "we may be asked"
+timezone = "Asia/Tokyo"
+"#;
+    company.execute("CREATE TABLE agent (id int PRIMARY KEY, name text UNIQUE NOT NULL)");
+    company.says(&["plan", "--subject", "member_no=M-3"], 0);
+    company.workspace.write_policy("agent.toml", other);
+    let said = company
+        .workspace
+        .erasured(["plan", "--subject", "member_no=M-3", "--kind", "customer"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
+    assert!(said.contains("E0255"), "{said}");
+}
+
+/// Rows would be passed in one order and compared in another.
+#[test]
+fn keys_with_an_order_of_their_own_are_refused() {
+    let schema = SCHEMA.replace("CREATE TABLE note", "CREATE EXTENSION citext; CREATE TABLE tune (id citext PRIMARY KEY, on_day date); CREATE TABLE note");
+    let rule = "\n[[retention]]\nname = \"tunes\"\ntable = \"shop.public.tune\"\nsince = \"on_day\"\nkeep = \"1 year\"\naction = \"delete\"\n\
+                because = \"enough\"\ntimezone = \"Asia/Tokyo\"\n";
+    let company = Company::with(&schema, &format!("{POLICY}{rule}"));
+    let said = company.says(&["check"], 1);
+    assert!(
+        said.contains("E0218") && said.contains("order of its own"),
+        "{said}"
+    );
+}
