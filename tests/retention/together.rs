@@ -174,7 +174,7 @@ timezone = "Asia/Tokyo"
 fn keys_with_an_order_of_their_own_are_refused() {
     let schema = SCHEMA.replace("CREATE TABLE note", "CREATE EXTENSION citext; CREATE TABLE tune (id citext PRIMARY KEY, on_day date); CREATE TABLE note");
     let rule = "\n[[retention]]\nname = \"tunes\"\ntable = \"shop.public.tune\"\nsince = \"on_day\"\nkeep = \"1 year\"\naction = \"delete\"\n\
-                because = \"enough\"\ntimezone = \"Asia/Tokyo\"\n";
+                because = \"nobody asks for older ones\"\ntimezone = \"Asia/Tokyo\"\n";
     let company = Company::with(&schema, &format!("{POLICY}{rule}"));
     let said = company.says(&["check"], 1);
     assert!(
