@@ -303,7 +303,7 @@ INSERT INTO note VALUES (nextval('note_id'), :id, 'asked again');
 COMMIT;
 ";
 /// Transactions a second, and seconds.
-const LOAD: (u32, u32) = (200, 20);
+const LOAD: (u32, u32) = (300, 6);
 
 /// The application's latency without, under and beside a purge, on copies of one database.
 fn beside(server: &Server, template: &str, report: &mut Report) {

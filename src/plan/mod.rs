@@ -193,6 +193,8 @@ pub enum Parameter {
     Made(Rows, usize, crate::anonymize::Maker),
     /// A constant of the policy, as text.
     Text(String),
+    /// A constant, as text, that the server reads as this type before it plans.
+    Value(String, String),
     /// `int8`: how many rows go in one piece, see [`Piece`].
     PieceRows,
 }

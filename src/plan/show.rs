@@ -411,7 +411,7 @@ fn meaning(system: &SystemPlan, parameter: &Parameter) -> String {
             let column = &system.sets[rows.set].columns[*at].name;
             format!("{what} {column} of {}", of(rows))
         }
-        Parameter::Text(text) => format!("{text:?}"),
+        Parameter::Text(text) | Parameter::Value(text, _) => format!("{text:?}"),
         Parameter::PieceRows => "limits.piece_rows".into(),
     }
 }

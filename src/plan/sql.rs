@@ -51,25 +51,47 @@ pub(super) const EQUALS: &str = "OPERATOR(pg_catalog.=)";
 
 /// Collects parameters while a text is written.
 #[derive(Default)]
-pub(super) struct Binds(Vec<Parameter>);
+pub(super) struct Binds {
+    parameters: Vec<Parameter>,
+    /// Constants are sent as [`Parameter::Value`].
+    as_values: bool,
+}
 
 impl Binds {
     fn bind(&mut self, parameter: Parameter) -> String {
         let at = self
-            .0
+            .parameters
             .iter()
             .position(|p| *p == parameter)
             .unwrap_or_else(|| {
-                self.0.push(parameter);
-                self.0.len() - 1
+                self.parameters.push(parameter);
+                self.parameters.len() - 1
             });
         format!("${}", at + 1)
+    }
+
+    /// For statements that ask a condition of many rows: there a text would be read anew for each.
+    fn as_values() -> Self {
+        Self {
+            as_values: true,
+            ..Self::default()
+        }
+    }
+
+    /// A constant of this type.
+    fn constant(&mut self, text: String, of: &str) -> String {
+        if self.as_values {
+            let value = self.bind(Parameter::Value(text, of.to_owned()));
+            return format!("{value}::{of}");
+        }
+        let value = self.bind(Parameter::Text(text));
+        format!("{value}::text::{of}")
     }
 
     fn statement(self, name: &str, of: impl Display, body: &str) -> Statement {
         Statement {
             sql: format!("/* erasured:{name} {} */ {body}", comment(&of.to_string())),
-            parameters: self.0,
+            parameters: self.parameters,
         }
     }
 }

@@ -35,7 +35,10 @@ pub(in crate::plan) fn covered(
             && change.table == held.table
             && count.sql.contains(NARROW)
         {
-            let mut binds = Binds(count.parameters.clone());
+            let mut binds = Binds {
+                parameters: count.parameters.clone(),
+                as_values: false,
+            };
             let covered = conditions(&mut binds, &held.conditions);
             // A tree's rows are locked by now. A leaf's are not, and one that comes to be covered after
             // this look would go: all of them are locked here, and compared as they are then.
@@ -50,7 +53,7 @@ pub(in crate::plan) fn covered(
             };
             statements.push(Statement {
                 sql,
-                parameters: binds.0,
+                parameters: binds.parameters,
             });
         }
     }

@@ -100,8 +100,8 @@ fn before(binds: &mut Binds, due: &Due, date: &str, kind: DateKind) -> String {
         DateKind::Local => (local(due), "timestamp"),
         DateKind::Instant => (due.end.to_rfc3339(), "timestamptz"),
     };
-    let value = binds.bind(Parameter::Text(value));
-    format!("{date} OPERATOR(pg_catalog.<) {value}::text::{of} AND pg_catalog.isfinite({date})")
+    let value = binds.constant(value, of);
+    format!("{date} OPERATOR(pg_catalog.<) {value} AND pg_catalog.isfinite({date})")
 }
 
 /// Midnight behind the cutoff, as the clocks on the wall say it.

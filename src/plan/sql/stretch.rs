@@ -19,7 +19,7 @@ pub(in crate::plan) fn lock_stretch(
     behind: Option<&[String]>,
     limit: u64,
 ) -> Statement {
-    let mut binds = Binds::default();
+    let mut binds = Binds::as_values();
     let order = order(facts, due);
     let mut all = free(&mut binds, due, held);
     all.extend(behind.map(|place| compared(&mut binds, facts, &order, ">", place)));
@@ -53,7 +53,7 @@ pub(in crate::plan) fn delete_children(
     key: &ForeignKey,
     between: Between<'_>,
 ) -> Statement {
-    let mut binds = Binds::default();
+    let mut binds = Binds::as_values();
     let referring = referring(&mut binds, rows, key, between);
     let child = table_name(&key.child.0);
     let body = format!("DELETE FROM {child} AS c WHERE {referring}");
@@ -66,7 +66,7 @@ pub(in crate::plan) fn children_left(
     key: &ForeignKey,
     between: Between<'_>,
 ) -> Statement {
-    let mut binds = Binds::default();
+    let mut binds = Binds::as_values();
     let referring = referring(&mut binds, rows, key, between);
     let child = table_name(&key.child.0);
     let body = format!("SELECT pg_catalog.count(*) FROM {child} AS c WHERE {referring}");
@@ -75,7 +75,7 @@ pub(in crate::plan) fn children_left(
 
 /// Deletes the rows.
 pub(in crate::plan) fn delete_stretch(rows: &DueRows<'_>, between: Between<'_>) -> Statement {
-    let mut binds = Binds::default();
+    let mut binds = Binds::as_values();
     let within = within(&mut binds, rows, between);
     let body = format!("DELETE FROM {} AS t WHERE {within}", table_name(rows.table));
     binds.statement("delete", rows.table, &body)
@@ -83,7 +83,7 @@ pub(in crate::plan) fn delete_stretch(rows: &DueRows<'_>, between: Between<'_>) 
 
 /// Counts the rows.
 pub(in crate::plan) fn stretch_left(rows: &DueRows<'_>, between: Between<'_>) -> Statement {
-    let mut binds = Binds::default();
+    let mut binds = Binds::as_values();
     let within = within(&mut binds, rows, between);
     let body = format!(
         "SELECT pg_catalog.count(*) FROM {} AS t WHERE {within}",
@@ -139,10 +139,10 @@ pub(super) fn compared(
         .iter()
         .map(|c| format!("t.{}", identifier(c)))
         .collect();
-    let values = order.iter().zip(place).map(|(column, value)| {
-        let value = binds.bind(Parameter::Text(value.clone()));
-        format!("{value}::text::{}", sql_type(facts, column))
-    });
+    let values = order
+        .iter()
+        .zip(place)
+        .map(|(column, value)| binds.constant(value.clone(), &sql_type(facts, column)));
     let values: Vec<String> = values.collect();
     format!(
         "({}) OPERATOR(pg_catalog.{sign}) ({})",

@@ -209,7 +209,7 @@ pub(super) async fn query(
 ) -> Result<Vec<Row>, NotErased> {
     let value = |parameter: &Parameter| -> Box<dyn ToSql + Sync + Send> {
         match parameter {
-            Parameter::Text(text) => Box::new(text.clone()),
+            Parameter::Text(text) | Parameter::Value(text, _) => Box::new(text.clone()),
             Parameter::SubjectKey(part) => {
                 let parts = keys.iter().map(|key| key.get(*part).cloned());
                 Box::new(parts.collect::<Vec<Option<String>>>())

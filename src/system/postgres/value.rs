@@ -2,7 +2,7 @@
 //! captured and bound again without ever being understood.
 
 use bytes::{BufMut, BytesMut};
-use postgres_types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
+use postgres_types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 use std::error::Error;
 
 /// The binary form of one value.
@@ -28,6 +28,33 @@ impl<'a> FromSql<'a> for Raw {
     fn accepts(_: &Type) -> bool {
         true
     }
+}
+
+/// A value that the server reads from its text, as whatever type the statement asks for.
+pub struct AsText<'a>(pub &'a str);
+
+/// Values may be personal: they are never shown.
+impl std::fmt::Debug for AsText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl ToSql for AsText<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Text
+    }
+
+    to_sql_checked!();
 }
 
 /// A one-dimensional array of [`Raw`] values of whatever element type the statement asks for.

@@ -70,7 +70,8 @@ impl Execution<'_> {
             )),
             Parameter::Hashes(rows, at) => Box::new(self.hashes(captured, *rows, *at)),
             Parameter::Made(rows, at, maker) => Box::new(self.made(captured, *rows, *at, maker)),
-            Parameter::Text(text) => Box::new(text.clone()),
+            // Values stand in no ticket's statement.
+            Parameter::Text(text) | Parameter::Value(text, _) => Box::new(text.clone()),
             Parameter::PieceRows => Box::new(self.piece_rows),
         }
     }

@@ -1,5 +1,6 @@
 //! A stretch of due rows, in one transaction.
 
+use super::super::value::AsText;
 use super::{BeforeChange, Execution, NotErased, OURS, THEIRS, judged, path};
 use crate::name::TableName;
 use crate::plan::{Between, ChangeKind, Counts, Parameter, Statement, Stretch};
@@ -163,23 +164,34 @@ async fn nothing(
     })
 }
 
-/// Texts are all that stands in a stretch's statements.
-fn bound(statement: &Statement) -> Vec<(&(dyn ToSql + Sync), Type)> {
-    let mut bound: Vec<(&(dyn ToSql + Sync), Type)> = Vec::new();
-    for parameter in &statement.parameters {
-        if let Parameter::Text(text) = parameter {
-            bound.push((text, Type::TEXT));
-        }
+/// Texts and values are all that stands in a stretch's statements. Of a value the statement says the type.
+fn bound(statement: &Statement) -> Vec<(AsText<'_>, Type)> {
+    statement.parameters.iter().filter_map(as_text).collect()
+}
+
+fn as_text(parameter: &Parameter) -> Option<(AsText<'_>, Type)> {
+    match parameter {
+        Parameter::Text(text) => Some((AsText(text), Type::TEXT)),
+        Parameter::Value(text, _) => Some((AsText(text), Type::UNKNOWN)),
+        _ => None,
     }
-    bound
+}
+
+fn given<'b>(bound: &'b [(AsText<'_>, Type)]) -> Vec<(&'b (dyn ToSql + Sync), Type)> {
+    let given = bound.iter();
+    given
+        .map(|(value, of)| (value as &(dyn ToSql + Sync), of.clone()))
+        .collect()
 }
 
 /// Not kept prepared: the places are other ones each time, and the planner must see them. Sent in one go.
 async fn query(tx: &Transaction<'_>, statement: &Statement) -> Result<Vec<Row>, NotErased> {
-    Ok(tx.query_typed(&statement.sql, &bound(statement)).await?)
+    let bound = bound(statement);
+    Ok(tx.query_typed(&statement.sql, &given(&bound)).await?)
 }
 
 async fn execute(tx: &Transaction<'_>, statement: &Statement) -> Result<i64, NotErased> {
-    let rows = tx.execute_typed(&statement.sql, &bound(statement)).await?;
+    let bound = bound(statement);
+    let rows = tx.execute_typed(&statement.sql, &given(&bound)).await?;
     Ok(i64::try_from(rows).unwrap_or(i64::MAX))
 }
