@@ -21,7 +21,7 @@ pub struct Slots {
 pub enum CatchUp {
     /// One run for all of them, as soon as it can be.
     Once,
-    /// None: what is later than [`LATE`] is passed over.
+    /// None: what is later than an hour is passed over.
     Skip,
 }
 
