@@ -459,7 +459,7 @@ impl<'a> Passage<'a> {
         let outcome = execution.run(session.client(), &mut word).await;
         session.done().await;
         let outcome = word.heard(outcome).await;
-        self.archive_ends(step, &outcome)?;
+        self.archive_ends(step, &outcome).await?;
         Ok(outcome?.counts.into_iter().next())
     }
 

@@ -68,7 +68,10 @@ impl Passage<'_> {
     }
 
     /// The batch has ended so: its file is kept, or removed. What nobody knows yet stays pending.
-    pub(super) fn archive_ends<T>(
+    ///
+    /// An error is this try's: an earlier one of the same step may have been committed without an answer, and its
+    /// rows are in the file alone. So the system is asked, and where it cannot be the next run does.
+    pub(super) async fn archive_ends<T>(
         &self,
         step: Uuid,
         outcome: &Result<T, NotErased>,
@@ -77,11 +80,18 @@ impl Passage<'_> {
             return Ok(());
         };
         match outcome {
-            Ok(_) => folder.settle(step),
+            Ok(_) => folder.settle(step).map_err(failed),
             Err(NotErased::CommitUnknown(_)) => Ok(()),
-            Err(_) => folder.discard(step),
+            Err(_) => {
+                let (pending, _) = folder.manifests().map_err(failed)?;
+                for manifest in pending.iter().filter(|manifest| manifest.step == step) {
+                    if let Err(problem) = self.settle(&folder, manifest).await {
+                        tracing::warn!(%step, %problem, "a file of an archive stays pending");
+                    }
+                }
+                Ok(())
+            }
         }
-        .map_err(failed)
     }
 
     /// Counts what this run has archived, whoever was at it.
