@@ -102,6 +102,27 @@ fn all_that_is_due_goes_in_stretches_and_nothing_else() {
     }
 }
 
+/// Where a stretch ends is told by values: as texts 999 would be behind 1000.
+#[test]
+fn rows_of_one_moment_go_in_the_order_of_their_numbers() {
+    let _alone = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
+    let schema = format!(
+        "{SCHEMA} INSERT INTO call (id, customer, ended_at) SELECT n, 1, '2020-01-01 00:00:00+00' FROM generate_series(900000, 1100000, 150) n;"
+    );
+    let company = Company::with(&schema, &policy());
+    listen(&company);
+    let before = asked(&company);
+    let run = company.json(&["retention", "run", "calls"]);
+    let due = format!("SELECT count(*) FROM call c WHERE {DUE}");
+    assert_eq!(company.count(&due), 0, "{run}");
+    assert_eq!(run["set_aside"], serde_json::json!([]), "{run}");
+    let after = asked(&company);
+    assert!(
+        after.0 - before.0 <= 5 && after.1 == before.1,
+        "{before:?} {after:?}"
+    );
+}
+
 /// Some other key, a link, a row that is another's: then rows are told one from the other.
 #[test]
 fn what_must_be_told_row_by_row_is() {

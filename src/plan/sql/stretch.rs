@@ -30,19 +30,21 @@ pub(in crate::plan) fn lock_stretch(
         .map(|c| format!("t.{}", identifier(c)))
         .collect();
     let own = own.join(", ");
-    let place = |suffix: &str| {
-        let parts = (0..order.len()).map(|at| format!("p{at}{suffix}"));
+    let place = |prefix: &str, suffix: &str| {
+        let parts = (0..order.len()).map(|at| format!("{prefix}p{at}{suffix}"));
         parts.collect::<Vec<_>>().join(", ")
     };
     let body = format!(
         "WITH locked ({}, day) AS MATERIALIZED (SELECT {own}, {day} FROM {} AS t WHERE {} ORDER BY {own} LIMIT {limit}::text::int8 FOR UPDATE OF t) \
-         SELECT (SELECT pg_catalog.count(*) FROM locked), (SELECT pg_catalog.min(day) FROM locked), (SELECT pg_catalog.max(day) FROM locked), {} \
-           FROM locked ORDER BY {} LIMIT 1",
-        place(""),
+         SELECT s.n, s.first, s.last, {} \
+           FROM locked, (SELECT pg_catalog.count(*), pg_catalog.min(day), pg_catalog.max(day) FROM locked) AS s (n, first, last) \
+          ORDER BY {} LIMIT 1",
+        place("", ""),
         table_name(table),
         all.join(" AND "),
-        place("::text"),
-        place(" DESC"),
+        place("locked.", "::text"),
+        // Qualified: a bare name would be the text that is given back.
+        place("locked.", " DESC"),
     );
     binds.statement("lock", table, &body)
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 pub struct Standing {
     /// Dead rows, of all its partitions, as far as the server has counted them by now.
     pub dead: i64,
-    /// Live rows, as far as it knows.
+    /// Live rows, as far as it knows: by what it has counted since its statistics began, which a crash or a failover
+    /// ends, or by what the last VACUUM or ANALYZE saw.
     pub live: i64,
     /// Whether this role may vacuum it.
     pub may: bool,
@@ -75,7 +76,8 @@ pub async fn vacuum(client: &Client, table: &TableName) -> Result<(), tokio_post
 /// Before version 17 there is no MAINTAIN, and to ask for it is an error.
 const STANDING: &str = "/* erasured:standing */ SELECT \
     coalesce((SELECT sum(pg_stat_get_dead_tuples(p.relid))::int8 FROM pg_partition_tree(c.oid) p WHERE p.isleaf), pg_stat_get_dead_tuples(c.oid)), \
-    coalesce((SELECT sum(pg_stat_get_live_tuples(p.relid))::int8 FROM pg_partition_tree(c.oid) p WHERE p.isleaf), pg_stat_get_live_tuples(c.oid)), \
+    coalesce((SELECT sum(greatest(pg_stat_get_live_tuples(l.oid), l.reltuples::int8))::int8 FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid WHERE p.isleaf), \
+             greatest(pg_stat_get_live_tuples(c.oid), c.reltuples::int8)), \
     pg_has_role(c.relowner, 'USAGE') \
         OR (SELECT pg_has_role(d.datdba, 'USAGE') FROM pg_database d WHERE d.datname = current_database()) \
         OR CASE WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(c.oid, 'MAINTAIN') ELSE false END \
