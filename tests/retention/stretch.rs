@@ -107,7 +107,7 @@ fn all_that_is_due_goes_in_stretches_and_nothing_else() {
 fn rows_of_one_moment_go_in_the_order_of_their_numbers() {
     let _alone = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
     let schema = format!(
-        "{SCHEMA} INSERT INTO call (id, customer, ended_at) SELECT n, 1, '2020-01-01 00:00:00+00' FROM generate_series(900000, 1100000, 150) n;"
+        "{SCHEMA} INSERT INTO call (id, customer, ended_at) SELECT n, 1, '2020-01-01 00:00:00+00' FROM generate_series(900000, 1100000, 50) n;"
     );
     let company = Company::with(&schema, &policy());
     listen(&company);
