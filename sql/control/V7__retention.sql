@@ -152,8 +152,14 @@ CREATE TABLE erasured.retention_approval (
     due           bigint      NOT NULL,
     by_name       text        NOT NULL,
     by_role       text        NOT NULL,
-    at            timestamptz NOT NULL DEFAULT now()
+    at            timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (id, subject, rule)
 );
+-- The certificate says by whose word a run took what it took.
+ALTER TABLE erasured.retention_run
+    ADD COLUMN approval bigint,
+    ADD FOREIGN KEY (approval, subject, rule) REFERENCES erasured.retention_approval (id, subject, rule);
+COMMENT ON COLUMN erasured.retention_run.approval IS 'The approval of its rule under which it took rows; NULL where the rule asks for none, or has none.';
 COMMENT ON TABLE erasured.retention_approval IS 'Who approved which retention rule, and the forecast that they saw. Only erasured.approve_retention writes it; the daemon may not.';
 CREATE INDEX retention_approval_latest ON erasured.retention_approval (subject, rule, id DESC);
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON erasured.retention_approval

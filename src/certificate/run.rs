@@ -18,8 +18,14 @@ pub struct RunCertificate {
     pub issued_at: DateTime<Utc>,
     /// The run.
     pub run: Run,
+    /// By whose word the rule took what it took; nothing where it asks for nobody's.
+    pub approval: Option<Approval>,
     /// What went, and what lost its link to it, by table.
     pub tables: Vec<Gone>,
+    /// Partitions that went whole; their rows are among those of `tables`.
+    pub partitions: Vec<Partition>,
+    /// Files to which rows were written before they went.
+    pub archives: Vec<Archive>,
     /// The days of what went; nothing if nothing did.
     pub days: Option<Days>,
     /// What is due and stays by legal holds.
@@ -70,6 +76,60 @@ pub struct Run {
     pub batches: u64,
 }
 
+/// That a person has approved what a rule takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// In what capacity, not who.
+    pub by_role: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// So many rows were due then, and were seen.
+    pub due: u64,
+    /// SHA-256 of the policy in which it stood then.
+    pub policy_sha256: String,
+}
+
+/// A partition that went whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// `schema.table`, its own name.
+    pub partition: String,
+    /// What became of it.
+    pub fate: PartitionFate,
+    /// How many rows it held.
+    pub rows: u64,
+    /// The days that its range takes in, in the rule's zone.
+    pub range: Option<Days>,
+}
+
+/// What became of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartitionFate {
+    /// It is gone.
+    Dropped,
+    /// It is a table of its own.
+    Detached,
+}
+
+/// A file of an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// `schema.table`, whose rows it holds.
+    pub table: String,
+    /// Where it was written: a path, or an address without secrets.
+    pub file: String,
+    /// Of its bytes, in lower-case hexadecimal.
+    pub sha256: String,
+    /// In it.
+    pub rows: u64,
+    /// The last day on which it is kept.
+    pub keep_until: NaiveDate,
+}
+
 /// What became of a table's rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,7 +146,7 @@ pub struct Gone {
     pub large_objects: u64,
 }
 
-/// First and last of the days of the rows that were taken, in the rule's zone.
+/// A first and a last day, in the rule's zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Days {

@@ -269,6 +269,10 @@ fn of_run(certificate: &RunCertificate, signer: &KeyId) {
         certificate.held.rows,
         certificate.set_aside
     );
+    let (partitions, files) = (certificate.partitions.len(), certificate.archives.len());
+    if partitions + files > 0 {
+        say!("  {partitions} partition(s) went whole; archived in {files} file(s)");
+    }
 }
 
 impl Show {

@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, Table};
 use crate::diagnostic::Diagnostic;
 use crate::policy::Policy;
 use crate::policy::retention::{Partitions, RetentionRule};
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta};
 
 /// A table whose partitions are no ranges of the rule's date.
 const NO_RANGES: &str = "E0260";
@@ -132,18 +132,35 @@ pub fn is_over(bound: &str, due: &Due) -> bool {
     let [(_, kind)] = due.columns.as_slice() else {
         return false;
     };
-    let ends = || {
-        let range = bound.strip_prefix("FOR VALUES FROM (")?;
-        let (from, to) = range.strip_suffix(')')?.split_once(") TO (")?;
-        Some((moment(from, *kind)?, moment(to, *kind)?))
-    };
     let limit = match kind {
         DateKind::Date => due.cutoff.day.succ_opt().map(NaiveDateTime::from),
         DateKind::Local => Some(due.end.with_timezone(&due.cutoff.zone).naive_local()),
         DateKind::Instant => Some(due.end.naive_utc()),
     };
     // What is at the upper bound stands in the next partition.
-    matches!((ends(), limit), (Some((_, to)), Some(limit)) if to <= limit)
+    matches!((ends(bound, *kind), limit), (Some((_, to)), Some(limit)) if to <= limit)
+}
+
+/// The first and the last day, in the rule's zone, that a range takes in; nothing for a bound as
+/// [`is_over`] never finds over.
+pub fn days(bound: &str, due: &Due) -> Option<(NaiveDate, NaiveDate)> {
+    let [(_, kind)] = due.columns.as_slice() else {
+        return None;
+    };
+    let (from, to) = ends(bound, *kind)?;
+    let day = |at: NaiveDateTime| match kind {
+        DateKind::Instant => at.and_utc().with_timezone(&due.cutoff.zone).date_naive(),
+        DateKind::Date | DateKind::Local => at.date(),
+    };
+    // The server counts in microseconds.
+    let last = to.checked_sub_signed(TimeDelta::microseconds(1))?;
+    Some((day(from), day(last)))
+}
+
+fn ends(bound: &str, kind: DateKind) -> Option<(NaiveDateTime, NaiveDateTime)> {
+    let range = bound.strip_prefix("FOR VALUES FROM (")?;
+    let (from, to) = range.strip_suffix(')')?.split_once(") TO (")?;
+    Some((moment(from, kind)?, moment(to, kind)?))
 }
 
 fn moment(quoted: &str, kind: DateKind) -> Option<NaiveDateTime> {
@@ -177,6 +194,57 @@ mod tests {
             cutoff,
             still: None,
         }
+    }
+
+    #[test]
+    fn a_range_takes_in_the_days_of_the_zone() {
+        let tokyo = chrono_tz::Asia::Tokyo;
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        for (kind, zone, from, to, first, last) in [
+            (
+                DateKind::Date,
+                tokyo,
+                "'2026-06-01'",
+                "'2026-07-01'",
+                "2026-06-01",
+                "2026-06-30",
+            ),
+            (
+                DateKind::Local,
+                tokyo,
+                "'2026-06-01 00:00:00'",
+                "'2026-07-01 00:00:01'",
+                "2026-06-01",
+                "2026-07-01",
+            ),
+            (
+                DateKind::Instant,
+                tokyo,
+                "'2026-05-31 15:00:00+00'",
+                "'2026-06-30 15:00:00+00'",
+                "2026-06-01",
+                "2026-06-30",
+            ),
+            (
+                DateKind::Instant,
+                chrono_tz::UTC,
+                "'2026-05-31 15:00:00+00'",
+                "'2026-06-30 15:00:00+00'",
+                "2026-05-31",
+                "2026-06-30",
+            ),
+        ] {
+            let bound = format!("FOR VALUES FROM ({from}) TO ({to})");
+            let found = days(&bound, &due(kind, zone));
+            assert_eq!(found, Some((day(first), day(last))), "{bound}");
+        }
+        assert_eq!(
+            days(
+                "FOR VALUES FROM (MINVALUE) TO ('2026-07-01')",
+                &due(DateKind::Date, tokyo)
+            ),
+            None
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct DueRows<'a> {
 
 impl DueRows<'_> {
     /// The next at most `limit` rows behind this place, the oldest first. Of each row: the parts of its
-    /// key, then those of its place, all as texts; and its day, a date.
+    /// key, then those of its place, all as texts.
     pub fn next(&self, behind: Option<&[String]>, limit: u64) -> Statement {
         sql::due_rows(
             self.table,
@@ -94,9 +94,16 @@ impl DueRows<'_> {
     }
 }
 
-/// How many rows a table has, such as one that was a partition, and how many of them are due.
+/// How many rows a table has, such as one that was a partition, how many of them are due, and the first and
+/// the last of their days, in the rule's zone.
 pub fn whole_count(table: &TableName, due: &[Due]) -> Statement {
     sql::whole_count(table, due)
+}
+
+/// The first and the last day, in the rule's zone, of the rows of this table that a plan has captured.
+pub fn captured_days(plan: &SystemPlan, table: &TableName, due: &[Due]) -> Option<Statement> {
+    let set = plan.sets.iter().position(|set| set.table == *table)?;
+    Some(sql::captured_days(&plan.sets[set], set, due))
 }
 
 /// Reads every column, as text, of the rows of this table that a plan has captured and that go.

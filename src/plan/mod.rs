@@ -13,7 +13,7 @@ mod sql;
 mod stretch;
 
 pub use build::build;
-pub use due::{DueRows, archived, whole_count};
+pub use due::{DueRows, archived, captured_days, whole_count};
 pub use held::{Comparison, Condition, HeldRows};
 pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_changes, read_subject};
@@ -316,9 +316,12 @@ pub struct Counts {
     /// By table, how many transactions took part of its rows beforehand, see [`Piece`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pieces: BTreeMap<String, i64>,
-    /// Rows by the partition with which they went, counted among the changed ones too.
+    /// Partitions that went whole, by name; their rows are counted among the changed ones too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub partitions: BTreeMap<String, i64>,
+    pub partitions: BTreeMap<String, Whole>,
+    /// Files to which rows were written before they went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archived: Vec<ArchivedFile>,
     /// Tables that legal holds kept as they are, see [`SystemPlan::left`]. A step that says so is not
     /// the ticket's last on its system.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -326,6 +329,32 @@ pub struct Counts {
     /// Of rows that were chosen by their age, the first and the last day, in their rule's zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<(NaiveDate, NaiveDate)>,
+}
+
+/// A partition that went whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// Deleted, or detached.
+    pub kind: ChangeKind,
+    /// How many rows it held.
+    pub rows: i64,
+    /// The first and the last day that its range takes in, in the rule's zone.
+    pub range: Option<(NaiveDate, NaiveDate)>,
+}
+
+/// A file of an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchivedFile {
+    /// Whose rows it holds.
+    pub table: String,
+    /// Where it is: a path, or an address without secrets.
+    pub file: String,
+    /// Of its bytes, in lower-case hexadecimal.
+    pub sha256: String,
+    /// In it.
+    pub rows: i64,
+    /// The last day on which it is kept.
+    pub keep_until: NaiveDate,
 }
 
 /// Rows that the law keeps.

@@ -24,7 +24,7 @@ pub(super) use capture::{KnownRows, capture, capture_by_key_alone, lock_rows};
 pub(super) use change::{Set, delete_by_key, update_by_key};
 pub(crate) use covered::OWN_OPERATORS;
 pub(super) use covered::{comparable, covered};
-pub(super) use due::{due_count, due_rows, oldest, undated};
+pub(super) use due::{captured_days, due_count, due_rows, oldest, undated};
 pub(super) use elements::drop_elements;
 pub(super) use forecast::{comes_due, table_size};
 pub(super) use found_again::{delete_found_again, delete_piece};

@@ -84,11 +84,16 @@ impl Folder {
         self.path.join(format!("{}{step}.{ending}", self.prefix))
     }
 
-    /// Writes rows and a manifest that is pending; over what an earlier try of the same step has left.
+    /// Writes rows and a manifest that is pending, which it returns; over what an earlier try of the same step
+    /// has left.
     ///
     /// # Errors
     /// Of the file system.
-    pub fn write(&self, mut manifest: Manifest, rows: &[Vec<Option<String>>]) -> io::Result<()> {
+    pub fn write(
+        &self,
+        mut manifest: Manifest,
+        rows: &[Vec<Option<String>>],
+    ) -> io::Result<Manifest> {
         let names: Vec<_> = manifest
             .columns
             .iter()
@@ -109,7 +114,8 @@ impl Folder {
         // First what says that the other is not to be trusted yet.
         put(&self.at(manifest.step, PENDING), &about)?;
         put(&file, &packed)?;
-        self.flush()
+        self.flush()?;
+        Ok(manifest)
     }
 
     /// The COMMIT has happened.

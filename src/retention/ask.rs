@@ -5,54 +5,71 @@ use super::{Prepared, run::Stopped};
 use crate::erasure::context::Context;
 use crate::policy::Policy;
 use crate::store::approvals::{Approval, Proposal};
+use crate::store::retention::Run;
 use chrono::{DateTime, Utc};
 
 impl Prepared {
     /// Asks for a person's word where the rule wants one: before it first runs, when it takes more than was approved,
-    /// and when more is due than was foreseen. What they would approve is written down then.
+    /// and when more is due than was foreseen. What they would approve is written down then; and with the run by which
+    /// approval it goes on.
     ///
     /// # Errors
     /// [`Stopped::Unapproved`], [`Stopped::OverForecast`].
-    pub(super) async fn permitted(&self, context: &Context, due: i64) -> Result<(), Stopped> {
+    pub(super) async fn permitted(
+        &self,
+        context: &Context,
+        run: Run,
+        due: i64,
+    ) -> Result<(), Stopped> {
         let policies = context.policies();
         let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
         let terms = Terms::new(&self.policy, &self.rule, &in_force, self.plan.as_ref());
-        match self.refused(context, &terms, due).await? {
-            Some(refused) => {
+        match self.approved(context, &terms, due).await? {
+            Err(refused) => {
                 self.propose(context, &terms, due).await?;
                 Err(refused)
             }
-            // What waited is not what would be done.
-            None => {
+            Ok(approval) => {
                 let (store, subject) = (&context.store, &self.policy.subject);
-                Ok(store.withdraw_proposal(subject, &self.rule.name).await?)
+                // What waited is not what would be done.
+                store.withdraw_proposal(subject, &self.rule.name).await?;
+                match approval {
+                    Some(approval) => Ok(store.run_approved(run, approval).await?),
+                    None => Ok(()),
+                }
             }
         }
     }
 
-    async fn refused(
+    /// The approval by which it may run, `None` where it needs none; or why it may not.
+    async fn approved(
         &self,
         context: &Context,
         terms: &Terms,
         due: i64,
-    ) -> Result<Option<Stopped>, Stopped> {
+    ) -> Result<Result<Option<i64>, Stopped>, Stopped> {
         if !self.rule.approval {
-            return Ok(None);
+            return Ok(Ok(None));
         }
         let (store, rule) = (&context.store, &self.rule.name);
         let approval = store.retention_approval(&self.policy.subject, rule).await?;
         let approved = approval.as_ref().and_then(read);
-        let Some((_, foreseen, at)) = approved.filter(|(old, ..)| !terms.takes_more(old)) else {
-            return Ok(Some(Stopped::Unapproved { due }));
+        let Some(approved) = approved.filter(|old| !terms.takes_more(&old.terms)) else {
+            return Ok(Err(Stopped::Unapproved { due }));
         };
         let Some(over) = self.rule.stop_over_forecast else {
-            return Ok(None);
+            return Ok(Ok(Some(approved.id)));
         };
-        let taken = store.taken_since(&self.policy.subject, rule, at).await?;
+        let since = approved.at;
+        let taken = store.taken_since(&self.policy.subject, rule, since).await?;
         let today = context.now().with_timezone(&self.rule.zone).date_naive();
-        let expected = foreseen.through(today).saturating_sub(taken).max(0);
-        let over = due > over.most(expected);
-        Ok(over.then_some(Stopped::OverForecast { due, expected }))
+        let expected = approved.foreseen.through(today);
+        let expected = expected.saturating_sub(taken).max(0);
+        Ok(if due > over.most(expected) {
+            Err(Stopped::OverForecast { due, expected })
+        } else {
+            Ok(Some(approved.id))
+        })
     }
 
     async fn propose(&self, context: &Context, terms: &Terms, due: i64) -> Result<(), Stopped> {
@@ -74,9 +91,20 @@ impl Prepared {
     }
 }
 
+/// What a person has approved.
+struct Approved {
+    id: i64,
+    terms: Terms,
+    foreseen: Foreseen,
+    at: DateTime<Utc>,
+}
+
 /// What another version wrote, and this one cannot read, approves nothing.
-fn read(approval: &Approval) -> Option<(Terms, Foreseen, DateTime<Utc>)> {
-    let terms = serde_json::from_value(approval.terms.clone()).ok()?;
-    let foreseen = serde_json::from_value(approval.forecast.clone()).ok()?;
-    Some((terms, foreseen, approval.at))
+fn read(approval: &Approval) -> Option<Approved> {
+    Some(Approved {
+        id: approval.id,
+        terms: serde_json::from_value(approval.terms.clone()).ok()?,
+        foreseen: serde_json::from_value(approval.forecast.clone()).ok()?,
+        at: approval.at,
+    })
 }

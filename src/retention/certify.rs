@@ -4,7 +4,10 @@
 //! daemon that dies behind a run's end leaves it to be found without one.
 
 use super::{Prepared, run::Stopped};
-use crate::certificate::run::{Days, Gone, Ground, Held, Remaining, Run, RunCertificate};
+use crate::certificate::run::{
+    Approval, Archive, Days, Gone, Ground, Held, Partition, PartitionFate, Remaining, Run,
+    RunCertificate,
+};
 use crate::certificate::{self, FORMAT, LedgerPosition, Program};
 use crate::erasure::context::Context;
 use crate::erasure::crash_point;
@@ -13,6 +16,7 @@ use crate::plan::{ChangeKind, Counts};
 use crate::store::run_certificates::EndedRun;
 use crate::system::postgres::due;
 use crate::system::postgres::execute::NotErased;
+use chrono::NaiveDate;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -57,15 +61,18 @@ async fn issue(context: &Context, run: Uuid, prepared: Option<&Prepared>) -> Res
         None => as_it_was(context, &run).await?,
     };
     let prepared = prepared.or(again.as_ref());
-    let (done, batches) = done(context, &run).await?;
+    let done = done(context, &run).await?;
     let (held, remaining) = left(context, &run, prepared).await?;
     let head = store.head().await?;
     let certificate = RunCertificate {
         format: FORMAT,
         id: Uuid::now_v7(),
         issued_at: context.now(),
-        days: done.days.map(|(first, last)| Days { first, last }),
-        tables: gone(&done),
+        approval: approval(&run),
+        days: done.counts.days.map(days),
+        tables: gone(&done.counts),
+        partitions: done.partitions,
+        archives: done.archives,
         held,
         filed: store.filed(run.id).await?,
         set_aside: number(run.set_aside),
@@ -78,7 +85,7 @@ async fn issue(context: &Context, run: Uuid, prepared: Option<&Prepared>) -> Res
             seq: head.seq,
             hash: Hash::new(head.hash),
         }),
-        run: about(run, batches),
+        run: about(run, done.batches),
     };
     let jws = certificate::sign_run(&certificate, &context.signing_key);
     let kid = context.signing_key.id();
@@ -102,8 +109,18 @@ async fn as_it_was(context: &Context, run: &EndedRun) -> Result<Option<Prepared>
     Ok(same.then_some(prepared))
 }
 
-/// What its transactions did, added up, and how many there were.
-async fn done(context: &Context, run: &EndedRun) -> Result<(Counts, u64), Stopped> {
+/// What the transactions of a run did.
+#[derive(Default)]
+struct Done {
+    /// Added up, but for what follows.
+    counts: Counts,
+    partitions: Vec<Partition>,
+    archives: Vec<Archive>,
+    /// How many there were.
+    batches: u64,
+}
+
+async fn done(context: &Context, run: &EndedRun) -> Result<Done, Stopped> {
     let system = run.table.split('.').next().unwrap_or_default();
     let Some(system) = context.systems.get(system) else {
         // A certificate that leaves it out would be false.
@@ -111,10 +128,19 @@ async fn done(context: &Context, run: &EndedRun) -> Result<(Counts, u64), Stoppe
         return Err(NotErased::Hook(gone).into());
     };
     let client = system.pool.get().await?;
-    let applied = due::applied(&client, run.id).await?;
-    let batches = applied.len().try_into().unwrap_or(u64::MAX);
-    let mut all = Counts::default();
-    for counts in applied {
+    let mut done = Done::default();
+    for counts in due::applied(&client, run.id).await? {
+        done.add(counts);
+    }
+    done.partitions
+        .sort_by_key(|p| (p.range.map(|range| range.first), p.partition.clone()));
+    done.archives.sort_by(|a, b| a.file.cmp(&b.file));
+    Ok(done)
+}
+
+impl Done {
+    fn add(&mut self, counts: Counts) {
+        let all = &mut self.counts;
         all.days = match (all.days, counts.days) {
             (Some((first, last)), Some((from, to))) => Some((first.min(from), last.max(to))),
             (days, others) => days.or(others),
@@ -125,8 +151,41 @@ async fn done(context: &Context, run: &EndedRun) -> Result<(Counts, u64), Stoppe
                 *all.entry(kind).or_default() += rows;
             }
         }
+        let partitions = counts.partitions.into_iter();
+        self.partitions
+            .extend(partitions.map(|(partition, whole)| Partition {
+                partition,
+                fate: match whole.kind {
+                    ChangeKind::Detached => PartitionFate::Detached,
+                    _ => PartitionFate::Dropped,
+                },
+                rows: number(whole.rows),
+                range: whole.range.map(days),
+            }));
+        self.archives
+            .extend(counts.archived.into_iter().map(|file| Archive {
+                table: file.table,
+                file: file.file,
+                sha256: file.sha256,
+                rows: number(file.rows),
+                keep_until: file.keep_until,
+            }));
+        self.batches += 1;
     }
-    Ok((all, batches))
+}
+
+fn days((first, last): (NaiveDate, NaiveDate)) -> Days {
+    Days { first, last }
+}
+
+fn approval(run: &EndedRun) -> Option<Approval> {
+    let approval = run.approval.as_ref()?;
+    Some(Approval {
+        by_role: approval.role.clone(),
+        at: approval.at,
+        due: number(approval.due),
+        policy_sha256: approval.policy_sha256.clone(),
+    })
 }
 
 fn gone(done: &Counts) -> Vec<Gone> {

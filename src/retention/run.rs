@@ -11,7 +11,7 @@ use super::brake::{Brake, goes_on};
 use super::{People, Prepared, Progress, Tidied, afterwards, certify};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
-use crate::plan::{ChangeKind, Counts, HeldRows, Rows, Statement, SystemPlan};
+use crate::plan::{self, ArchivedFile, ChangeKind, Counts, HeldRows, Rows, Statement, SystemPlan};
 use crate::policy::retention::RetentionAction;
 use crate::store::StoreError;
 use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
@@ -21,7 +21,7 @@ use crate::system::postgres::execute::{
 };
 use crate::system::postgres::failure::Failure;
 use crate::system::postgres::label::Labelled;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -276,6 +276,7 @@ impl<'a> Passage<'a> {
     async fn recall(&mut self) -> Result<(), Stopped> {
         self.report.changed.clear();
         self.report.partitions.clear();
+        self.report.archived.forget();
         self.report.batches = 0;
         let client = self.context.systems[self.system].pool.get().await?;
         let done = due::applied(&client, self.run.id).await?;
@@ -302,7 +303,7 @@ impl<'a> Passage<'a> {
             Some(most) if u64::try_from(due).unwrap_or(0) > most => {
                 Err(Stopped::TooMany { due, most })
             }
-            _ => self.prepared.permitted(self.context, due).await,
+            _ => self.prepared.permitted(self.context, self.run, due).await,
         }
     }
 
@@ -448,9 +449,7 @@ impl<'a> Passage<'a> {
         let subjects = [subject(step, &rows)];
         let hash = |text: &str| self.context.hash_key.hash("column", text);
         let execution = self.execution(part, &held, &subjects, &hash);
-        let days = rows.iter().filter_map(|row| row.day);
         let mut word = LastWord {
-            days: days.clone().min().zip(days.max()),
             passage: self,
             step,
             gate,
@@ -486,9 +485,10 @@ impl<'a> Passage<'a> {
 
     fn add(&mut self, counts: &Counts) {
         self.report.batches += 1;
-        for (partition, rows) in &counts.partitions {
-            *self.report.partitions.entry(partition.clone()).or_default() += rows;
+        for (partition, whole) in &counts.partitions {
+            *self.report.partitions.entry(partition.clone()).or_default() += whole.rows;
         }
+        self.report.archived.add(&counts.archived);
         for (table, kinds) in &counts.changed {
             for (kind, rows) in kinds {
                 *self
@@ -514,8 +514,6 @@ impl<'a> Passage<'a> {
         if !matches!(passed, Err(Stopped::Left | Stopped::Store(_))) {
             self.recall().await?;
         }
-        let counted = self.archives_count();
-        let passed = passed.and(counted.map_err(Stopped::Batch));
         let (state, problem) = match &passed {
             Ok(()) => ("done", None),
             Err(Stopped::Early) => ("stopped", None),
@@ -536,7 +534,6 @@ impl<'a> Passage<'a> {
     /// A run that nobody can go on with: what it has done is counted, the rest is another's.
     async fn end_left(mut self) -> Result<(), Stopped> {
         self.recall().await?;
-        self.archives_count()?;
         let problem = "its daemon went away, and the day or the policy is another one now";
         self.write_end("stopped", Some(("E0531", problem.into())))
             .await?;
@@ -573,8 +570,6 @@ struct LastWord<'a> {
     gate: Gate,
     /// Of whom the rows were cleared.
     people: People,
-    /// Of the rows: the first and the last.
-    days: Option<(NaiveDate, NaiveDate)>,
 }
 
 impl LastWord<'_> {
@@ -621,7 +616,7 @@ impl BeforeChange for LastWord<'_> {
         &mut self,
         rows: Vec<Vec<Option<String>>>,
         session: Unanswered,
-    ) -> BoxFuture<'_, Result<(), NotErased>> {
+    ) -> BoxFuture<'_, Result<Vec<ArchivedFile>, NotErased>> {
         Box::pin(async move { self.write_archive(&rows, session) })
     }
 
@@ -653,8 +648,10 @@ impl BeforeChange for LastWord<'_> {
         Box::pin(self.gate.close())
     }
 
-    fn days(&self) -> Option<(NaiveDate, NaiveDate)> {
-        self.days
+    fn dated(&self) -> Option<Statement> {
+        let prepared = self.passage.prepared;
+        let due = &prepared.of.as_ref()?.due;
+        plan::captured_days(self.passage.part()?, &prepared.rule.table.table, due)
     }
 }
 

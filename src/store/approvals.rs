@@ -1,7 +1,8 @@
 //! What people have approved of retention rules, and what waits for them.
 
+use super::retention::Run;
 use super::tickets::act_as;
-use super::{Result, Store, run_tx};
+use super::{Result, Store, StoreError, run_tx};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
@@ -41,6 +42,8 @@ pub struct ProposalView {
 /// What was approved last of a rule.
 #[derive(Clone, Debug)]
 pub struct Approval {
+    /// Its number.
+    pub id: i64,
     /// As [`Proposal::terms`].
     pub terms: serde_json::Value,
     /// As [`Proposal::forecast`].
@@ -122,14 +125,30 @@ impl Store {
     /// What was approved last of a rule.
     pub async fn retention_approval(&self, subject: &str, rule: &str) -> Result<Option<Approval>> {
         run_tx!(self, "retention_approval", |tx| {
-            let sql = "/* erasured:retention_approval */ SELECT terms, forecast, at FROM erasured.retention_approval \
+            let sql = "/* erasured:retention_approval */ SELECT id, terms, forecast, at FROM erasured.retention_approval \
                   WHERE subject = $1 AND rule = $2 ORDER BY id DESC LIMIT 1";
             let row = tx.query_opt(sql, &[&subject, &rule]).await?;
             Ok(row.map(|row| Approval {
-                terms: row.get(0),
-                forecast: row.get(1),
-                at: row.get(2),
+                id: row.get(0),
+                terms: row.get(1),
+                forecast: row.get(2),
+                at: row.get(3),
             }))
+        })
+    }
+
+    /// Writes down by which approval a run takes rows.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn run_approved(&self, run: Run, approval: i64) -> Result<()> {
+        run_tx!(self, "run_approved", |tx| {
+            let sql = "/* erasured:run_approved */ UPDATE erasured.retention_run SET approval = $3 \
+                        WHERE id = $1 AND lease_token = $2 AND state = 'running'";
+            match tx.execute(sql, &[&run.id, &run.token, &approval]).await? {
+                1 => Ok(()),
+                _ => Err(StoreError::LeaseLost { lost: 1 }),
+            }
         })
     }
 

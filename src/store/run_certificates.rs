@@ -25,6 +25,21 @@ pub struct EndedRun {
     pub held: i64,
     pub set_aside: i64,
     pub problem_code: Option<String>,
+    /// What its rule was approved by, if it asks for that.
+    pub approval: Option<ApprovedBy>,
+}
+
+/// Who approved a rule, in which capacity.
+#[derive(Clone, Debug)]
+pub struct ApprovedBy {
+    /// The role.
+    pub role: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// So many rows were due then.
+    pub due: i64,
+    /// Under the policy with this content.
+    pub policy_sha256: String,
 }
 
 /// A certificate as it is kept.
@@ -69,7 +84,8 @@ impl Store {
     pub async fn run_to_certify(&self, run: Uuid) -> Result<Option<EndedRun>> {
         run_tx!(self, "run_to_certify", |tx| {
             let sql = format!(
-                "/* erasured:run_to_certify */ SELECT r.* FROM erasured.retention_run r WHERE r.id = $1 AND {CERTIFIABLE}"
+                "/* erasured:run_to_certify */ SELECT r.*, a.by_role, a.at AS approved_at, a.due, a.policy_sha256 AS approved_policy \
+                   FROM erasured.retention_run r LEFT JOIN erasured.retention_approval a ON a.id = r.approval WHERE r.id = $1 AND {CERTIFIABLE}"
             );
             Ok(tx.query_opt(&sql, &[&run]).await?.as_ref().map(ended))
         })
@@ -135,6 +151,14 @@ fn ended(r: &Row) -> EndedRun {
         held: r.get("held"),
         set_aside: r.get("set_aside"),
         problem_code: r.get("problem_code"),
+        approval: r
+            .get::<_, Option<String>>("by_role")
+            .map(|role| ApprovedBy {
+                role,
+                at: r.get("approved_at"),
+                due: r.get("due"),
+                policy_sha256: r.get("approved_policy"),
+            }),
     }
 }
 

@@ -41,6 +41,16 @@ fn approve(company: &Company, rows: i64) {
     assert_eq!(waiting(company), None);
 }
 
+/// Of the last run.
+fn certificate(company: &Company) -> Value {
+    let runs = company.json(&["retention", "runs"]);
+    company.json(&["certificate", "show", runs[0]["id"].as_str().unwrap()])
+}
+
+fn approval(company: &Company) -> Value {
+    certificate(company)["approval"].clone()
+}
+
 fn runs(company: &Company) {
     company.says(&["retention", "run", "calls"], 0);
     assert_eq!(waiting(company), None);
@@ -68,6 +78,19 @@ fn a_rule_that_is_new_or_takes_more_waits_for_a_person() {
     approve(&company, before);
     runs(&company);
     assert_eq!(due(&company), 0);
+    let approved = approval(&company);
+    assert_eq!(
+        (&approved["due"], &approved["policy_sha256"]),
+        (
+            &before.into(),
+            &certificate(&company)["run"]["policy_sha256"]
+        )
+    );
+    let by = "SELECT by_role FROM erasured.retention_approval";
+    assert_eq!(
+        approved["by_role"],
+        company.server.value(&company.control, by).as_str()
+    );
     let event = "SELECT count(*) FROM erasured.event WHERE kind = 'retention_approved' AND (body->>'due')::bigint > 0";
     assert_eq!(company.server.count(&company.control, event), 1);
 
@@ -75,6 +98,12 @@ fn a_rule_that_is_new_or_takes_more_waits_for_a_person() {
     let write = |text: &str| company.workspace.write_policy("customer.toml", text);
     write(&policy("stop_above = 5000").replace("90 days", "100 days"));
     runs(&company);
+    // Which its certificate says, too: the policy is another one than the approved.
+    assert_eq!(approval(&company), approved);
+    assert_ne!(
+        certificate(&company)["run"]["policy_sha256"],
+        approved["policy_sha256"]
+    );
     // The period that was mistyped, and what hangs on the rows.
     write(&policy("").replace("90 days", "60 days"));
     let more = asks(&company, "E0526");
@@ -110,6 +139,10 @@ fn a_run_over_more_than_was_foreseen_asks_again() {
     approve(&company, more);
     runs(&company);
     assert_eq!(due(&company), 0);
+    assert_eq!(approval(&company)["due"], more);
+    company.workspace.write_policy("customer.toml", POLICY);
+    runs(&company);
+    assert_eq!(approval(&company), Value::Null);
 }
 
 /// The daemon asks once, and goes on at the next time after the answer.

@@ -136,6 +136,7 @@ fn what_goes_is_in_the_archive_and_nothing_else() {
         assert_eq!(mode & 0o777, 0o600, "{}", file.display());
     }
     assert_eq!(archived.files(".pending").len(), 0);
+    certified(&archived, run["run"].as_str().unwrap());
     let event = format!(
         "SELECT count(*) FROM erasured.event WHERE kind = 'retention_ended' AND body->'archive'->>'rows' = '{}'",
         due.len()
@@ -150,6 +151,27 @@ fn what_goes_is_in_the_archive_and_nothing_else() {
     let until = manifest["keep_until"].as_str().unwrap();
     let year: i64 = until[..4].parse().unwrap();
     assert!((year - company.count(kept)).abs() <= 1, "{until}");
+}
+
+/// The run's certificate names each file, as it is found in the folder.
+fn certified(archived: &Archived, run: &str) {
+    let certificate = archived.company.json(&["certificate", "show", run]);
+    let folder = archived.folder.display();
+    let of = |manifest: &serde_json::Value| {
+        let file = manifest["file"].as_str().unwrap();
+        serde_json::json!({
+            "table": "public.call", "file": format!("{folder}/{file}"), "sha256": manifest["sha256"],
+            "rows": manifest["rows"], "keep_until": manifest["keep_until"],
+        })
+    };
+    let mut expected: Vec<_> = archived.manifests().iter().map(of).collect();
+    expected.sort_by_key(|file| file["file"].to_string());
+    assert_eq!(certificate["archives"], serde_json::json!(expected));
+    let text = archived.company.says(&["certificate", "show", run], 0);
+    assert!(
+        text.contains(expected[0]["sha256"].as_str().unwrap()),
+        "{text}"
+    );
 }
 
 /// Nothing goes that cannot be written first.
@@ -242,6 +264,36 @@ fn lost_answers_and_failed_batches_leave_one_copy() {
     assert_eq!(archived.files(".pending").len(), 0);
     let by_row: BTreeMap<&String, usize> = all.iter().map(|row| (row, 1)).collect();
     assert_eq!(by_row.len(), all.len());
+}
+
+/// The answer to the COMMIT is lost, and trying again fails before it can be learnt that it had happened: the rows
+/// are in the file alone.
+#[test]
+fn a_file_stays_whose_rows_may_have_gone() {
+    let archived = Archived::open(
+        "CREATE FUNCTION drift() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+           CREATE TABLE IF NOT EXISTS public.drifted (id int); RETURN NULL; END $$; \
+         CREATE TRIGGER drift AFTER DELETE ON call FOR EACH STATEMENT EXECUTE FUNCTION drift();",
+    );
+    let company = &archived.company;
+    let all = archived.calls("call", DUE);
+    let mut run = company.workspace.process(["retention", "run", "calls"]);
+    let run = run.env("FAILPOINTS", "after-commit=1*return").output();
+    let run = run.unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    assert!(said.contains("catalog of shop changed"), "{said}");
+    let left = archived.calls("call", DUE);
+    assert!(left.len() < all.len(), "the COMMIT had happened");
+    let mut both = [archived.loaded(), left].concat();
+    both.sort_by_key(|row| {
+        let id = row.trim_start_matches('(').split(',').next().unwrap();
+        id.parse::<i32>().unwrap()
+    });
+    assert_eq!(both, all);
+    company.says(&["retention", "run", "calls"], 0);
+    assert_eq!(archived.loaded(), all);
+    assert_eq!(archived.files(".pending").len(), 0);
 }
 
 /// An archive ends too, with its rule's next run, and not before.

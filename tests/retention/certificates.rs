@@ -2,8 +2,9 @@
 
 use crate::company::{Company, DUE, POLICY};
 use crate::scheduled::Daemon;
-use crate::support::wait_until;
+use crate::support::{blocking, connect, wait_until};
 use serde_json::Value;
+use std::process::Stdio;
 use std::time::Duration;
 
 const DAYS: &str = "(ended_at AT TIME ZONE 'Asia/Tokyo')::date::text";
@@ -214,6 +215,48 @@ fn what_is_left_is_on_the_certificate() {
         ),
         (Some(3), Some(3)),
         "{certificate}"
+    );
+}
+
+/// The oldest row was made younger while the run waited for its lock, and is due still: the day that went is the
+/// one that it had when it went.
+#[test]
+fn the_days_are_those_of_the_rows_that_went() {
+    let company = Company::open();
+    company.execute("UPDATE call SET ended_at = ended_at - interval '10 days' WHERE id = 2880");
+    let (url, server, shop) = (
+        company.server.url(&company.shop),
+        company.server,
+        &company.shop,
+    );
+    let run = blocking(async {
+        let (mut client, other) = (connect(&url).await, connect(&url).await);
+        let tx = client.transaction().await.unwrap();
+        let younger = "UPDATE call SET ended_at = ended_at + interval '12 days' WHERE id = 2880";
+        tx.execute(younger, &[]).await.unwrap();
+        let process = company
+            .workspace
+            .process(["retention", "run", "calls", "--format", "json"])
+            .stdout(Stdio::piped())
+            .spawn();
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while other.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tx.commit().await.unwrap();
+        let ended = process.unwrap().wait_with_output().unwrap();
+        serde_json::from_slice::<Value>(&ended.stdout).unwrap()
+    });
+    let first = "SELECT ((now() - 2879 * interval '1 hour') AT TIME ZONE 'Asia/Tokyo')::date::text";
+    let certificate = shown(&company, &run_id(&run));
+    assert_eq!(
+        certificate["days"]["first"],
+        server.value(shop, first).as_str(),
+        "{certificate}"
+    );
+    assert_eq!(
+        company.count("SELECT count(*) FROM call WHERE id = 2880"),
+        0
     );
 }
 

@@ -157,8 +157,35 @@ fn partitions_whose_whole_range_is_due_go_whole_and_the_other_rows_one_by_one() 
     assert_eq!(company.server.count(&company.control, &told), 1);
     let event = "SELECT count(*) FROM erasured.event WHERE kind = 'retention_ended' AND body->'partitions' ? 'public.visit_1'";
     assert_eq!(company.server.count(&company.control, event), 1);
+    certified(&company, &run, &whole);
     let again = company.json(&["retention", "run", "visits"]);
     assert_eq!(again["batches"], 0);
+}
+
+/// Its certificate names them, with their rows and the days of their ranges, and counts the days of their rows.
+fn certified(company: &Company, run: &serde_json::Value, rows: &[i64]) {
+    let id = run["run"].as_str().unwrap();
+    let certificate = company.json(&["certificate", "show", id]);
+    let day = |days: i64| {
+        let day = format!("SELECT ((now() AT TIME ZONE 'Asia/Tokyo')::date - 90 - {days})::text");
+        company.server.value(&company.shop, &day)
+    };
+    // A range ends with the day before its upper bound.
+    let expected = serde_json::json!([
+        { "partition": "public.visit_1", "fate": "dropped", "rows": rows[0], "range": { "first": day(120), "last": day(61) } },
+        { "partition": "public.visit_2", "fate": "dropped", "rows": rows[1], "range": { "first": day(60), "last": day(21) } },
+    ]);
+    assert_eq!(certificate["partitions"], expected, "{certificate}");
+    let text = company.says(&["certificate", "show", id], 0);
+    let said = format!(
+        "public.visit_1 dropped, {} rows ({} – {})",
+        rows[0],
+        day(120),
+        day(61)
+    );
+    assert!(text.contains(&said), "{text}");
+    let text = company.says(&["certificate", "show", id, "--lang", "ja"], 0);
+    assert!(text.contains("public.visit_2 削除"), "{text}");
 }
 
 /// With a DEFAULT partition the server detaches none concurrently.
@@ -207,6 +234,11 @@ fn detached_ones_stay_as_tables() {
         (whole, expected)
     );
     assert_eq!(notes(&company), 0);
+    let certificate = company.json(&["certificate", "show", run["run"].as_str().unwrap()]);
+    assert_eq!(
+        certificate["partitions"][1]["fate"], "detached",
+        "{certificate}"
+    );
     // What is nobody's partition any more is nobody's to drop.
     company
         .workspace

@@ -1,7 +1,7 @@
 //! A run's certificate for the eye.
 
 use super::{Lang, count, tame, time};
-use crate::certificate::run::RunCertificate;
+use crate::certificate::run::{PartitionFate, RunCertificate};
 use crate::graph::escape;
 use crate::keys::KeyId;
 use std::fmt::Write as _;
@@ -20,6 +20,7 @@ pub fn run_text(certificate: &RunCertificate, lang: Lang) -> String {
     page.field("証明書番号", "Certificate", &c.id.to_string());
     page.field("発行日時", "Issued", &time(&c.issued_at));
     page.run(c);
+    page.approval(c);
     page.heading("消去した行", "What went");
     for table in &c.tables {
         let rows = match lang {
@@ -44,6 +45,8 @@ pub fn run_text(certificate: &RunCertificate, lang: Lang) -> String {
         let days = format!("{} – {}", days.first, days.last);
         page.field("日付の範囲", "Of the days", &days);
     }
+    page.partitions(c);
+    page.archives(c);
     page.stays(c);
     page.heading("由来", "Provenance");
     page.field(
@@ -124,6 +127,62 @@ impl Page {
         };
         self.field("結果", "Came to", &state);
         self.field("トランザクション数", "Transactions", &count(run.batches));
+    }
+
+    fn approval(&mut self, c: &RunCertificate) {
+        let Some(approval) = &c.approval else {
+            return;
+        };
+        let by = format!("{} ({})", approval.by_role, time(&approval.at));
+        self.field("規則の承認（立場、日時）", "Rule approved by", &by);
+        self.field(
+            "承認時の対象行数",
+            "Rows due when approved",
+            &count(approval.due),
+        );
+    }
+
+    fn partitions(&mut self, c: &RunCertificate) {
+        for part in &c.partitions {
+            let fate = match part.fate {
+                PartitionFate::Dropped => self.say("削除", "dropped"),
+                PartitionFate::Detached => self.say("切り離し", "detached"),
+            };
+            let rows = count(part.rows);
+            let mut what = match self.lang {
+                Lang::Ja => format!("{} {fate}、{rows} 行", part.partition),
+                Lang::En => format!("{} {fate}, {rows} rows", part.partition),
+            };
+            if let Some(range) = part.range {
+                let _ = write!(what, " ({} – {})", range.first, range.last);
+            }
+            self.field("うちパーティションごと", "Of them a whole partition", &what);
+        }
+    }
+
+    fn archives(&mut self, c: &RunCertificate) {
+        if c.archives.is_empty() {
+            return;
+        }
+        self.heading("消去前に保管した行", "Archived before they went");
+        for file in &c.archives {
+            let about = match self.lang {
+                Lang::Ja => format!(
+                    "{} 行、{} まで保管、{}",
+                    count(file.rows),
+                    file.keep_until,
+                    file.file
+                ),
+                Lang::En => format!(
+                    "{} rows, kept until {}, {}",
+                    count(file.rows),
+                    file.keep_until,
+                    file.file
+                ),
+            };
+            self.field(&file.table, &file.table, &about);
+            self.field("", "", &format!("sha256:{}", file.sha256));
+        }
     }
 
     fn stays(&mut self, c: &RunCertificate) {

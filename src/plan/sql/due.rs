@@ -4,11 +4,11 @@ use super::change::differs;
 use super::forecast::days;
 use super::spared::{exists, spared, walk};
 use super::stretch::compared;
-use super::{Binds, EQUALS, condition, covered, sql_type, table_name};
+use super::{Binds, EQUALS, by_key, condition, covered, sql_type, table_name};
 use crate::catalog::Table;
 use crate::lineage::{DateKind, Due, Spares, Step};
 use crate::name::TableName;
-use crate::plan::{HeldRows, Parameter, Statement};
+use crate::plan::{HeldRows, Parameter, Part, RowSet, Rows, Statement};
 use crate::system::postgres::quote::identifier;
 
 /// All of `due` holds of `t`. Written so that an index over one column serves, and so that a row that
@@ -132,7 +132,7 @@ pub(super) fn order(facts: &Table, due: &[Due]) -> Vec<String> {
 }
 
 /// The next rows that are due, the oldest first, and none that a hold covers: their keys as texts, and
-/// behind these their places in the order, by which the next ones are asked for. Last the day, in the rule's zone.
+/// behind these their places in the order, by which the next ones are asked for.
 pub(in crate::plan) fn due_rows(
     table: &TableName,
     facts: &Table,
@@ -147,9 +147,8 @@ pub(in crate::plan) fn due_rows(
     let order = order(facts, due);
     all.extend(after.map(|place| compared(&mut binds, facts, &order, ">", place)));
     let limit = binds.bind(Parameter::Text(limit.to_string()));
-    let day = latest_day(&mut binds, due);
     let body = format!(
-        "SELECT {}, {}, {day} FROM {} AS t WHERE {} ORDER BY {} LIMIT {limit}::text::int8",
+        "SELECT {}, {} FROM {} AS t WHERE {} ORDER BY {} LIMIT {limit}::text::int8",
         columns(facts.row_key(), "::text"),
         columns(&order, "::text"),
         table_name(table),
@@ -167,6 +166,24 @@ pub(super) fn latest_day(binds: &mut Binds, due: &[Due]) -> String {
         .flat_map(|due| days(binds, due))
         .collect();
     format!("GREATEST({})", days.join(", "))
+}
+
+/// The first and the last day of the captured rows of a set, as they stand under their locks.
+pub(in crate::plan) fn captured_days(of: &RowSet, set: usize, due: &[Due]) -> Statement {
+    let rows = Rows {
+        set,
+        part: Part::Followed,
+    };
+    let mut binds = Binds::default();
+    let tie = by_key(&mut binds, &of.key, &of.columns, rows, &[]);
+    let day = latest_day(&mut binds, due);
+    let body = format!(
+        "SELECT pg_catalog.min(d.day), pg_catalog.max(d.day) FROM (SELECT {day} AS day FROM {} JOIN {} AS t ON {}) AS d",
+        tie.from,
+        table_name(&of.table),
+        tie.on
+    );
+    binds.statement("days", &of.table, &body)
 }
 
 /// How many rows are due, how many of them a hold covers, and how many of the others something keeps that

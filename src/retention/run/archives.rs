@@ -1,7 +1,7 @@
 //! Rows are archived before they go, by rules that want it.
 
 use super::{LastWord, Passage, Stopped};
-use crate::plan::{Rows, Statement};
+use crate::plan::{ArchivedFile, Rows, Statement};
 use crate::retention::archive::{Folder, Manifest};
 use crate::system::postgres::execute::{NotErased, Unanswered, applied};
 use chrono::Utc;
@@ -18,6 +18,19 @@ pub struct Archived {
     pub rows: usize,
     /// Files whose own time was over.
     pub ended: usize,
+}
+
+impl Archived {
+    pub(super) fn add(&mut self, files: &[ArchivedFile]) {
+        self.files += files.len();
+        let rows = files.iter().filter_map(|f| usize::try_from(f.rows).ok());
+        self.rows += rows.sum::<usize>();
+    }
+
+    /// All but what this daemon knows alone.
+    pub(super) fn forget(&mut self) {
+        (self.files, self.rows) = (0, 0);
+    }
 }
 
 impl Passage<'_> {
@@ -93,18 +106,6 @@ impl Passage<'_> {
             }
         }
     }
-
-    /// Counts what this run has archived, whoever was at it.
-    pub(super) fn archives_count(&mut self) -> Result<(), NotErased> {
-        let Some(folder) = self.archive()? else {
-            return Ok(());
-        };
-        let (_, settled) = folder.manifests().map_err(failed)?;
-        let of_run = settled.iter().filter(|m| m.run == self.run.id);
-        self.report.archived.files = of_run.clone().count();
-        self.report.archived.rows = of_run.map(|m| m.rows).sum();
-        Ok(())
-    }
 }
 
 impl LastWord<'_> {
@@ -122,11 +123,11 @@ impl LastWord<'_> {
         &self,
         rows: &[Vec<Option<String>>],
         session: Unanswered,
-    ) -> Result<(), NotErased> {
+    ) -> Result<Vec<ArchivedFile>, NotErased> {
         let passage = self.passage;
         let rule = &passage.prepared.rule;
         let (Some(folder), Some(archive)) = (passage.archive()?, &rule.archive) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let facts = passage.prepared.catalog.tables.get(&rule.table.table);
         let columns = facts.into_iter().flat_map(|t| &t.columns);
@@ -151,7 +152,14 @@ impl LastWord<'_> {
             keep_until: archive.last_day(today).ok_or_else(beyond)?,
             session,
         };
-        folder.write(manifest, rows).map_err(failed)
+        let written = folder.write(manifest, rows).map_err(failed)?;
+        Ok(vec![ArchivedFile {
+            table: rule.table.table.to_string(),
+            file: archive.to.join(&written.file).display().to_string(),
+            sha256: written.sha256,
+            rows: i64::try_from(written.rows).unwrap_or(i64::MAX),
+            keep_until: written.keep_until,
+        }])
     }
 }
 

@@ -214,7 +214,7 @@ impl Passage<'_> {
         loop {
             match self.once_gone(part, how, step).await {
                 Ok(counts) => {
-                    let rows = counts.partitions.values().sum::<i64>();
+                    let rows = counts.partitions.values().map(|w| w.rows).sum::<i64>();
                     tracing::info!(rule = self.new.rule, partition = %part.table, rows, "a partition went whole");
                     self.add(&counts);
                     return Ok(Ok(()));
@@ -257,7 +257,6 @@ impl Passage<'_> {
             ..self.leaving(part, how, &count)
         };
         let mut word = LastWord {
-            days: None,
             passage: self,
             step,
             gate,
@@ -296,12 +295,14 @@ impl Passage<'_> {
     }
 
     fn leaving<'a>(&'a self, part: &'a Part, how: Partitions, count: &'a Statement) -> Leaving<'a> {
+        let due = self.prepared.of.as_ref().and_then(|of| of.due.first());
         Leaving {
             system: self.system,
             parent: &self.prepared.rule.table.table,
             part,
             how,
             count,
+            range: due.and_then(|due| partition::days(&part.bound, due)),
             step: Uuid::now_v7(),
             run: self.run.id,
             timeouts: self.context.timeouts(2),

@@ -82,7 +82,6 @@ impl Passage<'_> {
         let hash = |text: &str| self.context.hash_key.hash("column", text);
         let execution = self.execution(part, &held, &subjects, &hash);
         let mut word = LastWord {
-            days: None,
             step,
             passage: self,
             gate,

@@ -15,8 +15,6 @@ pub struct DueRow {
     pub key: Vec<String>,
     /// Where it stands in the order in which rows go.
     pub place: Vec<String>,
-    /// Its day in the rule's zone.
-    pub day: Option<NaiveDate>,
 }
 
 /// How many rows of a table are due.
@@ -55,14 +53,9 @@ pub async fn next(
     tx.rollback().await?;
     let width = rows.key_width();
     let found = found.iter().map(|row| {
-        let last = row.len() - 1;
-        let mut key: Vec<String> = (0..last).map(|i| row.get(i)).collect();
+        let mut key: Vec<String> = (0..row.len()).map(|i| row.get(i)).collect();
         let place = key.split_off(width);
-        DueRow {
-            key,
-            place,
-            day: row.get(last),
-        }
+        DueRow { key, place }
     });
     Ok(found.collect())
 }

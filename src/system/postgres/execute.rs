@@ -20,10 +20,12 @@ use super::capture::{self, Captured};
 use super::failure::{self, Failure};
 use super::value::Raw;
 use crate::name::TableName;
-use crate::plan::{Change, ChangeKind, Counts, HeldRows, Probe, Rows, Statement, SystemPlan};
+use crate::plan::{
+    ArchivedFile, Change, ChangeKind, Counts, HeldRows, Probe, Rows, Statement, SystemPlan,
+};
 pub(super) use applied::RECORD;
 pub(super) use applied::counts;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use deadpool_postgres::{Client, GenericClient, Transaction};
 use futures_util::future::{BoxFuture, join, join_all, join3};
 use std::collections::BTreeMap;
@@ -225,13 +227,14 @@ pub trait BeforeChange: Send {
         None
     }
 
-    /// Is given them, and the session that is to commit; where they are to be kept they are when this returns.
+    /// Is given them, and the session that is to commit; where they are to be kept they are when this returns. The
+    /// files are recorded with the counts.
     fn given(
         &mut self,
         _rows: Vec<Vec<Option<String>>>,
         _session: Unanswered,
-    ) -> BoxFuture<'_, Result<(), NotErased>> {
-        Box::pin(std::future::ready(Ok(())))
+    ) -> BoxFuture<'_, Result<Vec<ArchivedFile>, NotErased>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// The last word before every COMMIT, of a piece too, with all rows locked: whether what was held
@@ -244,8 +247,8 @@ pub trait BeforeChange: Send {
         Box::pin(std::future::ready(()))
     }
 
-    /// The first and the last day of rows that were chosen by their age; recorded with the counts.
-    fn days(&self) -> Option<(NaiveDate, NaiveDate)> {
+    /// Asks for the first and the last day of captured rows that were chosen by their age; recorded with the counts.
+    fn dated(&self) -> Option<Statement> {
         None
     }
 
@@ -351,7 +354,7 @@ impl Execution<'_> {
         }
         let blank = Counts {
             left: self.plan.left.iter().map(ToString::to_string).collect(),
-            days: before_change.days(),
+            days: self.days(&tx, &captured, before_change.dated()).await?,
             ..Counts::default()
         };
         let mut counts = vec![blank; self.subjects.len()];
@@ -360,7 +363,10 @@ impl Execution<'_> {
         before_change
             .ready(capture::seen(self, &captured), deferred)
             .await?;
-        self.hand_over(&tx, &captured, before_change).await?;
+        let archived = self.hand_over(&tx, &captured, before_change).await?;
+        active
+            .iter()
+            .for_each(|&at| counts[at].archived.clone_from(&archived));
         self.change(&tx, &mut captured, &mut counts, &locked)
             .await?;
         self.add_pieces(&tx, &active, &mut counts).await?;

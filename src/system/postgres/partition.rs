@@ -9,8 +9,9 @@ use super::due::query;
 use super::execute::{BeforeChange, NotErased, RECORD, Timeouts, Unanswered, not_committed};
 use super::quote::identifier;
 use crate::name::TableName;
-use crate::plan::{ChangeKind, Counts, Statement};
+use crate::plan::{ChangeKind, Counts, Statement, Whole};
 use crate::policy::retention::Partitions;
+use chrono::NaiveDate;
 use deadpool_postgres::{Client, Object, Transaction};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -114,8 +115,10 @@ pub struct Leaving<'a> {
     pub part: &'a Part,
     /// Dropped, or left as a table.
     pub how: Partitions,
-    /// Counts its rows, and those that are due.
+    /// Counts its rows, and those that are due; their first and last day.
     pub count: &'a Statement,
+    /// The first and the last day that its range takes in.
+    pub range: Option<(NaiveDate, NaiveDate)>,
     /// Names this in the target's own rows.
     pub step: Uuid,
     /// The run.
@@ -241,6 +244,9 @@ pub async fn go(
     stands_as_before(&tx, leaving).await?;
     let counted = query(&tx, leaving.count, &[]).await?;
     let (all, due): (i64, i64) = counted.first().map_or((0, 0), |r| (r.get(0), r.get(1)));
+    let days = counted
+        .first()
+        .and_then(|r| r.get::<_, Option<_>>(2).zip(r.get(3)));
     if all != due {
         return Err(NotErased::Residual {
             table: leaving.part.table.clone(),
@@ -251,7 +257,7 @@ pub async fn go(
     if !attached && tx.execute(FORGET, &[&leaving.part.oid]).await? != 1 {
         return Err(overtaken());
     }
-    let counts = counts(leaving, all);
+    let counts = counts(leaving, all, days);
     record(&tx, leaving, &counts).await?;
     fail::fail_point!("partition-before-commit", |_| std::process::abort());
     let unanswered = Unanswered::of(&tx).await?;
@@ -295,14 +301,20 @@ fn overtaken() -> NotErased {
     NotErased::Hook("somebody else has changed the partition meanwhile".into())
 }
 
-fn counts(leaving: &Leaving<'_>, rows: i64) -> Counts {
+fn counts(leaving: &Leaving<'_>, rows: i64, days: Option<(NaiveDate, NaiveDate)>) -> Counts {
     let kind = match leaving.how {
         Partitions::Drop => ChangeKind::Deleted,
         Partitions::Detach => ChangeKind::Detached,
     };
+    let whole = Whole {
+        kind,
+        rows,
+        range: leaving.range,
+    };
     Counts {
         changed: BTreeMap::from([(leaving.parent.to_string(), BTreeMap::from([(kind, rows)]))]),
-        partitions: BTreeMap::from([(leaving.part.table.to_string(), rows)]),
+        partitions: BTreeMap::from([(leaving.part.table.to_string(), whole)]),
+        days,
         ..Counts::default()
     }
 }

@@ -1,8 +1,9 @@
-//! Hands over the rows that are wanted elsewhere before they go.
+//! What is wanted of captured rows before they go: the rows themselves, and their days.
 
 use super::{BeforeChange, Execution, NotErased, Unanswered};
-use crate::plan::ChangeKind;
+use crate::plan::{ArchivedFile, ChangeKind, Statement};
 use crate::system::postgres::capture::Captured;
+use chrono::NaiveDate;
 use deadpool_postgres::Transaction;
 
 impl Execution<'_> {
@@ -11,9 +12,9 @@ impl Execution<'_> {
         tx: &Transaction<'_>,
         captured: &Captured,
         before_change: &mut dyn BeforeChange,
-    ) -> Result<(), NotErased> {
+    ) -> Result<Vec<ArchivedFile>, NotErased> {
         let Some((statement, of)) = before_change.wants() else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let session = Unanswered::of(tx).await?;
         // Texts that read the same wherever they are read; triggers see the settings that they know.
@@ -32,6 +33,21 @@ impl Execution<'_> {
         let texts = |row: &tokio_postgres::Row| (0..row.len()).map(|at| row.get(at)).collect();
         let rows = rows.iter().map(texts).collect();
         before_change.given(rows, session).await
+    }
+
+    /// Of captured rows the first and the last day, now that they hold still.
+    pub(super) async fn days(
+        &self,
+        tx: &Transaction<'_>,
+        captured: &Captured,
+        dated: Option<Statement>,
+    ) -> Result<Option<(NaiveDate, NaiveDate)>, NotErased> {
+        let Some(statement) = dated else {
+            return Ok(None);
+        };
+        let found = self.query(tx, captured, &statement, "").await?;
+        let found = found.first();
+        Ok(found.and_then(|row| row.get::<_, Option<_>>(0).zip(row.get(1))))
     }
 }
 
