@@ -10,6 +10,7 @@ use crate::notice::Templates;
 use crate::policy::folder::Beside;
 use crate::policy::{Draft, Policy, folder};
 use crate::store::Store;
+use crate::system::place;
 use crate::system::postgres::connect::{self, ConnectError, Pool, Timeouts};
 use crate::system::postgres::libpq::Settings;
 use std::collections::BTreeMap;
@@ -162,8 +163,9 @@ pub fn with_policies(
             .clone(),
     );
     let systems = systems(&config)?;
+    let places = places(&config);
     Ok(Context::new(
-        config, store, systems, hash, signing, ring, policies, beside, clock,
+        config, store, systems, places, hash, signing, ring, policies, beside, clock,
     ))
 }
 
@@ -188,6 +190,14 @@ pub fn systems(config: &Config) -> Result<BTreeMap<String, System>, StartError> 
         systems.insert(name.clone(), System::new(name, pool, sweep));
     }
     Ok(systems)
+}
+
+/// The registered systems that are no PostgreSQL databases. Nothing is asked yet.
+pub fn places(config: &Config) -> BTreeMap<String, place::System> {
+    let places = config.places.iter();
+    places
+        .map(|(name, settings)| (name.clone(), place::System::new(name, settings)))
+        .collect()
 }
 
 /// The key that signs.

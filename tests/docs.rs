@@ -549,6 +549,7 @@ fn every_key_of_the_configuration_is_in_its_reference() {
         qqqqqqqq = 1
         control = { url = "", qqqqqqqq = 1, tls = { qqqqqqqq = 1 } }
         system.a = { url = "", qqqqqqqq = 1, sweep = { url = "", qqqqqqqq = 1 }, throttle = { load = { qqqqqqqq = 1 }, qqqqqqqq = 1 } }
+        system.b = { kind = "command", command = ["/x"], qqqqqqqq = 1 }
         keys = { signing = { qqqqqqqq = 1 }, hash = { env = "A" }, qqqqqqqq = 1 }
         http.qqqqqqqq = 1
         log.qqqqqqqq = 1
@@ -615,6 +616,12 @@ const BAD_POLICY: &str = r#"
     then = "qqqqqqqq"
     link = { json = { column = "c", path = ["a"], qqqqqqqq = 1 }, to = "s.p.u", qqqqqqqq = 1 }
     set = { a = { qqqqqqqq = 1 }, b = { truncate = "qqqqqqqq" }, c = "qqqqqqqq" }
+    [[place]]
+    system = "c"
+    name = "n"
+    keys = ["a{a}"]
+    action = "qqqqqqqq"
+    qqqqqqqq = 1
     [[retention]]
     name = "r"
     action = "qqqqqqqq"

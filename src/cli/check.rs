@@ -9,7 +9,7 @@ use crate::diagnostic::{self, Diagnostic};
 use crate::discovery;
 use crate::erasure::context::{System, catalogs};
 use crate::lineage;
-use crate::policy::{Draft, Policy};
+use crate::policy::{Draft, Policy, place};
 use crate::retention::{self, throttle::Reason};
 use crate::start::{self, StartError};
 use crate::store::{self, Store};
@@ -49,12 +49,19 @@ impl Check {
             Err(error) => return self.files_are_wrong(error),
         };
         let mut found: Vec<Diagnostic> = drafts.iter().flat_map(Draft::left_to_decide).collect();
+        let kinds = config.kinds();
+        found.extend(
+            drafts
+                .iter()
+                .flat_map(|d| place::misfits(d.so_far(), &kinds)),
+        );
         if self.offline {
             return self.end(&drafts, &found, &[], "are well formed");
         }
         // Not the keys: they may be readable by the service alone.
         let systems = start::systems(&config)?;
         found.extend(ready(&config, &systems).await?);
+        found.extend(places_ready(&config).await?);
         let mut names: BTreeSet<String> =
             drafts.iter().flat_map(lineage::systems_of_draft).collect();
         let rules = drafts.iter().flat_map(|d| &d.so_far().retention);
@@ -183,6 +190,25 @@ async fn unfinished(
         )
     };
     Ok(notes.into_iter().map(told).collect())
+}
+
+/// Whether the systems of other kinds answer, and do what they will be asked.
+async fn places_ready(config: &Config) -> Result<Vec<Diagnostic>, Failure> {
+    let mut found = Vec::new();
+    for system in start::places(config).values() {
+        match system.check().await {
+            Ok(()) => {}
+            Err(failed) if failed.transient => {
+                return Err(Failure::unreachable(failed.to_string()));
+            }
+            Err(failed) => {
+                let message = format!("system {failed}");
+                let help = "mend the system, its rights or its settings in erasured.toml";
+                found.push(Diagnostic::error("E0305", message, help));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether our own schemas are in place, and the daemon may use them.

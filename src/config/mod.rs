@@ -14,6 +14,7 @@ pub mod drop_folder;
 mod mask;
 pub mod opendsr;
 pub mod outbox;
+pub mod place;
 mod read;
 pub mod secret;
 pub mod throttle;
@@ -22,6 +23,7 @@ pub use api::Api;
 pub use drop_folder::DropFolder;
 pub use opendsr::OpenDsr;
 pub use outbox::Outbox;
+pub use place::PlaceSystem;
 pub(crate) use read::holds_password;
 pub use read::read;
 pub use secret::SecretSource;
@@ -38,8 +40,10 @@ pub struct Config {
     pub policies: PathBuf,
     /// The control database.
     pub control: Database,
-    /// By name; never empty.
+    /// The PostgreSQL databases, by name.
     pub systems: BTreeMap<String, System>,
+    /// The other systems, by name.
+    pub places: BTreeMap<String, PlaceSystem>,
     /// Signing and hashing.
     pub keys: Keys,
     /// Where the daemon listens.
@@ -84,11 +88,9 @@ pub struct Tls {
     pub client_key_file: Option<PathBuf>,
 }
 
-/// `[system.NAME]`.
+/// `[system.NAME]` of a PostgreSQL database.
 #[derive(Clone, Debug)]
 pub struct System {
-    /// What it is.
-    pub kind: SystemKind,
     /// Where it is.
     pub database: Database,
     /// Where the sweep reads, if not there; password and tls are the system's unless it names
@@ -96,13 +98,6 @@ pub struct System {
     pub sweep: Option<Database>,
     /// When retention waits for it.
     pub throttle: Throttle,
-}
-
-/// Kinds of systems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SystemKind {
-    /// A PostgreSQL database.
-    Postgres,
 }
 
 /// `[keys]`.
@@ -168,6 +163,16 @@ pub struct Limits {
     pub sweep_bytes_per_second: Option<NonZeroU64>,
     /// Tries of a ticket before a person is needed.
     pub attempts: NonZeroU32,
+}
+
+impl Config {
+    /// The kinds of the systems in which policies may declare places.
+    pub fn kinds(&self) -> BTreeMap<String, place::Kind> {
+        let places = self.places.iter();
+        places
+            .map(|(name, place)| (name.clone(), place.kind()))
+            .collect()
+    }
 }
 
 /// Reads the file from disk, and it.

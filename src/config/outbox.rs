@@ -199,30 +199,38 @@ fn hooks(top: &Table<'_>) -> BTreeMap<String, Hook> {
     let mut hooks = BTreeMap::new();
     for (name, span, table) in top.named("hook") {
         plain(&table, &name, span);
-        table.need(
-            "command",
-            "write the program and its arguments: [\"/usr/local/bin/told\"]",
-        );
-        let command = table.strings("command").unwrap_or_default();
-        if let Some((program, at)) = command.first()
-            && !Path::new(program).is_absolute()
-        {
-            let message = format!("the program of {} is not named by its path", table.label());
-            table
-                .reader()
-                .error("E0135", at.clone(), message, PATH_HELP);
-        } else if command.is_empty()
-            && let Some(at) = table.span_of("command")
-        {
-            let message = format!("{} runs nothing", table.label());
-            table.reader().error("E0135", at, message, PATH_HELP);
-        }
+        let command = program(&table);
         let kinds = kinds(&table);
         table.finish();
-        let command = command.into_iter().map(|(word, _)| word).collect();
-        hooks.insert(name, Hook { command, kinds });
+        if let Some(command) = command {
+            hooks.insert(name, Hook { command, kinds });
+        }
     }
     hooks
+}
+
+/// `command`: a program by its path, and its arguments.
+pub(super) fn program(table: &Table<'_>) -> Option<Vec<String>> {
+    table.need(
+        "command",
+        "write the program and its arguments: [\"/usr/local/bin/told\"]",
+    );
+    let command = table.strings("command")?;
+    let refuse = |at, message: String| {
+        table.reader().error("E0135", at, message, PATH_HELP);
+        None
+    };
+    match command.first() {
+        None => refuse(
+            table.span_of("command")?,
+            format!("{} runs nothing", table.label()),
+        ),
+        Some((program, at)) if !Path::new(program).is_absolute() => refuse(
+            at.clone(),
+            format!("the program of {} is not named by its path", table.label()),
+        ),
+        Some(_) => Some(command.into_iter().map(|(word, _)| word).collect()),
+    }
 }
 
 /// Kinds are open: what a later version tells of can be asked for by name.

@@ -1,9 +1,10 @@
 //! Reading `erasured.toml`: text in, `Config` out.
 
 use super::mask::masked;
+use super::place::{self, Kind};
 use super::throttle::Standby;
 use super::{
-    Config, Database, Http, Keys, Limits, Log, LogFormat, SecretSource, System, SystemKind, Tls,
+    Config, Database, Http, Keys, Limits, Log, LogFormat, PlaceSystem, SecretSource, System, Tls,
 };
 use crate::diagnostic::Diagnostic;
 use crate::reading::{self, Codes, Table, amount, quoted};
@@ -37,7 +38,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             database
         });
         top.need("system", "register a database: [system.NAME] url = \"…\"");
-        let systems = systems(top, folder);
+        let (systems, places) = systems(top, folder);
         top.need(
             "keys",
             "say where the keys are: [keys] signing = { file = \"…\" }, hash = { file = \"…\" }",
@@ -61,6 +62,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             policies: policies.unwrap_or_else(|| folder.join("policies")),
             control: control?,
             systems,
+            places,
             keys: keys?,
             http,
             log,
@@ -90,8 +92,11 @@ pub(super) fn path_at(table: &Table<'_>, key: &'static str, folder: &Path) -> Op
         .map(|(path, _)| path)
 }
 
-fn systems(file: &Table<'_>, folder: &Path) -> BTreeMap<String, System> {
-    let mut systems = BTreeMap::new();
+type Systems = (BTreeMap<String, System>, BTreeMap<String, PlaceSystem>);
+
+/// The databases, and the systems of other kinds.
+fn systems(file: &Table<'_>, folder: &Path) -> Systems {
+    let (mut systems, mut places) = Systems::default();
     for (name, span, table) in file.named("system") {
         let plain = name.len() <= 63
             && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -106,45 +111,57 @@ fn systems(file: &Table<'_>, folder: &Path) -> BTreeMap<String, System> {
                 "use up to 63 lower-case letters, digits, `_` and `-`, with a letter first",
             );
         }
-        let kinds = [("postgres", SystemKind::Postgres)];
-        let kind = table
-            .word("kind", CODES.bad_value, &kinds)
-            .map_or(SystemKind::Postgres, |(kind, _)| kind);
-        let database = database(&table, folder);
-        let sweep = table.table("sweep").map(|sweep_table| {
-            let sweep = self::database(&sweep_table, folder);
-            sweep_table.finish();
-            sweep
-        });
-        let throttle = table.table("throttle");
-        let throttle = throttle.map(|table| super::throttle::read(&table, folder));
-        table.finish();
-        let Some(database) = database else {
-            continue;
-        };
-        let as_system = |other: Database| Database {
-            password: other.password.or_else(|| database.password.clone()),
-            tls: other.tls.or_else(|| database.tls.clone()),
-            ..other
-        };
-        let sweep = sweep.flatten().map(as_system);
-        let mut throttle = throttle.unwrap_or_default();
-        for standby in &mut throttle.standbys {
-            if let Standby::At(at) = standby {
-                *at = as_system(at.clone());
+        match kind(&table) {
+            None => {
+                if let Some(system) = system(&table, folder) {
+                    systems.insert(name, system);
+                }
+            }
+            Some(kind) => {
+                if let Some(place) = place::read(&table, kind, folder) {
+                    places.insert(name, place);
+                }
             }
         }
-        systems.insert(
-            name,
-            System {
-                kind,
-                database,
-                sweep,
-                throttle,
-            },
-        );
+        table.finish();
     }
-    systems
+    (systems, places)
+}
+
+/// `None` is a PostgreSQL database.
+fn kind(table: &Table<'_>) -> Option<Kind> {
+    let mut kinds = vec![("postgres", None)];
+    kinds.extend(Kind::ALL.map(|kind| (kind.word(), Some(kind))));
+    table.word("kind", CODES.bad_value, &kinds)?.0
+}
+
+fn system(table: &Table<'_>, folder: &Path) -> Option<System> {
+    let database = database(table, folder);
+    let sweep = table.table("sweep").map(|sweep_table| {
+        let sweep = self::database(&sweep_table, folder);
+        sweep_table.finish();
+        sweep
+    });
+    let throttle = table.table("throttle");
+    let throttle = throttle.map(|table| super::throttle::read(&table, folder));
+    let database = database?;
+    let as_system = |other: Database| Database {
+        password: other.password.or_else(|| database.password.clone()),
+        tls: other.tls.or_else(|| database.tls.clone()),
+        ..other
+    };
+    let sweep = sweep.flatten().map(as_system);
+    let mut throttle = throttle.unwrap_or_default();
+    for standby in &mut throttle.standbys {
+        if let Standby::At(at) = standby {
+            *at = as_system(at.clone());
+        }
+    }
+    Some(System {
+        database,
+        sweep,
+        throttle,
+    })
 }
 
 /// The keys of one database; the caller finishes the table.

@@ -8,10 +8,11 @@ use crate::keys::{HashKey, KeyRing, SigningKey};
 use crate::lineage::{self, Lineage};
 use crate::name::QualifiedTable;
 use crate::plan::{self, Plan};
-use crate::policy::Policy;
 use crate::policy::folder::Beside;
+use crate::policy::{self, Policy};
 use crate::store::definitions::{Remembered, When};
 use crate::store::{Store, StoreError};
+use crate::system::place;
 use crate::system::postgres::catalog;
 use crate::system::postgres::connect::{ConnectError, Pool};
 use crate::system::postgres::execute::Timeouts;
@@ -40,6 +41,8 @@ pub struct Context {
     pub store: Store,
     /// By registered name.
     pub systems: BTreeMap<String, System>,
+    /// The systems that are no databases, by registered name.
+    pub places: BTreeMap<String, place::System>,
     /// For hashes and seals.
     pub hash_key: HashKey,
     /// For certificates.
@@ -216,6 +219,7 @@ impl Context {
         config: Config,
         store: Store,
         systems: BTreeMap<String, System>,
+        places: BTreeMap<String, place::System>,
         hash_key: HashKey,
         signing_key: SigningKey,
         key_ring: KeyRing,
@@ -228,6 +232,7 @@ impl Context {
             config,
             store,
             systems,
+            places,
             hash_key,
             signing_key,
             key_ring,
@@ -337,6 +342,7 @@ impl Context {
         let (lineage, mut warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
         self.kept_elsewhere(&policy)?;
+        self.places_fit(&policy)?;
         let overlooked = discovery::overlooked(&policy, &catalogs);
         for warning in &overlooked {
             tracing::warn!(subject, code = warning.code, "{}", warning.message);
@@ -424,6 +430,20 @@ impl Context {
         match kept.is_empty() {
             true => Ok(()),
             false => Err(Unplanned::Misfit(kept)),
+        }
+    }
+
+    /// Nothing, unless a place cannot be looked into.
+    fn places_fit(&self, policy: &Policy) -> Result<(), Unplanned> {
+        let misfits = policy::place::misfits(policy, &self.config.kinds());
+        if !misfits.is_empty() {
+            return Err(Unplanned::Misfit(misfits));
+        }
+        match policy.places.is_empty() {
+            true => Ok(()),
+            false => Err(Unplanned::Refused(
+                "this version cannot erase in the places that the policy declares".into(),
+            )),
         }
     }
 

@@ -8,6 +8,7 @@
 mod build;
 mod due;
 mod held;
+mod place;
 pub mod show;
 mod sql;
 mod stretch;
@@ -15,6 +16,7 @@ mod stretch;
 pub use build::build;
 pub use due::{DueRows, archived, captured_days, whole_count};
 pub use held::{Comparison, Condition, HeldRows};
+pub use place::{Identifiers, PlacePlan, PlacesPlan, Wanted, places};
 pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_changes, read_subject};
 pub use stretch::{Between, Stretch};

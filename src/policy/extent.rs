@@ -1,6 +1,6 @@
 //! What a scope covers, and what of a policy is in force under it.
 
-use super::{Action, Policy, Span, TableRule};
+use super::{Action, PlaceName, Policy, Span, TableRule};
 use crate::name::QualifiedTable;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -22,6 +22,8 @@ pub struct Listed {
     pub tables: BTreeMap<QualifiedTable, Span>,
     /// Tables whose rows stay and lose what stands in these columns; never one of `tables`.
     pub columns: BTreeMap<QualifiedTable, BTreeMap<String, Span>>,
+    /// Places, and where the file names them.
+    pub places: BTreeMap<PlaceName, Span>,
     /// The categories that brought some of them.
     pub categories: Vec<String>,
 }
@@ -43,7 +45,7 @@ pub enum Cover<'a> {
 pub struct Covers {
     /// Names of the policy's categories.
     pub categories: Vec<String>,
-    /// `system.schema.table`.
+    /// `system.schema.table`, and of a place `system.name`.
     pub tables: Vec<String>,
     /// `system.schema.table.column`.
     pub columns: Vec<String>,
@@ -74,6 +76,14 @@ impl Extent {
         }
     }
 
+    /// Whether it covers a place.
+    pub fn has_place(&self, place: &PlaceName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed(listed) => listed.places.contains_key(place),
+        }
+    }
+
     /// In words; `None` for the whole subject.
     pub fn covers(&self) -> Option<Covers> {
         let Self::Listed(listed) = self else {
@@ -83,9 +93,11 @@ impl Extent {
             let columns = columns.keys();
             columns.map(|column| table.column(column))
         });
+        let tables = listed.tables.keys().map(ToString::to_string);
+        let places = listed.places.keys().map(ToString::to_string);
         Some(Covers {
             categories: listed.categories.clone(),
-            tables: listed.tables.keys().map(ToString::to_string).collect(),
+            tables: tables.chain(places).collect(),
             columns: columns.collect(),
         })
     }
@@ -128,6 +140,9 @@ impl Policy {
             Extent::All => Listed {
                 tables: (in_force.tables.iter())
                     .map(|rule| (rule.table.clone(), rule.span.clone()))
+                    .collect(),
+                places: (self.places.iter())
+                    .map(|place| (place.name.clone(), place.span.clone()))
                     .collect(),
                 ..Listed::default()
             },

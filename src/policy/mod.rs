@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use draft::{Draft, Open};
 pub use extent::{Cover, Covers, Extent, Listed};
+pub use place::{Place, PlaceName, Sought};
 pub use rule::Set;
 
 pub mod asking;
@@ -26,6 +27,7 @@ mod extent;
 pub mod folder;
 pub mod grounds;
 mod part;
+pub mod place;
 pub mod proof;
 pub mod read;
 #[cfg(test)]
@@ -64,6 +66,8 @@ pub struct Policy {
     pub bases: std::sync::Arc<basis::Bases>,
     /// What a caller may be asked for, beside identifiers.
     pub asking: asking::Asking,
+    /// What lies in systems without tables, in the order of the file.
+    pub places: Vec<Place>,
     /// What goes without being asked for, in the order of the file.
     pub retention: Vec<retention::RetentionRule>,
 }
@@ -79,6 +83,8 @@ pub struct Identifier {
     pub find: bool,
     /// Distinctive enough to be searched for everywhere afterwards.
     pub residual: bool,
+    /// Characters that none of its values holds.
+    pub excludes: String,
     /// Where the file declares it.
     pub span: Span,
 }

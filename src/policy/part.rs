@@ -6,7 +6,7 @@ use crate::ticket::words::Words;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Policy {
-    /// The parts of a scope by name: its tables, columns that are set where rows stay, and those of the
+    /// The parts of a scope by name: its tables, places, columns that are set where rows stay, and those of the
     /// policy's categories of which the scope covers all that they list.
     pub fn parts(&self, scope: &str) -> BTreeMap<String, Listed> {
         let policy = self.under(scope);
@@ -29,11 +29,21 @@ impl Policy {
                 parts.insert(table.column(&column), part);
             }
         }
+        for place in policy.places_of(scope) {
+            let mut part = Listed::default();
+            part.places.insert(place.name.clone(), place.span.clone());
+            parts.insert(place.name.to_string(), part);
+        }
         for (name, listed) in &policy.categories {
+            let places = listed.places.keys().map(ToString::to_string);
             let tables = listed.tables.keys().map(ToString::to_string);
             let columns = listed.columns.iter();
             let columns = columns.flat_map(|(t, names)| names.keys().map(|c| t.column(c)));
-            if tables.chain(columns).all(|part| parts.contains_key(&part)) {
+            if tables
+                .chain(places)
+                .chain(columns)
+                .all(|part| parts.contains_key(&part))
+            {
                 parts.insert(name.clone(), listed.clone());
             }
         }
@@ -72,17 +82,21 @@ impl Policy {
         names: impl IntoIterator<Item = &'n str>,
     ) -> Result<(Self, BTreeSet<QualifiedTable>), String> {
         let known = self.parts(scope);
-        let mut tables = BTreeSet::new();
+        let (mut tables, mut places) = (BTreeSet::new(), BTreeSet::new());
         let mut columns: BTreeMap<QualifiedTable, BTreeSet<String>> = BTreeMap::new();
         for name in names {
             let part = known.get(name).ok_or_else(|| name.to_owned())?;
             tables.extend(part.tables.keys().cloned());
+            places.extend(part.places.keys());
             for (table, names) in &part.columns {
                 let of = columns.entry(table.clone()).or_default();
                 of.extend(names.keys().cloned());
             }
         }
         let mut policy = self.without(scope, &BTreeSet::new());
+        if let Some(Extent::Listed(listed)) = policy.scopes.get_mut(scope).map(|s| &mut s.extent) {
+            listed.places.retain(|place, _| !places.contains(place));
+        }
         for (table, refused) in columns {
             let under = self.under(scope);
             let mut left = under.set_by_themselves(&table);

@@ -5,7 +5,8 @@ use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
 use super::timetable::Timetable;
 use super::{
-    Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, retention, rule, scope,
+    Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, place, retention,
+    rule, scope,
 };
 use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;
@@ -87,6 +88,8 @@ pub fn draft_under(
         let identifiers = identifiers(file);
         let categories = scope::categories(file);
         let scopes = scope::scopes(file, clocks, &categories);
+        let places = place::places(file, &identifiers);
+        place::listed_are_known(file, &places, &scopes, &categories);
         file.need(
             "table",
             "say with [[table]] what happens to each table the subject reaches",
@@ -117,6 +120,7 @@ pub fn draft_under(
             sweep: sweep?,
             bases: bases.clone(),
             asking: asking?,
+            places,
             retention,
         };
         Some(Draft { policy, open })
@@ -223,12 +227,14 @@ fn identifier(table: &Table<'_>, span: Span) -> Option<Identifier> {
     let kind = text_kind(table, &span, kind);
     let find = table.boolean("find").unwrap_or(false);
     let residual = table.boolean("residual").unwrap_or(false);
+    let excludes = table.string("excludes");
     table.finish();
     Some(Identifier {
         column: column?.0,
         kind: kind?,
         find,
         residual,
+        excludes: excludes.map_or_else(String::new, |(characters, _)| characters),
         span,
     })
 }

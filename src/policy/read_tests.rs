@@ -126,7 +126,7 @@ column = 5
 type = "emial"
 region = "JP"
 [scope.a]
-tables = ["s.p.a", "s.p.a", "s.p"]
+tables = ["s.p.a", "s.p.a", "s.p.a.b"]
 verify = { at_least = "hihg", cooling_off = "3 moons" }
 sla = "jp-api"
 [sweep]
@@ -141,7 +141,7 @@ timezone = "Asia/Tokio"
     9:8 E0107 `type` in [identifier.mail] cannot be `emial` -> did you mean `email`?
     10:10 E0113 `region` in [identifier.mail] says nothing: this is no phone number -> remove `region`, or write `type = "phone"`
     12:20 E0111 [scope.a] names `s.p.a` twice -> remove one of the two
-    12:29 E0106 `s.p` cannot be read: a table is written system.schema.table; this has 2 part(s) -> write system.schema.table; a part that holds a dot, a quote or white space stands in double quotes
+    12:29 E0106 `s.p.a.b` cannot be read: a table is written system.schema.table; this has 4 part(s) -> write system.schema.table; a part that holds a dot, a quote or white space stands in double quotes
     13:23 E0107 `at_least` in `verify` in [scope.a] cannot be `hihg` -> did you mean `high`?
     13:45 E0114 `cooling_off` in `verify` in [scope.a] cannot be read: `moons` is no unit of time -> write a number and a unit, such as "200 ms", "60 s", "5 min", "12 hours" or "3 days"
     14:7 E0107 `sla` in [scope.a] cannot be `jp-api` -> did you mean `jp-appi`?

@@ -2,10 +2,10 @@
 
 use super::clocks::Clocks;
 use super::read::{
-    BAD_PERIOD, CODES, TABLE_HELP, UNKNOWN_WORD, database_name, made_up_name, table_text,
+    BAD_PERIOD, CODES, TABLE_HELP, UNKNOWN_WORD, database_name, made_up_name, own_name, table_text,
 };
 use super::rule::CONTRADICTION;
-use super::{Extent, Level, Listed, Scope, Span};
+use super::{Extent, Level, Listed, PlaceName, Scope, Span};
 use crate::name::{QualifiedColumn, QualifiedTable};
 use crate::reading::{Table, amount, choose, quoted};
 use std::collections::{BTreeMap, BTreeSet};
@@ -182,6 +182,7 @@ fn extent(table: &Table<'_>, categories: &Declared<Listed>) -> Option<Extent> {
         // Of a category with mistakes these have been told.
         if let (Some(listed), Some(category)) = (&mut listed, category) {
             listed.tables.extend(category.tables.clone());
+            listed.places.extend(category.places.clone());
             for (table, columns) in &category.columns {
                 let known = listed.columns.entry(table.clone()).or_default();
                 known.extend(columns.clone());
@@ -190,7 +191,7 @@ fn extent(table: &Table<'_>, categories: &Declared<Listed>) -> Option<Extent> {
         }
     }
     let listed = listed?;
-    let nothing = listed.tables.is_empty() && listed.columns.is_empty();
+    let nothing = listed.tables.is_empty() && listed.columns.is_empty() && listed.places.is_empty();
     (!nothing && one_meaning(table, &listed)).then_some(Extent::Listed(listed))
 }
 
@@ -239,15 +240,37 @@ fn of_categories<'c>(
 
 /// `tables` and `columns`, as far as they are there.
 fn lists(table: &Table<'_>) -> Option<Listed> {
-    let tables = each(table, "tables", TABLE_HELP, table_text);
+    let tables = each(table, "tables", TABLE_HELP, table_or_place);
     let columns = each(table, "columns", COLUMN_HELP, column_text);
     let mut listed = Listed::default();
-    listed.tables.extend(tables?);
+    for (named, span) in tables? {
+        match named {
+            Named::Table(table) => listed.tables.insert(table, span).map(drop),
+            Named::Place(place) => listed.places.insert(place, span).map(drop),
+        };
+    }
     for (column, span) in columns? {
         let of = listed.columns.entry(column.table).or_default();
         of.insert(column.column, span);
     }
     Some(listed)
+}
+
+/// What `tables` lists.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Named {
+    Table(QualifiedTable),
+    Place(PlaceName),
+}
+
+/// Two plain names are those of a place.
+fn table_or_place(text: &str) -> Result<Named, String> {
+    if let Some((system, place)) = text.split_once('.')
+        && let (Ok(system), Ok(place)) = (own_name(system), own_name(place))
+    {
+        return Ok(Named::Place(PlaceName { system, place }));
+    }
+    table_text(text).map(Named::Table)
 }
 
 fn column_text(text: &str) -> Result<QualifiedColumn, String> {

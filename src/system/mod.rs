@@ -1,3 +1,5 @@
-//! Adapters to what holds data: one folder a kind of system.
+//! Adapters to what holds data: PostgreSQL in a folder, every other kind in a file, behind [`place`].
 
+pub mod command;
+pub mod place;
 pub mod postgres;

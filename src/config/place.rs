@@ -1,0 +1,88 @@
+//! `[system.NAME]` of a kind that is no PostgreSQL database: settings of each kind in a file of its own.
+
+pub mod command;
+
+use super::outbox::length;
+use crate::policy::Sought;
+use crate::reading::Table;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::Duration;
+
+/// A registered system in which policies declare places.
+#[derive(Clone, Debug)]
+pub struct PlaceSystem {
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// What it is, and how it is reached.
+    pub reached: Reached,
+}
+
+/// How a system is reached, by its kind.
+#[derive(Clone, Debug)]
+pub enum Reached {
+    /// By a program of the operator's.
+    Command(command::Command),
+}
+
+/// Kinds of systems in which policies declare places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A program that knows the system.
+    Command,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::Command];
+
+    /// As the configuration writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+        }
+    }
+
+    /// Whether it can look for that.
+    pub fn finds(self, sought: &Sought) -> bool {
+        match self {
+            Self::Command => matches!(sought, Sought::Person(_)),
+        }
+    }
+
+    /// By which keys of a `[[place]]` it finds things.
+    pub fn ways(self) -> &'static str {
+        match self {
+            Self::Command => "identifiers",
+        }
+    }
+
+    /// What "erased" does not mean there: a sentence of every certificate that names such a system.
+    pub fn not_promised(self) -> &'static str {
+        match self {
+            Self::Command => {
+                "What the program reported is repeated here; what it did, and what copies its system keeps, was not seen."
+            }
+        }
+    }
+}
+
+impl PlaceSystem {
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self.reached {
+            Reached::Command(_) => Kind::Command,
+        }
+    }
+}
+
+/// Reads the settings of a system of this kind; the caller finishes the table.
+pub(super) fn read(table: &Table<'_>, kind: Kind, _folder: &Path) -> Option<PlaceSystem> {
+    let bounds = Duration::from_millis(100)..=Duration::from_secs(600);
+    let timeout = length(table, "timeout", bounds).unwrap_or(Duration::from_secs(30));
+    let reached = match kind {
+        Kind::Command => Reached::Command(command::read(table)?),
+    };
+    Some(PlaceSystem { timeout, reached })
+}

@@ -1,0 +1,156 @@
+//! The part of a plan in a system without tables: places, and what is sought there.
+
+use crate::config::place::Kind;
+use crate::policy::place::Unfit;
+use crate::policy::{Policy, Sought};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// What one scope does in one such system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacesPlan {
+    /// The registered name.
+    pub system: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its places, in the order of the policy.
+    pub places: Vec<PlacePlan>,
+}
+
+/// One place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacePlan {
+    /// What the policy calls it.
+    pub place: String,
+    /// By what is found what lies there.
+    pub sought: Vec<Sought>,
+}
+
+/// Something of one person to look for. It holds values of identifiers: no Debug.
+#[derive(PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub enum Wanted {
+    /// Exactly this.
+    Key(String),
+    /// All that begins and ends so, and is as long as both.
+    Between {
+        /// The beginning; holds a value of the person.
+        begins: String,
+        /// The end; empty where anything may follow.
+        ends: String,
+    },
+    /// This member of something that is everybody's.
+    Member {
+        /// What it is a member of.
+        of: String,
+        /// The member.
+        value: String,
+    },
+    /// Whatever the system knows of the person with these identifiers.
+    Person(
+        /// By name, all values; never empty, nor is one of the lists.
+        #[zeroize(skip)]
+        Identifiers,
+    ),
+}
+
+/// Values of identifiers by name, wiped when dropped.
+#[derive(PartialEq, Eq)]
+pub struct Identifiers(pub BTreeMap<String, Vec<String>>);
+
+impl Drop for Identifiers {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+impl Wanted {
+    /// Whether an address is among what a [`Wanted::Key`] or [`Wanted::Between`] wants: systems that
+    /// list more than was asked for are asked nothing by which they could be wrong.
+    pub fn takes(&self, address: &[u8]) -> bool {
+        match self {
+            Self::Key(key) => address == key.as_bytes(),
+            Self::Between { begins, ends } => {
+                address.len() >= begins.len() + ends.len()
+                    && address.starts_with(begins.as_bytes())
+                    && address.ends_with(ends.as_bytes())
+            }
+            Self::Member { .. } | Self::Person(_) => false,
+        }
+    }
+}
+
+impl PlacePlan {
+    /// What to look for of a person with these values, by identifier.
+    ///
+    /// # Errors
+    /// [`Unfit`]: a value makes an address that could be somebody else's.
+    pub fn wanted(&self, values: &BTreeMap<String, Vec<String>>) -> Result<Vec<Wanted>, Unfit> {
+        let mut wanted = Vec::new();
+        for sought in &self.sought {
+            match sought {
+                Sought::Key(template) => {
+                    let made = template.render(values)?.into_iter();
+                    wanted.extend(made.map(|one| match one.ends {
+                        None => Wanted::Key(one.begins.to_string()),
+                        Some(ends) => Wanted::Between {
+                            begins: one.begins.to_string(),
+                            ends,
+                        },
+                    }));
+                }
+                Sought::Member { of, value } => {
+                    let made = value.render(values)?.into_iter();
+                    wanted.extend(made.map(|one| Wanted::Member {
+                        of: of.clone(),
+                        value: one.begins.to_string(),
+                    }));
+                }
+                Sought::Person(names) => wanted.extend(person(names, values)),
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+/// Somebody without a value for any of the names is nobody there.
+fn person(names: &[String], values: &BTreeMap<String, Vec<String>>) -> Option<Wanted> {
+    let known = names.iter().filter_map(|name| {
+        let values = values.get(name)?.iter();
+        let values: Vec<String> = values.filter(|v| !v.trim().is_empty()).cloned().collect();
+        (!values.is_empty()).then(|| (name.clone(), values))
+    });
+    let known: BTreeMap<String, Vec<String>> = known.collect();
+    (!known.is_empty()).then_some(Wanted::Person(Identifiers(known)))
+}
+
+impl PlacesPlan {
+    /// The identifiers by which anything is found.
+    pub fn identifiers(&self) -> BTreeSet<String> {
+        let sought = self.places.iter().flat_map(|place| &place.sought);
+        let names = sought.flat_map(Sought::identifiers);
+        names.map(str::to_owned).collect()
+    }
+}
+
+/// The places of a scope by system; systems that are not registered are left out, for
+/// [`crate::policy::place::misfits`] has told them.
+pub fn places(policy: &Policy, scope: &str, kinds: &BTreeMap<String, Kind>) -> Vec<PlacesPlan> {
+    let mut systems: BTreeMap<&str, PlacesPlan> = BTreeMap::new();
+    for place in policy.places_of(scope) {
+        let system = place.name.system.as_str();
+        let Some(kind) = kinds.get(system) else {
+            continue;
+        };
+        let plan = systems.entry(system).or_insert_with(|| PlacesPlan {
+            system: system.to_owned(),
+            kind: *kind,
+            places: Vec::new(),
+        });
+        plan.places.push(PlacePlan {
+            place: place.name.place.clone(),
+            sought: place.sought.clone(),
+        });
+    }
+    systems.into_values().collect()
+}

@@ -1,0 +1,297 @@
+//! Reading `[[place]]`: what of a person lies in a system that has no tables of ours to trace.
+
+mod fit;
+mod template;
+
+use super::read::{CODES, NAME_HELP, UNKNOWN_WORD, own_name};
+use super::rule::CONTRADICTION;
+use super::scope::{Declared, TWICE, UNKNOWN_NAME, unique};
+use super::{Extent, Identifier, Listed, Policy, Scope, Span};
+use crate::reading::{Table, choose, quoted};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use fit::misfits;
+pub use template::{Rendered, Template, Unfit};
+
+/// A template that could lead to what is somebody else's.
+const NOT_ONE_PERSONS: &str = "E0150";
+/// A place that says nothing of what lies there.
+const NOTHING_SOUGHT: &str = "E0151";
+
+const TEMPLATE_HELP: &str =
+    "write an identifier of this policy in braces, such as \"session:{member_no}\"";
+
+/// A place as scopes and certificates name it: `system.name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PlaceName {
+    /// The registered system.
+    pub system: String,
+    /// What the policy calls it.
+    pub place: String,
+}
+
+impl fmt::Display for PlaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.system, self.place)
+    }
+}
+
+/// One `[[place]]`.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its name.
+    pub name: PlaceName,
+    /// By what is found what lies there; never empty.
+    pub sought: Vec<Sought>,
+    /// Where the file says its name.
+    pub span: Span,
+}
+
+/// By what something of a person is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sought {
+    /// What lies under this name, or under these.
+    Key(Template),
+    /// This member of something that is everybody's.
+    Member {
+        /// The name of what it is a member of.
+        of: String,
+        /// The member.
+        value: Template,
+    },
+    /// Whatever the system itself knows of the person by these identifiers.
+    Person(Vec<String>),
+}
+
+impl Sought {
+    /// The identifiers by which it is found.
+    pub fn identifiers(&self) -> Vec<&str> {
+        match self {
+            Self::Key(template)
+            | Self::Member {
+                value: template, ..
+            } => template.identifiers().collect(),
+            Self::Person(names) => names.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+impl Policy {
+    /// The places that a scope covers, in the order of the file.
+    pub fn places_of(&self, scope: &str) -> impl Iterator<Item = &Place> {
+        let extent = self.scopes.get(scope).map(|s| &s.extent);
+        let places = self.places.iter();
+        places.filter(move |place| extent.is_some_and(|extent| extent.has_place(&place.name)))
+    }
+}
+
+type Identifiers = BTreeMap<String, Option<Identifier>>;
+
+/// All places, in the order of the file.
+pub(super) fn places(file: &Table<'_>, identifiers: &Identifiers) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
+    for table in file.list("place") {
+        let Some(place) = place(&table, identifiers) else {
+            continue;
+        };
+        if places.iter().any(|known| known.name == place.name) {
+            let message = format!("there is a place {} already", place.name);
+            let help = "say all of it in one [[place]], or give it another name";
+            table.reader().error(TWICE, place.span, message, help);
+        } else {
+            places.push(place);
+        }
+    }
+    places
+}
+
+fn place(table: &Table<'_>, identifiers: &Identifiers) -> Option<Place> {
+    table
+        .need(
+            "system",
+            "name a system of erasured.toml: system = \"cache\"",
+        )
+        .need("name", "name the place: name = \"sessions\"");
+    let system = table.parsed("system", CODES.bad_value, NAME_HELP, own_name);
+    let name = table.parsed("name", CODES.bad_value, NAME_HELP, own_name);
+    table.word("action", UNKNOWN_WORD, &[("delete", ())]);
+    let sought = sought(table, identifiers);
+    table.finish();
+    let (system, (place, span)) = (system?.0, name?);
+    Some(Place {
+        name: PlaceName { system, place },
+        sought: sought?,
+        span,
+    })
+}
+
+/// What all its keys say together; `None` if one of them has a mistake.
+fn sought(table: &Table<'_>, identifiers: &Identifiers) -> Option<Vec<Sought>> {
+    let keys = ["keys", "prefix", "members", "identifiers"];
+    if !keys.iter().any(|key| table.has(key)) {
+        let message = format!("{} does not say what of a person lies there", table.label());
+        let help = "write keys, prefix, members with in, or identifiers";
+        table
+            .reader()
+            .error(NOTHING_SOUGHT, table.span(), message, help);
+        return None;
+    }
+    let mut sought = Vec::new();
+    let plain = |template: Template| template;
+    for template in templates(table, "keys", plain, identifiers)? {
+        sought.push(Sought::Key(template));
+    }
+    for template in templates(table, "prefix", Template::and_all_behind, identifiers)? {
+        sought.push(Sought::Key(template));
+    }
+    sought.extend(members(table, identifiers)?);
+    let named = unique(table, "identifiers")?;
+    for (name, span) in &named {
+        known(table, name, span, identifiers)?;
+    }
+    if !named.is_empty() {
+        sought.push(Sought::Person(
+            named.into_iter().map(|(name, _)| name).collect(),
+        ));
+    }
+    Some(sought)
+}
+
+fn members(table: &Table<'_>, identifiers: &Identifiers) -> Option<Vec<Sought>> {
+    if table.has("members") != table.has("in") {
+        let message = format!("{} has only one of `members` and `in`", table.label());
+        let help = "write members = [\"{member_no}\"], in = \"online-users\"";
+        table
+            .reader()
+            .error(CONTRADICTION, table.span(), message, help);
+        return None;
+    }
+    let values = templates(table, "members", |template| template, identifiers)?;
+    if let Some(open) = values.iter().find(|value| value.is_open()) {
+        let message = format!(
+            "the member {} in {} is open",
+            quoted(&open.to_string()),
+            table.label()
+        );
+        let help = "a member is named whole: remove the `*`";
+        table
+            .reader()
+            .error(NOT_ONE_PERSONS, table.span_of("members")?, message, help);
+        return None;
+    }
+    let Some((of, _)) = table.string("in") else {
+        return Some(Vec::new());
+    };
+    let members = values.into_iter().map(|value| Sought::Member {
+        of: of.clone(),
+        value,
+    });
+    Some(members.collect())
+}
+
+/// The templates of a list, each of which leads to one person's only.
+fn templates(
+    table: &Table<'_>,
+    key: &'static str,
+    whole: fn(Template) -> Template,
+    identifiers: &Identifiers,
+) -> Option<Vec<Template>> {
+    let mut templates = Vec::new();
+    for (text, span) in unique(table, key)? {
+        let refuse = |code, why: &str| {
+            let message = format!("the template {} cannot be used: {why}", quoted(&text));
+            table
+                .reader()
+                .error(code, span.clone(), message, TEMPLATE_HELP);
+        };
+        let template = match text.parse::<Template>() {
+            Ok(template) => whole(template),
+            Err(why) => {
+                refuse(CODES.bad_value, &why);
+                return None;
+            }
+        };
+        if let Err(why) = template.is_one_persons() {
+            refuse(NOT_ONE_PERSONS, why);
+            return None;
+        }
+        for name in template.identifiers() {
+            known(table, name, &span, identifiers)?;
+        }
+        for (name, closer) in template.closers() {
+            let identifier = identifiers.get(name)?.as_ref()?;
+            if identifier.may_hold(closer) {
+                refuse(
+                    NOT_ONE_PERSONS,
+                    &format!(
+                        "a value of {name} may hold {closer:?}, so where it ends cannot be told; if none ever does, write excludes = \"{closer}\" in [identifier.{name}]"
+                    ),
+                );
+                return None;
+            }
+        }
+        templates.push(template);
+    }
+    Some(templates)
+}
+
+fn known(table: &Table<'_>, name: &str, span: &Span, identifiers: &Identifiers) -> Option<()> {
+    if identifiers.contains_key(name) {
+        return Some(());
+    }
+    let known: Vec<&str> = identifiers.keys().map(String::as_str).collect();
+    let message = format!("no identifier is called {}", quoted(name));
+    table
+        .reader()
+        .error(UNKNOWN_NAME, span.clone(), message, choose(name, &known));
+    None
+}
+
+impl Identifier {
+    /// Whether a value of it may hold this character. Of a telephone number the raw text is used too,
+    /// and people write it with signs of every kind.
+    fn may_hold(&self, c: char) -> bool {
+        !self.excludes.contains(c)
+    }
+}
+
+/// Scopes and categories list only places that there are.
+pub(super) fn listed_are_known<'l>(
+    file: &Table<'_>,
+    places: &[Place],
+    scopes: &'l Declared<Scope>,
+    categories: &'l Declared<Listed>,
+) {
+    let of_scopes = scopes
+        .values()
+        .flatten()
+        .filter_map(|scope| match &scope.extent {
+            Extent::Listed(listed) => Some(listed),
+            Extent::All => None,
+        });
+    // What a category brings into scopes stands in one place of the file.
+    let mut told: Vec<&Span> = Vec::new();
+    for (name, span) in of_scopes
+        .chain(categories.values().flatten())
+        .flat_map(|l| &l.places)
+    {
+        if told.contains(&span) || places.iter().any(|place| place.name == *name) {
+            continue;
+        }
+        told.push(span);
+        let known: Vec<String> = places.iter().map(|place| place.name.to_string()).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let message = format!("no place is called {}", quoted(&name.to_string()));
+        let help = match known.as_slice() {
+            [] => {
+                "a table is written system.schema.table; a place is declared with [[place]]".into()
+            }
+            known => choose(&name.to_string(), known),
+        };
+        file.reader()
+            .error(UNKNOWN_NAME, span.clone(), message, help);
+    }
+}

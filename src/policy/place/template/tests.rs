@@ -1,0 +1,141 @@
+use super::*;
+use proptest::prelude::*;
+
+fn values(pairs: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
+    let texts = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect();
+    let pairs = pairs.iter();
+    pairs.map(|(n, v)| ((*n).to_owned(), texts(v))).collect()
+}
+
+fn made(template: &str, pairs: &[(&str, &[&str])]) -> Result<Vec<String>, Unfit> {
+    let template: Template = template.parse().unwrap();
+    let made = template.render(&values(pairs))?.into_iter();
+    let shown = made.map(|one| match &one.ends {
+        None => one.begins.to_string(),
+        Some(ends) => format!("{}…{ends}", *one.begins),
+    });
+    Ok(shown.collect())
+}
+
+#[test]
+fn addresses_are_made_of_values() {
+    let one: &[(&str, &[&str])] = &[("no", &["M-1"]), ("card", &[])];
+    assert_eq!(made("session:{no}", one).unwrap(), ["session:M-1"]);
+    assert_eq!(made("cart:{no}:*:v2", one).unwrap(), ["cart:M-1:…:v2"]);
+    assert_eq!(made("{{{no}}}:cart", one).unwrap(), ["{M-1}:cart"]);
+    let two: &[(&str, &[&str])] = &[("no", &["1", "2"]), ("card", &["a", "", " "])];
+    assert_eq!(made("{no}/{card}", two).unwrap(), ["1/a", "2/a"]);
+    // No value, no address: never `session:`.
+    assert!(made("session:{card}", one).unwrap().is_empty());
+    assert!(made("session:{other}", one).unwrap().is_empty());
+    assert!(made("{no}:{card}", one).unwrap().is_empty());
+}
+
+#[test]
+fn what_could_be_somebody_elses_is_refused() {
+    for bad in [
+        "session",
+        "session:*",
+        "user:{id}*",
+        "{a}{b}",
+        "*:{id}",
+        "*{id}:x",
+        "{id}:*:*",
+        "{id}:*x*",
+        "x:{id}**",
+    ] {
+        let template: Template = bad.parse().unwrap();
+        assert!(template.is_one_persons().is_err(), "{bad}");
+    }
+    for good in [
+        "{id}",
+        "session:{id}",
+        "{id}:*",
+        "cart:{id}:*:v2",
+        "{a}:{b}",
+        "{a}:{b}:*",
+        "x{a}y",
+    ] {
+        let template: Template = good.parse().unwrap();
+        template.is_one_persons().unwrap();
+        assert_eq!(template.to_string(), good);
+    }
+    for bad in ["", "{id", "id}", "a{b{c}"] {
+        let read = bad.parse::<Template>();
+        let refused = read.as_ref().map(Template::is_one_persons);
+        assert!(read.is_err() || bad == "a{b{c}", "{bad} {refused:?}");
+    }
+}
+
+#[test]
+fn closers_stand_behind_what_is_followed() {
+    let closers = |text: &str| -> Vec<(String, char)> {
+        let template: Template = text.parse().unwrap();
+        let closers = template.closers().into_iter();
+        closers.map(|(name, c)| (name.to_owned(), c)).collect()
+    };
+    assert!(closers("session:{a}").is_empty());
+    assert!(closers("session:{a}:x").is_empty());
+    assert_eq!(closers("{a}:*"), [("a".to_owned(), ':')]);
+    assert_eq!(closers("{a}/{b}.png"), [("a".to_owned(), '/')]);
+    assert_eq!(
+        closers("{a}/{b}-*"),
+        [("a".to_owned(), '/'), ("b".to_owned(), '-')]
+    );
+    let prefix: Template = "avatars/{a}/".parse().unwrap();
+    assert_eq!(prefix.and_all_behind().closers(), [("a", '/')]);
+}
+
+#[test]
+fn a_value_that_holds_its_closer_makes_no_address() {
+    assert!(matches!(
+        made("cart:{no}:*", &[("no", &["1:2"])]),
+        Err(Unfit::Closer { .. })
+    ));
+    assert!(made("cart:{no}", &[("no", &["1:2"])]).is_ok());
+    for path in ["..", ".", "../x", "a/../b", "a\\..", "a\n"] {
+        let made = made("x/{no}", &[("no", &[path])]);
+        assert!(matches!(made, Err(Unfit::Path { .. })), "{path:?}");
+    }
+}
+
+proptest! {
+    /// Whatever two people's values are: if neither holds a closer, no address of one is one of the
+    /// other's, be it exact or one of many.
+    #[test]
+    fn nobody_reaches_another(
+        template in prop::sample::select(vec!["{a}", "x:{a}", "{a}:*", "x{a}:*:y", "{a}:{b}", "{a}:{b}:*", "x{a}x"]),
+        one in prop::array::uniform2("[xy:12]{1,3}"),
+        other in prop::array::uniform2("[xy:12]{1,3}"),
+        tail in "[xy:12]{0,4}",
+    ) {
+        let template: Template = template.parse().unwrap();
+        template.is_one_persons().unwrap();
+        let used: Vec<&str> = template.identifiers().collect();
+        let person = |v: &[String; 2]| values(&[("a", &[v[0].as_str()]), ("b", &[v[1].as_str()])]);
+        let differ = used.iter().any(|name| one[usize::from(*name == "b")] != other[usize::from(*name == "b")]);
+        prop_assume!(differ);
+        let (Ok(mine), Ok(theirs)) = (template.render(&person(&one)), template.render(&person(&other))) else {
+            return Ok(());
+        };
+        for (mine, theirs) in mine.iter().zip(&theirs) {
+            match (&mine.ends, &theirs.ends) {
+                (Some(ends), Some(_)) => {
+                    // Anything of theirs.
+                    let key = format!("{}{tail}{ends}", *theirs.begins);
+                    let hit = key.len() >= mine.begins.len() + ends.len()
+                        && key.starts_with(&*mine.begins) && key.ends_with(ends.as_str());
+                    prop_assert!(!hit, "{key} is taken for {}", *mine.begins);
+                }
+                _ => prop_assert!(*mine.begins != *theirs.begins),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back(text in "[a:{}*]{1,8}") {
+        if let Ok(template) = text.parse::<Template>() {
+            prop_assert_eq!(template.to_string().parse::<Template>().unwrap(), template);
+        }
+    }
+}

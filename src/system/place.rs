@@ -1,0 +1,253 @@
+//! Systems without tables of ours to trace: what every adapter can do, and what bounds it.
+//!
+//! An adapter knows people by what to look for, and what it finds by opaque addresses. It knows
+//! neither tickets nor policies nor the control database, and decides nothing: it may be asked
+//! anything twice. One file a kind; `docs/systems.md` shows how one is added.
+
+use super::command;
+use crate::config::place::{Kind, PlaceSystem, Reached};
+use crate::plan::Wanted;
+use futures_util::future::BoxFuture;
+use std::time::Duration;
+use uuid::Uuid;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// More of one person in one place is taken for a mistake of the policy's or the system's.
+pub const MOST: usize = 100_000;
+
+/// One person, as a system is asked about.
+pub struct Person {
+    /// The same for the same request, however often it is asked: for systems that keep count.
+    pub request: Uuid,
+    /// What to look for; may be empty.
+    pub wanted: Vec<Wanted>,
+}
+
+/// Where something lies. It may hold values of identifiers: no Debug, and wiped when dropped.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Zeroize, ZeroizeOnDrop)]
+pub struct Address(Vec<u8>);
+
+/// What became of one person's things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Erased {
+    /// They are gone, or were.
+    Gone,
+    /// The system has taken the order and not yet done it.
+    Pending,
+    /// They stay, for this reason: a word of lower-case letters, digits, `-` and `_`, no value.
+    Kept(String),
+}
+
+/// Why something did not happen. Nothing here holds personal data, an address neither.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct Failed {
+    /// Another try may succeed; nothing about the people need change.
+    pub transient: bool,
+    /// What happened, fit to be shown.
+    pub problem: String,
+}
+
+/// One kind of system. Each answer has one entry for each person, in their order.
+pub trait Adapter: Send + Sync {
+    /// Whether it can be reached, and may do what it will be asked.
+    fn check(&self) -> BoxFuture<'_, Result<(), Failed>>;
+
+    /// What is there of each person. Changes nothing.
+    fn find<'a>(
+        &'a self,
+        place: &'a str,
+        people: &'a [Person],
+    ) -> BoxFuture<'a, Result<Vec<Vec<Address>>, Failed>>;
+
+    /// Takes away what was found; what is gone already is no failure.
+    fn erase<'a>(
+        &'a self,
+        place: &'a str,
+        people: &'a [Person],
+        found: &'a [Vec<Address>],
+    ) -> BoxFuture<'a, Result<Vec<Erased>, Failed>>;
+
+    /// What is there now, by a way of its own where the system has one: what was taken away is asked
+    /// for by its address, and what would be found today is found.
+    fn probe<'a>(
+        &'a self,
+        place: &'a str,
+        people: &'a [Person],
+        erased: &'a [Vec<Address>],
+    ) -> BoxFuture<'a, Result<Vec<Vec<Address>>, Failed>> {
+        let _ = erased;
+        self.find(place, people)
+    }
+}
+
+/// A registered system: its adapter, and the bounds of each call.
+pub struct System {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    timeout: Duration,
+    adapter: Box<dyn Adapter>,
+}
+
+impl System {
+    /// A system by its settings. Nothing is asked yet.
+    pub fn new(name: &str, settings: &PlaceSystem) -> Self {
+        let adapter: Box<dyn Adapter> = match &settings.reached {
+            Reached::Command(command) => Box::new(command::Command::new(&command.command)),
+        };
+        Self::with(name, settings.kind(), settings.timeout, adapter)
+    }
+
+    /// A system by its adapter.
+    pub fn with(name: &str, kind: Kind, timeout: Duration, adapter: Box<dyn Adapter>) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            timeout,
+            adapter,
+        }
+    }
+
+    /// As [`Adapter::check`].
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn check(&self) -> Result<(), Failed> {
+        self.within(self.adapter.check()).await
+    }
+
+    /// As [`Adapter::find`].
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn find(&self, place: &str, people: &[Person]) -> Result<Vec<Vec<Address>>, Failed> {
+        let found = self.within(self.adapter.find(place, people)).await?;
+        self.bounded(people, found)
+    }
+
+    /// As [`Adapter::erase`].
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn erase(
+        &self,
+        place: &str,
+        people: &[Person],
+        found: &[Vec<Address>],
+    ) -> Result<Vec<Erased>, Failed> {
+        let erased = self.within(self.adapter.erase(place, people, found));
+        let erased = erased.await?;
+        self.complete(people, erased.len())?;
+        match erased.iter().all(Erased::is_fit_to_be_shown) {
+            true => Ok(erased),
+            false => Err(Failed::stuck(format!(
+                "{}: a reason for keeping is not a word of lower-case letters, digits, `-` and `_`",
+                self.name
+            ))),
+        }
+    }
+
+    /// As [`Adapter::probe`].
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn probe(
+        &self,
+        place: &str,
+        people: &[Person],
+        erased: &[Vec<Address>],
+    ) -> Result<Vec<Vec<Address>>, Failed> {
+        let left = self.within(self.adapter.probe(place, people, erased));
+        let left = left.await?;
+        self.bounded(people, left)
+    }
+
+    async fn within<T>(&self, call: BoxFuture<'_, Result<T, Failed>>) -> Result<T, Failed> {
+        let answer = match tokio::time::timeout(self.timeout, call).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failed::later(format!(
+                "no answer within {:?}",
+                self.timeout
+            ))),
+        };
+        let up = !answer.as_ref().is_err_and(|failed| failed.transient);
+        metrics::gauge!(crate::metrics::SYSTEM_UP, "system" => self.name.clone())
+            .set(f64::from(u8::from(up)));
+        answer.map_err(|failed| Failed {
+            problem: format!("{}: {}", self.name, failed.problem),
+            ..failed
+        })
+    }
+
+    fn bounded(
+        &self,
+        people: &[Person],
+        found: Vec<Vec<Address>>,
+    ) -> Result<Vec<Vec<Address>>, Failed> {
+        self.complete(people, found.len())?;
+        match found.iter().all(|one| one.len() <= MOST) {
+            true => Ok(found),
+            false => Err(Failed::stuck(format!(
+                "{}: more than {MOST} things of one person in one place",
+                self.name
+            ))),
+        }
+    }
+
+    fn complete(&self, people: &[Person], answers: usize) -> Result<(), Failed> {
+        match answers == people.len() {
+            true => Ok(()),
+            false => Err(Failed::stuck(format!(
+                "{}: {answers} answers for {} people",
+                self.name,
+                people.len()
+            ))),
+        }
+    }
+}
+
+impl Erased {
+    /// A reason stands on certificates: no room for a value.
+    fn is_fit_to_be_shown(&self) -> bool {
+        let Self::Kept(reason) = self else {
+            return true;
+        };
+        let plain =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+        reason.len() <= 40
+            && reason.starts_with(|c: char| c.is_ascii_lowercase())
+            && reason.chars().all(plain)
+    }
+}
+
+impl Failed {
+    /// Another try may succeed.
+    pub fn later(problem: impl Into<String>) -> Self {
+        Self {
+            transient: true,
+            problem: problem.into(),
+        }
+    }
+
+    /// The same will happen again until somebody changes something.
+    pub fn stuck(problem: impl Into<String>) -> Self {
+        Self {
+            transient: false,
+            problem: problem.into(),
+        }
+    }
+}
+
+impl Address {
+    /// An address of these bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/python3
+"""A mailing list as `kind = "command"` knows one: a folder with a file of subscriptions, one `id email` a line.
+
+Other files of the folder say how it behaves: `down` and `broken` (exit codes), `slow` (seconds), `silent`, `garbage`,
+`kept` (a reason), `pending` (how often), `child` (leaves a process behind). `calls` is what it was asked to do."""
+import json, os, subprocess, sys, time
+
+folder = sys.argv[1]
+
+
+def path(name):
+    return os.path.join(folder, name)
+
+
+def says(name):
+    try:
+        with open(path(name)) as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return None
+
+
+def lines():
+    return [line.split(" ", 1) for line in (says("list") or "").splitlines()]
+
+
+question = json.load(sys.stdin)
+with open(path("calls"), "a") as calls:
+    calls.write(f"{question['do']} {question.get('place')} {len(question['people'])}\n")
+with open(path("last"), "w") as last:
+    json.dump(question, last)
+if says("child"):
+    child = subprocess.Popen(["/bin/sleep", "600"])
+    with open(path("child"), "w") as file:
+        file.write(str(child.pid))
+if says("slow"):
+    time.sleep(float(says("slow")))
+if says("down") is not None:
+    sys.exit(75)
+if says("broken") is not None:
+    print("taro@example.jp is not known here", file=sys.stderr)
+    sys.exit(3)
+if says("garbage") is not None:
+    print(says("garbage"))
+    sys.exit(0)
+if says("endless") is not None:
+    while True:
+        print("x" * 65536)
+
+answers = []
+for person in question["people"]:
+    emails = person["identifiers"].get("email", [])
+    theirs = [id for id, email in lines() if email in emails]
+    if question["do"] in ("find", "probe"):
+        answers.append({"found": theirs})
+        continue
+    if says("kept") is not None:
+        answers.append({"result": "kept", "reason": says("kept")})
+        continue
+    if int(says("pending") or 0):
+        with open(path("pending"), "w") as file:
+            file.write("0")
+        answers.append({"result": "pending"})
+        continue
+    left = [(id, email) for id, email in lines() if id not in person["found"]]
+    with open(path("new"), "w") as file:
+        file.writelines(f"{id} {email}\n" for id, email in left)
+    os.replace(path("new"), path("list"))
+    answers.append({"result": "gone"})
+print(json.dumps({"people": answers}))

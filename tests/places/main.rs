@@ -1,0 +1,10 @@
+//! Systems that are no PostgreSQL database: what their adapters do, and a ticket's way across them.
+
+#![allow(clippy::unwrap_used)] // a test may
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod command;
+mod list;
+mod policy;
