@@ -4,7 +4,7 @@ PG ?= 15
 export KEEP CUSTOMERS STORIES
 N ?= 1000
 
-.PHONY: demo stories test chance fuzz simulate schemas bench fmt lint ci
+.PHONY: demo stories test chance fuzz simulate walk schemas bench fmt lint ci
 .DEFAULT_GOAL := demo
 
 # The main job on a private server with the demo company; KEEP=1 leaves it up, STORIES=1 goes on with the stories.
@@ -47,6 +47,13 @@ simulate:
 	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \
 	ERASURED_TEST_PGBIN=$$bin SIMULATE_DAYS=$(DAYS) SIMULATE_SEED=$(or $(SEED),1) exec cargo test --locked --features failpoints \
 		--test simulation -- --nocapture
+
+# Kills the program before and after each request that it makes of a database, and prints how many there are and how
+# many it survived; make walk ALL=1 walks a request anew behind each other one
+walk:
+	@scripts/install.sh test
+	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin WALK_ALL=$(ALL) exec cargo test --locked --features failpoints \
+		--test walk -- --nocapture
 
 # Schemas of real applications, their packages from PyPI: make schemas ONLY=oscar
 schemas:

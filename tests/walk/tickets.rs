@@ -1,0 +1,83 @@
+//! Tickets over two systems.
+
+use super::company::{Case, Company, QUICK, Running, people};
+use super::relay::Relay;
+use super::support::{Server, ServerOptions, Workspace, repository};
+use super::walked::{Doomed, Walked};
+use std::time::Duration;
+
+/// So often one case is killed; then comes another, so that no death is hidden behind all those before it.
+const DEATHS: usize = 20;
+/// Cases at once: most of what they do is to wait.
+const WALKERS: usize = 4;
+
+#[test]
+fn whatever_request_is_its_last_every_ticket_is_done_once() {
+    let server = Server::start_with(ServerOptions {
+        settings: vec![("max_connections".into(), "300".into())],
+        ..ServerOptions::default()
+    });
+    let company = Company::new(&server, 60, people(4));
+    let walked = Walked::default();
+    let survived: usize = std::thread::scope(|scope| {
+        let walkers: Vec<_> = (0..WALKERS)
+            .map(|_| scope.spawn(|| walk(&company, &walked)))
+            .collect();
+        walkers.into_iter().map(|w| w.join().unwrap()).sum()
+    });
+    let found = walked.by_server();
+    println!("{survived} boundaries walked and survived: {found:?}");
+    let list = repository().join("target/walk.txt");
+    std::fs::write(list, walked.list()).unwrap();
+    assert_eq!(survived, found.values().sum::<usize>());
+    for server in ["control", "shop", "loyalty"] {
+        assert!(found.get(server).is_some_and(|n| *n > 40), "{found:?}");
+    }
+}
+
+/// Walks until nothing new is met; how often it died.
+fn walk(company: &Company<'_>, walked: &Walked) -> usize {
+    let mut all = 0;
+    loop {
+        let case = company.copy();
+        let deaths = die(&case, walked);
+        case.is_whole();
+        all += deaths;
+        if deaths == 0 {
+            return all;
+        }
+    }
+}
+
+fn die(case: &Case<'_>, walked: &Walked) -> usize {
+    let doomed = Doomed::new(walked);
+    let relay = |name| Relay::open(name, case.server(), &doomed);
+    let (control, shop, loyalty) = (relay("control"), relay("shop"), relay("loyalty"));
+    let systems = [
+        ("shop", shop.url(&case.shop)),
+        ("loyalty", loyalty.url(&case.loyalty)),
+    ];
+    let mut workspace = Workspace::new(&control.url(&case.control), &systems);
+    workspace.copy_policies(&repository().join("policies/travel"));
+    workspace.configure(&QUICK.replace("[log]", "attempts = 100\n[log]"));
+    for deaths in 0.. {
+        let start = || Running::start(&workspace, &["run", "--until-idle"], "");
+        let daemon = doomed.starts(deaths == DEATHS, start);
+        let (status, log) = daemon.end(Duration::from_secs(120));
+        match doomed.died() {
+            Some(boundary) => {
+                assert_eq!(status.code(), None, "{boundary}\n{log}");
+                println!("{boundary}");
+            }
+            None => {
+                assert_eq!(status.code(), Some(0), "{log}");
+                return deaths;
+            }
+        }
+        // Nobody waits here for what only time does.
+        let over = "UPDATE erasured.lease SET until = now() - interval '1 second'; \
+                    UPDATE erasured.sweep SET lease_until = now() - interval '1 second' WHERE finished_at IS NULL";
+        case.server().execute(&case.control, over);
+    }
+    unreachable!("it is spared in the end")
+}
