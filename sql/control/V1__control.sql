@@ -57,11 +57,13 @@ CREATE TABLE erasured.scope (
     clock_moves   text[]      NOT NULL DEFAULT '{}',
     words         jsonb       NOT NULL DEFAULT '{}',
     confirm_over  bigint      CHECK (confirm_over >= 0),
+    due_by        jsonb       NOT NULL DEFAULT '{}',
     published_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (subject, scope)
 );
 COMMENT ON TABLE erasured.scope IS 'What may be asked for and what it takes: published by the daemon from the policies it has loaded.';
 COMMENT ON COLUMN erasured.scope.confirm_over IS 'More rows than this are approved at a terminal only by typing back who is meant.';
+COMMENT ON COLUMN erasured.scope.due_by IS 'Retention rules whose people go by tickets of this scope, and how many tickets one run of each files at most.';
 COMMENT ON COLUMN erasured.scope.doubtful IS 'The level that it takes where there are signs of an impostor.';
 COMMENT ON COLUMN erasured.scope.doubtful_wait IS 'How long nothing is erased after such a sign was found: time for the real owner to object.';
 COMMENT ON COLUMN erasured.scope.clock_moves IS 'Kinds of decisions with which the SLA profile''s clock begins.';

@@ -273,8 +273,8 @@ COMMENT ON COLUMN erasured.ticket.retention_rule IS 'And the rule: its person mu
 CREATE INDEX ticket_retention ON erasured.ticket (retention_run) WHERE retention_run IS NOT NULL;
 
 -- Files, and approves by the policy's word, the ticket of a person who is due. The daemon decides nothing: it must be
--- at a run of a rule of this kind of subject, under the policy that is published. What came of it: filed; held, by
--- a legal hold; covered, by another ticket that is open; lost, if the run is another's.
+-- at a run of a rule that names the people of this scope, under the policy that is published, and files no more than that
+-- rule lets it. What came of it: filed; held, by a legal hold; covered, by another ticket that is open; lost, if the run is another's.
 CREATE FUNCTION erasured.file_due(run uuid, token uuid, ticket uuid, scope text, subject_hash text, sealed bytea, due_at timestamptz,
                                   names text[], hashes text[]) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
@@ -283,6 +283,7 @@ AS $$
 DECLARE
     r     erasured.retention_run;
     asked erasured.scope;
+    filed bigint;
     waits timestamptz;
 BEGIN
     SELECT * INTO r FROM erasured.retention_run x
@@ -296,6 +297,15 @@ BEGIN
         RAISE EXCEPTION 'the policy of the run is not the one that is published' USING ERRCODE = 'ER004',
             HINT = 'Start or reload the daemon, which publishes it.';
     END IF;
+    IF NOT asked.due_by ? r.rule THEN
+        RAISE EXCEPTION 'by the retention rule % nobody goes under this scope', r.rule USING ERRCODE = 'ER004',
+            HINT = 'It must say people = true, and name the scope.';
+    END IF;
+    SELECT count(*) INTO filed FROM erasured.ticket t WHERE t.retention_run = r.id;
+    IF filed >= (asked.due_by ->> r.rule)::bigint THEN
+        RAISE EXCEPTION 'the run has filed as many tickets as its rule lets it' USING ERRCODE = 'ER004',
+            HINT = 'at_most in the rule; the next run files more.';
+    END IF;
     IF EXISTS (SELECT FROM erasured.hold h
                 WHERE h.kind = 'subject' AND h.subject = r.subject AND h.released_at IS NULL AND h.read_at IS NULL)
        OR EXISTS (SELECT FROM erasured.held_people(r.subject) p WHERE p.subject_hash = file_due.subject_hash) THEN
@@ -306,9 +316,8 @@ BEGIN
         RETURN 'covered';
     END IF;
     INSERT INTO erasured.ticket (id, reference, subject, scope, ground, requested_at, subject_hash, sealed, due_at, retention_run, retention_rule)
-    SELECT file_due.ticket, format('retention %s %s', r.id, count(*) + 1), r.subject, file_due.scope, 'policy', now(),
-           file_due.subject_hash, file_due.sealed, file_due.due_at, r.id, r.rule
-      FROM erasured.ticket t WHERE t.retention_run = r.id;
+    VALUES (file_due.ticket, format('retention %s %s', r.id, filed + 1), r.subject, file_due.scope, 'policy', now(),
+            file_due.subject_hash, file_due.sealed, file_due.due_at, r.id, r.rule);
     INSERT INTO erasured.ticket_identifier (ticket_id, name, hash, given)
     SELECT DISTINCT ON (n.name) file_due.ticket, n.name, n.hash, false FROM unnest(file_due.names, file_due.hashes) AS n (name, hash);
     -- Nobody asks, so nobody is verified: the policy names the person, and the rule approves.

@@ -355,6 +355,13 @@ pub fn offers(context: &Context) -> Vec<ScopeOffer> {
             words: offer::offer(policy, name, scope),
             sla: scope.sla.code.clone(),
             confirm_over: scope.confirm_over,
+            due_by: policy
+                .retention
+                .iter()
+                .filter_map(|rule| Some((rule, rule.people.as_ref()?)))
+                .filter(|(_, people)| people.scope == *name)
+                .map(|(rule, people)| (rule.name.clone(), people.at_most))
+                .collect(),
             clock_moves: scope
                 .sla
                 .moved_by()

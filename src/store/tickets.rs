@@ -82,6 +82,8 @@ pub struct ScopeOffer {
     pub clock_moves: Vec<String>,
     /// More rows than this are approved at a terminal only by typing back who is meant.
     pub confirm_over: Option<i64>,
+    /// Retention rules whose people go by tickets of this scope, and how many tickets a run of each files at most.
+    pub due_by: BTreeMap<String, u64>,
     /// What customers may be told of it.
     pub words: Offer,
 }
@@ -419,23 +421,24 @@ impl Store {
             .await?;
             for o in offers {
                 let words = serde_json::to_value(&o.words).unwrap_or_default();
+                let due_by = serde_json::to_value(&o.due_by).unwrap_or_default();
                 tx.execute(
                     "/* erasured:publish_scopes */ INSERT INTO erasured.scope AS s \
                        (subject, scope, policy_sha256, identifiers, at_least, four_eyes, cooling_off, sla, clock_moves, words, confirm_over, \
-                        doubtful, doubtful_wait) \
-                     VALUES ($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8, $9, $10, $11, $12, make_interval(secs => $13)) \
+                        doubtful, doubtful_wait, due_by) \
+                     VALUES ($1, $2, $3, $4, $5, $6, make_interval(secs => $7), $8, $9, $10, $11, $12, make_interval(secs => $13), $14) \
                      ON CONFLICT (subject, scope) DO UPDATE SET policy_sha256 = excluded.policy_sha256, \
                        identifiers = excluded.identifiers, at_least = excluded.at_least, four_eyes = excluded.four_eyes, \
                        cooling_off = excluded.cooling_off, sla = excluded.sla, clock_moves = excluded.clock_moves, words = excluded.words, \
-                       confirm_over = excluded.confirm_over, doubtful = excluded.doubtful, doubtful_wait = excluded.doubtful_wait, \
+                       confirm_over = excluded.confirm_over, doubtful = excluded.doubtful, doubtful_wait = excluded.doubtful_wait, due_by = excluded.due_by, \
                        published_at = now() \
                      WHERE (s.policy_sha256, s.identifiers, s.at_least, s.four_eyes, s.cooling_off, s.sla, s.clock_moves, s.words, s.confirm_over, \
-                            s.doubtful, s.doubtful_wait) \
+                            s.doubtful, s.doubtful_wait, s.due_by) \
                        IS DISTINCT FROM (excluded.policy_sha256, excluded.identifiers, excluded.at_least, excluded.four_eyes, excluded.cooling_off, \
-                       excluded.sla, excluded.clock_moves, excluded.words, excluded.confirm_over, excluded.doubtful, excluded.doubtful_wait)",
+                       excluded.sla, excluded.clock_moves, excluded.words, excluded.confirm_over, excluded.doubtful, excluded.doubtful_wait, excluded.due_by)",
                     &[&o.subject, &o.scope, &o.policy_sha256, &o.identifiers, &(o.at_least as i16), &o.four_eyes,
                       &(o.cooling_off.num_seconds() as f64), &o.sla, &o.clock_moves, &words, &o.confirm_over,
-                      &(o.doubtful as i16), &(o.doubtful_wait.num_seconds() as f64)],
+                      &(o.doubtful as i16), &(o.doubtful_wait.num_seconds() as f64), &due_by],
                 )
                 .await?;
             }

@@ -42,6 +42,7 @@ fn offer(scope: &str, four_eyes: bool, at_least: Level) -> ScopeOffer {
         doubtful_wait: Days::days(7),
         sla: "jp-appi".into(),
         confirm_over: None,
+        due_by: std::collections::BTreeMap::new(),
         clock_moves: vec![],
         words: erasured::notice::offer::Offer::default(),
     }
