@@ -23,6 +23,7 @@ use crate::store::lease::{LeasedBatch, LeasedTicket};
 use crate::system::postgres::connect::ConnectError;
 use crate::system::postgres::execute::{Execution, NotErased, Outcome, Subject};
 use crate::system::postgres::failure::Failure;
+use due::must_be_due;
 use keep::{Keep, PutOff, still_theirs};
 use setback::{Setback, backoff, setback, shared};
 use std::collections::{BTreeMap, BTreeSet};
@@ -588,7 +589,8 @@ impl Run<'_> {
                     stamp: stamp.map_or("", String::as_str),
                     ..execution
                 };
-                let (held, seen) = execution.hold_subjects(client).await?;
+                let due = must_be_due(part, group);
+                let (held, seen) = execution.hold_subjects(client, &due).await?;
                 still_theirs(planned, group, &seen)?;
                 Some(held)
             }

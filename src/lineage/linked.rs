@@ -3,7 +3,7 @@
 use super::Linked;
 use super::retention::{kind, step};
 use crate::catalog::{Catalog, ForeignKey};
-use crate::policy::retention::{LinkedColumn, RetentionRule};
+use crate::policy::retention::{LinkedColumn, RetentionAction, RetentionRule};
 use crate::reading::choose_or;
 
 /// `since` names rows of which it cannot be told what they hang on.
@@ -32,6 +32,14 @@ pub(super) fn of(
         let help = choose_or(&linked.column, &names, "its columns:");
         return Err(("E0203", message, help));
     };
+    let locks = rule.action != RetentionAction::Report;
+    if !facts.access.select || locks && !facts.access.update {
+        let message = format!(
+            "{from}, and the daemon's role lacks SELECT or UPDATE on it (its rows are locked with FOR UPDATE when it is asked for the last time)"
+        );
+        let help = format!("GRANT SELECT, UPDATE ON {} TO erasured_daemon", table.table);
+        return Err(("E0214", message, help));
+    }
     let Some(kind) = kind(&column.base) else {
         let message = format!(
             "{table}.{} is {}, not a date, so the retention rule {} cannot count from it",

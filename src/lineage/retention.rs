@@ -230,16 +230,6 @@ fn of_people(
         let diagnostic = Diagnostic::error(OF_PEOPLE, message, help);
         found.push(diagnostic.at(&policy.source, rule.span.clone()));
     };
-    // A ticket locks a person's row before it asks for the last time, and not what hangs on it.
-    if !rule.keep.linked().is_empty() {
-        not(
-            format!(
-                "the retention rule {} is for people, and counts from rows that hang on theirs: one that is changed at that moment would not be seen",
-                rule.name
-            ),
-            "name columns of the person's own row in `since`",
-        );
-    }
     let scope = rule.people.as_ref().map(|people| people.scope.as_str());
     let under = policy.under(scope.unwrap_or_default());
     let root = |of: &&TableRule| of.table == policy.root.0;

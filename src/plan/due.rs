@@ -2,8 +2,18 @@
 
 use super::{HeldRows, Rows, Statement, SystemPlan, sql};
 use crate::catalog::Table;
-use crate::lineage::{Due, Edge, Spares};
+use crate::lineage::{Due, Edge, Spares, Step};
 use crate::name::TableName;
+
+/// How it is asked of rows that are locked whether they are due.
+#[derive(Clone, Debug)]
+pub struct WhenLocked {
+    /// First what hangs on them, by whose dates they are counted, is locked too. A statement that waits for a lock sees the
+    /// tables as they were before, so the question is another one.
+    pub locks: Vec<Statement>,
+    /// As [`DueRows::still_due`].
+    pub still_due: Statement,
+}
 
 /// The rows of a table that are due, and that no hold covers. All parameters of its statements are
 /// [`super::Parameter::Text`].
@@ -45,6 +55,24 @@ impl DueRows<'_> {
     /// ordinals of those that are still due, and whether nothing keeps them.
     pub fn still_due(&self) -> Statement {
         sql::still_due(self.table, self.facts, self.due, self.spared_by)
+    }
+
+    /// The same, to be asked where the rows are locked.
+    pub fn when_locked(&self) -> WhenLocked {
+        // Of two columns of one table the rows are locked once.
+        let mut steps: Vec<&Step> = Vec::new();
+        for linked in self.due.iter().flat_map(|due| &due.linked) {
+            if !steps.contains(&&linked.step) {
+                steps.push(&linked.step);
+            }
+        }
+        let steps = steps.into_iter();
+        WhenLocked {
+            locks: steps
+                .map(|step| sql::lock_linked(self.table, self.facts, step))
+                .collect(),
+            still_due: self.still_due(),
+        }
     }
 
     /// The day of the oldest of them that no hold covers, or of the one that has this key.

@@ -14,7 +14,7 @@ mod sql;
 mod stretch;
 
 pub use build::build;
-pub use due::{DueRows, archived, captured_days, whole_count};
+pub use due::{DueRows, WhenLocked, archived, captured_days, whole_count};
 pub use held::{Comparison, Condition, HeldRows};
 pub use place::{Identifiers, PlacePlan, PlacesPlan, Wanted, places};
 pub(crate) use sql::OWN_OPERATORS;

@@ -29,7 +29,7 @@ use crate::catalog::Catalog;
 use crate::erasure::context::{Context, Unplanned};
 use crate::erasure::{holds, intake};
 use crate::lineage::{self, OfRule, Owners};
-use crate::plan::{self, DueRows, HeldRows, Plan, Stretch};
+use crate::plan::{self, DueRows, HeldRows, Plan, Stretch, WhenLocked};
 use crate::policy::Policy;
 use crate::policy::retention::RetentionRule;
 use crate::store::StoreError;
@@ -306,6 +306,11 @@ impl Prepared {
         let mut client = self.client(context).await?;
         let due = due::still_due(&mut client, &due, keys, context.timeouts(1)).await?;
         Ok(due.into_iter().map(|(at, _)| at).collect())
+    }
+
+    /// The same, to be asked where they are locked; `None` if the calendar has nobody yet.
+    pub fn when_locked(&self) -> Option<WhenLocked> {
+        Some(self.due_rows(&[])?.when_locked())
     }
 
     /// Those of these rows that are due still and that nothing keeps that hangs on them, and how many of

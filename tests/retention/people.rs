@@ -111,19 +111,13 @@ fn who_comes_back_and_who_is_held_stays() {
     assert_eq!(company.server.count(&company.control, open), 0);
 }
 
-/// A login that is under way when the ticket begins: its row's lock is waited for, and then it counts.
-#[test]
-fn who_comes_back_in_the_last_moment_stays() {
-    let company = open();
-    let run = company.json(&["retention", "run", "members"]);
-    assert_eq!(run["filed"], 5, "{run}");
+/// Lets the tickets run while this is under way, and commits it when they have come to wait for it.
+fn while_tickets_run(company: &Company, meanwhile: &str) {
     let url = company.server.url(&company.shop);
     crate::support::blocking(async {
         let client = crate::support::connect(&url).await;
-        client
-            .batch_execute("BEGIN; UPDATE customer SET last_login_on = current_date WHERE id = 10")
-            .await
-            .unwrap();
+        let begin = format!("BEGIN; {meanwhile}");
+        client.batch_execute(&begin).await.unwrap();
         let mut daemon = company
             .workspace
             .process(["run", "--until-idle"])
@@ -133,16 +127,63 @@ fn who_comes_back_in_the_last_moment_stays() {
         let mut waited = 0;
         while client.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
             waited += 1;
-            assert!(waited < 1000, "the daemon was to wait for the row");
+            assert!(waited < 1000, "the daemon was to wait for {meanwhile}");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         client.batch_execute("COMMIT").await.unwrap();
         assert!(daemon.wait().unwrap().success());
     });
+}
+
+/// A login that is under way when the ticket begins: its row's lock is waited for, and then it counts.
+#[test]
+fn who_comes_back_in_the_last_moment_stays() {
+    let company = open();
+    let run = company.json(&["retention", "run", "members"]);
+    assert_eq!(run["filed"], 5, "{run}");
+    while_tickets_run(
+        &company,
+        "UPDATE customer SET last_login_on = current_date WHERE id = 10",
+    );
     assert_eq!(left(&company), numbers((1..=7).chain([10]).chain(13..=20)));
     let ended =
         "SELECT count(*) FROM erasured.decision WHERE kind = 'reject' AND reason = 'not_due'";
     assert_eq!(company.server.count(&company.control, ended), 1);
+}
+
+/// A person is due by what hangs on their row: a booking that is made, moved on, or lost while their ticket runs saves them.
+#[test]
+fn what_comes_to_hang_on_a_person_in_the_last_moment_saves_them() {
+    let schema = format!(
+        "{SCHEMA} CREATE TABLE booking (id int PRIMARY KEY, customer int REFERENCES customer, ends_on date); CREATE INDEX ON booking (customer); \
+         INSERT INTO booking SELECT id, id, CASE WHEN id <= 12 THEN current_date - 2000 - id ELSE current_date - id END FROM customer WHERE id < 20; \
+         INSERT INTO booking SELECT 100 + id, id, current_date - 4000 FROM customer;"
+    );
+    let policy = policy("").replace(
+        "since = \"last_login_on\"",
+        "since = { table = \"shop.public.booking\", column = \"ends_on\" }",
+    ) + "[[table]]\nname = \"shop.public.booking\"\naction = \"delete\"\n";
+    for meanwhile in [
+        "UPDATE booking SET ends_on = current_date WHERE id = 3",
+        "INSERT INTO booking VALUES (999, 3, current_date)",
+        "DELETE FROM booking WHERE id IN (3, 103)",
+    ] {
+        let company = Company::with(&schema, &policy);
+        company.says(&["check"], 0);
+        company.says(&["run", "--until-idle"], 0);
+        let run = company.json(&["retention", "run", "members"]);
+        assert_eq!(run["filed"], 5, "{run}");
+        while_tickets_run(&company, meanwhile);
+        // Where rows that hang on people count, they come by their keys.
+        assert_eq!(
+            left(&company),
+            numbers([3].into_iter().chain(6..=20)),
+            "{meanwhile}"
+        );
+        let ended =
+            "SELECT count(*) FROM erasured.decision WHERE kind = 'reject' AND reason = 'not_due'";
+        assert_eq!(company.server.count(&company.control, ended), 1);
+    }
 }
 
 /// The daemon decides nothing: it files for a run that it is at, and ends what a rule has filed.
@@ -171,6 +212,48 @@ fn nothing_is_filed_or_ended_beside_a_run() {
     );
     let end = "SELECT erasured.end_not_due((SELECT id FROM erasured.ticket WHERE reference = 'R-1'), gen_random_uuid())::text";
     assert_eq!(company.server.value(&company.control, end), "false");
+}
+
+/// A run of a rule for rows, of another scope, or beyond what the rule lets it, files nobody's ticket.
+#[test]
+fn a_run_files_only_what_its_published_rule_says() {
+    let newsletter = "scope.newsletter = { tables = [\"shop.public.customer\"], verify = { at_least = \"basic\" }, sla = \"jp-appi\" }\n\n[[table]]";
+    let policy = policy("").replacen("[[table]]", newsletter, 1);
+    let calls = "\n[[retention]]".to_owned() + POLICY.split("[[retention]]").nth(1).unwrap();
+    let company = Company::with(&schema(), &(policy + &calls));
+    company.says(&["run", "--until-idle"], 0);
+    let begin = |rule: &str| {
+        let sql = format!(
+            "INSERT INTO erasured.retention_run (subject, rule, \"table\", basis, policy_sha256, cutoff, timezone, started_by, lease_token, lease_until) \
+             SELECT 'customer', '{rule}', 'shop.public.customer', 'x', policy_sha256, now(), 'UTC', '', gen_random_uuid(), now() + interval '1 hour' \
+               FROM erasured.scope WHERE scope = 'account'"
+        );
+        company.server.execute(&company.control, &sql);
+    };
+    begin("calls");
+    begin("members");
+    let url = company.server.url(&company.control);
+    crate::support::blocking(async {
+        let client = crate::support::connect(&url).await;
+        let file = async |rule: &str, scope: &str, person: i32| {
+            let sql = format!(
+                "SELECT erasured.file_due(id, lease_token, gen_random_uuid(), '{scope}', encode(sha256('{person}'), 'hex'), 'x', now(), '{{}}', '{{}}') \
+                   FROM erasured.retention_run WHERE rule = '{rule}'"
+            );
+            match client.query_one(&sql, &[]).await {
+                Ok(row) => row.get::<_, String>(0),
+                Err(error) => error.code().unwrap().code().to_owned(),
+            }
+        };
+        assert_eq!(file("calls", "account", 1).await, "ER004");
+        assert_eq!(file("members", "newsletter", 1).await, "ER004");
+        for person in 1..=5 {
+            assert_eq!(file("members", "account", person).await, "filed");
+        }
+        assert_eq!(file("members", "account", 6).await, "ER004");
+    });
+    let tickets = "SELECT count(*) FROM erasured.ticket";
+    assert_eq!(company.server.count(&company.control, tickets), 5);
 }
 
 #[test]

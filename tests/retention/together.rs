@@ -98,7 +98,7 @@ fn rows_are_anonymized_by_schedule_and_then_not_overdue() {
     assert_eq!(plan[0]["forecast"]["weeks"][0]["rows"], 0, "{plan}");
 }
 
-/// What nobody locks may not decide whether a person goes, and who is not deleted would be due for ever.
+/// Who is not deleted would be due for ever.
 #[test]
 fn rules_for_people_are_refused_where_they_could_not_be_kept() {
     let rule = |since: &str| {
@@ -117,11 +117,7 @@ fn rules_for_people_are_refused_where_they_could_not_be_kept() {
     company
         .workspace
         .write_policy("customer.toml", &format!("{POLICY}{linked}"));
-    let said = company.says(&["check"], 1);
-    assert!(
-        said.contains("E0256") && said.contains("hang on theirs"),
-        "{said}"
-    );
+    company.says(&["check"], 0);
     let stays = policy(&[(
         "name   = \"shop.public.customer\"\naction = \"delete\"",
         "name   = \"shop.public.customer\"\naction = \"anonymize\"\nset = { name = \"null\" }",

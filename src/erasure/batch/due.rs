@@ -1,11 +1,12 @@
 //! Whether people whom a retention rule names are due still: who has come back in the meantime stays.
 
-use super::super::context::{Context, Planned};
+use super::super::context::Planned;
 use super::{Run, Work};
+use crate::plan::SystemPlan;
 use crate::policy::retention::{RetentionAction, RetentionRule};
 use crate::retention::Prepared;
 use crate::store::StoreError;
-use crate::system::postgres::execute::NotErased;
+use crate::system::postgres::execute::MustBeDue;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -90,24 +91,21 @@ impl Run<'_> {
     }
 }
 
-/// The same with their rows locked: nobody can come back behind this.
-///
-/// # Errors
-/// [`NotErased::NotDue`]: the next try finds out of whom, and ends their tickets.
-pub(super) async fn still_due(context: &Context, group: &[Work]) -> Result<(), NotErased> {
-    let mut by_rule: BTreeMap<&str, (&Prepared, Vec<&[String]>)> = BTreeMap::new();
-    for work in group {
+/// Who of a batch must be due when their rows are locked: nobody can come back behind that. Where rows go in pieces
+/// some of a person's may have gone by then, and it is asked no more.
+pub(super) fn must_be_due(part: &SystemPlan, group: &[Work]) -> Vec<MustBeDue> {
+    if !part.pieces.is_empty() {
+        return Vec::new();
+    }
+    let mut by_rule: BTreeMap<&str, MustBeDue> = BTreeMap::new();
+    for (at, work) in group.iter().enumerate() {
         if let (Some(rule), Some(prepared)) = (&work.ticket.rule, &work.due_by) {
-            let of = by_rule
-                .entry(rule)
-                .or_insert_with(|| (prepared, Vec::new()));
-            of.1.push(&work.identity.key);
+            let must = by_rule.entry(rule).or_insert_with(|| MustBeDue {
+                tickets: Vec::new(),
+                asked: prepared.when_locked(),
+            });
+            must.tickets.push(at);
         }
     }
-    for (prepared, keys) in by_rule.into_values() {
-        if prepared.still_due(context, &keys).await?.len() < keys.len() {
-            return Err(NotErased::NotDue);
-        }
-    }
-    Ok(())
+    by_rule.into_values().collect()
 }

@@ -3,12 +3,12 @@
 use super::super::context::{Context, Planned};
 use super::super::holds::Gate;
 use super::Work;
-use super::due::still_due;
+use super::due::must_be_due;
 use crate::name::TableName;
 use crate::plan::SystemPlan;
 use crate::store::StoreError;
 use crate::store::executing::NewDeferral;
-use crate::system::postgres::execute::{BeforeChange, Deferred, NotErased, Seen};
+use crate::system::postgres::execute::{BeforeChange, Deferred, MustBeDue, NotErased, Seen};
 use deadpool_postgres::Transaction;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
@@ -78,6 +78,14 @@ impl BeforeChange for Keep<'_> {
         Box::pin(self.write(seen, deferred))
     }
 
+    /// Where another system is erased the root's session has asked.
+    fn must_be_due(&self) -> Vec<MustBeDue> {
+        match self.held {
+            Some(_) => Vec::new(),
+            None => must_be_due(self.part, self.group),
+        }
+    }
+
     fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(async {
             // That session says nothing meanwhile: the server may have ended it, and with it the locks.
@@ -104,9 +112,6 @@ impl BeforeChange for Keep<'_> {
 
 impl Keep<'_> {
     async fn write(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> Result<(), NotErased> {
-        if self.part.pieces.is_empty() {
-            still_due(self.context, self.group).await?;
-        }
         let mut grown = Vec::new();
         for seen in seen {
             let work = &mut self.group[seen.ticket];

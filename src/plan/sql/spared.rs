@@ -134,6 +134,30 @@ pub(in crate::plan) fn still_due(
     by: &[Spares],
 ) -> Statement {
     let mut binds = Binds::default();
+    let from = keyed(&mut binds, table, facts);
+    let due = is_due(&mut binds, due).join(" AND ");
+    let body = format!(
+        "SELECT k.n, NOT {} FROM {from} WHERE {due}",
+        spared(&mut binds, "t", by),
+    );
+    binds.statement("still due", table, &body)
+}
+
+/// Locks what hangs on the rows of these keys by this step: neither it nor its date changes from here on, and as long as
+/// the rows are locked too nothing comes to hang on them.
+pub(in crate::plan) fn lock_linked(table: &TableName, facts: &Table, step: &Step) -> Statement {
+    let mut binds = Binds::default();
+    let from = keyed(&mut binds, table, facts);
+    let (of, name) = (table_name(&step.table), "t_0");
+    let body = format!(
+        "SELECT FROM {from} JOIN {of} AS {name} ON {} FOR UPDATE OF {name}",
+        ties("t", name, step)
+    );
+    binds.statement("lock linked", &step.table, &body)
+}
+
+/// Rows `t` of a table by the keys of the subjects, whose ordinals are `k.n`.
+fn keyed(binds: &mut Binds, table: &TableName, facts: &Table) -> String {
     let tickets = binds.bind(Parameter::SubjectTickets);
     let key = facts.row_key();
     let keys: Vec<String> = (0..key.len())
@@ -148,16 +172,13 @@ pub(in crate::plan) fn still_due(
         )
     });
     let same: Vec<String> = same.collect();
-    let due = is_due(&mut binds, due).join(" AND ");
-    let body = format!(
-        "SELECT k.n, NOT {} FROM unnest({tickets}::int4[]{}) AS k(n{}) JOIN {} AS t ON {} WHERE {due}",
-        spared(&mut binds, "t", by),
+    format!(
+        "unnest({tickets}::int4[]{}) AS k(n{}) JOIN {} AS t ON {}",
         keys.concat(),
         names.concat(),
         table_name(table),
         same.join(" AND ")
-    );
-    binds.statement("still due", table, &body)
+    )
 }
 
 /// The captured rows that are to go: how they are told apart, what of them is captured, which they are.

@@ -7,12 +7,14 @@ mod applied;
 mod archive;
 mod bind;
 mod covered;
+mod due;
 mod piece;
 mod spared;
 mod stretch;
 mod unanswered;
 
 pub use applied::{Applied, applied};
+pub use due::MustBeDue;
 pub use stretch::Went;
 pub use unanswered::Unanswered;
 
@@ -222,6 +224,11 @@ pub trait BeforeChange: Send {
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>>;
 
+    /// Of which tickets the subjects must be due, whose rows this plan locks.
+    fn must_be_due(&self) -> Vec<MustBeDue> {
+        Vec::new()
+    }
+
     /// What is to be handed over of captured rows, as texts, before the first of them changes.
     fn wants(&self) -> Option<(Statement, Rows)> {
         None
@@ -345,6 +352,8 @@ impl Execution<'_> {
         let locked = self.lock_found_again(&tx, &captured).await?;
         self.nothing_is_covered(&tx, &captured, None).await?;
         self.nothing_spares(&tx, &captured).await?;
+        self.all_are_due(&tx, &captured, &before_change.must_be_due())
+            .await?;
         fail::fail_point!("before-change");
         // A batch that waited for another daemon's lock learns here that the work is done.
         let meanwhile = self.repeated(&tx).await?;
@@ -424,19 +433,21 @@ impl Execution<'_> {
     }
 
     /// Locks the root's rows and tells what they say, for as long as the transaction is kept: for
-    /// the time in which other systems are erased. It ends without having changed anything.
+    /// the time in which other systems are erased. It ends without having changed anything. These must be due.
     ///
     /// # Errors
     /// As [`Execution::run`].
     pub async fn hold_subjects<'c>(
         &self,
         client: &'c mut Client,
+        due: &[MustBeDue],
     ) -> Result<(Transaction<'c>, Vec<Seen>), NotErased> {
         let tx = client.transaction().await?;
         self.settings(&tx).await?;
         let mut captured = Captured::new(self.plan);
         let active: Vec<usize> = (0..self.subjects.len()).collect();
         capture::subjects(&tx, self, &active, &mut captured).await?;
+        self.all_are_due(&tx, &captured, due).await?;
         let seen = capture::seen(self, &captured);
         Ok((tx, seen))
     }
