@@ -99,6 +99,7 @@ pub fn of_rule(
         return of_people(policy, rule, due, found);
     }
     found.extend(partition::misfit(policy, rule, table));
+    found.extend(still::no_links(policy, rule, table, catalog));
     let own = of_table(policy, rule, catalog);
     let traced = trace(
         &own,
@@ -319,8 +320,7 @@ impl Hanging<'_> {
                 system: system.clone(),
                 table: reached.table.clone(),
             };
-            let stays = self.rule.action == RetentionAction::Anonymize;
-            if stays && table != self.rule.table {
+            if self.rule.action.rewrites() && table != self.rule.table {
                 continue;
             }
             if self.in_force.iter().any(|p| p.root.0 == table) {
@@ -670,9 +670,9 @@ fn of_table(policy: &Policy, rule: &RetentionRule, catalog: &Catalog) -> Policy 
         in_pieces: None,
         told: Box::default(),
     }];
-    match rule.action {
-        RetentionAction::Anonymize => tables.extend(still::all_stays(rule, catalog)),
-        _ => tables.extend(hanging_on(policy, &rule.table, catalog)),
+    match rule.action.rewrites() {
+        true => tables.extend(still::all_stays(rule, catalog)),
+        false => tables.extend(hanging_on(policy, &rule.table, catalog)),
     }
     let scopes = policy.scopes.values().take(1).map(|scope| {
         let whole = Scope {

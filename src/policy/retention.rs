@@ -49,7 +49,7 @@ pub struct RetentionRule {
     pub action: RetentionAction,
     /// What happens to a partition all of whose rows are due; without it they go like others.
     pub partitions: Option<Partitions>,
-    /// What becomes of columns of rows that stay.
+    /// What becomes of columns of rows that stay; of those that are detached, their links.
     pub set: Set,
     /// Where rows are written to before they go.
     pub archive: Option<Archive>,
@@ -132,6 +132,8 @@ pub enum RetentionAction {
     Delete,
     /// They stay, and columns of theirs lose what is personal.
     Anonymize,
+    /// They stay, and the columns by which they refer to somebody are emptied.
+    Detach,
     /// They are counted.
     Report,
     /// Nothing: it says how long they stay at least.
@@ -142,9 +144,14 @@ impl RetentionAction {
     /// Whether anything becomes of the rows.
     pub fn changes(self) -> bool {
         match self {
-            Self::Delete | Self::Anonymize => true,
+            Self::Delete | Self::Anonymize | Self::Detach => true,
             Self::Report | Self::Keep => false,
         }
+    }
+
+    /// Whether the rows are changed and stay.
+    pub fn rewrites(self) -> bool {
+        matches!(self, Self::Anonymize | Self::Detach)
     }
 }
 
@@ -360,11 +367,12 @@ fn rule(table: &mut Table<'_>, bases: &Bases, scopes: &[&str]) -> Option<Retenti
     let keep = keep(table);
     table.need(
         "action",
-        "say what happens then: action = \"delete\", \"anonymize\", \"report\" to count only, or \"keep\" where they stay at least so long",
+        "say what happens then: action = \"delete\", \"anonymize\", \"detach\", \"report\" to count only, or \"keep\" where they stay at least so long",
     );
     let actions = [
         ("delete", RetentionAction::Delete),
         ("anonymize", RetentionAction::Anonymize),
+        ("detach", RetentionAction::Detach),
         ("report", RetentionAction::Report),
         ("keep", RetentionAction::Keep),
     ];

@@ -117,6 +117,7 @@ impl Terms {
                     Some(Partitions::Detach) => "delete, whole partitions detached".into(),
                 },
                 RetentionAction::Anonymize => "anonymize".into(),
+                RetentionAction::Detach => "detach".into(),
                 RetentionAction::Report => "report".into(),
                 RetentionAction::Keep => "keep".into(),
             },

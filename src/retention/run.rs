@@ -12,7 +12,6 @@ use super::{People, Prepared, Progress, Tidied, afterwards, certify};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
 use crate::plan::{self, ArchivedFile, ChangeKind, Counts, HeldRows, Rows, Statement, SystemPlan};
-use crate::policy::retention::RetentionAction;
 use crate::store::StoreError;
 use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
 use crate::system::postgres::due::{self, DueRow};
@@ -151,9 +150,7 @@ pub async fn run(
     prepared: &Prepared,
     going: Going<'_>,
 ) -> Result<Report, Stopped> {
-    let (Some(of), RetentionAction::Delete | RetentionAction::Anonymize) =
-        (&prepared.of, prepared.rule.action)
-    else {
+    let (Some(of), true) = (&prepared.of, prepared.rule.action.changes()) else {
         return Ok(Report::default());
     };
     let table = prepared.rule.table.to_string();

@@ -11,6 +11,7 @@ mod archives;
 mod certificates;
 mod company;
 mod conditions;
+mod detached;
 mod forecast;
 mod holds;
 mod killed;

@@ -55,6 +55,7 @@ pub(super) fn action(rule: &RetentionRule) -> &'static str {
     match rule.action {
         RetentionAction::Delete => "delete",
         RetentionAction::Anonymize => "anonymize",
+        RetentionAction::Detach => "detach",
         RetentionAction::Report => "report",
         RetentionAction::Keep => "keep",
     }

@@ -62,6 +62,7 @@ impl Run {
                     prepared.rule.table,
                     match prepared.rule.action {
                         RetentionAction::Anonymize => "be anonymized",
+                        RetentionAction::Detach => "be detached",
                         _ => "go",
                     },
                     counted.held,

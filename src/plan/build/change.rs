@@ -210,6 +210,7 @@ impl<'a> Builder<'a> {
 
     fn change_by_rule(&mut self, reached: &'a Reached, set: usize, edge: &Edge) {
         let kind = match edge.decision.fate {
+            Fate::Anonymize if only_its_link(edge) => ChangeKind::Detached,
             Fate::Anonymize => ChangeKind::Anonymized,
             Fate::Detach => ChangeKind::Detached,
             Fate::Retain | Fate::RetainWithParent => ChangeKind::Cleaned,
@@ -301,6 +302,12 @@ impl<'a> Builder<'a> {
             .map(|c| (c.clone(), (Strategy::Null, span.clone())))
             .collect()
     }
+}
+
+/// Whether rows whose time is over lose their link and nothing else.
+fn only_its_link(edge: &Edge) -> bool {
+    let mut still = edge.due.iter().filter_map(|due| due.still.as_ref());
+    still.any(|still| still.detaches)
 }
 
 /// Whether rows so changed still say to whom they belong.
