@@ -3,6 +3,7 @@
 
 use super::ConditionOf;
 use crate::catalog::{Column, Table};
+use crate::name::QualifiedTable;
 use crate::policy::Span;
 use crate::policy::condition::{Asked, Comparison, Condition, Constant, ConstantKind, Test};
 use crate::policy::retention::RetentionRule;
@@ -17,11 +18,11 @@ const MISFIT: &str = "E0257";
 /// What is wrong, where, and what to do.
 pub(super) type Misfit = (&'static str, Span, String, String);
 
-/// The rule's condition with the types as which its constants are read.
+/// A condition of the rule on rows of a table, with the types as which its constants are read.
 pub(super) fn typed(
     rule: &RetentionRule,
     condition: &Condition,
-    table: &Table,
+    (name, table): (&QualifiedTable, &Table),
 ) -> Result<ConditionOf, Vec<Misfit>> {
     let mut types = BTreeMap::new();
     let mut found = Vec::new();
@@ -29,7 +30,7 @@ pub(super) fn typed(
         let Some(column) = table.column(&test.column) else {
             let message = format!(
                 "the condition of the retention rule {} names column {:?}, which {} lacks",
-                rule.name, test.column, rule.table
+                rule.name, test.column, name
             );
             let names: Vec<_> = table.columns.iter().map(|c| c.name.as_str()).collect();
             let help = choose_or(&test.column, &names, "its columns:");
@@ -42,7 +43,7 @@ pub(super) fn typed(
             Err((span, why, help)) => {
                 let message = format!(
                     "the condition of the retention rule {}: {}.{} is {}, {why}",
-                    rule.name, rule.table, column.name, column.sql_type
+                    rule.name, name, column.name, column.sql_type
                 );
                 found.push((MISFIT, span, message, help.to_owned()));
             }

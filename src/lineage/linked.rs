@@ -1,23 +1,41 @@
 //! Dates of rows that hang on a rule's.
 
 use super::Linked;
+use super::condition::{self, Misfit};
 use super::retention::{kind, step};
-use crate::catalog::{Catalog, ForeignKey};
+use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::policy::retention::{LinkedColumn, RetentionAction, RetentionRule};
 use crate::reading::choose_or;
 
 /// `since` names rows of which it cannot be told what they hang on.
 const NO_LINK: &str = "E0258";
 
-/// What is wrong, and what to do.
-type No = (&'static str, String, String);
-
-/// The column, by the one foreign key that leads from its table to the rule's.
+/// The column, by the one foreign key that leads from its table to the rule's, and which rows count.
 pub(super) fn of(
     rule: &RetentionRule,
     linked: &LinkedColumn,
     catalog: &Catalog,
-) -> Result<Linked, No> {
+) -> Result<Linked, Vec<Misfit>> {
+    let no = |(code, message, help)| vec![(code, linked.span.clone(), message, help)];
+    let (facts, linked_by) = column(rule, linked, catalog).map_err(no)?;
+    let condition = linked.condition.as_ref().map(|of| {
+        let table = (&linked.table, facts);
+        condition::typed(rule, &of.condition, table)
+    });
+    Ok(Linked {
+        condition: condition.transpose()?,
+        ..linked_by
+    })
+}
+
+/// What is wrong, and what to do.
+type No = (&'static str, String, String);
+
+fn column<'c>(
+    rule: &RetentionRule,
+    linked: &LinkedColumn,
+    catalog: &'c Catalog,
+) -> Result<(&'c Table, Linked), No> {
     let table = &linked.table;
     let from = format!("the retention rule {} counts from {table}", rule.name);
     let facts = catalog.tables.get(&table.table);
@@ -68,9 +86,11 @@ pub(super) fn of(
         };
         return Err((NO_LINK, message, help));
     };
-    Ok(Linked {
+    let linked = Linked {
         step,
         column: linked.column.clone(),
+        condition: None,
         kind,
-    })
+    };
+    Ok((facts, linked))
 }

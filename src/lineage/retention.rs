@@ -554,9 +554,7 @@ fn own_time(
     for column in rule.keep.linked() {
         match linked::of(rule, column, catalog) {
             Ok(of) => linked.push(of),
-            Err((code, message, help)) => found.push(
-                Diagnostic::error(code, message, help).at(&policy.source, column.span.clone()),
-            ),
+            Err(misfits) => found.extend(told(policy, misfits)),
         }
     }
     let condition = condition_of(policy, rule, table).unwrap_or_else(|misfits| {
@@ -593,16 +591,16 @@ fn condition_of(
     let Some(condition) = &rule.condition else {
         return Ok(None);
     };
-    let told = |misfits: Vec<condition::Misfit>| {
-        let misfits = misfits.into_iter();
-        let told = misfits.map(|(code, span, message, help)| {
-            Diagnostic::error(code, message, help).at(&policy.source, span)
-        });
-        told.collect()
-    };
-    condition::typed(rule, &condition.condition, table)
+    condition::typed(rule, &condition.condition, (&rule.table, table))
         .map(Some)
-        .map_err(told)
+        .map_err(|misfits| told(policy, misfits))
+}
+
+fn told(policy: &Policy, misfits: Vec<condition::Misfit>) -> Vec<Diagnostic> {
+    let told = misfits.into_iter().map(|(code, span, message, help)| {
+        Diagnostic::error(code, message, help).at(&policy.source, span)
+    });
+    told.collect()
 }
 
 /// What kind of date each column of the rule holds.

@@ -178,6 +178,8 @@ pub struct Linked {
     pub step: Step,
     /// The column; a row without a date in it says nothing.
     pub column: String,
+    /// Rows of which this is not true say nothing either.
+    pub condition: Option<ConditionOf>,
     /// What kind of date it holds.
     pub kind: DateKind,
 }

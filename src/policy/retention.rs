@@ -180,6 +180,8 @@ pub struct LinkedColumn {
     pub column: String,
     /// The foreign key from there, where there are several.
     pub link: Option<String>,
+    /// Of which of those rows, if not all.
+    pub condition: Option<Where>,
     /// Where it is said.
     pub span: Span,
 }
@@ -602,11 +604,13 @@ fn linked_column(table: &Table<'_>) -> Option<LinkedColumn> {
     let name = |key| table.parsed(key, CODES.bad_value, DATABASE_NAME_HELP, database_name);
     let (column, link) = (name("column"), name("link"));
     let has_link = table.has("link");
+    let chosen = (table.has("where"), condition(table, "where"));
     table.finish();
     Some(LinkedColumn {
         table: of?.0,
         column: column?.0,
         link: if has_link { Some(link?.0) } else { None },
+        condition: if chosen.0 { Some(chosen.1?) } else { None },
         span: table.span(),
     })
 }

@@ -169,7 +169,9 @@ impl Kept {
     fn by(keep: &Keep, of: Option<&Where>) -> Self {
         let linked = keep.linked().iter().map(|linked| {
             let by = linked.link.as_deref().unwrap_or_default();
-            format!("{}.{} {by}", linked.table, linked.column)
+            let of = linked.condition.as_ref();
+            let of = of.map_or_else(String::new, |of| format!(" where {}", of.text));
+            format!("{}.{} {by}{of}", linked.table, linked.column)
         });
         Self {
             columns: keep.columns().iter().cloned().chain(linked).collect(),

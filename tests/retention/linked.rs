@@ -84,6 +84,31 @@ fn the_last_of_what_hangs_on_a_row_counts() {
     }
 }
 
+/// Runs the rule while this is under way, and commits it when the run has come to wait for it.
+fn run_while(company: &Company, meanwhile: &str) {
+    let url = company.server.url(&company.shop);
+    crate::support::blocking(async {
+        let client = crate::support::connect(&url).await;
+        let begin = format!("BEGIN; {meanwhile}");
+        client.batch_execute(&begin).await.unwrap();
+        let mut run = company
+            .workspace
+            .process(["retention", "run", "accounts"])
+            .spawn()
+            .unwrap();
+        let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()";
+        for _ in 0..400 {
+            let waiting: i64 = client.query_one(waits, &[]).await.unwrap().get(0);
+            if waiting > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        client.batch_execute("COMMIT").await.unwrap();
+        assert!(run.wait().unwrap().success(), "{meanwhile}");
+    });
+}
+
 /// A booking that is made, moved on, or lost meanwhile is seen before its account goes.
 #[test]
 fn what_comes_to_hang_on_it_meanwhile_counts() {
@@ -97,27 +122,7 @@ fn what_comes_to_hang_on_it_meanwhile_counts() {
             company.count("SELECT count(*) FROM booking WHERE account = 100 AND id = 100 AND ends_at < now() - interval '70 days'"),
             1
         );
-        let url = company.server.url(&company.shop);
-        crate::support::blocking(async {
-            let client = crate::support::connect(&url).await;
-            let begin = format!("BEGIN; {meanwhile}");
-            client.batch_execute(&begin).await.unwrap();
-            let mut run = company
-                .workspace
-                .process(["retention", "run", "accounts"])
-                .spawn()
-                .unwrap();
-            let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()";
-            for _ in 0..400 {
-                let waiting: i64 = client.query_one(waits, &[]).await.unwrap().get(0);
-                if waiting > 0 {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            client.batch_execute("COMMIT").await.unwrap();
-            assert!(run.wait().unwrap().success(), "{meanwhile}");
-        });
+        run_while(&company, meanwhile);
         let there = company.count("SELECT count(*) FROM account WHERE id = 100");
         assert_eq!(there, 1, "{meanwhile}");
         assert_eq!(
@@ -174,6 +179,93 @@ fn which_rows_those_are_must_be_told() {
         assert!(
             said.contains(code) && said.contains(words),
             "{since}: {said}"
+        );
+    }
+}
+
+/// What has happened to an account, in a table of events: only some of them count.
+const EVENTS: &str = "
+CREATE TABLE event (id int PRIMARY KEY, account int NOT NULL REFERENCES account, kind text, at date);
+CREATE INDEX ON event (account);
+INSERT INTO event SELECT n, n, 'contract_ended', current_date - n % 120 FROM generate_series(1, 600) n;
+INSERT INTO event SELECT 1000 + n, n, 'contract_ended', current_date - 300 FROM generate_series(500, 700) n;
+INSERT INTO event SELECT 2000 + n, n, 'call', current_date FROM generate_series(1, 800) n;
+INSERT INTO event SELECT 3000 + n, n, NULL, 'infinity' FROM generate_series(1, 1000, 3) n;
+";
+
+fn of_events(since: &str) -> Company {
+    let table = "[[table]]\nname = \"shop.public.event\"\naction = \"delete\"\n";
+    Company::with(&format!("{SCHEMA}{EVENTS}"), &(policy(since) + table))
+}
+
+const ENDED: &str =
+    "{ table = \"shop.public.event\", column = \"at\", where = \"kind = 'contract_ended'\" }";
+
+#[test]
+fn the_last_event_of_a_kind_counts() {
+    let company = of_events(ENDED);
+    company.says(&["check"], 0);
+    let rows = company.server.query(
+        &company.shop,
+        "SELECT a.id::text FROM account a WHERE NOT coalesce((SELECT max(e.at) + 60 < (now() AT TIME ZONE 'Asia/Tokyo')::date \
+           FROM event e WHERE e.account = a.id AND e.kind = 'contract_ended'), false) ORDER BY a.id",
+    );
+    let expected: Vec<String> = rows.into_iter().map(|r| r[0].clone().unwrap()).collect();
+    assert!((400..800).contains(&expected.len()), "{}", expected.len());
+    let due = 1000 - expected.len() as u64;
+    let plan = company.json(&["retention", "plan", "accounts"]);
+    assert_eq!(plan[0]["due"].as_u64(), Some(due), "{plan}");
+    assert_eq!(plan[0]["undated"].as_u64(), Some(300), "{plan}");
+    let weeks = plan[0]["forecast"]["weeks"].as_array().unwrap();
+    assert_eq!(weeks[0]["rows"].as_u64(), Some(due), "{plan}");
+    let coming: u64 = weeks.iter().map(|w| w["rows"].as_u64().unwrap()).sum();
+    assert_eq!(coming, 700, "{plan}");
+    assert!(plan[0]["oldest"].is_string(), "{plan}");
+    let said = company.says(&["retention", "list"], 0);
+    assert!(said.contains("where kind = 'contract_ended'"), "{said}");
+    company.says(&["retention", "verify"], 1);
+    company.json(&["retention", "run", "accounts"]);
+    assert_eq!(ids(&company), expected);
+    company.says(&["retention", "verify"], 0);
+}
+
+/// An event that is written, comes to be one, or is none after all, while its account waits for its lock.
+#[test]
+fn an_event_that_happens_meanwhile_counts() {
+    for meanwhile in [
+        "INSERT INTO event VALUES (9999, 100, 'contract_ended', current_date)",
+        "UPDATE event SET kind = 'contract_ended' WHERE account = 100 AND kind = 'call'",
+        "UPDATE event SET kind = 'mistaken' WHERE account = 100 AND kind = 'contract_ended'",
+    ] {
+        let company = of_events(ENDED);
+        run_while(&company, meanwhile);
+        let there = company.count("SELECT count(*) FROM account WHERE id = 100");
+        assert_eq!(there, 1, "{meanwhile}");
+        let plan = company.json(&["retention", "plan", "accounts"]);
+        assert_eq!(plan[0]["due"], 0, "{meanwhile}");
+    }
+}
+
+#[test]
+fn which_events_count_must_be_a_condition_on_them() {
+    let company = of_events(ENDED);
+    let table = "[[table]]\nname = \"shop.public.event\"\naction = \"delete\"\n";
+    for (condition, code, words) in [
+        ("kinds = 'x'", "E0203", "did you mean `kind`"),
+        ("kind = 3", "E0257", "in single quotes"),
+        ("opened_on IS NULL", "E0203", "public.event lacks"),
+        ("lower(kind) = 'x'", "E0141", "no function"),
+    ] {
+        let since = ENDED.replace("kind = 'contract_ended'", condition);
+        company
+            .workspace
+            .write_policy("customer.toml", &(policy(&since) + table));
+        let said = company.says(&["check"], if code < "E0200" { 2 } else { 1 });
+        let said: Vec<&str> = said.split_whitespace().filter(|w| *w != "│").collect();
+        let said = said.join(" ");
+        assert!(
+            said.contains(code) && said.contains(words),
+            "{condition}: {said}"
         );
     }
 }

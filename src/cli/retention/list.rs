@@ -87,9 +87,11 @@ fn keep(keep: &Keep) -> String {
             linked,
             term,
         } => {
-            let linked = linked
-                .iter()
-                .map(|of| format!("{}.{}", of.table.table, of.column));
+            let linked = linked.iter().map(|of| {
+                let chosen = of.condition.as_ref();
+                let chosen = chosen.map_or_else(String::new, |of| format!(" where {}", of.text));
+                format!("{}.{}{chosen}", of.table.table, of.column)
+            });
             let from: Vec<String> = columns.iter().cloned().chain(linked).collect();
             since(&from.join(", "), term)
         }

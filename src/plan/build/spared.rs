@@ -58,7 +58,7 @@ fn linked(edge: &Edge) -> Vec<Spares> {
             way: vec![linked.step.clone()],
             below: None,
             due: vec![Due {
-                condition: None,
+                condition: linked.condition.clone(),
                 exempts: false,
                 columns: vec![(linked.column.clone(), linked.kind)],
                 linked: Vec::new(),

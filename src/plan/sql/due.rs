@@ -6,7 +6,7 @@ use super::spared::{exists, spared, walk};
 use super::stretch::compared;
 use super::{Binds, EQUALS, by_key, condition, covered, sql_type, table_name};
 use crate::catalog::Table;
-use crate::lineage::{DateKind, Due, Spares, Step};
+use crate::lineage::{DateKind, Due, Linked, Spares};
 use crate::name::TableName;
 use crate::plan::{HeldRows, Parameter, Part, RowSet, Rows, Statement};
 use crate::system::postgres::quote::identifier;
@@ -75,15 +75,25 @@ fn of_columns(binds: &mut Binds, name: &str, due: &Due) -> Vec<String> {
         let of = identifier(&linked.column);
         let later = exists(name, way, |last| {
             let over = before(binds, due, &format!("{last}.{of}"), linked.kind);
-            vec![format!("{last}.{of} IS NOT NULL"), format!("NOT ({over})")]
+            let mut later = vec![format!("{last}.{of} IS NOT NULL"), format!("NOT ({over})")];
+            later.extend(counts(binds, last, linked));
+            later
         });
         all.push(format!("NOT {later}"));
         there.push(exists(name, way, |last| {
-            vec![format!("{last}.{of} IS NOT NULL")]
+            let mut there = vec![format!("{last}.{of} IS NOT NULL")];
+            there.extend(counts(binds, last, linked));
+            there
         }));
     }
     all.push(format!("({})", there.join(" OR ")));
     all
+}
+
+/// That the date of the row `name` counts for the row on which it hangs.
+pub(super) fn counts(binds: &mut Binds, name: &str, linked: &Linked) -> Option<String> {
+    let of = linked.condition.as_ref()?;
+    Some(condition::holds(binds, name, of))
 }
 
 /// That a date is over. `-infinity` is nobody's date.
@@ -239,11 +249,10 @@ pub(in crate::plan) fn oldest(
         DateKind::Date | DateKind::Local => format!("({value})::date"),
         DateKind::Instant => format!("(({value}) AT TIME ZONE {zone}::text)::date"),
     };
-    let of_linked = linked.iter().map(|linked| {
-        let of = identifier(&linked.column);
-        let latest = latest(&linked.step, &of);
-        day(&latest, linked.kind)
-    });
+    let mut of_linked = Vec::new();
+    for linked in linked {
+        of_linked.push(day(&latest(&mut binds, linked), linked.kind));
+    }
     let mut days: Vec<String> = match columns {
         [(name, kind)] if linked.is_empty() => vec![day(
             &format!("pg_catalog.min(t.{})", identifier(name)),
@@ -282,13 +291,15 @@ pub(in crate::plan) fn undated(table: &TableName, due: &[Due]) -> Statement {
         .map(|none| format!("({none})"))
         .collect();
     let linked = due.first().map_or(&[][..], |due| &due.linked);
-    none.extend(linked.iter().map(|linked| {
+    for linked in linked {
         let of = identifier(&linked.column);
         let dated = exists("t", std::slice::from_ref(&linked.step), |last| {
-            vec![format!("pg_catalog.isfinite({last}.{of})")]
+            let mut dated = vec![format!("pg_catalog.isfinite({last}.{of})")];
+            dated.extend(counts(&mut binds, last, linked));
+            dated
         });
-        format!("NOT {dated}")
-    }));
+        none.push(format!("NOT {dated}"));
+    }
     none.extend(conditions(&mut binds, "t", due));
     let body = format!(
         "SELECT pg_catalog.count(*) FROM {} AS t WHERE {}",
@@ -298,16 +309,20 @@ pub(in crate::plan) fn undated(table: &TableName, due: &[Due]) -> Statement {
     binds.statement("undated", table, &body)
 }
 
-/// The latest date of the rows that hang on `t`.
-pub(super) fn latest(step: &Step, column: &str) -> String {
-    let tables = walk("t", std::slice::from_ref(step));
-    let of: Vec<String> = tables
-        .iter()
-        .map(|(table, name, ties)| {
-            format!("(SELECT pg_catalog.max({name}.{column}) FROM {table} AS {name} WHERE {ties})")
-        })
-        .collect();
-    of.concat()
+/// The latest date of the rows that hang on `t` and count.
+pub(super) fn latest(binds: &mut Binds, linked: &Linked) -> String {
+    let column = identifier(&linked.column);
+    let tables = walk("t", std::slice::from_ref(&linked.step));
+    let mut of = String::new();
+    for (table, name, ties) in tables {
+        let mut all = vec![ties];
+        all.extend(counts(binds, &name, linked));
+        of += &format!(
+            "(SELECT pg_catalog.max({name}.{column}) FROM {table} AS {name} WHERE {})",
+            all.join(" AND ")
+        );
+    }
+    of
 }
 
 /// No hold covers the row, and nothing that hangs on it keeps it.

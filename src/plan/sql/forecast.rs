@@ -65,12 +65,14 @@ fn stage(binds: &mut Binds, at: usize, stages: &[Vec<Due>]) -> String {
 pub(super) fn days(binds: &mut Binds, due: &Due) -> Vec<String> {
     let zone = due.cutoff.zone.name();
     let own = due.columns.iter();
-    let own = own.map(|(name, kind)| (format!("t.{}", identifier(name)), *kind));
-    let linked = due.linked.iter();
-    let linked = linked.map(|l| (latest(&l.step, &identifier(&l.column)), l.kind));
-    own.chain(linked)
-        .map(|(date, kind)| day(binds, &date, kind, zone))
-        .collect()
+    let mut days: Vec<String> = own
+        .map(|(name, kind)| day(binds, &format!("t.{}", identifier(name)), *kind, zone))
+        .collect();
+    for linked in &due.linked {
+        let date = latest(binds, linked);
+        days.push(day(binds, &date, linked.kind, zone));
+    }
+    days
 }
 
 /// The day of a date in the rule's zone.

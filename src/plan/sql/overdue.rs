@@ -1,6 +1,7 @@
 //! Rows that ought to be gone, asked in another way than when they are chosen: by the server's own calendar.
 
 use super::change::differs;
+use super::due::counts;
 use super::forecast::days;
 use super::spared::exists;
 use super::{Binds, condition, table_name};
@@ -37,13 +38,15 @@ fn over(binds: &mut Binds, due: &Due) -> String {
             .iter()
             .map(|(name, _)| format!("pg_catalog.isfinite(t.{}) IS NOT FALSE", identifier(name))),
     );
-    all.extend(due.linked.iter().map(|linked| {
+    for linked in &due.linked {
         let of = identifier(&linked.column);
         let infinite = exists("t", std::slice::from_ref(&linked.step), |last| {
-            vec![format!("NOT pg_catalog.isfinite({last}.{of})")]
+            let mut infinite = vec![format!("NOT pg_catalog.isfinite({last}.{of})")];
+            infinite.extend(counts(binds, last, linked));
+            infinite
         });
-        format!("NOT {infinite}")
-    }));
+        all.push(format!("NOT {infinite}"));
+    }
     all.extend(due.still.iter().map(|still| differs(binds, still)));
     let over = all.join(" AND ");
     let Some(of) = &due.condition else {
