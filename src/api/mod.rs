@@ -15,6 +15,7 @@ mod problem;
 mod proof;
 mod rate;
 mod reading;
+mod retention;
 mod tickets;
 pub mod tokens;
 mod words;
@@ -160,6 +161,11 @@ fn router(api: Arc<Api>) -> Router {
             get(certificates::of_ticket),
         )
         .route("/v1/certificates/{id}", get(certificates::by_id))
+        .route("/v1/retention/proposals", get(retention::proposals))
+        .route(
+            "/v1/retention/proposals/{id}/approve",
+            post(retention::approve),
+        )
         .route("/opendsr/v2/discovery", get(opendsr::discovery))
         .route("/opendsr/v2/requests", post(opendsr::create))
         .route(

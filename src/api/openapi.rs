@@ -1,7 +1,7 @@
 //! The document of the API, made from the handlers themselves.
 
 use super::problem::Problem;
-use super::{certificates, clock, documents, holds, opendsr, proof, tickets, words};
+use super::{certificates, clock, documents, holds, opendsr, proof, retention, tickets, words};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -20,6 +20,7 @@ use utoipa::{Modify, OpenApi};
         proof::methods, proof::prove, documents::document,
         clock::acknowledge, clock::ask, clock::answered, clock::extend, clock::timeline, words::notice, words::script,
         holds::place, holds::list, holds::show, holds::release, certificates::of_ticket, certificates::by_id,
+        retention::proposals, retention::approve,
         opendsr::discovery, opendsr::create, opendsr::show, opendsr::cancel,
     ),
     components(schemas(Problem, opendsr::OpenDsrError)),

@@ -144,24 +144,44 @@ impl Terms {
 
     /// Whether these take anything that the others, which were approved, do not; also where they cannot be compared.
     pub fn takes_more(&self, approved: &Self) -> bool {
-        self.table != approved.table
-            || self.action != approved.action
-            || self.timezone != approved.timezone
-            || self.scope != approved.scope
-            || self.at_most > approved.at_most
-            || self.set != approved.set
-            || (approved.archived && !self.archived)
+        !self.more_than(approved).is_empty()
+    }
+
+    /// In what these take more than the others, in words.
+    pub fn more_than(&self, approved: &Self) -> Vec<&'static str> {
+        let kept_as_long = |old: &Kept| self.kept.iter().any(|new| new.is_as_long_as(old));
+        let spared_as_long = |(table, old): &(String, Kept)| {
+            let mut mine = self.spared_by.iter();
+            mine.any(|(of, new)| of == table && new.is_as_long_as(old))
+        };
+        let more = [
+            (self.table != approved.table, "another table"),
+            (self.action != approved.action, "another action"),
+            (self.timezone != approved.timezone, "another time zone"),
+            (self.scope != approved.scope, "another scope"),
+            (self.at_most > approved.at_most, "more tickets a run"),
+            (self.set != approved.set, "other values set"),
+            (approved.archived && !self.archived, "no archive"),
             // What one condition takes and another does not is not told by their texts.
-            || (approved.only.is_some() && self.only != approved.only)
-            || !self.changes.is_subset(&approved.changes)
-            || !approved
-                .kept
-                .iter()
-                .all(|old| self.kept.iter().any(|new| new.is_as_long_as(old)))
-            || !approved.spared_by.iter().all(|(table, old)| {
-                let mut mine = self.spared_by.iter();
-                mine.any(|(of, new)| of == table && new.is_as_long_as(old))
-            })
+            (
+                approved.only.is_some() && self.only != approved.only,
+                "another condition",
+            ),
+            (
+                !self.changes.is_subset(&approved.changes),
+                "other tables that change with it",
+            ),
+            (
+                !approved.kept.iter().all(kept_as_long),
+                "rows kept less long",
+            ),
+            (
+                !approved.spared_by.iter().all(spared_as_long),
+                "less that keeps them",
+            ),
+        ];
+        let more = more.into_iter().filter(|(is, _)| *is);
+        more.map(|(_, words)| words).collect()
     }
 }
 

@@ -21,9 +21,7 @@ impl Prepared {
         run: Run,
         due: i64,
     ) -> Result<(), Stopped> {
-        let policies = context.policies();
-        let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
-        let terms = Terms::new(&self.policy, &self.rule, &in_force, self.plan.as_ref());
+        let terms = self.terms(context);
         match self.approved(context, &terms, due).await? {
             Err(refused) => {
                 self.propose(context, &terms, due).await?;
@@ -41,6 +39,21 @@ impl Prepared {
         }
     }
 
+    /// For what word of a person a run would stop now. Nothing is written.
+    ///
+    /// # Errors
+    /// [`Stopped::Store`].
+    pub async fn waits_for(&self, context: &Context, due: i64) -> Result<Option<Stopped>, Stopped> {
+        let approved = self.approved(context, &self.terms(context), due).await?;
+        Ok(approved.err())
+    }
+
+    fn terms(&self, context: &Context) -> Terms {
+        let policies = context.policies();
+        let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
+        Terms::new(&self.policy, &self.rule, &in_force, self.plan.as_ref())
+    }
+
     /// The approval by which it may run, `None` where it needs none; or why it may not.
     async fn approved(
         &self,
@@ -53,10 +66,14 @@ impl Prepared {
         }
         let (store, rule) = (&context.store, &self.rule.name);
         let approval = store.retention_approval(&self.policy.subject, rule).await?;
-        let approved = approval.as_ref().and_then(read);
-        let Some(approved) = approved.filter(|old| !terms.takes_more(&old.terms)) else {
-            return Ok(Err(Stopped::Unapproved { due }));
+        let Some(approved) = approval.as_ref().and_then(read) else {
+            let more = Vec::new();
+            return Ok(Err(Stopped::Unapproved { due, more }));
         };
+        let more = terms.more_than(&approved.terms);
+        if !more.is_empty() {
+            return Ok(Err(Stopped::Unapproved { due, more }));
+        }
         let Some(over) = self.rule.stop_over_forecast else {
             return Ok(Ok(Some(approved.id)));
         };

@@ -89,11 +89,14 @@ pub enum Stopped {
     },
     /// Nobody has approved what the rule takes now.
     #[error(
-        "E0526: {due} rows are due, and nobody has approved what the rule takes: `erasured retention approve` shows it"
+        "E0526: {due} rows are due, and nobody has approved what the rule takes{}: `erasured retention approve` shows it",
+        since_approved(more)
     )]
     Unapproved {
         /// Due.
         due: i64,
+        /// In what it takes more than was approved; nothing if nobody has approved it yet.
+        more: Vec<&'static str>,
     },
     /// More rows are due than whoever approved the rule could foresee.
     #[error(
@@ -120,6 +123,13 @@ pub enum Stopped {
     /// The system.
     #[error(transparent)]
     Unreachable(#[from] crate::system::postgres::connect::ConnectError),
+}
+
+fn since_approved(more: &[&str]) -> String {
+    match more {
+        [] => String::new(),
+        more => format!(" ({} than was approved)", more.join(", ")),
+    }
 }
 
 /// How a run is to go.

@@ -536,6 +536,43 @@ fn keygen_prints_a_token_and_what_belongs_into_the_file() {
     assert!(!section.contains(shown));
 }
 
+/// Seen by who reads, approved by who approves, under their name and with the number that they have seen.
+#[test]
+fn a_retention_rule_that_waits_is_seen_and_approved() {
+    let mut desk = Desk::open(120);
+    let door = open(&mut desk, "rate = 1000");
+    desk.server.execute(
+        desk.control(),
+        "INSERT INTO erasured.retention_proposal (subject, rule, \"table\", policy_sha256, terms, forecast, due) \
+         VALUES ('customer', 'calls', 'shop.public.call_recording', repeat('a', 64), '{\"action\": \"delete\"}', '{\"horizon\": 90}', 17)",
+    );
+    let path = "/v1/retention/proposals";
+    let seen = door.ask("hana", "GET", path, None).json();
+    let one = &seen["proposals"][0];
+    assert_eq!((&one["rule"], &one["due"]), (&json!("calls"), &json!(17)));
+    assert_eq!(one["terms"]["action"], "delete", "{seen}");
+    assert_eq!(
+        door.ask("counsel", "GET", path, None).problem(),
+        (403, "E0643".into())
+    );
+    let path = format!("{path}/{}/approve", one["id"].as_str().unwrap());
+    let approve = |who: &str, body: Value| door.ask(who, "POST", &path, Some(body));
+    for (who, body, refused) in [
+        ("hana", json!({"rows": 17}), (403, "E0643")),
+        ("kenji", json!({"rows": 16}), (422, "ER006")),
+        ("kenji", json!({}), (400, "E0641")),
+    ] {
+        let (status, code) = approve(who, body).problem();
+        assert_eq!((status, code.as_str()), refused);
+    }
+    let approvals = "SELECT count(*) FROM erasured.retention_approval WHERE by_name = 'kenji' AND by_role = 'erasured_approver' AND due = 17";
+    assert_eq!(desk.server.count(desk.control(), approvals), 0);
+    assert_eq!(approve("kenji", json!({"rows": 17})).status, 204);
+    assert_eq!(desk.server.count(desk.control(), approvals), 1);
+    let again = approve("kenji", json!({"rows": 17}));
+    assert_eq!(again.problem(), (404, "ER001".into()));
+}
+
 #[test]
 fn the_document_is_what_the_program_serves() {
     let output = crate::support::erasured().arg("openapi").output().unwrap();

@@ -52,6 +52,8 @@ fn approval(company: &Company) -> Value {
 }
 
 fn runs(company: &Company) {
+    let plan = company.json(&["retention", "plan", "calls"]);
+    assert!(plan[0]["waits_for"].is_null(), "{plan}");
     company.says(&["retention", "run", "calls"], 0);
     assert_eq!(waiting(company), None);
 }
@@ -106,6 +108,20 @@ fn a_rule_that_is_new_or_takes_more_waits_for_a_person() {
     );
     // The period that was mistyped, and what hangs on the rows.
     write(&policy("").replace("90 days", "60 days"));
+    let plan = company.json(&["retention", "plan", "calls"]);
+    assert_eq!(plan[0]["waits_for"], "E0526", "{plan}");
+    let plan = company.says(&["retention", "plan"], 0);
+    assert!(
+        plan.contains("(rows kept less long than was approved)"),
+        "{plan}"
+    );
+    assert!(
+        company
+            .says(&["retention", "list"], 0)
+            .contains("as far as approved")
+    );
+    // Looking asks nobody.
+    assert_eq!(waiting(&company), None);
     let more = asks(&company, "E0526");
     assert!(more > 100);
     write(&policy("").replace("action = \"detach\"", "action = \"delete\""));
@@ -131,6 +147,8 @@ fn a_run_over_more_than_was_foreseen_asks_again() {
     runs(&company);
     // What has gone by the forecast is not foreseen a second time.
     put(before / 2);
+    let plan = company.json(&["retention", "plan", "calls"]);
+    assert_eq!(plan[0]["waits_for"], "E0527", "{plan}");
     let said = company.says(&["retention", "run", "calls"], 1);
     assert!(said.contains("E0527"), "{said}");
     let more = waiting(&company).unwrap()["due"].as_i64().unwrap();

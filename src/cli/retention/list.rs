@@ -72,9 +72,13 @@ pub(super) fn kept(rule: &RetentionRule) -> String {
 
 /// When it runs by itself.
 fn runs(rule: &RetentionRule) -> String {
-    match &rule.schedule {
+    let runs = match &rule.schedule {
         None => "by hand".to_owned(),
         Some(timetable) => timetable.cron.to_string(),
+    };
+    match rule.approval {
+        true => format!("{runs}, as far as approved"),
+        false => runs,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::erasure::context::Context;
 use crate::plan::show;
 use crate::policy::retention::RetentionAction;
 use crate::retention::forecast::{self, Forecast};
-use crate::retention::{self, Prepared};
+use crate::retention::{self, Prepared, Stopped};
 use crate::start;
 use crate::system::postgres::due::DueCount;
 use chrono::{NaiveDate, Utc};
@@ -56,6 +56,8 @@ struct Seen {
     barred_by: Option<String>,
     /// Those that would go whole.
     partitions: Vec<String>,
+    /// For whose word it waits.
+    waits_for: Option<Stopped>,
 }
 
 impl Plan {
@@ -99,6 +101,7 @@ async fn look(
     let counted = prepared.count(context).await.map_err(failed)?;
     let oldest = prepared.oldest(context).await.map_err(failed)?;
     let forecast = prepared.forecast(context, exact).await.map_err(failed)?;
+    let waits_for = prepared.waits_for(context, counted.free());
     Ok(Some(Seen {
         cutoff,
         counted,
@@ -110,6 +113,7 @@ async fn look(
         pace: prepared.pace(context).await?,
         barred_by: prepared.barred_by(context).await?,
         partitions: super::partitions::names(context, prepared).await?,
+        waits_for: waits_for.await.map_err(super::run::stopped)?,
     }))
 }
 
@@ -128,6 +132,7 @@ fn json(prepared: &Prepared, seen: Option<&Seen>) -> serde_json::Value {
         "due": counted.due, "held": counted.held, "survivors": counted.survivors, "undated": counted.undated,
         "stop_above": rule.stop_above, "partitions": seen.map(|s| &s.partitions), "oldest": seen.and_then(|s| s.oldest),
         "forecast": seen.map(|s| &s.forecast), "bytes": seen.map(|s| s.forecast.bytes(free)),
+        "waits_for": seen.and_then(|s| s.waits_for.as_ref()).map(Stopped::code),
         "seconds": seen.and_then(|s| s.pace).map(|pace| forecast::takes(free, pace).as_secs()),
     })
 }
@@ -189,6 +194,9 @@ fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
     }
     if let Some(most) = rule.stop_above {
         say!("  stops:    above {most} row(s), and asks");
+    }
+    if let Some(waits) = &seen.waits_for {
+        say!("  waits:    {waits}");
     }
     tell_cost(seen);
     tell_coming(&seen.forecast, alone);
