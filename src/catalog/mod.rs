@@ -123,6 +123,9 @@ pub struct Column {
     /// The daemon's role may not set it; no part of the fingerprint.
     #[serde(skip)]
     pub denied: bool,
+    /// Of an enumeration its labels, in its order. They change nothing in a plan.
+    #[serde(skip)]
+    pub labels: Vec<String>,
 }
 
 /// A CHECK constraint.

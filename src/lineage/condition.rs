@@ -45,7 +45,7 @@ pub(super) fn typed(
                     "the condition of the retention rule {}: {}.{} is {}, {why}",
                     rule.name, name, column.name, column.sql_type
                 );
-                found.push((MISFIT, span, message, help.to_owned()));
+                found.push((MISFIT, span, message, help));
             }
         }
     }
@@ -56,11 +56,11 @@ pub(super) fn typed(
     }
 }
 
-type No = (Span, String, &'static str);
+type No = (Span, String, String);
 
 /// The SQL type as which a constant that it is compared with is read.
 fn fits(test: &Test, column: &Column) -> Result<Option<String>, No> {
-    let no = |why: &str, help| Err((test.span.clone(), why.to_owned(), help));
+    let no = |why: &str, help: &str| Err((test.span.clone(), why.to_owned(), help.to_owned()));
     match &test.asked {
         Asked::IsNull => Ok(None),
         Asked::Is(_) if column.base == "bool" => Ok(None),
@@ -84,13 +84,18 @@ fn fits(test: &Test, column: &Column) -> Result<Option<String>, No> {
                 "whose labels have an order that only the database knows",
                 "name the labels: IN ('…', '…')",
             ),
-            Some(kind) => match is_one(kind, &column.base, constant) {
-                Ok(()) => Ok(Some(sql_type(kind, column))),
-                Err(help) => {
+            Some(kind) => {
+                let none = |help: String| {
                     let why = format!("and {} is none", quoted(&constant.text));
-                    Err((constant.span.clone(), why, help))
+                    (constant.span.clone(), why, help)
+                };
+                is_one(kind, &column.base, constant).map_err(|help| none(help.to_owned()))?;
+                let labels: Vec<&str> = column.labels.iter().map(String::as_str).collect();
+                match kind == Kind::Label && !labels.contains(&constant.text.as_str()) {
+                    true => Err(none(choose_or(&constant.text, &labels, "its labels:"))),
+                    false => Ok(Some(sql_type(kind, column))),
                 }
-            },
+            }
         },
     }
 }

@@ -7,11 +7,12 @@ use crate::policy::retention::{Keep, RetentionAction, RetentionRule, Term};
 use crate::policy::{Action, Policy, TableRule};
 use chrono::{Days, NaiveDate};
 
-/// What the policy retains of the rule's table for a time of its own is kept that long, whatever a rule says. One
+/// What policies retain of the rule's table for a time of its own is kept that long, whatever a rule says. One
 /// that says less of the same column is a mistake of whoever wrote it.
 pub(super) fn retained(
     policy: &Policy,
     rule: &RetentionRule,
+    in_force: &[&Policy],
     found: &mut Vec<Diagnostic>,
 ) -> Vec<(String, Term)> {
     let mut minimum = Vec::new();
@@ -22,15 +23,19 @@ pub(super) fn retained(
         let diagnostic = Diagnostic::error(CONTRADICTED, message, help);
         found.push(diagnostic.at(&policy.source, rule.span.clone()));
     };
-    let rules = policy.tables.iter().filter(|r| r.table == rule.table);
-    for of_table in rules {
+    let others = others(policy, in_force);
+    let rules = std::iter::once(policy)
+        .chain(others)
+        .flat_map(|of| of.tables.iter().map(move |table| (of, table)));
+    for (of, of_table) in rules.filter(|(_, of_table)| of_table.table == rule.table) {
         let Action::Retain(retain) = &of_table.action else {
             continue;
         };
+        let whose = whose(policy, of);
         let Some(until) = &retain.until else {
             error(
                 format!(
-                    "the retention rule {} would take rows of {} that the policy keeps with the rows they hang on",
+                    "the retention rule {} would take rows of {} that {whose} keeps with the rows they hang on",
                     rule.name, rule.table
                 ),
                 "make the rule for the table they hang on, or take the `retain` out",
@@ -41,7 +46,7 @@ pub(super) fn retained(
         if falls_short(&rule.keep, &until.column, least) {
             error(
                 format!(
-                    "the retention rule {} lets rows of {} go before the policy's `retain` does ({})",
+                    "the retention rule {} lets rows of {} go before the `retain` of {whose} does ({})",
                     rule.name, rule.table, retain.because
                 ),
                 LONGER,
@@ -50,6 +55,23 @@ pub(super) fn retained(
         minimum.push((until.column.clone(), least));
     }
     minimum
+}
+
+/// Policies of other kinds of subject.
+pub(super) fn others<'p>(
+    policy: &Policy,
+    in_force: &[&'p Policy],
+) -> impl Iterator<Item = &'p Policy> {
+    let others = in_force.iter().copied();
+    others.filter(move |other| other.subject != policy.subject)
+}
+
+/// A policy as the messages of one of them call it.
+pub(super) fn whose(policy: &Policy, of: &Policy) -> String {
+    match policy.subject == of.subject {
+        true => "the policy".to_owned(),
+        false => format!("the policy for {}", of.subject),
+    }
 }
 
 const LONGER: &str = "keep them at least as long: the law's minimum stands above a rule";
@@ -109,10 +131,8 @@ pub(super) fn against_tables(
 
 /// The same for all policies in force: what one of them keeps no ticket of another takes.
 pub fn kept_from_tickets(policy: &Policy, in_force: &[&Policy]) -> Vec<Diagnostic> {
-    let others = in_force
-        .iter()
-        .filter(|other| other.subject != policy.subject);
-    let rules = others.flat_map(|other| other.retention.iter().map(move |rule| (*other, rule)));
+    let others = others(policy, in_force);
+    let rules = others.flat_map(|other| other.retention.iter().map(move |rule| (other, rule)));
     rules
         .flat_map(|(other, rule)| against_tables(other, rule, &[policy]))
         .collect()

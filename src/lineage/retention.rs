@@ -329,13 +329,28 @@ impl Hanging<'_> {
             if table == self.rule.table {
                 continue;
             }
-            if self.acts(reached, |action| matches!(action, Action::Retain(_))) {
-                found.push(
-                    self.kept_longer(&table, "which the policy retains for a time of its own"),
-                );
+            if let Some(by) = self.retained_by(&table, reached) {
+                let why = format!("which {by} retains for a time of its own");
+                found.push(self.kept_longer(&table, &why));
             }
         }
         found
+    }
+
+    /// Which policy retains rows of a table that go, or change, with the rule's.
+    fn retained_by(&self, table: &QualifiedTable, reached: &Reached) -> Option<String> {
+        if self.acts(reached, |action| matches!(action, Action::Retain(_))) {
+            return Some(minimum::whose(self.policy, self.policy));
+        }
+        if !self.acts(reached, |a| {
+            matches!(a, Action::Delete | Action::Shared { .. })
+        }) {
+            return None;
+        }
+        let mut others = minimum::others(self.policy, self.in_force);
+        let retains = |of: &TableRule| of.table == *table && matches!(of.action, Action::Retain(_));
+        let other = others.find(|other| other.tables.iter().any(retains))?;
+        Some(minimum::whose(self.policy, other))
     }
 
     /// Whether the policy does so with rows of a table that are reached.
@@ -513,7 +528,7 @@ fn times(
 ) -> Option<Vec<Due>> {
     let before = found.len();
     let mut due = vec![own_time((policy, rule), table, now, catalog, found)];
-    let retained = minimum::retained(policy, rule, found);
+    let retained = minimum::retained(policy, rule, in_force, found);
     for (column, term) in retained {
         let keep = Keep::Since {
             columns: vec![column.clone()],

@@ -33,7 +33,7 @@ pub struct Terms {
     pub at_most: Option<u64>,
     /// Rules for what hangs on the rows, which keeps them as long as its own time is not over.
     pub spared_by: Vec<(String, Kept)>,
-    /// Tables that change, and how.
+    /// Tables that change, and how; those of another system with its name. Of people what their tickets change.
     pub changes: BTreeSet<(String, ChangeKind)>,
 }
 
@@ -52,12 +52,7 @@ pub struct Kept {
 impl Terms {
     /// Of a rule as it stands in its policy, with the plan for its rows.
     /// `in_force` are all policies; their rules for tables that the plan changes as well keep rows from going.
-    pub fn new(
-        policy: &Policy,
-        rule: &RetentionRule,
-        in_force: &[&Policy],
-        plan: Option<&Plan>,
-    ) -> Self {
+    pub fn new(rule: &RetentionRule, in_force: &[&Policy], plan: Option<&Plan>) -> Self {
         // Whoever gives a rule another part must say here whether it decides what is taken.
         let RetentionRule {
             name: _,
@@ -85,7 +80,8 @@ impl Terms {
         let keepers = rules()
             .filter(|keeper| keeper.action == RetentionAction::Keep && keeper.table == *table);
         kept.extend(keepers.map(|keeper| Kept::by(&keeper.keep, keeper.condition.as_ref())));
-        let of_table = policy.tables.iter().filter(|rule| rule.table == *table);
+        let tables = in_force.iter().flat_map(|policy| &policy.tables);
+        let of_table = tables.filter(|rule| rule.table == *table);
         kept.extend(of_table.filter_map(|rule| match &rule.action {
             Action::Retain(retain) => retain.until.as_ref().map(|until| Kept {
                 columns: BTreeSet::from([until.column.clone()]),
@@ -95,13 +91,15 @@ impl Terms {
             _ => None,
         }));
         let systems = plan.into_iter().flat_map(|plan| &plan.systems);
-        let changes = systems.flat_map(|system| &system.changes);
+        let changes = systems.flat_map(|s| s.changes.iter().map(move |change| (&s.system, change)));
         let hangs = |other: &&RetentionRule| {
-            other.table != *table
+            // Tickets ask no rule but one that keeps.
+            people.is_none()
+                && other.table != *table
                 && other.table.system == table.system
                 && changes
                     .clone()
-                    .any(|change| change.table == other.table.table)
+                    .any(|(_, change)| change.table == other.table.table)
         };
         let spared_by = rules().filter(hangs).map(|other| {
             let by = Kept::by(&other.keep, other.condition.as_ref());
@@ -133,10 +131,16 @@ impl Terms {
             timezone: zone.name().to_owned(),
             kept,
             changes: changes
-                .flat_map(|change| {
+                .flat_map(|(system, change)| {
                     let ring = change.ring.iter().map(|(table, _)| table);
                     let tables = std::iter::once(&change.table).chain(ring);
-                    tables.map(|table| (table.to_string(), change.kind))
+                    tables.map(move |of| {
+                        let name = match *system == table.system {
+                            true => of.to_string(),
+                            false => format!("{system}.{of}"),
+                        };
+                        (name, change.kind)
+                    })
                 })
                 .collect(),
         }

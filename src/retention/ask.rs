@@ -21,7 +21,7 @@ impl Prepared {
         run: Run,
         due: i64,
     ) -> Result<(), Stopped> {
-        let terms = self.terms(context);
+        let terms = self.terms(context).await?;
         match self.approved(context, &terms, due).await? {
             Err(refused) => {
                 self.propose(context, &terms, due).await?;
@@ -42,16 +42,30 @@ impl Prepared {
     /// For what word of a person a run would stop now. Nothing is written.
     ///
     /// # Errors
-    /// [`Stopped::Store`].
+    /// [`Stopped::Store`], [`Stopped::Unplanned`].
     pub async fn waits_for(&self, context: &Context, due: i64) -> Result<Option<Stopped>, Stopped> {
-        let approved = self.approved(context, &self.terms(context), due).await?;
+        if !self.rule.approval || !self.rule.action.changes() {
+            return Ok(None);
+        }
+        let terms = self.terms(context).await?;
+        let approved = self.approved(context, &terms, due).await?;
         Ok(approved.err())
     }
 
-    fn terms(&self, context: &Context) -> Terms {
+    /// What people lose is what the scope of their tickets takes.
+    async fn terms(&self, context: &Context) -> Result<Terms, Stopped> {
         let policies = context.policies();
         let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
-        Terms::new(&self.policy, &self.rule, &in_force, self.plan.as_ref())
+        let of_scope = match &self.rule.people {
+            Some(people) => {
+                let subject = &self.policy.subject;
+                Some(context.planned(subject, &people.scope).await?)
+            }
+            None => None,
+        };
+        let plan = of_scope.as_ref().map(|planned| &planned.plan);
+        let plan = plan.or(self.plan.as_ref());
+        Ok(Terms::new(&self.rule, &in_force, plan))
     }
 
     /// The approval by which it may run, `None` where it needs none; or why it may not.

@@ -181,7 +181,7 @@ impl Prepared {
         Stretch::of(self.due_rows(held)?, lineage, plan)
     }
 
-    /// The day of the oldest row that is due and that no hold covers.
+    /// The day of the oldest row that is due and that no hold covers; of people, for whom no ticket is open.
     ///
     /// # Errors
     /// [`NotErased`].
@@ -193,7 +193,7 @@ impl Prepared {
         let mut client = self.client(context).await?;
         let people = self.people(context).await?;
         let timeouts = context.timeouts(1);
-        if people.held.hashes.is_empty() {
+        if people.held.hashes.is_empty() && self.rule.people.is_none() {
             return due::oldest(&mut client, &rows, None, timeouts).await;
         }
         let mut behind: Option<Vec<String>> = None;
@@ -204,6 +204,7 @@ impl Prepared {
             };
             behind = Some(last.place.clone());
             let free = self.free(context, &mut client, &people, found).await?;
+            let free = self.without_ticket(context, free).await?;
             if let Some(first) = free.first() {
                 return due::oldest(&mut client, &rows, Some(&first.key), timeouts).await;
             }
@@ -291,6 +292,25 @@ impl Prepared {
             .collect())
     }
 
+    /// Of people those for whom no ticket is open. Other rows have none.
+    async fn without_ticket(
+        &self,
+        context: &Context,
+        mut rows: Vec<DueRow>,
+    ) -> Result<Vec<DueRow>, NotErased> {
+        if self.rule.people.is_none() || rows.is_empty() {
+            return Ok(rows);
+        }
+        let hash = |row: &DueRow| intake::subject_hash(context, &self.policy, &row.key);
+        let hashes: Vec<String> = rows.iter().map(hash).collect();
+        let store = &context.store;
+        let open = store.with_open_ticket(&self.policy.subject, &hashes).await;
+        let open = open.map_err(|e| NotErased::Hook(e.to_string()))?;
+        let mut hashes = hashes.iter();
+        rows.retain(|_| hashes.next().is_some_and(|hash| !open.contains(hash)));
+        Ok(rows)
+    }
+
     /// Which of the rows with these keys are due now, by their positions.
     ///
     /// # Errors
@@ -368,14 +388,18 @@ impl Prepared {
         let timeouts = context.timeouts(1);
         let mut counted = due::count(&mut client, &rows, undated, timeouts).await?;
         let people = self.people(context).await?;
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let mut behind: Option<Vec<String>> = None;
-        while !people.held.hashes.is_empty() {
+        while !people.held.hashes.is_empty() || self.rule.people.is_some() {
             let found = due::next(&mut client, &rows, behind.as_deref(), LOOK, timeouts).await?;
             let Some(last) = found.last() else { break };
             behind = Some(last.place.clone());
             let all = found.len();
-            let free = self.free(context, &mut client, &people, found).await?.len();
-            counted.held += i64::try_from(all - free).unwrap_or(i64::MAX);
+            let free = self.free(context, &mut client, &people, found).await?;
+            counted.held += number(all - free.len());
+            let all = free.len();
+            let left = self.without_ticket(context, free).await?.len();
+            counted.under_way += number(all - left);
         }
         Ok(counted)
     }

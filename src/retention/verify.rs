@@ -29,6 +29,8 @@ pub struct Verdict {
     pub held: i64,
     /// Those that something keeps that hangs on them.
     pub survivors: i64,
+    /// People for whom a ticket is open.
+    pub under_way: i64,
     /// Rows without a date, which are never due.
     pub undated: i64,
     /// What to do about it.
@@ -44,6 +46,8 @@ pub struct Remaining {
     pub held: i64,
     /// Those that something keeps that hangs on them.
     pub survivors: i64,
+    /// People for whom a ticket is open.
+    pub under_way: i64,
     /// Rows without a date.
     pub undated: i64,
 }
@@ -70,6 +74,7 @@ pub async fn verify(
         oldest: None,
         held: 0,
         survivors: 0,
+        under_way: 0,
         undated: 0,
         then: None,
     };
@@ -85,6 +90,7 @@ pub async fn verify(
     verdict.overdue = remaining.overdue;
     verdict.held = remaining.held;
     verdict.survivors = remaining.survivors;
+    verdict.under_way = remaining.under_way;
     verdict.undated = remaining.undated;
     if remaining.overdue > 0 {
         verdict.oldest = prepared.oldest(context).await?;
@@ -161,9 +167,10 @@ impl Prepared {
             None => counted.held,
         };
         Ok(Remaining {
-            overdue: (left - held - counted.survivors).max(0),
+            overdue: (left - held - counted.survivors - counted.under_way).max(0),
             held,
             survivors: counted.survivors,
+            under_way: counted.under_way,
             undated: counted.undated,
         })
     }

@@ -5,6 +5,7 @@ use super::intake::Resolved;
 use super::{Result, Store, StoreError, run_tx, seconds};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -105,7 +106,7 @@ pub struct HeldPeople {
     /// The holds.
     pub holds: Vec<Uuid>,
     /// Keyed hashes of the people's root keys.
-    pub hashes: std::collections::HashSet<String>,
+    pub hashes: HashSet<String>,
 }
 
 /// What came of filing a ticket for a person who is due.
@@ -359,6 +360,20 @@ impl Store {
                          ORDER BY r.started_at DESC LIMIT 5) l";
             let row = tx.query_one(sql, &[&subject, &rule]).await?;
             Ok(row.get::<_, Option<i64>>(0).zip(row.get(1)))
+        })
+    }
+
+    /// Those of these people, by the keyed hash of their key, for whom a ticket is open.
+    pub async fn with_open_ticket(
+        &self,
+        subject: &str,
+        hashes: &[String],
+    ) -> Result<HashSet<String>> {
+        run_tx!(self, "with_open_ticket", |tx| {
+            let sql = "/* erasured:with_open_ticket */ SELECT DISTINCT t.subject_hash FROM erasured.ticket t \
+                  WHERE t.subject = $1 AND t.subject_hash = ANY ($2) AND t.state NOT IN ('completed', 'rejected')";
+            let rows = tx.query(sql, &[&subject, &hashes]).await?;
+            Ok(rows.iter().map(|row| row.get(0)).collect())
         })
     }
 

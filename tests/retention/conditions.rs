@@ -102,6 +102,12 @@ fn mistakes_are_told_by_check() {
         ("\"note = '{}'\"", "E0257", "are not compared"),
         ("\"place = '10.0.0.1'\"", "E0257", "are not compared"),
         ("\"mood < 'calm'\"", "E0257", "name the labels"),
+        (
+            "\"mood IN ('calm', 'angy')\"",
+            "E0257",
+            "did you mean `angry`",
+        ),
+        ("\"mood <> 'merry'\"", "E0257", "its labels:"),
         ("\"lasted LIKE '1%'\"", "E0257", "LIKE is for texts"),
         ("\"tag IS TRUE\"", "E0257", "neither true nor false"),
         ("\"sure = 'yes'\"", "E0257", "write TRUE or FALSE"),
@@ -130,13 +136,17 @@ fn mistakes_are_told_by_check() {
         company.says(&["check"], 0);
         company.says(&["retention", "plan", "calls"], 0);
     }
-    // That is no label only the database knows.
-    company
-        .workspace
-        .write_policy("customer.toml", &policy("\"mood = 'sad'\""));
+    // A label that the database comes to know, or does not know any more.
     let before = company.rows("false");
+    for (mood, code) in [("sad", 1), ("calm", 0)] {
+        company
+            .workspace
+            .write_policy("customer.toml", &policy(&format!("\"mood = '{mood}'\"")));
+        company.says(&["retention", "run", "calls"], code);
+    }
+    company.execute("ALTER TYPE mood RENAME VALUE 'calm' TO 'sad'");
     let said = company.says(&["retention", "run", "calls"], 1);
-    assert!(said.contains("22P02"), "{said}");
+    assert!(said.contains("E0257"), "{said}");
     assert_eq!(company.rows("false"), before);
 }
 

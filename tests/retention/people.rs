@@ -186,6 +186,55 @@ fn what_comes_to_hang_on_a_person_in_the_last_moment_saves_them() {
     }
 }
 
+/// Who has a ticket is under way: not overdue, and not counted a second time against the forecast.
+#[test]
+fn who_has_a_ticket_is_told_apart() {
+    let keys = "approval = \"first\"\nstop_over_forecast = 0";
+    let policy = |more: &str| {
+        let cooling = "verify = { at_least = \"basic\" }, cooling_off = \"30 days\"";
+        policy(more).replace("verify = { at_least = \"basic\" }", cooling)
+    };
+    let company = Company::with(&schema(), &policy(keys));
+    company.says(&["run", "--until-idle"], 0);
+    company.says(&["retention", "run", "members"], 1);
+    // What they lose is what their tickets take.
+    let shown = company.says(&["retention", "approve", "members"], 0);
+    for lost in [
+        "rows of public.customer are deleted",
+        "rows of public.call are deleted",
+        "rows of public.survey are detached",
+    ] {
+        assert!(shown.contains(lost), "{lost}: {shown}");
+    }
+    company.says(&["retention", "approve", "members", "--rows", "12"], 0);
+    let mut open = 0;
+    for filed in [5, 5, 2] {
+        let run = company.json(&["retention", "run", "members"]);
+        assert_eq!(run["filed"], filed, "{run}");
+        open += filed;
+        company.says(&["run", "--until-idle"], 0);
+        assert_eq!(left(&company).len(), 20, "they cool off");
+        let plan = company.json(&["retention", "plan", "members"]);
+        assert_eq!(
+            (&plan[0]["due"], &plan[0]["under_way"]),
+            (&12.into(), &open.into()),
+            "{plan}"
+        );
+        let said = company.says(&["retention", "verify"], i32::from(open < 12));
+        assert!(
+            said.contains(&format!("{open} more have an open ticket"))
+                && said.contains(&format!("{} row(s) of", 12 - open)),
+            "{said}"
+        );
+    }
+    // More of theirs would go.
+    let more = policy(keys).replace("action = \"detach\"", "action = \"delete\"");
+    company.workspace.write_policy("customer.toml", &more);
+    company.says(&["run", "--until-idle"], 0);
+    let said = company.says(&["retention", "run", "members"], 1);
+    assert!(said.contains("E0526"), "{said}");
+}
+
 /// The daemon decides nothing: it files for a run that it is at, and ends what a rule has filed.
 #[test]
 fn nothing_is_filed_or_ended_beside_a_run() {

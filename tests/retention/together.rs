@@ -165,6 +165,69 @@ timezone = "Asia/Tokyo"
     assert!(said.contains("E0255"), "{said}");
 }
 
+/// What another policy retains no rule takes before.
+#[test]
+fn a_retain_of_another_policy_stops_rules() {
+    let schema = format!(
+        "{SCHEMA} CREATE TABLE agent (id int PRIMARY KEY, name text UNIQUE NOT NULL); INSERT INTO agent VALUES (1, 'x'); \
+         ALTER TABLE call ADD agent int REFERENCES agent, ADD checked_on date; CREATE INDEX ON call (agent); \
+         ALTER TABLE note ADD until date; UPDATE call SET checked_on = CASE WHEN id % 2 = 0 THEN current_date - 200 ELSE current_date END;"
+    );
+    let company = Company::with(&schema, POLICY);
+    company.says(&["check"], 0);
+    let other = |retain: &str, note: &str| {
+        format!(
+            "subject = \"agent\"\nroot = \"shop.public.agent\"\nidentifier.name = {{ column = \"name\", find = true }}\n\
+             scope.account = {{ tables = \"all\", verify = {{ at_least = \"basic\" }}, sla = \"jp-appi\" }}\n\
+             [[table]]\nname = \"shop.public.agent\"\naction = \"delete\"\n\
+             [[table]]\nname = \"shop.public.call\"\n{retain}\n\
+             [[table]]\nname = \"shop.public.note\"\n{note}\n\
+             [[table]]\nname = \"shop.public.survey\"\naction = \"detach\"\n"
+        )
+    };
+    let until = |column: &str| {
+        format!(
+            "action = \"retain\"\nuntil = {{ column = \"{column}\", plus = \"100 days\" }}\nbecause = \"we may be asked\"\nthen = \"delete\"\nset = {{ agent = \"null\" }}"
+        )
+    };
+    let with_its_call = "action = \"retain\"\nbecause = \"with its call\"";
+    let tells = |retain: &str, note: &str, words: &str| {
+        company
+            .workspace
+            .write_policy("agent.toml", &other(retain, note));
+        let said = company.says(&["retention", "run", "calls"], 1);
+        let said: Vec<&str> = said.split_whitespace().filter(|w| *w != "│").collect();
+        let said = said.join(" ");
+        assert!(
+            said.contains("E0255") && said.contains(words),
+            "{words}: {said}"
+        );
+    };
+    // Of the same column for longer; and of what goes with the calls.
+    tells(
+        &until("ended_at"),
+        with_its_call,
+        "the `retain` of the policy for agent",
+    );
+    tells(
+        "action = \"detach\"",
+        with_its_call,
+        "which the policy for agent retains",
+    );
+    // Counted from another column both must be over.
+    let note = "action = \"exempt\"\nreason = \"with its call\"";
+    let retain = until("checked_on");
+    company
+        .workspace
+        .write_policy("agent.toml", &other(&retain, note));
+    let expected = company.rows(&format!("({DUE}) AND c.checked_on < current_date - 100"));
+    let due = format!("SELECT count(*) FROM call c WHERE {DUE}");
+    let before = company.count(&due);
+    company.says(&["retention", "run", "calls"], 0);
+    assert_eq!(company.rows("false"), expected);
+    assert!(company.count(&due) > before / 3);
+}
+
 /// Rows would be passed in one order and compared in another.
 #[test]
 fn keys_with_an_order_of_their_own_are_refused() {

@@ -129,7 +129,7 @@ fn json(prepared: &Prepared, seen: Option<&Seen>) -> serde_json::Value {
     let free = counted.free();
     serde_json::json!({
         "rule": rule.name, "table": rule.table.to_string(), "cutoff": seen.map(|s| s.cutoff),
-        "due": counted.due, "held": counted.held, "survivors": counted.survivors, "undated": counted.undated,
+        "due": counted.due, "held": counted.held, "survivors": counted.survivors, "under_way": counted.under_way, "undated": counted.undated,
         "stop_above": rule.stop_above, "partitions": seen.map(|s| &s.partitions), "oldest": seen.and_then(|s| s.oldest),
         "forecast": seen.map(|s| &s.forecast), "bytes": seen.map(|s| s.forecast.bytes(free)),
         "waits_for": seen.and_then(|s| s.waits_for.as_ref()).map(Stopped::code),
@@ -169,6 +169,12 @@ fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
         say!(
             "  kept:     {} of them stay, for a rule of its own keeps what hangs on them",
             counted.survivors
+        );
+    }
+    if counted.under_way > 0 {
+        say!(
+            "  under way: {} of them have an open ticket",
+            counted.under_way
         );
     }
     if let Some(kind) = &seen.barred_by {

@@ -89,6 +89,9 @@ fn tell(verdict: &Verdict) {
             verdict.survivors
         );
     }
+    if verdict.under_way > 0 {
+        say!("  {} more have an open ticket", verdict.under_way);
+    }
     if verdict.undated > 0 {
         say!(
             "  {} row(s) have no date and are never due",

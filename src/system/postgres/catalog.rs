@@ -102,6 +102,7 @@ pub const STAMP: &str = "/* erasured:catalog stamp */ WITH ours AS MATERIALIZED 
      FROM pg_index WHERE indisunique AND indrelid IN (SELECT oid FROM ours)),
   (SELECT string_agg(concat_ws(':', inhrelid, inhparent), ',' ORDER BY inhrelid, inhparent)
      FROM pg_inherits WHERE inhparent IN (SELECT oid FROM ours)),
+  (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_enum),
   current_setting('session_replication_role'),
   (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_publication),
   (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_publication_namespace),
@@ -215,14 +216,15 @@ const COLUMNS: &str = "
       CASE WHEN b.typname IN ('varchar','bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4
            WHEN b.typname IN ('varchar','bpchar') AND t.typtypmod > 4 THEN t.typtypmod - 4 END,
       a.attnotnull OR t.typnotnull, a.attgenerated <> '' OR a.attidentity = 'a',
-      NOT coalesce(has_column_privilege(a.attrelid, a.attnum, 'UPDATE'), false)
+      NOT coalesce(has_column_privilege(a.attrelid, a.attnum, 'UPDATE'), false),
+      ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = b.oid ORDER BY e.enumsortorder)
     FROM pg_attribute a
     JOIN (SELECT c.oid, c.relname, c.relnamespace FROM {relations}) AS c ON c.oid = a.attrelid
     JOIN pg_namespace s ON s.oid = c.relnamespace
     JOIN pg_type t ON t.oid = a.atttypid
     JOIN LATERAL (WITH RECURSIVE up AS (SELECT t.oid, t.typbasetype
                     UNION ALL SELECT n.oid, n.typbasetype FROM up JOIN pg_type n ON n.oid = up.typbasetype)
-                  SELECT n.typname, n.typcategory FROM up JOIN pg_type n ON n.oid = up.oid
+                  SELECT n.oid, n.typname, n.typcategory FROM up JOIN pg_type n ON n.oid = up.oid
                   WHERE up.typbasetype = 0) AS b ON true
     WHERE a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum";
@@ -351,6 +353,7 @@ fn column(row: &Row) -> Column {
         not_null: row.get(7),
         generated: row.get(8),
         denied: row.get(9),
+        labels: row.get(10),
     }
 }
 

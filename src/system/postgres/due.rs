@@ -26,6 +26,8 @@ pub struct DueCount {
     pub held: i64,
     /// Those of the others that something keeps that hangs on them.
     pub survivors: i64,
+    /// Of people those for whom a ticket is open.
+    pub under_way: i64,
     /// Those without a date, which never are.
     pub undated: i64,
 }
@@ -33,7 +35,7 @@ pub struct DueCount {
 impl DueCount {
     /// Those that would go.
     pub fn free(&self) -> i64 {
-        self.due - self.held - self.survivors
+        self.due - self.held - self.survivors - self.under_way
     }
 }
 
@@ -83,6 +85,7 @@ pub async fn count(
         due: number(&counted, 0),
         held: number(&counted, 1),
         survivors: number(&counted, 2),
+        under_way: 0,
         undated: number(&undated, 0),
     })
 }
