@@ -191,7 +191,7 @@ fn what_comes_to_hang_on_a_person_in_the_last_moment_saves_them() {
 fn who_has_a_ticket_is_told_apart() {
     let keys = "approval = \"first\"\nstop_over_forecast = 0";
     let policy = |more: &str| {
-        let cooling = "verify = { at_least = \"basic\" }, cooling_off = \"30 days\"";
+        let cooling = "verify = { at_least = \"basic\", cooling_off = \"30 days\" }";
         policy(more).replace("verify = { at_least = \"basic\" }", cooling)
     };
     let company = Company::with(&schema(), &policy(keys));
@@ -266,7 +266,7 @@ fn nothing_is_filed_or_ended_beside_a_run() {
 /// A run of a rule for rows, of another scope, or beyond what the rule lets it, files nobody's ticket.
 #[test]
 fn a_run_files_only_what_its_published_rule_says() {
-    let newsletter = "scope.newsletter = { tables = [\"shop.public.customer\"], verify = { at_least = \"basic\" }, sla = \"jp-appi\" }\n\n[[table]]";
+    let newsletter = "scope.newsletter = { tables = [\"shop.public.survey\"], verify = { at_least = \"basic\" }, sla = \"jp-appi\" }\n\n[[table]]";
     let policy = policy("").replacen("[[table]]", newsletter, 1);
     let calls = "\n[[retention]]".to_owned() + POLICY.split("[[retention]]").nth(1).unwrap();
     let company = Company::with(&schema(), &(policy + &calls));
