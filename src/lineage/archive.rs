@@ -2,8 +2,9 @@
 
 use super::{OfRule, Owners};
 use crate::diagnostic::Diagnostic;
+use crate::name::TableName;
 use crate::policy::retention::RetentionRule;
-use crate::policy::{Action, Policy};
+use crate::policy::{Policy, TableRule};
 
 pub(super) fn warnings(policy: &Policy, rule: &RetentionRule, of: &OfRule) -> Vec<Diagnostic> {
     let Some(archive) = &rule.archive else {
@@ -24,23 +25,20 @@ pub(super) fn warnings(policy: &Policy, rule: &RetentionRule, of: &OfRule) -> Ve
             "archive only what a law makes you keep, for no longer, and see that somebody looks there for each ticket",
         ));
     }
-    let mut reached = of.lineage.systems.iter().flat_map(|s| &s.tables);
-    let goes = |at: usize| {
-        matches!(
-            of.policy.tables[at].action,
-            Action::Delete | Action::Shared { .. }
-        )
+    let mut rules = of.policy.tables.iter();
+    let reached = |table: &TableName| {
+        let mut tables = of.lineage.systems.iter().flat_map(|s| &s.tables);
+        tables.any(|t| t.table == *table)
     };
-    let with_it = reached
-        .find(|t| t.table != rule.table.table && t.edges.iter().any(|e| goes(e.decision.rule)));
-    if let Some(table) = with_it {
+    let leads_on = |r: &&TableRule| r.large_objects.is_some() && reached(&r.table.table);
+    if let Some(objects) = rules.find(leads_on) {
         found.push(warn(
             "E0264",
             format!(
-                "the retention rule {} archives rows of {} only: rows of {} go with them and are in no archive",
-                rule.name, rule.table, table.table
+                "the retention rule {} archives rows of {} that lead to large objects: these go with them and are in no archive",
+                rule.name, objects.table
             ),
-            "give those a rule of their own that archives them, and is over first",
+            "export them before, or keep the rows until nobody needs the objects",
         ));
     }
     found

@@ -17,6 +17,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Builds the plan of a traced scope. The policy must be the one that was traced.
 pub fn build(policy: &Policy, lineage: &Lineage) -> Plan {
+    build_so(policy, lineage, false)
+}
+
+/// The same, with all rows captured, and so locked, before the first one changes: also those that would be found
+/// again when they go. So they can be read before, and what was read is what goes.
+pub fn build_capturing(policy: &Policy, lineage: &Lineage) -> Plan {
+    build_so(policy, lineage, true)
+}
+
+fn build_so(policy: &Policy, lineage: &Lineage, capture_all: bool) -> Plan {
     let policy = &*policy.under(&lineage.scope);
     Plan {
         // Without its folder: a daemon on another host, with its files elsewhere, must know the
@@ -34,7 +44,7 @@ pub fn build(policy: &Policy, lineage: &Lineage) -> Plan {
         systems: lineage
             .systems
             .iter()
-            .map(|system| Builder::new(policy, system).build())
+            .map(|system| Builder::new(policy, system, capture_all).build())
             .collect(),
     }
 }
@@ -43,6 +53,8 @@ pub fn build(policy: &Policy, lineage: &Lineage) -> Plan {
 struct Builder<'a> {
     policy: &'a Policy,
     system: &'a SystemLineage,
+    /// Nothing is left to be found again.
+    capture_all: bool,
     /// Index into `sets` of the tables whose rows are captured.
     captured: BTreeMap<&'a TableName, usize>,
     /// The edges that lead on from each table.
@@ -53,7 +65,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(policy: &'a Policy, system: &'a SystemLineage) -> Self {
+    fn new(policy: &'a Policy, system: &'a SystemLineage, capture_all: bool) -> Self {
         let mut children: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for reached in &system.tables {
             for edge in edges(reached) {
@@ -65,6 +77,7 @@ impl<'a> Builder<'a> {
         Self {
             policy,
             system,
+            capture_all,
             children,
             captured: BTreeMap::new(),
             held: BTreeMap::new(),

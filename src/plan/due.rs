@@ -1,6 +1,6 @@
 //! What a retention rule asks of its table, as statements.
 
-use super::{HeldRows, Rows, Statement, SystemPlan, sql};
+use super::{HeldRows, RowSet, Statement, SystemPlan, Wanted, sql};
 use crate::catalog::Table;
 use crate::lineage::{Due, Edge, Spares, Step};
 use crate::name::TableName;
@@ -134,8 +134,14 @@ pub fn captured_days(plan: &SystemPlan, table: &TableName, due: &[Due]) -> Optio
     Some(sql::captured_days(&plan.sets[set], set, due))
 }
 
-/// Reads every column, as text, of the rows of this table that a plan has captured and that go.
-pub fn archived(plan: &SystemPlan, table: &TableName, facts: &Table) -> Option<(Statement, Rows)> {
-    let set = plan.sets.iter().position(|set| set.table == *table)?;
-    Some(sql::archived(&plan.sets[set], set, facts))
+/// Of each table whose rows go by a plan: what reads them all. Such a plan captures all that goes, see
+/// [`super::build_capturing`].
+pub fn archived<'t>(
+    plan: &SystemPlan,
+    facts: impl Fn(&TableName) -> Option<&'t Table>,
+) -> Vec<Wanted> {
+    let goes = |set: &RowSet| set.captures.iter().any(|c| c.fate.may_delete());
+    let sets = plan.sets.iter().enumerate().filter(|(_, set)| goes(set));
+    sets.filter_map(|(at, set)| Some(sql::archived(set, at, facts(&set.table)?)))
+        .collect()
 }

@@ -13,7 +13,7 @@ pub mod show;
 mod sql;
 mod stretch;
 
-pub use build::build;
+pub use build::{build, build_capturing};
 pub use due::{DueRows, WhenLocked, archived, captured_days, whole_count};
 pub use held::{Comparison, Condition, HeldRows};
 pub use place::{Identifiers, PlacePlan, PlacesPlan, Wanted, places};
@@ -331,6 +331,19 @@ pub struct Counts {
     /// Of rows that were chosen by their age, the first and the last day, in their rule's zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<(NaiveDate, NaiveDate)>,
+}
+
+/// Captured rows of one table that are wanted elsewhere before they go.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The table.
+    pub table: TableName,
+    /// Name and SQL type of each of its columns.
+    pub columns: Vec<(String, String)>,
+    /// Reads all of them, as texts.
+    pub statement: Statement,
+    /// Which rows, as many as it returns.
+    pub rows: Rows,
 }
 
 /// A partition that went whole.

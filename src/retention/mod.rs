@@ -23,7 +23,7 @@ pub mod verify;
 pub use afterwards::Tidied;
 pub use gauges::unreadable;
 pub use progress::Progress;
-pub use run::{Archived, Go, Going, Report, Stopped, run};
+pub use run::{Archived, Go, Going, Report, SeenPart, Stopped, run};
 
 use crate::catalog::Catalog;
 use crate::erasure::context::{Context, Unplanned};
@@ -146,7 +146,12 @@ impl Prepared {
         let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();
         let of =
             lineage::of_rule(&policy, &rule, &in_force, at, &catalog).map_err(Unplanned::Misfit)?;
-        let plan = of.as_ref().map(|of| plan::build(&of.policy, &of.lineage));
+        // What is archived is read before it goes.
+        let build = match rule.archive {
+            Some(_) => plan::build_capturing,
+            None => plan::build,
+        };
+        let plan = of.as_ref().map(|of| build(&of.policy, &of.lineage));
         Ok(Self {
             policy,
             rule,

@@ -6,17 +6,19 @@ mod people;
 mod stretch;
 
 pub use archives::Archived;
+use archives::Taking;
+pub use partitions::SeenPart;
 
 use super::brake::{Brake, goes_on};
 use super::{People, Prepared, Progress, Tidied, afterwards, certify};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
-use crate::plan::{self, ArchivedFile, ChangeKind, Counts, HeldRows, Rows, Statement, SystemPlan};
+use crate::plan::{self, ChangeKind, Counts, HeldRows, Statement, SystemPlan};
 use crate::store::StoreError;
 use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
 use crate::system::postgres::due::{self, DueRow};
 use crate::system::postgres::execute::{
-    BeforeChange, Deferred, Execution, NotErased, Seen, Subject, Unanswered,
+    BeforeChange, Deferred, Execution, HandOver, NotErased, Seen, Subject,
 };
 use crate::system::postgres::failure::Failure;
 use crate::system::postgres::label::Labelled;
@@ -458,7 +460,7 @@ impl<'a> Passage<'a> {
         let execution = self.execution(part, &held, &subjects, &hash);
         let mut word = LastWord {
             passage: self,
-            step,
+            taking: self.taking(step),
             gate,
             people,
         };
@@ -573,7 +575,8 @@ impl<'a> Passage<'a> {
 /// Asked before each COMMIT, with all rows locked.
 struct LastWord<'a> {
     passage: &'a Passage<'a>,
-    step: Uuid,
+    /// Archives the rows.
+    taking: Option<Taking<'a>>,
     gate: Gate,
     /// Of whom the rows were cleared.
     people: People,
@@ -615,16 +618,8 @@ impl BeforeChange for LastWord<'_> {
         Box::pin(std::future::ready(answer))
     }
 
-    fn wants(&self) -> Option<(Statement, Rows)> {
-        self.to_archive()
-    }
-
-    fn given(
-        &mut self,
-        rows: Vec<Vec<Option<String>>>,
-        session: Unanswered,
-    ) -> BoxFuture<'_, Result<Vec<ArchivedFile>, NotErased>> {
-        Box::pin(async move { self.write_archive(&rows, session) })
+    fn hand_over(&mut self) -> Option<&mut dyn HandOver> {
+        self.taking.as_mut().map(|taking| taking as _)
     }
 
     fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {

@@ -58,38 +58,48 @@ impl Archived {
         self.files(".json").iter().map(read).collect()
     }
 
-    /// The rows of all files, read by somebody else's CSV, as they stood in the table.
-    fn loaded(&self) -> Vec<String> {
-        self.company
-            .execute("DROP TABLE IF EXISTS loaded; CREATE TABLE loaded (LIKE call)");
-        let mut calls = Vec::new();
-        for manifest in self.manifests() {
-            let packed = self.folder.join(manifest["file"].as_str().unwrap());
+    /// The files of all manifests that hold rows of this table.
+    fn files_of(&self, table: &str) -> Vec<serde_json::Value> {
+        let manifests = self.manifests();
+        let files = manifests
+            .iter()
+            .flat_map(|m| m["files"].as_array().unwrap());
+        let table = format!("shop.public.{table}");
+        let of = files.filter(|file| file["table"] == table.as_str());
+        of.cloned().collect()
+    }
+
+    /// The rows of all files of a table, read by somebody else's CSV, as they stood in the table.
+    fn loaded(&self, table: &str) -> Vec<String> {
+        let loaded = format!("loaded_{table}");
+        self.company.execute(&format!(
+            "DROP TABLE IF EXISTS {loaded}; CREATE TABLE {loaded} (LIKE {table})"
+        ));
+        let mut texts = Vec::new();
+        for file in self.files_of(table) {
+            let packed = self.folder.join(file["file"].as_str().unwrap());
             let zipped = std::fs::read(&packed).unwrap();
             let sum = std::process::Command::new("sha256sum")
                 .arg(&packed)
                 .output()
                 .unwrap();
             let sum = String::from_utf8(sum.stdout).unwrap();
-            assert!(
-                sum.starts_with(manifest["sha256"].as_str().unwrap()),
-                "{manifest}"
-            );
+            assert!(sum.starts_with(file["sha256"].as_str().unwrap()), "{file}");
             let mut text = String::new();
             flate2::read::GzDecoder::new(zipped.as_slice())
                 .read_to_string(&mut text)
                 .unwrap();
-            let columns: Vec<&str> = (manifest["columns"].as_array().unwrap().iter())
+            let columns: Vec<&str> = (file["columns"].as_array().unwrap().iter())
                 .map(|column| column[0].as_str().unwrap())
                 .collect();
             assert!(text.starts_with(&(columns.join(",") + "\r\n")));
-            calls.push((text, columns.join(", "), manifest["rows"].as_u64().unwrap()));
+            texts.push((text, columns.join(", "), file["rows"].as_u64().unwrap()));
         }
         let url = self.company.server.url(&self.company.shop);
         crate::support::blocking(async {
             let client = crate::support::connect(&url).await;
-            for (text, columns, rows) in calls {
-                let copy = format!("COPY loaded ({columns}) FROM STDIN (FORMAT csv, HEADER)");
+            for (text, columns, rows) in texts {
+                let copy = format!("COPY {loaded} ({columns}) FROM STDIN (FORMAT csv, HEADER)");
                 let sink = client.copy_in::<_, bytes::Bytes>(&copy).await.unwrap();
                 let mut sink = std::pin::pin!(sink);
                 futures_util::SinkExt::send(&mut sink, bytes::Bytes::from(text))
@@ -98,10 +108,11 @@ impl Archived {
                 assert_eq!(sink.as_mut().finish().await.unwrap(), rows);
             }
         });
-        self.calls("loaded", "true")
+        self.rows(&loaded, "true")
     }
 
-    fn calls(&self, table: &str, which: &str) -> Vec<String> {
+    /// Each row of a table, called `c`.
+    fn rows(&self, table: &str, which: &str) -> Vec<String> {
         let sql = format!("SELECT c::text FROM {table} c WHERE {which} ORDER BY id");
         let rows = self
             .company
@@ -110,26 +121,41 @@ impl Archived {
             .into_iter();
         rows.map(|row| row[0].clone().unwrap()).collect()
     }
+
+    /// The rows that are due, and those that go with them.
+    fn due(&self) -> [Vec<String>; 2] {
+        let with = format!("c.call IN (SELECT c.id FROM call c WHERE {DUE})");
+        [self.rows("call", DUE), self.rows("note", &with)]
+    }
+
+    fn all_loaded(&self) -> [Vec<String>; 2] {
+        [self.loaded("call"), self.loaded("note")]
+    }
 }
 
 fn allow(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// The rows themselves and those that go with them; of a survey, which stays, nothing.
 #[test]
 fn what_goes_is_in_the_archive_and_nothing_else() {
     let archived = Archived::open("");
     let company = &archived.company;
-    let due = archived.calls("call", DUE);
+    let due = archived.due();
+    let rows = due[0].len() + due[1].len();
     let said = company.says(&["check"], 0);
-    assert!(said.contains("E0263") && said.contains("E0264"), "{said}");
+    assert!(said.contains("E0263") && !said.contains("E0264"), "{said}");
+    planned(&archived);
     let run = company.json(&["retention", "run", "calls"]);
-    assert_eq!(archived.loaded(), due);
-    let files = archived.manifests().len();
+    assert_eq!(archived.all_loaded(), due);
+    assert_eq!(archived.files_of("survey").len(), 0);
+    let files = archived.files_of("call").len();
     assert!(files > 1);
+    let all = files + archived.files_of("note").len();
     assert_eq!(
         run["archived"],
-        serde_json::json!({ "files": files, "rows": due.len(), "ended": 0 })
+        serde_json::json!({ "files": all, "rows": rows, "ended": 0 })
     );
     for file in archived.files("") {
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
@@ -138,14 +164,13 @@ fn what_goes_is_in_the_archive_and_nothing_else() {
     assert_eq!(archived.files(".pending").len(), 0);
     certified(&archived, run["run"].as_str().unwrap());
     let event = format!(
-        "SELECT count(*) FROM erasured.event WHERE kind = 'retention_ended' AND body->'archive'->>'rows' = '{}'",
-        due.len()
+        "SELECT count(*) FROM erasured.event WHERE kind = 'retention_ended' AND body->'archive'->>'rows' = '{rows}'"
     );
     assert_eq!(company.server.count(&company.control, &event), 1);
     let manifest = &archived.manifests()[0];
     assert_eq!(
-        (&manifest["table"], &manifest["run"], &manifest["rule"]),
-        (&"shop.public.call".into(), &run["run"], &"calls".into())
+        (&manifest["run"], &manifest["rule"]),
+        (&run["run"], &"calls".into())
     );
     let kept = "SELECT (extract(year FROM now()) + 10)::int8";
     let until = manifest["keep_until"].as_str().unwrap();
@@ -153,18 +178,42 @@ fn what_goes_is_in_the_archive_and_nothing_else() {
     assert!((year - company.count(kept)).abs() <= 1, "{until}");
 }
 
+/// The plan says what will be where.
+fn planned(archived: &Archived) {
+    let company = &archived.company;
+    let plan = company.json(&["retention", "plan", "calls"]);
+    let archive = &plan[0]["archive"];
+    assert_eq!(
+        (archive["to"].as_str(), &archive["tables"]),
+        (
+            archived.folder.to_str(),
+            &serde_json::json!(["public.call", "public.note"])
+        )
+    );
+    let until = archive["keep_until"].as_str().unwrap();
+    let said = company.says(&["retention", "plan", "calls"], 0);
+    let line = format!(
+        "archive:  rows of public.call, public.note to {}, kept until {until}",
+        archived.folder.display()
+    );
+    assert!(said.contains(&line), "{said}");
+}
+
 /// The run's certificate names each file, as it is found in the folder.
 fn certified(archived: &Archived, run: &str) {
     let certificate = archived.company.json(&["certificate", "show", run]);
     let folder = archived.folder.display();
-    let of = |manifest: &serde_json::Value| {
-        let file = manifest["file"].as_str().unwrap();
-        serde_json::json!({
-            "table": "public.call", "file": format!("{folder}/{file}"), "sha256": manifest["sha256"],
-            "rows": manifest["rows"], "keep_until": manifest["keep_until"],
-        })
-    };
-    let mut expected: Vec<_> = archived.manifests().iter().map(of).collect();
+    let mut expected = Vec::new();
+    for manifest in archived.manifests() {
+        for of in manifest["files"].as_array().unwrap() {
+            let file = of["file"].as_str().unwrap();
+            let table = of["table"].as_str().unwrap().trim_start_matches("shop.");
+            expected.push(serde_json::json!({
+                "table": table, "file": format!("{folder}/{file}"), "sha256": of["sha256"],
+                "rows": of["rows"], "keep_until": manifest["keep_until"],
+            }));
+        }
+    }
     expected.sort_by_key(|file| file["file"].to_string());
     assert_eq!(certificate["archives"], serde_json::json!(expected));
     let text = archived.company.says(&["certificate", "show", run], 0);
@@ -172,6 +221,52 @@ fn certified(archived: &Archived, run: &str) {
         text.contains(expected[0]["sha256"].as_str().unwrap()),
         "{text}"
     );
+}
+
+/// What hangs on a row is archived as it is when it goes: whoever changes it meanwhile is waited for.
+#[test]
+fn a_row_that_is_changed_meanwhile_is_archived_as_it_went() {
+    let archived = Archived::open("");
+    let company = &archived.company;
+    let url = company.server.url(&company.shop);
+    crate::support::blocking(async {
+        let client = crate::support::connect(&url).await;
+        let other = crate::support::connect(&url).await;
+        let change = "BEGIN; UPDATE note SET body = 'changed' WHERE call = 2880";
+        client.batch_execute(change).await.unwrap();
+        let run = company
+            .workspace
+            .process(["retention", "run", "calls"])
+            .stdout(std::process::Stdio::null())
+            .spawn();
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while other.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        client.batch_execute("COMMIT").await.unwrap();
+        assert!(run.unwrap().wait().unwrap().success());
+    });
+    archived.loaded("note");
+    let changed = "SELECT count(*) FROM loaded_note WHERE call = 2880 AND body = 'changed'";
+    assert!(company.count(changed) > 0);
+    assert_eq!(
+        company.count("SELECT count(*) FROM loaded_note WHERE call = 2880 AND body <> 'changed'"),
+        0
+    );
+}
+
+/// Large objects are in no table's row, and so in no file.
+#[test]
+fn of_large_objects_it_is_said_that_they_are_in_no_archive() {
+    let archived = Archived::open("ALTER TABLE note ADD scan oid;");
+    let policy = archived.policy("10 years").replace(
+        "name   = \"shop.public.note\"",
+        "name = \"shop.public.note\"\nlarge_objects = [\"scan\"]",
+    );
+    let workspace = &archived.company.workspace;
+    workspace.write_policy("customer.toml", &policy);
+    let said = archived.company.says(&["check"], 0);
+    assert!(said.contains("E0264"), "{said}");
 }
 
 /// Nothing goes that cannot be written first.
@@ -208,7 +303,7 @@ fn a_crash_leaves_no_row_in_no_place_and_none_in_two() {
     for failpoint in ["before-commit", "after-last-word", "after-commit"] {
         let archived = Archived::open("");
         let company = &archived.company;
-        let all = archived.calls("call", DUE);
+        let all = archived.due();
         let mut killed = company.workspace.process(["retention", "run", "calls"]);
         let how = match failpoint {
             "after-last-word" => "1*panic",
@@ -219,27 +314,21 @@ fn a_crash_leaves_no_row_in_no_place_and_none_in_two() {
             .output()
             .unwrap();
         assert!(!killed.status.success());
-        let (there, pending) = (
-            archived.calls("call", DUE).len(),
-            archived.files(".pending"),
-        );
+        let (there, pending) = (archived.rows("call", DUE).len(), archived.files(".pending"));
         assert_eq!(pending.len(), 1, "{failpoint}");
-        assert_eq!(there < all.len(), failpoint == "after-commit");
+        assert_eq!(there < all[0].len(), failpoint == "after-commit");
         std::thread::sleep(Duration::from_millis(5500));
         let run = company.json(&["retention", "run", "calls"]);
         assert_eq!(archived.files(".pending").len(), 0, "{failpoint}");
-        assert_eq!(archived.loaded(), all, "{failpoint}");
+        assert_eq!(archived.all_loaded(), all, "{failpoint}");
         assert_eq!(
             run["archived"]["rows"].as_u64(),
-            Some(all.len() as u64),
+            Some((all[0].len() + all[1].len()) as u64),
             "{run}"
         );
         let data = archived.files(".csv.gz").len();
-        assert_eq!(
-            data,
-            archived.manifests().len(),
-            "no file without a manifest"
-        );
+        let known = archived.files_of("call").len() + archived.files_of("note").len();
+        assert_eq!(data, known, "no file without a manifest");
     }
 }
 
@@ -253,14 +342,14 @@ fn lost_answers_and_failed_batches_leave_one_copy() {
          UPDATE call SET tag = 'veto' WHERE id = 2400;",
     );
     let company = &archived.company;
-    let all = archived.calls("call", &format!("{DUE} AND tag <> 'veto'"));
+    let all = archived.rows("call", &format!("{DUE} AND tag <> 'veto'"));
     let mut run = company.workspace.process(["retention", "run", "calls"]);
     let run = run
         .env("FAILPOINTS", "after-commit=2*return")
         .output()
         .unwrap();
     assert_eq!(run.status.code(), Some(1), "{run:?}");
-    assert_eq!(archived.loaded(), all);
+    assert_eq!(archived.loaded("call"), all);
     assert_eq!(archived.files(".pending").len(), 0);
     let by_row: BTreeMap<&String, usize> = all.iter().map(|row| (row, 1)).collect();
     assert_eq!(by_row.len(), all.len());
@@ -276,23 +365,23 @@ fn a_file_stays_whose_rows_may_have_gone() {
          CREATE TRIGGER drift AFTER DELETE ON call FOR EACH STATEMENT EXECUTE FUNCTION drift();",
     );
     let company = &archived.company;
-    let all = archived.calls("call", DUE);
+    let all = archived.rows("call", DUE);
     let mut run = company.workspace.process(["retention", "run", "calls"]);
     let run = run.env("FAILPOINTS", "after-commit=1*return").output();
     let run = run.unwrap();
     let said = String::from_utf8_lossy(&run.stderr);
     assert_eq!(run.status.code(), Some(1), "{said}");
     assert!(said.contains("catalog of shop changed"), "{said}");
-    let left = archived.calls("call", DUE);
+    let left = archived.rows("call", DUE);
     assert!(left.len() < all.len(), "the COMMIT had happened");
-    let mut both = [archived.loaded(), left].concat();
+    let mut both = [archived.loaded("call"), left].concat();
     both.sort_by_key(|row| {
         let id = row.trim_start_matches('(').split(',').next().unwrap();
         id.parse::<i32>().unwrap()
     });
     assert_eq!(both, all);
     company.says(&["retention", "run", "calls"], 0);
-    assert_eq!(archived.loaded(), all);
+    assert_eq!(archived.loaded("call"), all);
     assert_eq!(archived.files(".pending").len(), 0);
 }
 
@@ -302,9 +391,12 @@ fn an_archive_ends_on_its_day() {
     let archived = Archived::open("");
     let company = &archived.company;
     company.says(&["retention", "run", "calls"], 0);
-    let files = archived.manifests().len();
+    let (files, manifests) = (archived.files(".csv.gz").len(), archived.manifests().len());
     let name = archived.files(".json").remove(0);
-    for (days, ended) in [(0, 0), (1, 1)] {
+    let of: serde_json::Value = serde_json::from_slice(&std::fs::read(&name).unwrap()).unwrap();
+    let of = of["files"].as_array().unwrap().len();
+    assert_eq!(of, 2);
+    for (days, ended) in [(0, 0), (1, of)] {
         let mut manifest: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&name).unwrap()).unwrap();
         let day = format!("SELECT ((now() AT TIME ZONE 'Asia/Tokyo')::date - {days})::text");
@@ -315,7 +407,7 @@ fn an_archive_ends_on_its_day() {
         assert_eq!(run["archived"]["ended"], ended, "{run}");
         assert_eq!(archived.files(".csv.gz").len(), files - ended);
     }
-    assert_eq!(archived.manifests().len(), files - 1);
-    let event = "SELECT count(*) FROM erasured.event WHERE kind = 'retention_ended' AND body->'archive'->>'ended' = '1'";
+    assert_eq!(archived.manifests().len(), manifests - 1);
+    let event = "SELECT count(*) FROM erasured.event WHERE kind = 'retention_ended' AND body->'archive'->>'ended' = '2'";
     assert_eq!(company.server.count(&company.control, event), 1);
 }

@@ -8,10 +8,10 @@ use crate::erasure::context::Context;
 use crate::plan::show;
 use crate::policy::retention::RetentionAction;
 use crate::retention::forecast::{self, Forecast};
-use crate::retention::{self, Prepared, Stopped};
+use crate::retention::{self, Prepared, SeenPart, Stopped};
 use crate::start;
 use crate::system::postgres::due::DueCount;
-use chrono::{NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ struct Seen {
     pace: Option<(i64, i64)>,
     barred_by: Option<String>,
     /// Those that would go whole.
-    partitions: Vec<String>,
+    partitions: Vec<SeenPart>,
     /// For whose word it waits.
     waits_for: Option<Stopped>,
 }
@@ -76,8 +76,10 @@ impl Plan {
                 draw(file, &prepared, &seen.forecast)?;
             }
             match self.format {
-                Format::Json => shown.push(json(&prepared, seen.as_ref())),
-                Format::Table => tell(&prepared, seen.as_ref(), self.rule.is_some()),
+                Format::Json => shown.push(json(&prepared, seen.as_ref(), context.now())),
+                Format::Table => {
+                    tell(&prepared, seen.as_ref(), self.rule.is_some(), context.now());
+                }
             }
         }
         if self.format == Format::Json && !self.sql {
@@ -112,7 +114,7 @@ async fn look(
         },
         pace: prepared.pace(context).await?,
         barred_by: prepared.barred_by(context).await?,
-        partitions: super::partitions::names(context, prepared).await?,
+        partitions: prepared.partitions_seen(context).await.map_err(failed)?,
         waits_for: waits_for.await.map_err(super::run::stopped)?,
     }))
 }
@@ -123,21 +125,34 @@ fn draw(file: &Path, prepared: &Prepared, forecast: &Forecast) -> Result<(), Fai
         .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
 }
 
-fn json(prepared: &Prepared, seen: Option<&Seen>) -> serde_json::Value {
+fn json(prepared: &Prepared, seen: Option<&Seen>, now: DateTime<Utc>) -> serde_json::Value {
     let rule = &prepared.rule;
+    let today = now.with_timezone(&rule.zone).date_naive();
+    let archive = rule.archive.as_ref().map(|archive| {
+        let tables = prepared.archived_tables();
+        let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
+        serde_json::json!({ "to": archive.to, "keep_until": archive.last_day(today), "tables": tables })
+    });
+    let partitions = seen.map(|seen| {
+        let part = |part: &SeenPart| {
+            let (first, last) = part.range.unzip();
+            serde_json::json!({ "partition": part.partition, "first": first, "last": last, "bytes": part.bytes })
+        };
+        seen.partitions.iter().map(part).collect::<Vec<_>>()
+    });
     let counted = seen.map_or_else(DueCount::default, |seen| seen.counted);
     let free = counted.free();
     serde_json::json!({
         "rule": rule.name, "table": rule.table.to_string(), "cutoff": seen.map(|s| s.cutoff),
         "due": counted.due, "held": counted.held, "survivors": counted.survivors, "under_way": counted.under_way, "undated": counted.undated,
-        "stop_above": rule.stop_above, "partitions": seen.map(|s| &s.partitions), "oldest": seen.and_then(|s| s.oldest),
+        "stop_above": rule.stop_above, "partitions": partitions, "archive": archive, "oldest": seen.and_then(|s| s.oldest),
         "forecast": seen.map(|s| &s.forecast), "bytes": seen.map(|s| s.forecast.bytes(free)),
         "waits_for": seen.and_then(|s| s.waits_for.as_ref()).map(Stopped::code),
         "seconds": seen.and_then(|s| s.pace).map(|pace| forecast::takes(free, pace).as_secs()),
     })
 }
 
-fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
+fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool, now: DateTime<Utc>) {
     let rule = &prepared.rule;
     say!("{}: {}, kept {}", rule.name, rule.table, kept(rule));
     let Some(seen) = seen else {
@@ -159,6 +174,7 @@ fn tell(prepared: &Prepared, seen: Option<&Seen>, alone: bool) {
         say!("  oldest:   {oldest}");
     }
     super::partitions::tell(prepared, &seen.partitions);
+    super::partitions::tell_archive(prepared, now);
     if counted.held > 0 {
         say!(
             "  held:     {} of them stay, by a legal hold (erasured hold list)",

@@ -22,6 +22,7 @@ impl<'a> Builder<'a> {
         let leads = children
             .any(|(child, _)| child.table != reached.table && needed.contains(&child.table));
         leads
+            || self.capture_all
             || super::spared::may_be_spared(reached)
             || reached.found_again().is_none()
             || !self.object_columns(reached).is_empty()

@@ -2,11 +2,11 @@
 
 use super::{Binds, by_key, table_name};
 use crate::catalog::Table;
-use crate::plan::{Part, RowSet, Rows, Statement};
+use crate::plan::{Part, RowSet, Rows, Wanted};
 use crate::system::postgres::quote::identifier;
 
 /// Every column of the captured rows that go, as texts.
-pub(in crate::plan) fn archived(of: &RowSet, set: usize, facts: &Table) -> (Statement, Rows) {
+pub(in crate::plan) fn archived(of: &RowSet, set: usize, facts: &Table) -> Wanted {
     let rows = Rows {
         set,
         part: Part::Gone,
@@ -25,5 +25,13 @@ pub(in crate::plan) fn archived(of: &RowSet, set: usize, facts: &Table) -> (Stat
         table_name(&of.table),
         tie.on
     );
-    (binds.statement("archive", &of.table, &body), rows)
+    let columns = facts.columns.iter();
+    Wanted {
+        table: of.table.clone(),
+        columns: columns
+            .map(|column| (column.name.clone(), column.sql_type.clone()))
+            .collect(),
+        statement: binds.statement("archive", &of.table, &body),
+        rows,
+    }
 }

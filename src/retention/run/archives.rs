@@ -1,10 +1,13 @@
 //! Rows are archived before they go, by rules that want it.
 
-use super::{LastWord, Passage, Stopped};
-use crate::plan::{ArchivedFile, Rows, Statement};
-use crate::retention::archive::{Folder, Manifest};
-use crate::system::postgres::execute::{NotErased, Unanswered, applied};
+use super::{Passage, Stopped};
+use crate::name::TableName;
+use crate::plan::{ArchivedFile, Wanted};
+use crate::retention::Prepared;
+use crate::retention::archive::{self, Archive, Manifest, OneTable, Writing};
+use crate::system::postgres::execute::{HandOver, NotErased, Unanswered, applied};
 use chrono::Utc;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use std::io;
 use uuid::Uuid;
@@ -35,131 +38,194 @@ impl Archived {
 
 impl Passage<'_> {
     /// The rule's archive, if it has one.
-    pub(super) fn archive(&self) -> Result<Option<Folder>, NotErased> {
+    pub(super) fn archive(&self) -> Result<Option<Archive>, NotErased> {
         let Some(archive) = &self.prepared.rule.archive else {
             return Ok(None);
         };
-        let folder = Folder::open(&archive.to, self.new.subject, self.new.rule);
+        let opened = Archive::open(&archive.to, self.new.subject, self.new.rule);
         let unusable = |e: io::Error| NotErased::Archive(format!("{}: {e}", archive.to.display()));
-        folder.map(Some).map_err(unusable)
+        opened.map(Some).map_err(unusable)
     }
 
     /// Finds out what became of files that an earlier run has left pending, and ends those whose time is over.
     pub(super) async fn archives_begun(&mut self) -> Result<(), Stopped> {
-        let Some(folder) = self.archive()? else {
+        let Some(archive) = self.archive()? else {
             return Ok(());
         };
-        let (pending, settled) = folder.manifests().map_err(failed)?;
+        let (pending, settled) = archive.manifests().map_err(failed)?;
         for manifest in &pending {
-            self.settle(&folder, manifest).await?;
+            self.settle(&archive, manifest).await?;
         }
-        let today = self
-            .context
-            .now()
-            .with_timezone(&self.prepared.rule.zone)
-            .date_naive();
+        let now = self.context.now();
+        let today = now.with_timezone(&self.prepared.rule.zone).date_naive();
         for manifest in settled.iter().filter(|m| m.keep_until < today) {
-            folder.end(manifest.step).map_err(failed)?;
-            self.report.archived.ended += 1;
+            archive.end(manifest).map_err(failed)?;
+            self.report.archived.ended += manifest.files.len();
         }
         Ok(())
     }
 
     /// Whether the transaction committed the system says; one that still may is left for the next time.
-    async fn settle(&self, folder: &Folder, manifest: &Manifest) -> Result<(), Stopped> {
+    async fn settle(&self, archive: &Archive, manifest: &Manifest) -> Result<(), Stopped> {
         let client = self.context.systems[self.system].pool.get().await?;
         if !manifest.session.is_over(&client).await? {
             return Ok(());
         }
         let there = applied(&client, self.system, &[(manifest.step, 0)]).await?;
         let done = if there.is_empty() {
-            folder.discard(manifest.step)
+            archive.discard(manifest)
         } else {
-            folder.settle(manifest.step)
+            archive.settle(manifest.step)
         };
         Ok(done.map_err(failed)?)
     }
 
-    /// The batch has ended so: its file is kept, or removed. What nobody knows yet stays pending.
+    /// The batch has ended so: its files are kept, or removed. What nobody knows yet stays pending.
     ///
     /// An error is this try's: an earlier one of the same step may have been committed without an answer, and its
-    /// rows are in the file alone. So the system is asked, and where it cannot be the next run does.
+    /// rows are in the files alone. So the system is asked, and where it cannot be the next run does.
     pub(super) async fn archive_ends<T>(
         &self,
         step: Uuid,
         outcome: &Result<T, NotErased>,
     ) -> Result<(), NotErased> {
-        let Some(folder) = self.archive()? else {
+        let Some(archive) = self.archive()? else {
             return Ok(());
         };
         match outcome {
-            Ok(_) => folder.settle(step).map_err(failed),
+            Ok(_) => archive.settle(step).map_err(failed),
             Err(NotErased::CommitUnknown(_)) => Ok(()),
             Err(_) => {
-                let (pending, _) = folder.manifests().map_err(failed)?;
-                for manifest in pending.iter().filter(|manifest| manifest.step == step) {
-                    if let Err(problem) = self.settle(&folder, manifest).await {
-                        tracing::warn!(%step, %problem, "a file of an archive stays pending");
-                    }
+                let Some(manifest) = archive.pending(step).map_err(failed)? else {
+                    return Ok(());
+                };
+                if let Err(problem) = self.settle(&archive, &manifest).await {
+                    tracing::warn!(%step, %problem, "files of an archive stay pending");
                 }
                 Ok(())
             }
         }
     }
+
+    /// For a transaction: what is to be archived of the rows that it captures, and where.
+    pub(super) fn taking(&self, step: Uuid) -> Option<Taking<'_>> {
+        self.prepared.rule.archive.as_ref()?;
+        Some(Taking {
+            passage: self,
+            step,
+            wanted: self.prepared.wanted(),
+            writing: None,
+        })
+    }
 }
 
-impl LastWord<'_> {
-    /// What is to be archived of the captured rows.
-    pub(super) fn to_archive(&self) -> Option<(Statement, Rows)> {
-        let prepared = self.passage.prepared;
-        prepared.rule.archive.as_ref()?;
-        let table = &prepared.rule.table.table;
-        let facts = prepared.catalog.tables.get(table)?;
-        crate::plan::archived(self.passage.part()?, table, facts)
+impl Prepared {
+    /// Of what goes, what is archived before.
+    fn wanted(&self) -> Vec<Wanted> {
+        let part = self.plan.as_ref().and_then(|plan| plan.systems.first());
+        let facts = |table: &TableName| self.catalog.tables.get(table);
+        match (part, &self.rule.archive) {
+            (Some(part), Some(_)) => crate::plan::archived(part, facts),
+            _ => Vec::new(),
+        }
     }
 
-    /// On the disk when this returns.
-    pub(super) fn write_archive(
-        &self,
-        rows: &[Vec<Option<String>>],
-        session: Unanswered,
-    ) -> Result<Vec<ArchivedFile>, NotErased> {
+    /// The tables whose rows a run archives before they go, the rule's own first.
+    pub fn archived_tables(&self) -> Vec<TableName> {
+        self.wanted().into_iter().map(|of| of.table).collect()
+    }
+}
+
+/// Takes the rows of one transaction into files.
+pub(super) struct Taking<'a> {
+    passage: &'a Passage<'a>,
+    step: Uuid,
+    wanted: Vec<Wanted>,
+    writing: Option<Writing>,
+}
+
+impl Taking<'_> {
+    fn start(&self, session: Unanswered) -> Result<Option<Writing>, NotErased> {
         let passage = self.passage;
         let rule = &passage.prepared.rule;
-        let (Some(folder), Some(archive)) = (passage.archive()?, &rule.archive) else {
-            return Ok(Vec::new());
+        let (Some(archive), Some(kept)) = (passage.archive()?, &rule.archive) else {
+            return Ok(None);
         };
-        let facts = passage.prepared.catalog.tables.get(&rule.table.table);
-        let columns = facts.into_iter().flat_map(|t| &t.columns);
         let now = passage.context.now();
         let today = now.with_timezone(&rule.zone).date_naive();
         let beyond = || NotErased::Archive("`keep` leads beyond the calendar".into());
-        let manifest = Manifest {
-            version: 0,
-            file: String::new(),
-            sha256: String::new(),
+        let of = |(at, wanted): (usize, &Wanted)| OneTable {
+            file: archive.file_name(self.step, at, &wanted.table.table),
+            table: format!("{}.{}", passage.system, wanted.table),
+            columns: wanted.columns.clone(),
             rows: 0,
-            columns: columns
-                .map(|c| (c.name.clone(), c.sql_type.clone()))
-                .collect(),
+            sha256: String::new(),
+        };
+        let manifest = Manifest {
+            version: archive::VERSION,
             subject: passage.new.subject.to_owned(),
             rule: rule.name.clone(),
-            table: rule.table.to_string(),
             run: passage.run.id,
             step: self.step,
             cutoff: passage.new.cutoff,
             archived_at: now.with_timezone(&Utc),
-            keep_until: archive.last_day(today).ok_or_else(beyond)?,
+            keep_until: kept.last_day(today).ok_or_else(beyond)?,
             session,
+            files: self.wanted.iter().enumerate().map(of).collect(),
         };
-        let written = folder.write(manifest, rows).map_err(failed)?;
-        Ok(vec![ArchivedFile {
-            table: rule.table.table.to_string(),
-            file: archive.to.join(&written.file).display().to_string(),
-            sha256: written.sha256,
-            rows: i64::try_from(written.rows).unwrap_or(i64::MAX),
-            keep_until: written.keep_until,
-        }])
+        archive.begin(manifest).map(Some).map_err(failed)
+    }
+
+    fn finish(&mut self) -> Result<Vec<ArchivedFile>, NotErased> {
+        let Some(mut writing) = self.writing.take() else {
+            return Ok(Vec::new());
+        };
+        let manifest = writing.end().map_err(failed)?.clone();
+        let of_system = |table: &str| {
+            let system = table.strip_prefix(self.passage.system);
+            system
+                .and_then(|t| t.strip_prefix('.'))
+                .unwrap_or(table)
+                .to_owned()
+        };
+        let file = |of: &OneTable| ArchivedFile {
+            table: of_system(&of.table),
+            file: writing.address(of),
+            sha256: of.sha256.clone(),
+            rows: i64::try_from(of.rows).unwrap_or(i64::MAX),
+            keep_until: manifest.keep_until,
+        };
+        Ok(manifest.files.iter().map(file).collect())
+    }
+}
+
+impl HandOver for Taking<'_> {
+    fn wanted(&self) -> Vec<Wanted> {
+        self.wanted.clone()
+    }
+
+    fn begin(&mut self, session: Unanswered) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(async move {
+            self.writing = self.start(session)?;
+            Ok(())
+        })
+    }
+
+    fn rows(
+        &mut self,
+        of: usize,
+        rows: Vec<Vec<Option<String>>>,
+    ) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(async move {
+            match &mut self.writing {
+                Some(writing) => writing.rows(of, &rows).map_err(failed),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn end(&mut self) -> BoxFuture<'_, Result<Vec<ArchivedFile>, NotErased>> {
+        Box::pin(async move { self.finish() })
     }
 }
 

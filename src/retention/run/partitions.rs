@@ -13,12 +13,24 @@ use crate::retention::Prepared;
 use crate::retention::brake::goes_on;
 use crate::system::postgres::execute::NotErased;
 use crate::system::postgres::partition::{self as system, Leaving, Part, Standing};
+use chrono::NaiveDate;
 use deadpool_postgres::Client;
 use std::time::Duration;
 use uuid::Uuid;
 
 /// How long those are waited for who still use a table when a partition is detached.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A partition that would go whole now.
+#[derive(Clone, Debug)]
+pub struct SeenPart {
+    /// Its name.
+    pub partition: String,
+    /// The first and the last day that its range takes in.
+    pub range: Option<(NaiveDate, NaiveDate)>,
+    /// What it takes up on disk.
+    pub bytes: i64,
+}
 
 impl Prepared {
     /// What keeps the rule from taking whole partitions; `None` if it may, or wants none.
@@ -43,6 +55,23 @@ impl Prepared {
             parts.clear();
         }
         Ok(parts)
+    }
+
+    /// The same for people: with the days of their ranges, and what they take up on disk with their indexes.
+    ///
+    /// # Errors
+    /// [`NotErased`].
+    pub async fn partitions_seen(&self, context: &Context) -> Result<Vec<SeenPart>, NotErased> {
+        let parts = self.partitions_due(context).await?;
+        let mut client = self.client(context).await?;
+        let sizes = system::sizes(&mut client, &parts, context.timeouts(1)).await?;
+        let due = self.of.as_ref().and_then(|of| of.due.first());
+        let seen = parts.iter().zip(sizes).map(|(part, bytes)| SeenPart {
+            partition: part.table.to_string(),
+            range: due.and_then(|due| partition::days(&part.bound, due)),
+            bytes,
+        });
+        Ok(seen.collect())
     }
 
     /// Whether any legal hold may cover a row of the table: then rows are looked at one by one.
@@ -258,7 +287,7 @@ impl Passage<'_> {
         };
         let mut word = LastWord {
             passage: self,
-            step,
+            taking: None,
             gate,
             people,
         };

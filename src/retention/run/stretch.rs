@@ -82,7 +82,7 @@ impl Passage<'_> {
         let hash = |text: &str| self.context.hash_key.hash("column", text);
         let execution = self.execution(part, &held, &subjects, &hash);
         let mut word = LastWord {
-            step,
+            taking: None,
             passage: self,
             gate,
             people,

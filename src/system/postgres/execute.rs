@@ -23,7 +23,7 @@ use super::failure::{self, Failure};
 use super::value::Raw;
 use crate::name::TableName;
 use crate::plan::{
-    ArchivedFile, Change, ChangeKind, Counts, HeldRows, Probe, Rows, Statement, SystemPlan,
+    ArchivedFile, Change, ChangeKind, Counts, HeldRows, Probe, Statement, SystemPlan, Wanted,
 };
 pub(super) use applied::RECORD;
 pub(super) use applied::counts;
@@ -229,19 +229,9 @@ pub trait BeforeChange: Send {
         Vec::new()
     }
 
-    /// What is to be handed over of captured rows, as texts, before the first of them changes.
-    fn wants(&self) -> Option<(Statement, Rows)> {
+    /// Who takes captured rows, as texts, before the first of them changes; nobody by default.
+    fn hand_over(&mut self) -> Option<&mut dyn HandOver> {
         None
-    }
-
-    /// Is given them, and the session that is to commit; where they are to be kept they are when this returns. The
-    /// files are recorded with the counts.
-    fn given(
-        &mut self,
-        _rows: Vec<Vec<Option<String>>>,
-        _session: Unanswered,
-    ) -> BoxFuture<'_, Result<Vec<ArchivedFile>, NotErased>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// The last word before every COMMIT, of a piece too, with all rows locked: whether what was held
@@ -264,6 +254,25 @@ pub trait BeforeChange: Send {
     fn put_off(&self, _ticket: usize, _table: &TableName, _key: &[String]) -> bool {
         false
     }
+}
+
+/// Takes rows before they go, to keep them elsewhere.
+pub trait HandOver: Send {
+    /// What of the captured rows.
+    fn wanted(&self) -> Vec<Wanted>;
+
+    /// Rows follow; this session is to commit.
+    fn begin(&mut self, session: Unanswered) -> BoxFuture<'_, Result<(), NotErased>>;
+
+    /// Some rows of one that is wanted, by its position; all of it come one after the other.
+    fn rows(
+        &mut self,
+        of: usize,
+        rows: Vec<Vec<Option<String>>>,
+    ) -> BoxFuture<'_, Result<(), NotErased>>;
+
+    /// That was all: where it is to be kept it is when this returns. The files are recorded with the counts.
+    fn end(&mut self) -> BoxFuture<'_, Result<Vec<ArchivedFile>, NotErased>>;
 }
 
 /// Nothing is to be written down, and nobody is asked: where nothing is erased, and in tests.

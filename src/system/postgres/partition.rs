@@ -87,6 +87,22 @@ pub async fn parts(
     Ok(rows.iter().map(part).collect())
 }
 
+/// What each of them takes up on disk, with its indexes; nothing for one that is gone by now.
+///
+/// # Errors
+/// [`NotErased::Database`].
+pub async fn sizes(
+    client: &mut Client,
+    parts: &[Part],
+    timeouts: Timeouts,
+) -> Result<Vec<i64>, NotErased> {
+    let tx = begin(client, timeouts).await?;
+    let oids: Vec<u32> = parts.iter().map(|part| part.oid).collect();
+    let rows = tx.query(SIZES, &[&oids]).await?;
+    tx.rollback().await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// A partition that a rule is taking away, or has not finished with: its table, its name, subject and rule.
 pub type Unfinished = (String, String, String, String);
 
@@ -393,6 +409,9 @@ const PARTS: &str = "/* erasured:partitions */ WITH parent AS (
     LEFT JOIN named c ON c.oid = every.oid AND (n.partition IS NULL OR n.name = c.name)
     LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = p.oid
    ORDER BY 4, 1";
+
+const SIZES: &str = "/* erasured:partitions */ SELECT coalesce(pg_total_relation_size(p.oid), 0) \
+     FROM unnest($1::oid[]) WITH ORDINALITY AS p (oid, n) ORDER BY p.n";
 
 const NOTE: &str = "/* erasured:note */ INSERT INTO erasured.leaving_partition (partition, name, parent, bound, subject, rule, backend_started)
     SELECT $1, $2, $3, $4, $5, $6, (SELECT a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid())

@@ -1,38 +1,76 @@
 //! What is wanted of captured rows before they go: the rows themselves, and their days.
 
-use super::{BeforeChange, Execution, NotErased, Unanswered};
-use crate::plan::{ArchivedFile, ChangeKind, Statement};
+use super::{BeforeChange, Execution, HandOver, NotErased, Unanswered};
+use crate::plan::{ArchivedFile, ChangeKind, Statement, Wanted};
 use crate::system::postgres::capture::Captured;
 use chrono::NaiveDate;
 use deadpool_postgres::Transaction;
+use futures_util::TryStreamExt;
+use std::pin::pin;
+use tokio_postgres::types::ToSql;
+
+/// Bytes of rows that are handed over in one piece; so many, and those of one row more, are in memory.
+const PIECE: usize = 1 << 20;
 
 impl Execution<'_> {
+    /// Hands rows over that are to be kept elsewhere. The files in which they are then.
     pub(super) async fn hand_over(
         &self,
         tx: &Transaction<'_>,
         captured: &Captured,
         before_change: &mut dyn BeforeChange,
     ) -> Result<Vec<ArchivedFile>, NotErased> {
-        let Some((statement, of)) = before_change.wants() else {
+        let Some(taker) = before_change.hand_over() else {
             return Ok(Vec::new());
         };
-        let session = Unanswered::of(tx).await?;
+        taker.begin(Unanswered::of(tx).await?).await?;
         // Texts that read the same wherever they are read; triggers see the settings that they know.
         tx.batch_execute(BEGIN).await?;
-        let rows = self.query(tx, captured, &statement, "").await?;
-        tx.batch_execute(END).await?;
-        let matched: i64 = captured.count(of).values().sum();
-        if i64::try_from(rows.len()).ok() != Some(matched) {
-            return Err(NotErased::Mismatch {
-                table: self.plan.sets[of.set].table.clone(),
-                kind: ChangeKind::Deleted,
-                matched: matched.unsigned_abs(),
-                affected: rows.len() as u64,
-            });
+        for (of, wanted) in taker.wanted().iter().enumerate() {
+            self.hand_over_one(tx, captured, (of, wanted), taker)
+                .await?;
         }
-        let texts = |row: &tokio_postgres::Row| (0..row.len()).map(|at| row.get(at)).collect();
-        let rows = rows.iter().map(texts).collect();
-        before_change.given(rows, session).await
+        tx.batch_execute(END).await?;
+        taker.end().await
+    }
+
+    async fn hand_over_one(
+        &self,
+        tx: &Transaction<'_>,
+        captured: &Captured,
+        (of, wanted): (usize, &Wanted),
+        taker: &mut dyn HandOver,
+    ) -> Result<(), NotErased> {
+        let matched: i64 = captured.count(wanted.rows).values().sum();
+        if matched == 0 {
+            return Ok(());
+        }
+        let bound = self.bind(captured, &wanted.statement, 0);
+        let bound: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|b| &**b as _).collect();
+        let prepared = tx.prepare_cached(&self.text(&wanted.statement, "")).await?;
+        let mut found = pin!(tx.query_raw(&prepared, bound).await?);
+        let (mut piece, mut bytes, mut rows) = (Vec::new(), 0, 0_i64);
+        while let Some(row) = found.try_next().await? {
+            let texts: Vec<Option<String>> = (0..row.len()).map(|at| row.get(at)).collect();
+            // A NULL takes up room too.
+            bytes += texts.iter().flatten().map(String::len).sum::<usize>() + texts.len() * 24;
+            piece.push(texts);
+            rows += 1;
+            if bytes >= PIECE {
+                taker.rows(of, std::mem::take(&mut piece)).await?;
+                bytes = 0;
+            }
+        }
+        taker.rows(of, piece).await?;
+        if rows == matched {
+            return Ok(());
+        }
+        Err(NotErased::Mismatch {
+            table: self.plan.sets[wanted.rows.set].table.clone(),
+            kind: ChangeKind::Deleted,
+            matched: matched.unsigned_abs(),
+            affected: rows.unsigned_abs(),
+        })
     }
 
     /// Of captured rows the first and the last day, now that they hold still.
