@@ -21,7 +21,7 @@ case $what in
 demo) ;;
 test | ci)
     package_of+=([promtool]=prometheus [gdb]=gdb [gcore]=gdb [npm]=npm [python3]=python3
-        [systemd-analyze]=systemd)
+        [systemd-analyze]=systemd [/usr/sbin/pgbouncer]=pgbouncer)
     ;;
 *)
     echo "usage: scripts/install.sh [demo|test|ci]" >&2

@@ -175,17 +175,18 @@ pub fn with_policies(
 /// [`StartError::Secret`], [`StartError::Connection`].
 pub fn systems(config: &Config) -> Result<BTreeMap<String, System>, StartError> {
     let workers = config.limits.workers.get();
+    let timeouts = Timeouts::of_statements(config.limits.longest_statement());
     let mut systems = BTreeMap::new();
     for (name, system) in &config.systems {
         let pool = connect::pool(
             &settings(&system.database)?,
             "worker",
             workers + 3,
-            Timeouts::default(),
+            timeouts,
         )?;
         let sweep = system.sweep.as_ref().map(settings).transpose()?;
         let sweep = sweep
-            .map(|s| connect::pool(&s, "sweep", 2, Timeouts::default()))
+            .map(|s| connect::pool(&s, "sweep", 2, timeouts))
             .transpose()?;
         systems.insert(name.clone(), System::new(name, pool, sweep));
     }

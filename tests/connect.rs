@@ -523,6 +523,7 @@ async fn logins(server: &Server, ca: &Path) {
         "test",
         Timeouts {
             connect: Duration::from_millis(200),
+            ..Timeouts::default()
         },
     )
     .await

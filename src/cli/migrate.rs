@@ -55,7 +55,7 @@ impl Migrate {
 }
 
 async fn one(name: &str, settings: &Settings) -> Result<(), Failure> {
-    let mut client = connect::connect(settings, "migrate", Timeouts::default()).await?;
+    let mut client = connect::connect(settings, "migrate", Timeouts::patient()).await?;
     let ran = if name == "control" {
         store::migrate(&mut client).await?
     } else {

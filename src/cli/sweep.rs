@@ -135,6 +135,10 @@ fn kind(drafts: &[Draft], name: &str) -> Option<IdentifierKind> {
     }
 }
 
+fn connecting(config: &Config) -> Connecting {
+    Connecting::of_statements(config.limits.statement_timeout)
+}
+
 async fn one_system(
     config: &Config,
     name: &str,
@@ -143,8 +147,7 @@ async fn one_system(
 ) -> Result<Vec<Found>, Failure> {
     let system = &config.systems[name];
     let database = system.sweep.as_ref().unwrap_or(&system.database);
-    let client =
-        connect::connect(&start::settings(database)?, "sweep", Connecting::default()).await?;
+    let client = connect::connect(&start::settings(database)?, "sweep", connecting(config)).await?;
     let timeouts = reading::Timeouts {
         statement: config.limits.statement_timeout,
         lock: config.limits.lock_timeout,

@@ -175,6 +175,16 @@ impl Config {
     }
 }
 
+/// The longest that reading a system's catalog may take, and waiting for a partition to be let go.
+const CATALOG: Duration = Duration::from_secs(60);
+
+impl Limits {
+    /// The longest that any statement in a system may take.
+    pub fn longest_statement(&self) -> Duration {
+        self.statement_timeout.max(CATALOG)
+    }
+}
+
 /// Reads the file from disk, and it.
 pub fn load(path: &Path) -> Result<Config, Vec<Diagnostic>> {
     let shown = path.display().to_string();

@@ -622,19 +622,29 @@ pub(super) async fn listen(shared: &Arc<Shared>) -> Result<(), DaemonError> {
     while !*stopping.borrow() {
         if let Ok((client, mut notices)) =
             connect::connect_listening(&settings, "listener", Timeouts::default()).await
-            && client
+            && let Ok(pooled) = connect::through_pooler(&client).await
+        {
+            if pooled {
+                tracing::info!(
+                    "the control database is reached through a pooler: nothing is listened to, work is looked for every `limits.poll`"
+                );
+                stopping.changed().await.ok();
+                return Ok(());
+            }
+            if client
                 .batch_execute("/* erasured:listen */ LISTEN erasured_ticket")
                 .await
                 .is_ok()
-        {
-            shared.pulse();
-            loop {
-                tokio::select! {
-                    notice = notices.recv() => match notice {
-                        Some(_) => shared.pulse(),
-                        None => break,
-                    },
-                    _ = stopping.changed() => return Ok(()),
+            {
+                shared.pulse();
+                loop {
+                    tokio::select! {
+                        notice = notices.recv() => match notice {
+                            Some(_) => shared.pulse(),
+                            None => break,
+                        },
+                        _ = stopping.changed() => return Ok(()),
+                    }
                 }
             }
         }

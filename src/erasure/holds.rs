@@ -7,6 +7,7 @@ use crate::plan::{Comparison, Condition, HeldRows, OWN_OPERATORS, Parameter};
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::holds::{HoldRead, Permit, UnreadHold, UnreadRowHold, Verdict};
+use crate::system::postgres::connect::ON_THE_WAY;
 use crate::system::postgres::execute::{NotErased, Unanswered};
 use crate::system::postgres::failure::{self, Failure};
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,7 @@ impl Gate {
         context: &Context,
         tickets: &[Uuid],
     ) -> Result<(), NotErased> {
-        let time = context.config.limits.statement_timeout;
+        let time = context.config.limits.longest_statement() + ON_THE_WAY;
         let (system, known) = (self.system.clone(), self.known.clone());
         let asked = context.store.permit(tickets, &system, &known, time);
         self.admit(asked, |verdict| match verdict {

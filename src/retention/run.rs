@@ -16,6 +16,7 @@ use crate::erasure::holds::{Door, Gate};
 use crate::plan::{self, ChangeKind, Counts, HeldRows, Statement, SystemPlan};
 use crate::store::StoreError;
 use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
+use crate::system::postgres::connect::ON_THE_WAY;
 use crate::system::postgres::due::{self, DueRow};
 use crate::system::postgres::execute::{
     BeforeChange, Deferred, Execution, HandOver, NotErased, Seen, Subject,
@@ -625,7 +626,7 @@ impl BeforeChange for LastWord<'_> {
     fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(async {
             let passage = self.passage;
-            let time = passage.context.config.limits.statement_timeout;
+            let time = passage.context.config.limits.longest_statement() + ON_THE_WAY;
             let known = self.gate.known().to_vec();
             let asked = passage.context.store.permit_run(
                 passage.run,

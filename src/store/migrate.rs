@@ -1,6 +1,7 @@
 //! The versions of our two schemas: `sql/control` and `sql/target`.
 
 use super::{Result, StoreError};
+use crate::system::postgres::connect::through_pooler;
 use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
@@ -106,9 +107,21 @@ pub async fn target_problem(client: &Client) -> Result<Option<String>> {
 }
 
 async fn run(client: &mut Client, known: &[(&str, &str)], history: &str) -> Result<usize> {
-    // Two that migrate at once would both find the same migrations missing.
+    // Two that migrate at once would both find the same migrations missing. Behind a pooler the lock
+    // could be stranded in somebody else's session; there the second of two fails, with nothing done.
+    let lock = if through_pooler(client).await? {
+        ["", ""]
+    } else {
+        [
+            "SELECT pg_advisory_lock(hashtextextended('erasured.migrate', 0));",
+            "SELECT pg_advisory_unlock(hashtextextended('erasured.migrate', 0))",
+        ]
+    };
     client
-        .batch_execute("/* erasured:migrate */ SELECT pg_advisory_lock(hashtextextended('erasured.migrate', 0)); CREATE SCHEMA IF NOT EXISTS erasured")
+        .batch_execute(&format!(
+            "/* erasured:migrate */ {} CREATE SCHEMA IF NOT EXISTS erasured",
+            lock[0]
+        ))
         .await?;
     let mut runner = Runner::new(&migrations(known)?)
         .set_grouped(true)
@@ -118,7 +131,7 @@ async fn run(client: &mut Client, known: &[(&str, &str)], history: &str) -> Resu
     let report = runner.run_async(client).await;
     // A lock left behind goes with the session.
     let unlocked = client
-        .batch_execute("/* erasured:migrate */ SELECT pg_advisory_unlock(hashtextextended('erasured.migrate', 0))")
+        .batch_execute(&format!("/* erasured:migrate */ {}", lock[1]))
         .await;
     let report = report.map_err(|e| StoreError::Migration(chain(&e)))?;
     unlocked?;

@@ -7,9 +7,13 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod demo;
+mod pooler;
+mod proxy;
 mod server;
 mod workspace;
 
 pub use demo::{Demo, load_demo};
+pub use pooler::Pooler;
+pub use proxy::{Fault, Proxy, Rule, Way, When};
 pub use server::{Server, ServerOptions, blocking, connect, free_port, quoted, told, wait_until};
 pub use workspace::{SIGNING_SEED, Workspace, erasured, repository};

@@ -39,6 +39,8 @@ pub struct ServerOptions {
     pub settings: Vec<(String, String)>,
     /// Replaces pg_hba.conf; by default everybody is trusted.
     pub hba: Option<String>,
+    /// Where the programs are, if not where `ERASURED_TEST_PGBIN` says: for a server of another version.
+    pub bin: Option<PathBuf>,
     /// Superuser's password (`postgres`), for tests of authentication.
     pub password: Option<String>,
 }
@@ -85,7 +87,10 @@ impl Server {
     /// A streaming standby of this server. Copied by hand: the binaries of newer versions come
     /// without pg_basebackup.
     pub fn standby(&self) -> Server {
-        let mut standby = Server::in_a_folder(ServerOptions::default());
+        let mut standby = Server::in_a_folder(ServerOptions {
+            bin: self.options.bin.clone(),
+            ..ServerOptions::default()
+        });
         let label = blocking(async {
             let client = self.connect("postgres").await;
             let begin = "SELECT pg_backup_start('standby', true)";
@@ -122,10 +127,11 @@ impl Server {
 
     /// The folder and its watchdog; no server in it yet.
     fn in_a_folder(options: ServerOptions) -> Server {
-        let bin = PathBuf::from(
+        let bin = options.bin.clone().unwrap_or_else(|| {
             std::env::var_os("ERASURED_TEST_PGBIN")
-                .unwrap_or_else(|| "/usr/lib/postgresql/15/bin".into()),
-        );
+                .unwrap_or_else(|| "/usr/lib/postgresql/15/bin".into())
+                .into()
+        });
         assert!(
             bin.join("initdb").exists(),
             "no PostgreSQL in {}: run scripts/install.sh, or set ERASURED_TEST_PGBIN",
@@ -222,6 +228,14 @@ impl Server {
     /// `pg_ctl stop -m immediate`: as if the server had crashed.
     pub fn stop_immediate(&self) {
         self.stop("immediate");
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        run(as_postgres(self.bin.join("pg_ctl"))
+            .arg("-D")
+            .arg(self.data_dir())
+            .args(["-w", "-t", "60", "promote"]));
     }
 
     /// Stops and starts, clients thrown out, everything committed kept.
@@ -409,7 +423,7 @@ pub fn blocking<T: Send>(work: impl Future<Output = T> + Send) -> T {
 }
 
 /// Root may not run PostgreSQL: then its programs run as the system user postgres.
-fn as_postgres(program: impl AsRef<OsStr>) -> Command {
+pub(super) fn as_postgres(program: impl AsRef<OsStr>) -> Command {
     let mut command = match postgres_user() {
         Some(_) => {
             let mut command = Command::new("setpriv");

@@ -11,6 +11,7 @@ use crate::plan::{self, Statement};
 use crate::policy::retention::Partitions;
 use crate::retention::Prepared;
 use crate::retention::brake::goes_on;
+use crate::system::postgres::connect::through_pooler;
 use crate::system::postgres::execute::NotErased;
 use crate::system::postgres::partition::{self as system, Leaving, Part, Standing};
 use chrono::NaiveDate;
@@ -118,7 +119,10 @@ impl Passage<'_> {
         let Some(how) = self.prepared.rule.partitions else {
             return Ok(());
         };
-        let mut plainly = false;
+        // Behind a pooler it could not be said which session it is that detaches.
+        let client = self.session().await?;
+        let mut plainly = through_pooler(&client).await.map_err(NotErased::from)?;
+        drop(client);
         for mut part in self.parts().await? {
             plainly |= part.standing == Standing::Pending;
             let here = part.standing == Standing::Attached && part.noted.is_none();

@@ -2,28 +2,34 @@
 
 mod error;
 mod pool;
+mod pooler;
+mod socket;
+mod wire;
 
 use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use rustls::CertificateError;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::Host;
-use tokio_postgres::{AsyncMessage, Connection, NoTls, Notification, Socket};
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Connection, NoTls, Notification};
 
 use super::failure::describe;
-use super::libpq::{Endpoint, Settings, SslMode};
-use super::tls;
+use super::libpq::{Endpoint, Settings};
 
 pub use error::{AuthProblem, ConnectError, TlsProblem};
 pub(crate) use pool::carried;
 pub use pool::{Pool, pool};
+pub(crate) use pooler::own_process;
+pub use pooler::through_pooler;
+use wire::{Known, Wire};
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +37,45 @@ pub struct Timeouts {
     /// For one server, from the first packet to a session ready for use. `connect_timeout` in
     /// the settings goes before it.
     pub connect: Duration,
+    /// How long a server that owes an answer may say nothing before the session is given up; `None`
+    /// where what is asked has no bound of its own. Longer than what the server itself is told.
+    pub silence: Option<Duration>,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
+/// What the way may take, on top of the time that the server has.
+pub(crate) const ON_THE_WAY: Duration = Duration::from_secs(10);
+
+impl Timeouts {
+    /// For sessions whose longest statement the server ends after this.
+    pub fn of_statements(longest: Duration) -> Self {
         Self {
             connect: Duration::from_secs(10),
+            silence: Some(Self::silence(longest)),
         }
+    }
+
+    fn silence(longest: Duration) -> Duration {
+        // So that tests need not wait.
+        fail::fail_point!("silence", |millis: Option<String>| {
+            let millis = millis.and_then(|m| m.parse().ok());
+            Duration::from_millis(millis.unwrap_or_default())
+        });
+        longest + ON_THE_WAY
+    }
+
+    /// For sessions in which a statement may take as long as it takes.
+    pub fn patient() -> Self {
+        Self {
+            silence: None,
+            ..Self::default()
+        }
+    }
+}
+
+/// For sessions whose longest statement takes a minute.
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self::of_statements(Duration::from_secs(60))
     }
 }
 
@@ -113,7 +151,7 @@ async fn open(
     for endpoint in order {
         let attempt = tokio::time::timeout(
             limit,
-            open_one(settings, endpoint, role, notifications.clone()),
+            open_one(settings, endpoint, role, timeouts, notifications.clone()),
         );
         let error = match attempt.await {
             Ok(Ok(session)) => return Ok(session),
@@ -139,50 +177,53 @@ async fn open_one(
     settings: &Settings,
     endpoint: &Endpoint,
     role: &str,
+    timeouts: Timeouts,
     notifications: Notifications,
 ) -> Result<(tokio_postgres::Client, JoinHandle<()>), ConnectError> {
-    let mode = settings.ssl_mode(endpoint);
+    let stream = socket::open(settings, endpoint, settings.ssl_mode(endpoint)).await;
+    let stream = stream.map_err(|failed| no_way(settings, endpoint, failed))?;
     let mut config = settings.session.clone();
     config
         .user(&settings.user)
         .dbname(&settings.dbname)
         .application_name(format!("erasured/{role}"))
-        .port(endpoint.port)
-        .ssl_mode(match mode {
-            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
-            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-            _ => tokio_postgres::config::SslMode::Require,
-        });
-    match &endpoint.host {
-        Host::Tcp(name) => config.host(name),
-        Host::Unix(folder) => config.host_path(folder),
-    };
-    if let Some(address) = endpoint.address {
-        config.hostaddr(address);
-    }
+        // TLS is under it already.
+        .ssl_mode(tokio_postgres::config::SslMode::Disable);
     if let Some(password) = &endpoint.password {
         config.password(password.as_str());
     }
     let failed = |error| explain(settings, endpoint, &error);
-    if mode == SslMode::Disable {
-        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-        Ok((client, tokio::spawn(drive(connection, notifications))))
-    } else {
-        let connector = tls::connector(mode, &settings.tls)?;
-        let (client, connection) = config.connect(connector).await.map_err(failed)?;
-        Ok((
-            client,
-            tokio::spawn(drive::<tls::Stream>(connection, notifications)),
-        ))
+    let known = Arc::new(Known::default());
+    let wire = Wire::new(stream, Arc::clone(&known), timeouts.silence);
+    let (client, connection) = config.connect_raw(wire, NoTls).await.map_err(failed)?;
+    // Ends with the client.
+    let task = tokio::spawn(drive(connection, notifications));
+    let found = pooler::look(&client).await.map_err(failed)?;
+    let unfit = match settings.session.get_target_session_attrs() {
+        TargetSessionAttrs::ReadWrite if found.read_only => Some("database does not allow writes"),
+        TargetSessionAttrs::ReadOnly if !found.read_only => Some("database is not read only"),
+        _ => None,
+    };
+    if let Some(what) = unfit {
+        return Err(ConnectError::WrongServer {
+            at: settings.place(endpoint),
+            what: what.into(),
+        });
     }
+    // Nothing is on its way at this moment, so both directions stand between two messages.
+    if found.pooled {
+        known.pooled();
+    }
+    known.open();
+    Ok((client, task))
 }
 
 /// Moves the session's messages. Notices are dropped: a function's author may have put a row
 /// into one, and tokio-postgres would log it.
-async fn drive<T>(mut connection: Connection<Socket, T>, notifications: Notifications)
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+async fn drive(
+    mut connection: Connection<Wire<socket::Stream>, NoTlsStream>,
+    notifications: Notifications,
+) {
     while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
         match message {
             Ok(AsyncMessage::Notification(notification)) => {
@@ -207,6 +248,30 @@ fn unreachable_at(settings: &Settings, endpoint: &Endpoint, cause: String) -> Co
         at: settings.place(endpoint),
         cause,
     }
+}
+
+/// Why there is no way to the server.
+fn no_way(settings: &Settings, endpoint: &Endpoint, failed: socket::Failed) -> ConnectError {
+    let at = settings.place(endpoint);
+    let problem = match failed {
+        socket::Failed::Settings(error) => return error,
+        socket::Failed::Io(error) => {
+            return unreachable_at(settings, endpoint, error.to_string());
+        }
+        socket::Failed::NoTls => TlsProblem::NotOffered,
+        socket::Failed::Tls(error) => match in_tls(&error) {
+            Some(error) => tls_problem(error),
+            // The server hung up in the middle of it; that may be a dying server as well.
+            None => return unreachable_at(settings, endpoint, error.to_string()),
+        },
+    };
+    ConnectError::Tls { at, problem }
+}
+
+fn in_tls(error: &io::Error) -> Option<&rustls::Error> {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
 }
 
 fn explain(
@@ -244,37 +309,17 @@ fn explain(
     let io = error
         .source()
         .and_then(|source| source.downcast_ref::<io::Error>());
-    let in_tls = io
-        .and_then(|io| io.get_ref())
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    if let Some(error) = in_tls {
+    if let Some(error) = io.and_then(in_tls) {
         return ConnectError::Tls {
             at,
             problem: tls_problem(error),
         };
     }
     match (kind.as_str(), io) {
-        ("error performing TLS handshake", None) if cause.contains("does not support TLS") => {
-            ConnectError::Tls {
-                at,
-                problem: TlsProblem::NotOffered,
-            }
-        }
-        // The server hung up in the middle of it; that may be a dying server as well.
-        ("error performing TLS handshake", Some(_)) => unreachable_at(settings, endpoint, cause),
-        ("error performing TLS handshake", None) => ConnectError::Tls {
-            at,
-            problem: TlsProblem::Other(cause),
-        },
         ("invalid configuration", _) if cause == "password missing" => {
             auth(AuthProblem::NoPassword)
         }
         ("authentication error", _) => auth(AuthProblem::Protocol(cause)),
-        (_, Some(io))
-            if io.kind() == io::ErrorKind::PermissionDenied && cause.starts_with("database ") =>
-        {
-            ConnectError::WrongServer { at, what: cause }
-        }
         (_, Some(_)) => unreachable_at(settings, endpoint, cause),
         _ if error.is_closed() => unreachable_at(settings, endpoint, kind),
         _ => ConnectError::Other { at, what: kind },

@@ -1,5 +1,6 @@
 //! A pool's session that says for a while what it is at, for whoever looks into `pg_stat_activity`.
 
+use super::connect::own_process;
 use deadpool_postgres::{Client, Object};
 
 /// The longest that the server shows; what is longer it cuts.
@@ -12,7 +13,8 @@ pub struct Labelled {
 }
 
 impl Labelled {
-    /// Takes a session, which says `label` from now on.
+    /// Takes a session, which says `label` from now on. Not behind a pooler, where it would stay with a
+    /// session of others.
     ///
     /// # Errors
     /// What the server says.
@@ -21,9 +23,11 @@ impl Labelled {
             client: Some(client),
         };
         if let Some(client) = &this.client {
-            let sql = "/* erasured:label */ SELECT pg_catalog.set_config('application_name', $1::pg_catalog.text, false)";
+            let sql = "/* erasured:label */ SELECT pg_catalog.set_config('application_name', $1::pg_catalog.text, false) \
+                 WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $2";
+            let own = own_process(client).await.unwrap_or_default();
             let statement = client.prepare_cached(sql).await?;
-            client.execute(&statement, &[&label]).await?;
+            client.execute(&statement, &[&label, &own]).await?;
         }
         Ok(this)
     }

@@ -2,6 +2,8 @@
 
 use super::connect::{self, Client, ConnectError, Timeouts};
 use super::libpq::Settings;
+use std::time::Duration;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 /// What is asked of a system, besides where its WAL is.
@@ -45,14 +47,8 @@ pub struct Replay {
 /// # Errors
 /// As [`connect::connect`].
 pub async fn session(settings: &Settings) -> Result<Client, ConnectError> {
-    let client = connect::connect(settings, "throttle", Timeouts::default()).await?;
-    let bounds = "/* erasured:settings */ SET search_path = pg_catalog, pg_temp; SET statement_timeout = '5s'; SET lock_timeout = '1s'";
-    let set = client.batch_execute(bounds).await;
-    set.map_err(|error| ConnectError::Other {
-        at: String::new(),
-        what: super::failure::describe(&error),
-    })?;
-    Ok(client)
+    let timeouts = Timeouts::of_statements(Duration::from_secs(5));
+    connect::connect(settings, "throttle", timeouts).await
 }
 
 /// Asks a system.
@@ -68,7 +64,7 @@ pub async fn of_system(
         &wanted.active_sessions,
         &wanted.standbys,
     ];
-    let row = client.query_one(SYSTEM, &parameters).await?;
+    let row = asked(client, SYSTEM, &parameters).await?;
     let replayed: Vec<Option<i64>> = row.get(4);
     Ok(Pressure {
         cluster: row.get(0),
@@ -84,11 +80,25 @@ pub async fn of_system(
 /// # Errors
 /// What the server says.
 pub async fn of_standby(client: &Client) -> Result<Replay, tokio_postgres::Error> {
-    let row = client.query_one(STANDBY, &[]).await?;
+    let row = asked(client, STANDBY, &[]).await?;
     Ok(Replay {
         cluster: row.get(0),
         replayed: row.get::<_, Option<i64>>(1).map(position),
     })
+}
+
+/// In a transaction of its own, whose settings end with it: a pooler may give the session to others.
+async fn asked(
+    client: &Client,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Row, tokio_postgres::Error> {
+    let begin = "/* erasured:settings */ BEGIN READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; \
+                 SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '1s'";
+    client.batch_execute(begin).await?;
+    let row = client.query_one(sql, parameters).await;
+    client.batch_execute("ROLLBACK").await?;
+    row
 }
 
 fn position(lsn: i64) -> u64 {

@@ -1,6 +1,6 @@
 //! What a purge leaves behind in tables, and asking the server to tidy it.
 
-use super::connect::{self, Client, ConnectError, Timeouts};
+use super::connect::{self, Client, ConnectError, Timeouts, own_process};
 use super::libpq::Settings;
 use super::quote::identifier;
 use crate::name::TableName;
@@ -14,9 +14,12 @@ pub struct Standing {
     /// Live rows, as far as it knows: by what it has counted since its statistics began, which a crash or a failover
     /// ends, or by what the last VACUUM or ANALYZE saw.
     pub live: i64,
-    /// Whether this role may vacuum it.
+    /// Whether this role may vacuum it, and in this session: behind a pooler what bounds it could not be set.
     pub may: bool,
 }
+
+/// The longest that a table's VACUUM may take.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// A session in which to vacuum. It waits for no lock for longer than `lock`, and works as gently as
 /// autovacuum does.
@@ -24,17 +27,25 @@ pub struct Standing {
 /// # Errors
 /// As [`connect::connect`].
 pub async fn session(settings: &Settings, lock: Duration) -> Result<Client, ConnectError> {
-    let client = connect::connect(settings, "vacuum", Timeouts::default()).await?;
+    let timeouts = Timeouts::of_statements(LONGEST);
+    let client = connect::connect(settings, "vacuum", timeouts).await?;
     let bounds = format!(
         "/* erasured:settings */ SET search_path = pg_catalog, pg_temp; SET lock_timeout = {}; \
-         SET statement_timeout = '30min'; SET vacuum_cost_delay = '2ms'",
-        lock.as_millis()
+         SET statement_timeout = {}; SET vacuum_cost_delay = '2ms'",
+        lock.as_millis(),
+        LONGEST.as_millis()
     );
-    let set = client.batch_execute(&bounds).await;
-    set.map_err(|error| ConnectError::Other {
-        at: String::new(),
-        what: super::failure::describe(&error),
-    })?;
+    let set = async {
+        if !connect::through_pooler(&client).await? {
+            client.batch_execute(&bounds).await?;
+        }
+        Ok(())
+    };
+    set.await
+        .map_err(|error: tokio_postgres::Error| ConnectError::Other {
+            at: String::new(),
+            what: super::failure::describe(&error),
+        })?;
     Ok(client)
 }
 
@@ -46,8 +57,9 @@ pub async fn standing(
     client: &Client,
     table: &TableName,
 ) -> Result<Option<Standing>, tokio_postgres::Error> {
+    let own = own_process(client).await.unwrap_or_default();
     let row = client
-        .query_opt(STANDING, &[&table.schema, &table.table])
+        .query_opt(STANDING, &[&table.schema, &table.table, &own])
         .await?;
     Ok(row.map(|row| Standing {
         dead: row.get(0),
@@ -78,7 +90,7 @@ const STANDING: &str = "/* erasured:standing */ SELECT \
     coalesce((SELECT sum(pg_stat_get_dead_tuples(p.relid))::int8 FROM pg_partition_tree(c.oid) p WHERE p.isleaf), pg_stat_get_dead_tuples(c.oid)), \
     coalesce((SELECT sum(greatest(pg_stat_get_live_tuples(l.oid), l.reltuples::int8))::int8 FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid WHERE p.isleaf), \
              greatest(pg_stat_get_live_tuples(c.oid), c.reltuples::int8)), \
-    pg_has_role(c.relowner, 'USAGE') \
+    pg_backend_pid() = $3 AND (pg_has_role(c.relowner, 'USAGE') \
         OR (SELECT pg_has_role(d.datdba, 'USAGE') FROM pg_database d WHERE d.datname = current_database()) \
-        OR CASE WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(c.oid, 'MAINTAIN') ELSE false END \
+        OR CASE WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(c.oid, 'MAINTAIN') ELSE false END) \
    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
