@@ -107,6 +107,7 @@ fn sample() -> Certificate {
             sha256: hash.into(),
             subject: "customer".into(),
         },
+        places: Vec::new(),
         systems: vec![
             System {
                 system: "shop".into(),

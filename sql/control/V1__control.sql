@@ -297,6 +297,16 @@ CREATE TABLE erasured.step (
 );
 COMMENT ON TABLE erasured.step IS 'One ticket''s work on one system: planned before the first write, done when its own transaction is known to have committed.';
 
+CREATE TABLE erasured.found (
+    ticket_id  uuid    NOT NULL,
+    generation integer NOT NULL,
+    system     text    NOT NULL,
+    sealed     bytea   NOT NULL,
+    PRIMARY KEY (ticket_id, generation, system),
+    FOREIGN KEY (ticket_id, generation, system) REFERENCES erasured.step
+);
+COMMENT ON TABLE erasured.found IS 'What a step has found in a system that is no database, written before anything is taken away there, so that each thing is counted once: keyed hashes, encrypted by the daemon. It goes when the ticket is closed.';
+
 CREATE TABLE erasured.deferral (
     id           uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
     ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),
@@ -600,6 +610,7 @@ BEGIN
     IF OLD.state = 'verifying' AND NEW.state IN ('completed', 'deferred') AND (
         NOT EXISTS (SELECT FROM erasured.certificate c WHERE c.ticket_id = NEW.id AND c.kind = 'erasure')
      OR EXISTS (SELECT FROM erasured.finding f WHERE f.ticket_id = NEW.id AND f.resolved_at IS NULL)
+     OR EXISTS (SELECT FROM erasured.found f WHERE f.ticket_id = NEW.id)
      OR EXISTS (SELECT FROM erasured.ticket_identifier i WHERE i.ticket_id = NEW.id AND i.value IS NOT NULL))
     THEN
         RAISE EXCEPTION 'ticket % has a finding, a value or no certificate: it does not close', NEW.id

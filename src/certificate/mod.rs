@@ -9,6 +9,7 @@ pub mod jws;
 pub mod run;
 pub mod show;
 
+use crate::config::place::Kind;
 use crate::ledger::{Hash, Head};
 use crate::policy::{Covers, Level};
 use chrono::{DateTime, NaiveDate, Utc};
@@ -41,8 +42,11 @@ pub struct Certificate {
     pub identifiers: Vec<IdentifierHash>,
     /// The policy that decided.
     pub policy: Policy,
-    /// What was done, for each system.
+    /// What was done, for each database.
     pub systems: Vec<System>,
+    /// What was done, for each system that is no database; left out where there was none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Places>,
     /// What was read afterwards in search of the identifiers, for each system.
     pub sweep: Vec<Sweep>,
     /// Who the requester proved to be, and who stood behind it.
@@ -192,6 +196,44 @@ pub struct Kept {
     pub citation: Option<String>,
     /// Until when; nothing where the rows go with the row that they hang off.
     pub until: Option<NaiveDate>,
+}
+
+/// What was done in one system that is no database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Places {
+    /// The system's registered name.
+    pub system: String,
+    /// What it is.
+    pub kind: Kind,
+    /// When it was done. It was looked into once more before this certificate was made.
+    pub erased_at: DateTime<Utc>,
+    /// Its places by name.
+    pub found: Vec<Place>,
+    /// What was not and cannot be seen there.
+    pub not_promised: String,
+}
+
+/// What became of what lay in one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The policy's name of it.
+    pub place: String,
+    /// Things taken away; as the system has them: keys, objects, entries.
+    pub erased: u64,
+    /// Things that the system keeps.
+    pub stays: Vec<Stays>,
+}
+
+/// Things that a system keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stays {
+    /// How many.
+    pub things: u64,
+    /// The system's own word for why.
+    pub reason: String,
 }
 
 /// How the transaction looked for rows that were left.
@@ -401,6 +443,19 @@ impl Certificate {
             totals.kept += table.kept();
         }
         totals
+    }
+}
+
+impl Places {
+    /// What stays, with the place where it does.
+    pub fn stays(&self) -> impl Iterator<Item = (&str, &Stays)> {
+        let places = self.found.iter();
+        places.flat_map(|place| {
+            place
+                .stays
+                .iter()
+                .map(|stays| (place.place.as_str(), stays))
+        })
     }
 }
 

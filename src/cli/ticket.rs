@@ -503,7 +503,11 @@ fn findings(findings: &[FindingView]) {
     for f in findings {
         table.row([
             f.system.clone(),
-            format!("{}.{}", f.schema, f.table),
+            match f.schema.as_str() {
+                // A place in a system without tables.
+                "" => f.table.clone(),
+                schema => format!("{schema}.{}", f.table),
+            },
             f.column.clone(),
             f.identifier.clone(),
             table::text(f.row_key.as_deref()),

@@ -4,6 +4,7 @@ mod beside;
 mod changes;
 mod due;
 mod keep;
+mod place;
 mod setback;
 
 use super::context::{Context, Planned, Unplanned, lost};
@@ -297,12 +298,9 @@ impl Run<'_> {
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("before-begin");
         self.context.remember(planned, When::Ran).await?;
-        let systems: Vec<String> = planned
-            .plan
-            .systems
-            .iter()
-            .map(|s| s.system.clone())
-            .collect();
+        let places = planned.plan.places.iter().map(|p| p.system.clone());
+        let systems = planned.plan.systems.iter().map(|s| s.system.clone());
+        let systems: Vec<String> = places.chain(systems).collect();
         let unfit = self
             .context
             .store
@@ -337,17 +335,17 @@ impl Run<'_> {
                 .map(|s| (s.ticket, s.generation, s.system))
                 .collect()
         };
+        if !planned.plan.places.is_empty() {
+            let through = self.all_places(planned, work, &done).await?;
+            work = through.into_iter().map(begun).collect();
+        }
         for part in &planned.plan.systems {
             let (finished, pending): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|w| {
                 done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone()))
             });
             work = finished;
             let through = self.one_system(planned, part, pending).await?;
-            work.extend(through.into_iter().map(|w| Work {
-                stands: None,
-                due_by: None,
-                ..w
-            }));
+            work.extend(through.into_iter().map(begun));
         }
         // Once more: a daemon that had lost its lease may have committed meanwhile.
         let work = self.recall(work).await?;
@@ -466,7 +464,7 @@ impl Run<'_> {
         part: &SystemPlan,
         group: &mut [Work],
     ) -> Result<Result<Vec<Uuid>, Setback>, StoreError> {
-        self.under_plan(planned, part, group).await?;
+        self.under_plan(planned, &part.system, group).await?;
         // Kept open while the answer to a COMMIT is sought: until then it may still happen.
         let mut gate =
             match Gate::open(self.context, &self.door, &part.system, |t| part.touches(t)).await {
@@ -520,7 +518,7 @@ impl Run<'_> {
     async fn under_plan(
         &self,
         planned: &Planned,
-        part: &SystemPlan,
+        system: &str,
         group: &[Work],
     ) -> Result<(), StoreError> {
         let begun = group
@@ -533,7 +531,7 @@ impl Run<'_> {
         let plan = stored(planned);
         self.context
             .store
-            .step_plan(self.token, &ids, &part.system, &plan)
+            .step_plan(self.token, &ids, system, &plan)
             .await
     }
 
@@ -579,7 +577,7 @@ impl Run<'_> {
             dry: false,
             hash: &hash,
         };
-        let mut root = self.root_of(planned, part).await?;
+        let mut root = self.root_of(planned, &part.system).await?;
         let held = match &mut root {
             None => None,
             Some((root_part, client)) => {
@@ -618,13 +616,13 @@ impl Run<'_> {
     async fn root_of<'p>(
         &self,
         planned: &'p Planned,
-        part: &SystemPlan,
+        system: &str,
     ) -> Result<Option<(&'p SystemPlan, deadpool_postgres::Client)>, NotErased> {
         let root = &planned.policy.root.0.system;
         let systems = &planned.plan.systems;
         let Some(root) = systems
             .iter()
-            .find(|s| s.system == *root && s.system != part.system)
+            .find(|s| s.system == *root && s.system != system)
         else {
             return Ok(None);
         };
@@ -760,6 +758,15 @@ impl Run<'_> {
             self.ended.later += ids.len();
         }
         Ok(())
+    }
+}
+
+/// Something of the person is erased: nobody asks any more whether they are due.
+fn begun(work: Work) -> Work {
+    Work {
+        stands: None,
+        due_by: None,
+        ..work
     }
 }
 

@@ -3,7 +3,7 @@
 use super::clock;
 use super::context::Context;
 use super::crash_point;
-use super::record::StepRecord;
+use super::record::{PlacesRecord, StepRecord};
 use super::sweep::{Opened, fail_waiting};
 use crate::certificate::{
     self, Assurance, AssuranceLevel, Certificate, Deferral, FORMAT, IdentifierHash, Kept,
@@ -206,6 +206,7 @@ fn certificate(
             .collect(),
         policy: under(policy, known.plan),
         systems: systems(&policy.bases, known.steps)?,
+        places: places(known.steps),
         sweep: if swept {
             searched(policy, known.opened, sweep)
         } else {
@@ -340,6 +341,9 @@ fn systems(bases: &Bases, steps: &[&StepRow]) -> Result<Vec<certificate::System>
         let (Some(counts), Some(at)) = (&step.counts, step.committed_at) else {
             continue;
         };
+        if places_record(step).is_some() {
+            continue;
+        }
         let record =
             serde_json::from_value::<StepRecord>(counts.clone()).map_err(|_| Unreadable {
                 system: step.system.clone(),
@@ -360,6 +364,57 @@ fn systems(bases: &Bases, steps: &[&StepRow]) -> Result<Vec<certificate::System>
             of_system(bases, system, &last, at, &all)
         })
         .collect())
+}
+
+fn places_record(step: &StepRow) -> Option<PlacesRecord> {
+    serde_json::from_value(step.counts.clone()?).ok()
+}
+
+/// Steps of all generations in systems that are no databases, those of one system added up.
+fn places(steps: &[&StepRow]) -> Vec<certificate::Places> {
+    let mut systems: BTreeMap<&str, certificate::Places> = BTreeMap::new();
+    for step in steps {
+        let (Some(record), Some(at)) = (places_record(step), step.committed_at) else {
+            continue;
+        };
+        let system = systems
+            .entry(&step.system)
+            .or_insert_with(|| certificate::Places {
+                system: step.system.clone(),
+                kind: record.kind,
+                erased_at: at,
+                found: Vec::new(),
+                not_promised: record.kind.not_promised().into(),
+            });
+        system.erased_at = system.erased_at.max(at);
+        for (place, kinds) in &record.counts.changed {
+            let erased: i64 = kinds.values().sum();
+            place_of(system, place).erased += erased.unsigned_abs();
+        }
+        for kept in &record.counts.kept {
+            // What stays is met again by each generation.
+            let stays = &mut place_of(system, &kept.table).stays;
+            stays.retain(|known| known.reason != kept.because);
+            stays.push(certificate::Stays {
+                things: kept.rows.unsigned_abs(),
+                reason: kept.because.clone(),
+            });
+        }
+    }
+    systems.into_values().collect()
+}
+
+fn place_of<'s>(system: &'s mut certificate::Places, name: &str) -> &'s mut certificate::Place {
+    let at = system.found.iter().position(|place| place.place == name);
+    let at = at.unwrap_or_else(|| {
+        system.found.push(certificate::Place {
+            place: name.to_owned(),
+            erased: 0,
+            stays: Vec::new(),
+        });
+        system.found.len() - 1
+    });
+    &mut system.found[at]
 }
 
 pub(super) fn of_system(

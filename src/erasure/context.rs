@@ -349,7 +349,7 @@ impl Context {
         }
         let overlooks = overlooked.len();
         warnings.extend(overlooked);
-        let plan = plan::build(&policy, &lineage);
+        let plan = self.with_places(plan::build(&policy, &lineage), &policy);
         let planned = Arc::new(Planned {
             id: plan.id(),
             definitions: definitions(&policy, &lineage, &catalogs),
@@ -414,7 +414,8 @@ impl Context {
         })?;
         let left = lineage::kept_whole(&planned.policy, &planned.lineage, &tables);
         let rest = self.narrowed(policy.without(scope, &left), scope).await?;
-        if rest.plan.systems.iter().all(|part| part.changes.is_empty()) {
+        let no_rows = rest.plan.systems.iter().all(|part| part.changes.is_empty());
+        if no_rows && rest.plan.places.is_empty() {
             let problem =
                 "nothing is left to erase beside what was refused and what hangs together with it";
             return Err(Unplanned::Refused(problem.into()));
@@ -439,11 +440,13 @@ impl Context {
         if !misfits.is_empty() {
             return Err(Unplanned::Misfit(misfits));
         }
-        match policy.places.is_empty() {
-            true => Ok(()),
-            false => Err(Unplanned::Refused(
-                "this version cannot erase in the places that the policy declares".into(),
-            )),
+        Ok(())
+    }
+
+    fn with_places(&self, plan: Plan, policy: &Policy) -> Plan {
+        Plan {
+            places: plan::places(policy, &plan.scope, &self.config.kinds()),
+            ..plan
         }
     }
 
@@ -453,7 +456,7 @@ impl Context {
         let (lineage, warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
         self.kept_elsewhere(&policy)?;
-        let plan = plan::build(&policy, &lineage);
+        let plan = self.with_places(plan::build(&policy, &lineage), &policy);
         Ok(Planned {
             id: plan.id(),
             definitions: Vec::new(),

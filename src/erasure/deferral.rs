@@ -14,6 +14,7 @@ use crate::store::StoreError;
 use crate::store::deferrals::{DueDeferral, Supplement};
 use crate::store::tickets::TicketView;
 use crate::system::postgres::connect::ConnectError;
+use crate::system::postgres::connect::ON_THE_WAY;
 use crate::system::postgres::execute::{
     BeforeChange, Deferred, Execution, NotErased, Outcome, Seen, Subject,
 };
@@ -172,7 +173,10 @@ impl BeforeChange for StillDue<'_> {
     }
 
     fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
-        Box::pin(async { self.gate.ask(self.context, &[self.ticket]).await })
+        Box::pin(async {
+            let time = self.context.config.limits.longest_statement() + ON_THE_WAY;
+            self.gate.ask(self.context, &[self.ticket], time).await
+        })
     }
 
     fn committed(&mut self) -> BoxFuture<'_, ()> {
@@ -282,6 +286,7 @@ async fn supplement(
         identifiers: Vec::new(),
         policy: certify::under(policy, plan.as_ref()),
         systems: vec![system],
+        places: Vec::new(),
         sweep: Vec::new(),
         identity: certify::identity(policy, &deferral.scope, decisions.iter()),
         deferrals: Vec::new(),

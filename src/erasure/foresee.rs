@@ -194,6 +194,10 @@ pub(super) async fn counted(
     }];
     let hash = |text: &str| context.hash_key.hash("column", text);
     let mut counts = BTreeMap::new();
+    for part in &planned.plan.places {
+        let found = super::places::count(context, &planned.policy, part, identity).await?;
+        counts.insert(part.system.clone(), found);
+    }
     for part in &planned.plan.systems {
         let system = &context.systems[&part.system];
         let execution = Execution {

@@ -7,7 +7,6 @@ use crate::plan::{Comparison, Condition, HeldRows, OWN_OPERATORS, Parameter};
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::holds::{HoldRead, Permit, UnreadHold, UnreadRowHold, Verdict};
-use crate::system::postgres::connect::ON_THE_WAY;
 use crate::system::postgres::execute::{NotErased, Unanswered};
 use crate::system::postgres::failure::{self, Failure};
 use serde::{Deserialize, Serialize};
@@ -93,7 +92,7 @@ impl Gate {
         &self.known
     }
 
-    /// Whether these tickets' work may be committed.
+    /// Whether these tickets' work may be committed, which takes no longer than `time`.
     ///
     /// # Errors
     /// [`NotErased::Held`], [`NotErased::HoldUnread`], or [`NotErased::Hook`] if nobody could be asked.
@@ -101,8 +100,8 @@ impl Gate {
         &mut self,
         context: &Context,
         tickets: &[Uuid],
+        time: Duration,
     ) -> Result<(), NotErased> {
-        let time = context.config.limits.longest_statement() + ON_THE_WAY;
         let (system, known) = (self.system.clone(), self.known.clone());
         let asked = context.store.permit(tickets, &system, &known, time);
         self.admit(asked, |verdict| match verdict {

@@ -2,7 +2,7 @@
 //! adapters and the store.
 //!
 //! The order of a ticket: [`intake`] finds whom it is about, [`batch`] erases on one system after
-//! the other, [`sweep`] searches for what is left, [`certify`] signs and closes, and [`deferral`]
+//! the other (places in those that are no databases first, see [`places`]), [`sweep`] searches for what is left, [`certify`] signs and closes, and [`deferral`]
 //! comes back for what the law kept; [`holds`] are asked before every COMMIT. Each step is durable before the next begins, and each may be
 //! done twice without harm.
 
@@ -16,6 +16,7 @@ pub mod foresee;
 pub mod holds;
 pub mod identity;
 pub mod intake;
+mod places;
 pub mod proof;
 mod recall;
 pub mod record;

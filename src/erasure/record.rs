@@ -1,7 +1,18 @@
 //! What is remembered of one step until its certificate is written.
 
+use crate::config::place::Kind;
 use crate::plan::{Counts, SystemPlan};
 use serde::{Deserialize, Serialize};
+
+/// The result of one ticket's step on a system that is no database, as the control database keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlacesRecord {
+    /// What the system is.
+    pub kind: Kind,
+    /// What was done, by place.
+    pub counts: Counts,
+}
 
 /// The result of one ticket's step on one system, as the control database keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use super::certify;
 use super::context::{Context, System};
 use super::crash_point;
 use super::identity::Identity;
+use super::places;
 use crate::certificate::{self, ExemptColumn, NotCovered, ReadFrom, TableRead};
 use crate::name::TableName;
 use crate::policy::{Policy, SweepWhen, TableRule};
@@ -49,6 +50,9 @@ pub enum SweepFailed {
     /// A system could not be read.
     #[error("{0}: {1}")]
     Reading(String, String),
+    /// Places of all its tickets could not be looked into.
+    #[error("{0}")]
+    Away(String),
     /// The standby has not replayed what was erased.
     #[error("the standby of {0} has not replayed the erasure yet")]
     Behind(String),
@@ -125,6 +129,7 @@ async fn all_systems(
     let waiting = open.tickets.len();
     let (tickets, unreadable) = open_tickets(context, std::mem::take(&mut open.tickets));
     fail_waiting(context, open.token, &unreadable, "E0507", SEALED).await?;
+    let away = places::look_again(context, policy, open.token, &tickets).await?;
     let hunt = Hunt::new(policy, &tickets);
     let mut reads = Vec::new();
     for system in context.systems.values() {
@@ -146,7 +151,7 @@ async fn all_systems(
     }
     let clean: Vec<Opened> = tickets
         .into_iter()
-        .filter(|t| !failed.contains(&t.ticket.id))
+        .filter(|t| !failed.contains(&t.ticket.id) && !away.contains(&t.ticket.id))
         .collect();
     let (closed, unsigned) = certify::close(context, policy, open.token, &clean, &reads).await?;
     context.store.finish_sweep(open.token).await?;

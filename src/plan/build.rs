@@ -41,6 +41,7 @@ fn build_so(policy: &Policy, lineage: &Lineage, capture_all: bool) -> Plan {
             .scopes
             .get(&lineage.scope)
             .and_then(|scope| scope.extent.covers()),
+        places: Vec::new(),
         systems: lineage
             .systems
             .iter()

@@ -49,6 +49,9 @@ pub struct Plan {
     /// What the scope covers; `None` for the whole subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covers: Option<Covers>,
+    /// What goes in systems that are no databases, before any row does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<PlacesPlan>,
     /// In the order of execution.
     pub systems: Vec<SystemPlan>,
 }
@@ -450,23 +453,25 @@ impl Plan {
         format!("{:x}", Sha256::digest(text))
     }
 
-    /// The identifiers by whose values a statement looks for rows, be it in a table outside the
-    /// scope that only leads on to rows inside.
+    /// The identifiers by whose values anything is found: places, and rows, be they in a table outside
+    /// the scope that only leads on to rows inside.
     pub fn identifiers(&self) -> BTreeSet<String> {
         let statements = self.systems.iter().flat_map(SystemPlan::statements);
         let parameters = statements.flat_map(|s| &s.parameters);
+        let of_places = self.places.iter().flat_map(PlacesPlan::identifiers);
         parameters
             .filter_map(|parameter| match parameter {
                 Parameter::IdentifierValues(name) => Some(name.clone()),
                 _ => None,
             })
+            .chain(of_places)
             .collect()
     }
 
     /// Whether both do the same, statement by statement, whatever the words of their policies are.
     pub fn does_the_same_as(&self, other: &Self) -> bool {
-        (&self.subject, &self.scope, &self.systems)
-            == (&other.subject, &other.scope, &other.systems)
+        (&self.subject, &self.scope, &self.places, &self.systems)
+            == (&other.subject, &other.scope, &other.places, &other.systems)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A plan as people read it: the tree of tables with what happens to their rows, or the exact
 //! statements.
 
-use super::{ChangeKind, Counts, Parameter, Part, Plan, SystemPlan};
+use super::{ChangeKind, Counts, Parameter, Part, PlacesPlan, Plan, SystemPlan};
 use crate::anonymize::Maker;
 use crate::lineage::{Edge, Fate, Lineage, Parent, Reached, SystemLineage};
 use crate::name::TableName;
@@ -26,6 +26,15 @@ pub fn tree(
         plan.covers.as_ref().map_or_else(String::new, covered),
         &plan.id()[..12]
     );
+    for part in &plan.places {
+        let _ = writeln!(
+            out,
+            "\n{}   {} · before any row",
+            part.system,
+            part.kind.word()
+        );
+        aligned(&mut out, places(part, counts.get(&part.system)));
+    }
     for system in &lineage.systems {
         let fingerprint = &system.fingerprint[..12.min(system.fingerprint.len())];
         let _ = writeln!(
@@ -38,23 +47,39 @@ pub fn tree(
             system,
             counts: counts.get(&system.system),
         };
-        let lines = tree.lines();
-        let width = lines
-            .iter()
-            .map(|(left, ..)| left.chars().count())
-            .max()
-            .unwrap_or(0);
-        let what_width = lines
-            .iter()
-            .map(|(_, what, _)| what.chars().count())
-            .max()
-            .unwrap_or(0);
-        for (left, what, why) in lines {
-            let line = format!("{left:width$}  {what:what_width$}  {why}");
-            let _ = writeln!(out, "{}", line.trim_end());
-        }
+        aligned(&mut out, tree.lines());
     }
     out
+}
+
+type Line = (String, String, String);
+
+fn aligned(out: &mut String, lines: Vec<Line>) {
+    let widest = |of: fn(&Line) -> &str| {
+        let widths = lines.iter().map(|line| of(line).chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let (width, what_width) = (widest(|line| &line.0), widest(|line| &line.1));
+    for (left, what, why) in lines {
+        let line = format!("{left:width$}  {what:what_width$}  {why}");
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+/// The places of one system, with how much lies there where that is known.
+fn places(part: &PlacesPlan, counts: Option<&Counts>) -> Vec<Line> {
+    let last = part.places.len().saturating_sub(1);
+    let lines = part.places.iter().enumerate().map(|(at, place)| {
+        let elbow = if at == last { "└─ " } else { "├─ " };
+        let found = counts.and_then(|counts| counts.changed.get(&place.place));
+        let what = match found {
+            Some(kinds) => format!("delete {}", kinds.values().sum::<i64>()),
+            None => "delete".to_owned(),
+        };
+        let sought: Vec<String> = place.sought.iter().map(ToString::to_string).collect();
+        (format!("{elbow}{}", place.place), what, sought.join(", "))
+    });
+    lines.collect()
 }
 
 /// What the scope covers, a line for each kind.

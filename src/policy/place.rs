@@ -79,6 +79,16 @@ impl Sought {
     }
 }
 
+impl fmt::Display for Sought {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(template) => write!(f, "{template}"),
+            Self::Member { of, value } => write!(f, "{value} in {of}"),
+            Self::Person(names) => write!(f, "by {}", names.join(", ")),
+        }
+    }
+}
+
 impl Policy {
     /// The places that a scope covers, in the order of the file.
     pub fn places_of(&self, scope: &str) -> impl Iterator<Item = &Place> {

@@ -241,6 +241,56 @@ impl Store {
         })
     }
 
+    /// What steps that are not done, of whichever generation, have found of these tickets on a system,
+    /// sealed.
+    pub async fn found(&self, tickets: &[Uuid], system: &str) -> Result<Vec<(Uuid, Vec<u8>)>> {
+        run_tx!(self, "found", |tx| {
+            let rows = tx
+                .query(
+                    "/* erasured:found */ SELECT f.ticket_id, f.sealed FROM erasured.found f \
+                       JOIN erasured.step s USING (ticket_id, generation, system) \
+                      WHERE f.ticket_id = ANY ($1) AND f.system = $2 AND s.state = 'planned' ORDER BY f.generation",
+                    &[&tickets, &system],
+                )
+                .await?;
+            Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+        })
+    }
+
+    /// Those of these tickets for which something may have been taken away in a system that is no
+    /// database, whether or not that is known.
+    pub async fn have_found(&self, tickets: &[Uuid]) -> Result<Vec<Uuid>> {
+        run_tx!(self, "have_found", |tx| {
+            let sql = "/* erasured:found */ SELECT DISTINCT ticket_id FROM erasured.found WHERE ticket_id = ANY ($1)";
+            let rows = tx.query(sql, &[&tickets]).await?;
+            Ok(rows.iter().map(|r| r.get(0)).collect())
+        })
+    }
+
+    /// Before anything is taken away: what was found, for ticket and generation, in place of what was
+    /// known before.
+    pub async fn keep_found(
+        &self,
+        token: Uuid,
+        system: &str,
+        found: &[(Uuid, i32, Vec<u8>)],
+    ) -> Result<()> {
+        let ids: Vec<Uuid> = found.iter().map(|f| f.0).collect();
+        let generations: Vec<i32> = found.iter().map(|f| f.1).collect();
+        let sealed: Vec<&[u8]> = found.iter().map(|f| f.2.as_slice()).collect();
+        run_tx!(self, "keep_found", |tx| {
+            hold(tx, token, &ids).await?;
+            tx.execute(
+                "/* erasured:found */ INSERT INTO erasured.found (ticket_id, generation, system, sealed) \
+                 SELECT n.id, n.generation, $2, n.sealed FROM unnest($1::uuid[], $3::int4[], $4::bytea[]) AS n (id, generation, sealed) \
+                 ON CONFLICT (ticket_id, generation, system) DO UPDATE SET sealed = excluded.sealed",
+                &[&ids, &system, &generations, &sealed],
+            )
+            .await?;
+            Ok(())
+        })
+    }
+
     /// Steps of these tickets, all generations, in order.
     pub async fn steps(&self, tickets: &[Uuid]) -> Result<Vec<StepRow>> {
         run_tx!(self, "steps", |tx| steps_of(tx, tickets).await)

@@ -106,6 +106,19 @@ pub struct Finding {
     pub rows: i64,
 }
 
+/// Something of the person that is left in a system that is no database: how much, never what.
+#[derive(Clone, Debug)]
+pub struct LeftThere {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// The system.
+    pub system: String,
+    /// The policy's name of the place.
+    pub place: String,
+    /// How many things.
+    pub things: i64,
+}
+
 /// A signed certificate, and the ticket that closes by it.
 #[derive(Clone, Debug)]
 pub struct Closing {
@@ -276,6 +289,34 @@ impl Store {
         })
     }
 
+    /// Writes down what is left in systems that are no databases; what this sweep has written down
+    /// already is not repeated.
+    pub async fn left_there(&self, token: Uuid, left: &[LeftThere]) -> Result<()> {
+        if left.is_empty() {
+            return Ok(());
+        }
+        let tickets: Vec<Uuid> = left.iter().map(|l| l.ticket).collect();
+        let systems: Vec<&str> = left.iter().map(|l| l.system.as_str()).collect();
+        let places: Vec<&str> = left.iter().map(|l| l.place.as_str()).collect();
+        let things: Vec<i64> = left.iter().map(|l| l.things).collect();
+        run_tx!(self, "left_there", |tx| {
+            let sweep = hold_sweep(tx, token).await?;
+            tx.execute(
+                "/* erasured:left_there */ INSERT INTO erasured.finding \
+                   (ticket_id, sweep_id, generation, system, schema_name, table_name, column_name, identifier, rows) \
+                 SELECT t.id, $1, t.generation, n.system, '', n.place, '', '', n.things \
+                   FROM unnest($2::uuid[], $3::text[], $4::text[], $5::int8[]) AS n (id, system, place, things) \
+                   JOIN erasured.sweep_ticket s ON s.ticket_id = n.id AND s.sweep_id = $1 \
+                   JOIN erasured.ticket t ON t.id = n.id AND t.generation = s.generation AND t.state = 'verifying' \
+                  WHERE NOT EXISTS (SELECT FROM erasured.finding f WHERE f.ticket_id = t.id AND f.sweep_id = $1 \
+                        AND f.system = n.system AND f.schema_name = '' AND f.table_name = n.place)",
+                &[&sweep, &tickets, &systems, &places, &things],
+            )
+            .await?;
+            Ok(())
+        })
+    }
+
     /// At the sweep's end: its tickets with open findings fail with this code and wait for a
     /// person. Returns them.
     pub async fn fail_found(&self, token: Uuid, code: &str, problem: &str) -> Result<Vec<Uuid>> {
@@ -376,6 +417,11 @@ impl Store {
             .await?;
             tx.execute(
                 "/* erasured:close */ UPDATE erasured.finding SET row_key = NULL WHERE ticket_id = ANY ($1) AND row_key IS NOT NULL",
+                &[&open],
+            )
+            .await?;
+            tx.execute(
+                "/* erasured:close */ DELETE FROM erasured.found WHERE ticket_id = ANY ($1)",
                 &[&open],
             )
             .await?;

@@ -110,6 +110,11 @@ impl System {
         }
     }
 
+    /// How long what is held for one call must be held.
+    pub fn patience(&self) -> Duration {
+        self.timeout + Duration::from_secs(10)
+    }
+
     /// As [`Adapter::check`].
     ///
     /// # Errors

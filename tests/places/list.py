@@ -40,6 +40,9 @@ if says("down") is not None:
 if says("broken") is not None:
     print("taro@example.jp is not known here", file=sys.stderr)
     sys.exit(3)
+broken_for = says("broken-for")
+if broken_for and any(broken_for in values for p in question["people"] for values in p["identifiers"].values()):
+    sys.exit(3)
 if says("garbage") is not None:
     print(says("garbage"))
     sys.exit(0)

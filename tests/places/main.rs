@@ -6,5 +6,7 @@
 mod support;
 
 mod command;
+mod company;
 mod list;
 mod policy;
+mod ticket;

@@ -2,7 +2,7 @@
 
 use super::words::{self as w, Word};
 use super::{Lang, count, size, tame, time, word};
-use crate::certificate::{AssuranceLevel, Certificate, Sweep, System};
+use crate::certificate::{AssuranceLevel, Certificate, Places, Sweep, System};
 use crate::keys::KeyId;
 
 const STYLE: &str = include_str!("page.css");
@@ -21,7 +21,8 @@ pub fn html(certificate: &Certificate, jws: &str, verified_by: Option<&KeyId>) -
         ),
         None => format!("<p class=\"seal unverified\">{}</p>", both(w::UNVERIFIED)),
     };
-    let systems: String = c.systems.iter().map(system).collect();
+    let databases = c.systems.iter().map(system);
+    let systems: String = databases.chain(c.places.iter().map(places)).collect();
     let mut sweeps: String = c.sweep.iter().map(sweep).collect();
     if w::is_not_swept(c) {
         sweeps = format!("<p class=\"two\">{}</p>", both(w::NOT_SWEPT));
@@ -233,6 +234,26 @@ fn identity(c: &Certificate) -> String {
             (w::FOUR_EYES, both(eyes)),
         ]),
     )
+}
+
+fn places(p: &Places) -> String {
+    let rows = p.found.iter().map(|place| {
+        let mut name = code(&place.place);
+        for stays in &place.stays {
+            let (things, reason) = (count(stays.things), escape(&stays.reason));
+            name += &format!("<small>{}: {things} ({reason})</small>", both(w::STAYS));
+        }
+        vec![name, count(place.erased)]
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let mut out = format!("<h3>{}</h3>", escape(&p.system));
+    out += &table(&[w::PLACE, w::ERASED], &[false, true], &rows);
+    out += &fields(&[
+        (w::KIND, p.kind.word().to_owned()),
+        (w::ERASED_AT, time(&p.erased_at)),
+        (w::NOT_PROMISED, escape(&p.not_promised)),
+    ]);
+    out
 }
 
 fn system(s: &System) -> String {

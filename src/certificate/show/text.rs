@@ -2,7 +2,7 @@
 
 use super::words::{self as w, Word};
 use super::{Lang, count, size, tame, time, word};
-use crate::certificate::{Certificate, Sweep, System};
+use crate::certificate::{Certificate, Places, Sweep, System};
 use std::fmt::Write as _;
 
 /// Renders a certificate as aligned plain text. Whether it is genuine is not said here: that is
@@ -24,6 +24,7 @@ pub fn text(certificate: &Certificate, lang: Lang) -> String {
     page.request(c);
     page.identity(c);
     c.systems.iter().for_each(|system| page.system(system));
+    c.places.iter().for_each(|places| page.places(places));
     page.deferrals(c);
     c.sweep.iter().for_each(|sweep| page.sweep(sweep));
     if w::is_not_swept(c) {
@@ -203,6 +204,27 @@ impl Page {
                 self.line(&line);
             }
         }
+    }
+
+    fn places(&mut self, places: &Places) {
+        let lang = self.lang;
+        self.heading(w::RESULT, &places.system);
+        self.fields(&[
+            (w::KIND, places.kind.word().to_owned()),
+            (w::ERASED_AT, time(&places.erased_at)),
+        ]);
+        let head = [w::PLACE, w::ERASED].map(|word| word.get(lang).to_owned());
+        let mut rows = vec![head.to_vec()];
+        for place in &places.found {
+            rows.push(vec![tame(&place.place), count(place.erased)]);
+        }
+        self.table(&rows);
+        for (place, stays) in places.stays() {
+            let (place, label) = (tame(place), w::STAYS.get(lang));
+            let (things, reason) = (count(stays.things), tame(&stays.reason));
+            self.line(&format!("  {place}: {label}: {things} ({reason})"));
+        }
+        self.fields(&[(w::NOT_PROMISED, places.not_promised.clone())]);
     }
 
     /// The first column to the left, the others (numbers) to the right.

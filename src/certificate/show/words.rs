@@ -86,6 +86,12 @@ words! {
     UNTIL: "保存期限", "Until";
     WITH_PARENT: "親の行と同時", "with the row it belongs to";
     DEFERRALS: "後日消去されるもの", "Put off to a date";
+    KIND: "種類", "Kind";
+    PLACE: "置き場所", "Place";
+    ERASED: "消去した件数", "Things erased";
+    STAYS: "システムが保持するもの", "Kept by the system";
+    ERASED_AT: "消去日時", "Erased";
+    NOT_PROMISED: "述べないこと", "Not said";
     SWEEP: "消去後の残存検索", "Search after the erasure";
     READ_FROM: "読取り元", "Read from";
     COVERED: "読取り範囲", "Read";

@@ -61,6 +61,7 @@ impl Run<'_> {
         }
         let mut steps = self.context.store.steps(&ids).await?;
         let mut done = done(&steps);
+        done.extend(self.context.store.have_found(&ids).await?);
         steps.retain(|step| !done.contains(&step.ticket));
         let work = self.learn(work, &steps).await?;
         if !steps.is_empty() {

@@ -8,6 +8,7 @@ use crate::name::TableName;
 use crate::plan::SystemPlan;
 use crate::store::StoreError;
 use crate::store::executing::NewDeferral;
+use crate::system::postgres::connect::ON_THE_WAY;
 use crate::system::postgres::execute::{BeforeChange, Deferred, MustBeDue, NotErased, Seen};
 use deadpool_postgres::Transaction;
 use futures_util::future::BoxFuture;
@@ -94,7 +95,8 @@ impl BeforeChange for Keep<'_> {
             }
             let active = self.active.iter().map(|&at| self.group[at].ticket.id);
             let active: Vec<Uuid> = active.collect();
-            self.gate.ask(self.context, &active).await
+            let time = self.context.config.limits.longest_statement() + ON_THE_WAY;
+            self.gate.ask(self.context, &active, time).await
         })
     }
 

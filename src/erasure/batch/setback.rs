@@ -52,6 +52,7 @@ pub(super) fn shared(cause: &str) -> bool {
             | "control"
             | "commit_unknown"
             | "legal_hold"
+            | "pending"
     )
 }
 

@@ -1,0 +1,469 @@
+//! Places: what lies in systems that are no databases goes before any row does.
+//!
+//! Nothing there is undone and nothing is counted by the system, so what is found is written down
+//! before anything is taken away: as keyed hashes, sealed, which every later try adds to. Whatever
+//! dies when, each thing is counted once. The root's rows are held while things are taken away.
+
+use super::super::context::{Context, Planned};
+use super::super::crash_point;
+use super::super::holds::Gate;
+use super::super::places::{Found, values};
+use super::super::record::PlacesRecord;
+use super::due::still_due;
+use super::keep::still_theirs;
+use super::setback::{Setback, setback, shared};
+use super::{Run, Work};
+use crate::plan::{ChangeKind, Counts, KeptRows, PlacePlan, PlacesPlan};
+use crate::store::StoreError;
+use crate::system::place::{Address, Erased, Failed, Person, System};
+use crate::system::postgres::execute::{Execution, NotErased, Seen, Subject};
+use deadpool_postgres::Transaction;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+use uuid::Uuid;
+
+/// People whose rows are held for one call.
+const AT_ONCE: usize = 50;
+/// How often what has come back meanwhile is taken away, before the rest is left to a later try.
+const ROUNDS: usize = 3;
+
+/// Why tickets wait for a system, while they go on in the others.
+type Late = BTreeMap<Uuid, (&'static str, String)>;
+
+impl Run<'_> {
+    /// All places of these tickets, system after system. Returns those that are through all of them;
+    /// who waits for one system goes on in the others first.
+    pub(super) async fn all_places(
+        &mut self,
+        planned: &Planned,
+        mut work: Vec<Work>,
+        done: &BTreeSet<(Uuid, i32, String)>,
+    ) -> Result<Vec<Work>, StoreError> {
+        let mut late = Late::new();
+        for part in &planned.plan.places {
+            let (finished, pending): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|w| {
+                done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone()))
+            });
+            work = finished;
+            work.extend(self.places_of(planned, part, pending, &mut late).await?);
+        }
+        let (waiting, work): (Vec<Work>, Vec<Work>) = work
+            .into_iter()
+            .partition(|w| late.contains_key(&w.ticket.id));
+        let mut alike: BTreeMap<(&'static str, String), Vec<Work>> = BTreeMap::new();
+        for work in waiting {
+            if let Some(why) = late.get(&work.ticket.id) {
+                alike.entry(why.clone()).or_default().push(work);
+            }
+        }
+        for ((cause, problem), work) in alike {
+            self.later(&work, cause, &problem).await?;
+        }
+        Ok(work)
+    }
+
+    /// One system for all, a few people at a time, then for halves of those that failed. Returns
+    /// those that may go on elsewhere.
+    async fn places_of(
+        &mut self,
+        planned: &Planned,
+        part: &PlacesPlan,
+        mut work: Vec<Work>,
+        late: &mut Late,
+    ) -> Result<Vec<Work>, StoreError> {
+        let mut through = Vec::with_capacity(work.len());
+        let mut groups = Vec::new();
+        while !work.is_empty() {
+            groups.push(work.split_off(work.len().saturating_sub(AT_ONCE)));
+        }
+        while let Some(mut group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            match self.one_place_group(planned, part, &mut group).await? {
+                Ok(pending) => {
+                    let problem = || ("pending", format!("{} has not finished yet", part.system));
+                    late.extend(pending.into_iter().map(|ticket| (ticket, problem())));
+                    through.extend(group);
+                }
+                // What is down for one group is down for those that have not been asked yet.
+                Err(Setback::Later(cause, problem)) if shared(cause) => {
+                    through.extend(groups.drain(..).flatten().chain(group).inspect(|work| {
+                        late.insert(work.ticket.id, (cause, problem.clone()));
+                    }));
+                }
+                // Whose names have changed is asked first by the next try.
+                Err(Setback::Later(cause, problem))
+                    if group.len() == 1 || cause == "contact_changed" =>
+                {
+                    let ids = group.iter().map(|work| work.ticket.id);
+                    late.extend(ids.map(|id| (id, (cause, problem.clone()))));
+                    through.extend(group);
+                }
+                Err(Setback::Stuck(code, problem)) if group.len() == 1 => {
+                    self.fail(&group[0].ticket, code, &problem).await?;
+                }
+                Err(Setback::Held(tickets)) => {
+                    let (held, free): (Vec<Work>, Vec<Work>) = group
+                        .into_iter()
+                        .partition(|w| tickets.contains(&w.ticket.id));
+                    self.suspend(&held).await?;
+                    groups.push(free);
+                }
+                Err(_) => {
+                    let half = group.split_off(group.len() / 2);
+                    groups.push(half);
+                    groups.push(group);
+                }
+            }
+        }
+        Ok(through)
+    }
+
+    /// Returns those of whom the system has taken the order and not yet done it.
+    async fn one_place_group(
+        &self,
+        planned: &Planned,
+        part: &PlacesPlan,
+        group: &mut [Work],
+    ) -> Result<Result<BTreeSet<Uuid>, Setback>, StoreError> {
+        self.under_plan(planned, &part.system, group).await?;
+        let started = Instant::now();
+        let mut taking = match Taking::begin(self, planned, part, group).await {
+            Ok(taking) => taking,
+            Err(setback) => return Ok(Err(setback)),
+        };
+        let taken = taking.all().await;
+        metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
+            .record(started.elapsed().as_secs_f64());
+        if let Err(setback) = taken {
+            return Ok(Err(setback));
+        }
+        crash_point("before-place-done");
+        let records = taking.records();
+        let pending = std::mem::take(&mut taking.pending);
+        let done: Vec<_> = records
+            .iter()
+            .map(|(ticket, generation, record)| {
+                let record = serde_json::to_value(record).expect("a record is always JSON");
+                (*ticket, *generation, record, self.context.now())
+            })
+            .collect();
+        self.context
+            .store
+            .step_done(self.token, &part.system, &done)
+            .await?;
+        crash_point("after-place-done");
+        count(&part.system, &records);
+        Ok(Ok(pending))
+    }
+}
+
+/// One group of people in one system.
+struct Taking<'a> {
+    context: &'a Context,
+    run: &'a Run<'a>,
+    planned: &'a Planned,
+    part: &'a PlacesPlan,
+    system: &'a System,
+    group: &'a mut [Work],
+    /// Of each, what has been found by this try and those before.
+    found: Vec<Found>,
+    /// By place and position what the system keeps of somebody, and why.
+    kept: BTreeMap<(String, usize), (String, usize)>,
+    /// Whose order the system has taken and not yet done.
+    pending: BTreeSet<Uuid>,
+}
+
+impl<'a> Taking<'a> {
+    async fn begin(
+        run: &'a Run<'a>,
+        planned: &'a Planned,
+        part: &'a PlacesPlan,
+        group: &'a mut [Work],
+    ) -> Result<Self, Setback> {
+        let context = run.context;
+        let system = context.places.get(&part.system).ok_or_else(|| {
+            let problem = format!("{} is not in the configuration any more", part.system);
+            Setback::Later("drift", problem)
+        })?;
+        let tickets: Vec<Uuid> = group.iter().map(|w| w.ticket.id).collect();
+        let stored = context.store.found(&tickets, &part.system).await;
+        let stored = stored.map_err(control)?;
+        let mut found: Vec<Found> = group.iter().map(|_| Found::default()).collect();
+        for (ticket, sealed) in stored {
+            let at = tickets.iter().position(|id| *id == ticket);
+            let opened = Found::open(&context.hash_key, ticket, &sealed);
+            let opened = opened.map_err(|e| Setback::Stuck("E0507", e.to_string()))?;
+            if let Some(found) = at.and_then(|at| found.get_mut(at)) {
+                found.unite(opened);
+            }
+        }
+        let mut taking = Self {
+            context,
+            run,
+            planned,
+            part,
+            system,
+            group,
+            found,
+            kept: BTreeMap::new(),
+            pending: BTreeSet::new(),
+        };
+        // Whatever the person is called today is looked for too.
+        taking.while_held(None).await?;
+        Ok(taking)
+    }
+
+    async fn all(&mut self) -> Result<(), Setback> {
+        for place in &self.part.places {
+            self.one_place(place).await?;
+        }
+        Ok(())
+    }
+
+    /// Until nothing is found any more: what takes a while to fall silent may put something back.
+    async fn one_place(&mut self, place: &PlacePlan) -> Result<(), Setback> {
+        for _ in 0..ROUNDS {
+            let people = self.people(place)?;
+            let found = self.system.find(&place.place, &people).await;
+            let found = self.open_ones(place, found.map_err(failed)?);
+            if found.iter().all(Vec::is_empty) {
+                return Ok(());
+            }
+            self.remember(place, &found).await?;
+            crash_point("after-found");
+            self.while_held(Some((place, &found))).await?;
+            crash_point("after-place-erased");
+            let left = self.system.probe(&place.place, &people, &found).await;
+            let left = self.open_ones(place, left.map_err(failed)?);
+            if left.iter().all(Vec::is_empty) {
+                return Ok(());
+            }
+        }
+        let problem = format!(
+            "{}.{}: what was erased is there again",
+            self.part.system, place.place
+        );
+        Err(Setback::Later("refilled", problem))
+    }
+
+    /// What to look for of each.
+    fn people(&self, place: &PlacePlan) -> Result<Vec<Person>, Setback> {
+        let people = self.group.iter().map(|work| {
+            let values = values(&self.planned.policy, &work.identity);
+            let wanted = place.wanted(&values.0);
+            Ok(Person {
+                request: work.ticket.id,
+                wanted: wanted.map_err(|unfit| Setback::Stuck("E0540", unfit.to_string()))?,
+            })
+        });
+        people.collect()
+    }
+
+    /// Without those whose things the system keeps, or has still to take away.
+    fn open_ones(&self, place: &PlacePlan, mut found: Vec<Vec<Address>>) -> Vec<Vec<Address>> {
+        for (at, found) in found.iter_mut().enumerate() {
+            let kept = self.kept.contains_key(&(place.place.clone(), at));
+            if kept || self.pending.contains(&self.group[at].ticket.id) {
+                found.clear();
+            }
+        }
+        found
+    }
+
+    /// Before anything is taken away.
+    async fn remember(&mut self, place: &PlacePlan, found: &[Vec<Address>]) -> Result<(), Setback> {
+        let mut grown = Vec::new();
+        for (at, addresses) in found.iter().enumerate() {
+            let ticket = &self.group[at].ticket;
+            let key = &self.context.hash_key;
+            if self.found[at].add(key, &place.place, addresses) {
+                let sealed = self.found[at].seal(key, ticket.id, rand::random());
+                grown.push((ticket.id, ticket.generation, sealed));
+            }
+        }
+        if grown.is_empty() {
+            return Ok(());
+        }
+        let store = &self.context.store;
+        let kept = store.keep_found(self.run.token, &self.part.system, &grown);
+        kept.await.map_err(control)
+    }
+
+    /// Compares the people with their rows under lock, and, while that is held, takes away what was
+    /// found.
+    async fn while_held(
+        &mut self,
+        take: Option<(&PlacePlan, &[Vec<Address>])>,
+    ) -> Result<(), Setback> {
+        let root = self.run.root_of(self.planned, &self.part.system).await;
+        let mut root = root.map_err(setback)?;
+        let subjects: Vec<Subject> = self
+            .group
+            .iter()
+            .map(|w| Subject {
+                ticket: w.ticket.id,
+                generation: w.ticket.generation,
+                keys: vec![w.identity.key.clone()],
+                identifiers: w.identity.forms(&self.planned.policy),
+            })
+            .collect();
+        let Some((root_part, client)) = &mut root else {
+            return self.take(take, None).await;
+        };
+        let hash = |text: &str| self.context.hash_key.hash("column", text);
+        let stamp = self.planned.stamps.get(&root_part.system);
+        let mut timeouts = self.context.timeouts(self.group.len());
+        timeouts.idle = timeouts.idle.max(self.system.patience());
+        let execution = Execution {
+            plan: root_part,
+            held: &[],
+            subjects: &subjects,
+            now: self.context.now(),
+            timeouts,
+            piece_rows: self.context.config.limits.piece_rows.get().into(),
+            stamp: stamp.map_or("", String::as_str),
+            batch: self.run.token,
+            dry: false,
+            hash: &hash,
+        };
+        let (held, seen) = execution.hold_subjects(client).await.map_err(setback)?;
+        still_theirs(self.planned, self.group, &seen).map_err(setback)?;
+        self.meet(&seen).await?;
+        self.take(take, Some(&held)).await
+    }
+}
+
+impl Taking<'_> {
+    /// What a row says by now is looked for by the next try, which first asks whose it is.
+    async fn meet(&mut self, seen: &[Seen]) -> Result<(), Setback> {
+        let mut grown = Vec::new();
+        for seen in seen {
+            let key = self.group[seen.ticket].identity.key.clone();
+            for work in self.group.iter_mut().filter(|w| w.identity.key == key) {
+                let met = work.identity.meet(&self.planned.policy, &seen.values);
+                let grew =
+                    met.map_err(|identifier| setback(NotErased::OtherIdentity { identifier }))?;
+                if grew {
+                    let key = &self.context.hash_key;
+                    let sealed = work.identity.seal(key, work.ticket.id, rand::random());
+                    grown.push((work.ticket.id, sealed));
+                }
+            }
+        }
+        if grown.is_empty() {
+            return Ok(());
+        }
+        let sealed = self.context.store.seal(self.run.token, &grown).await;
+        sealed.map_err(control)?;
+        Err(setback(NotErased::ContactChanged))
+    }
+
+    async fn take(
+        &mut self,
+        take: Option<(&PlacePlan, &[Vec<Address>])>,
+        held: Option<&Transaction<'_>>,
+    ) -> Result<(), Setback> {
+        let Some((place, found)) = take else {
+            return Ok(());
+        };
+        still_due(self.context, self.group).await.map_err(setback)?;
+        let of: Vec<usize> = (0..found.len())
+            .filter(|at| !found[*at].is_empty())
+            .collect();
+        let people = self.people(place)?.into_iter().enumerate();
+        let people: Vec<Person> = people
+            .filter(|(at, _)| of.contains(at))
+            .map(|(_, p)| p)
+            .collect();
+        let addresses: Vec<Vec<Address>> = of.iter().map(|at| found[*at].clone()).collect();
+        let tickets: Vec<Uuid> = of.iter().map(|at| self.group[*at].ticket.id).collect();
+        let gate = Gate::open(self.context, &self.run.door, &self.part.system, |_| false);
+        let mut gate = gate.await.map_err(setback)?;
+        // That session has said nothing meanwhile: the server may have ended it, and with it the locks.
+        if let Some(tx) = held {
+            let still = tx.batch_execute("/* erasured:still held */ SELECT").await;
+            still.map_err(|error| setback(error.into()))?;
+        }
+        let asked = gate
+            .ask(self.context, &tickets, self.system.patience())
+            .await;
+        asked.map_err(setback)?;
+        crash_point("before-place-erase");
+        let erased = self.system.erase(&place.place, &people, &addresses).await;
+        gate.close().await;
+        for (at, erased) in of.into_iter().zip(erased.map_err(failed)?) {
+            match erased {
+                Erased::Gone => {}
+                Erased::Pending => drop(self.pending.insert(self.group[at].ticket.id)),
+                Erased::Kept(reason) => {
+                    let kept = (reason, found[at].len());
+                    self.kept.insert((place.place.clone(), at), kept);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was done for those who are through, as it is kept.
+    fn records(&self) -> Vec<(Uuid, i32, PlacesRecord)> {
+        let through = self.group.iter().enumerate();
+        let through = through.filter(|(_, work)| !self.pending.contains(&work.ticket.id));
+        let records = through.map(|(at, work)| {
+            let record = PlacesRecord {
+                kind: self.part.kind,
+                counts: self.counts(at),
+            };
+            (work.ticket.id, work.ticket.generation, record)
+        });
+        records.collect()
+    }
+
+    fn counts(&self, at: usize) -> Counts {
+        let mut counts = Counts::default();
+        for place in self.part.places.iter().map(|place| &place.place) {
+            let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+            let found = self.found[at].count(place);
+            let kept = self.kept.get(&(place.clone(), at));
+            let stays = kept.map_or(0, |(_, stays)| (*stays).min(found));
+            let deleted = number(found - stays);
+            let kinds = BTreeMap::from([(ChangeKind::Deleted, deleted)]);
+            counts.changed.insert(place.clone(), kinds);
+            counts.kept.extend(kept.map(|(reason, _)| KeptRows {
+                table: place.clone(),
+                because: reason.clone(),
+                until: None,
+                rows: number(stays),
+            }));
+        }
+        counts
+    }
+}
+
+fn count(system: &str, records: &[(Uuid, i32, PlacesRecord)]) {
+    let mut things: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
+    for (_, _, record) in records {
+        for (place, kinds) in &record.counts.changed {
+            let gone: i64 = kinds.values().sum();
+            *things.entry((place, "deleted")).or_default() += gone.unsigned_abs();
+        }
+        for kept in &record.counts.kept {
+            *things.entry((&kept.table, "kept")).or_default() += kept.rows.unsigned_abs();
+        }
+    }
+    for ((place, action), n) in things {
+        metrics::counter!(crate::metrics::ROWS, "system" => system.to_owned(), "table" => place.to_owned(), "action" => action).increment(n);
+    }
+}
+
+fn control(error: StoreError) -> Setback {
+    setback(NotErased::Hook(error.to_string()))
+}
+
+fn failed(failed: Failed) -> Setback {
+    match failed.transient {
+        true => Setback::Later("unreachable", failed.to_string()),
+        false => Setback::Stuck("E0541", failed.to_string()),
+    }
+}

@@ -1,0 +1,275 @@
+//! What of a person lies in systems that are no databases: what is looked for, what has been found,
+//! and the second look before a certificate.
+
+use super::context::{Context, Unplanned};
+use super::foresee::Unforeseen;
+use super::identity::Identity;
+use super::record::PlacesRecord;
+use super::sweep::{Opened, SweepFailed};
+use crate::keys::{HashKey, Unsealable};
+use crate::plan::{ChangeKind, Counts, Identifiers, PlacePlan, PlacesPlan, Plan};
+use crate::policy::Policy;
+use crate::store::StoreError;
+use crate::store::verifying::LeftThere;
+use crate::system::place::{Address, Person, System};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use uuid::Uuid;
+
+/// People asked about in one call when nobody's row is held.
+const AT_ONCE: usize = 500;
+
+/// Every value known of a person by identifier, as it is stored and in its one writing.
+pub(super) fn values(policy: &Policy, identity: &Identity) -> Identifiers {
+    let mut values = identity.values.clone();
+    for (name, normalised) in identity.normalised(policy) {
+        let known = values.entry(name).or_default();
+        if known.iter().all(|value| value != normalised.value()) {
+            known.push(normalised.value().to_owned());
+        }
+    }
+    Identifiers(values)
+}
+
+/// What has been found of one person in one system: keyed hashes of addresses, by place. The same
+/// thing found twice is one.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Found(BTreeMap<String, BTreeSet<String>>);
+
+impl Found {
+    /// Adds what was found in a place; whether anything of it is new.
+    pub(super) fn add(&mut self, key: &HashKey, place: &str, addresses: &[Address]) -> bool {
+        if addresses.is_empty() {
+            return false;
+        }
+        let known = self.0.entry(place.to_owned()).or_default();
+        let before = known.len();
+        known.extend(addresses.iter().map(|address| {
+            let mut hash = key.hash("address", &hex(address.bytes()));
+            // Half of it tells a hundred thousand things apart.
+            hash.truncate(32);
+            hash
+        }));
+        known.len() > before
+    }
+
+    /// Adds what an earlier try has found.
+    pub(super) fn unite(&mut self, other: Self) {
+        for (place, addresses) in other.0 {
+            self.0.entry(place).or_default().extend(addresses);
+        }
+    }
+
+    /// How many things were found in a place.
+    pub(super) fn count(&self, place: &str) -> usize {
+        self.0.get(place).map_or(0, BTreeSet::len)
+    }
+
+    /// Encrypts it, bound to the ticket.
+    pub(super) fn seal(&self, key: &HashKey, ticket: Uuid, nonce: [u8; 24]) -> Vec<u8> {
+        let plain = serde_json::to_vec(self).expect("hashes are always JSON");
+        key.seal(ticket.as_bytes(), &plain, nonce)
+    }
+
+    /// Decrypts it.
+    ///
+    /// # Errors
+    /// [`Unsealable`]: another key, another ticket, or bytes that were changed.
+    pub(super) fn open(key: &HashKey, ticket: Uuid, sealed: &[u8]) -> Result<Self, Unsealable> {
+        let plain = key.open(ticket.as_bytes(), sealed)?;
+        serde_json::from_slice(plain.expose()).map_err(|_| Unsealable::Format)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// How much lies in each place, for one person. Changes nothing.
+///
+/// # Errors
+/// [`Unforeseen`].
+pub(super) async fn count(
+    context: &Context,
+    policy: &Policy,
+    part: &PlacesPlan,
+    identity: &Identity,
+) -> Result<Counts, Unforeseen> {
+    let values = values(policy, identity);
+    let mut counts = Counts::default();
+    let Some(system) = context.places.get(&part.system) else {
+        return Ok(counts);
+    };
+    for place in &part.places {
+        let person = [Person {
+            request: Uuid::nil(),
+            wanted: place
+                .wanted(&values.0)
+                .map_err(|unfit| Unforeseen::Unfound("E0540", unfit.to_string()))?,
+        }];
+        let found = system.find(&place.place, &person).await;
+        let found = found.map_err(|failed| Unplanned::Failed {
+            system: part.system.clone(),
+            transient: failed.transient,
+            problem: failed.problem,
+        })?;
+        let things = found.iter().map(Vec::len).sum::<usize>();
+        let things = i64::try_from(things).unwrap_or(i64::MAX);
+        let kinds = BTreeMap::from([(ChangeKind::Deleted, things)]);
+        counts.changed.insert(place.place.clone(), kinds);
+    }
+    Ok(counts)
+}
+
+/// One place to look into again, for some people.
+struct Look {
+    part: PlacesPlan,
+    place: PlacePlan,
+    /// Positions of their tickets.
+    people: Vec<usize>,
+}
+
+/// Looks once more, by connections of its own, into every place in which something was done for these
+/// tickets; what is left is written down as a finding. Returns the tickets of which a place could not
+/// be looked into: they wait.
+///
+/// # Errors
+/// [`SweepFailed`]: nobody could be looked after.
+pub(super) async fn look_again(
+    context: &Context,
+    policy: &Policy,
+    token: Uuid,
+    tickets: &[Opened],
+) -> Result<BTreeSet<Uuid>, SweepFailed> {
+    let mut away = BTreeSet::new();
+    let mut problem = String::new();
+    let (looks, unreadable) = looks(context, tickets).await?;
+    if !unreadable.is_empty() {
+        problem = "the plan of what was done in a system cannot be read".to_owned();
+        away.extend(unreadable);
+    }
+    for look in looks {
+        let settings = context.config.places.get(&look.part.system);
+        for some in look.people.chunks(AT_ONCE) {
+            let looked = match settings {
+                Some(settings) => {
+                    let system = System::new(&look.part.system, settings);
+                    in_one_place(policy, &system, &look.place, tickets, some).await
+                }
+                None => Err(format!(
+                    "{} is not in the configuration any more",
+                    look.part.system
+                )),
+            };
+            match looked {
+                Ok(left) => context.store.left_there(token, &left).await?,
+                Err(why) => {
+                    tracing::warn!(
+                        system = look.part.system,
+                        place = look.place.place,
+                        problem = why,
+                        "a place could not be looked into again; its tickets wait in verifying"
+                    );
+                    away.extend(some.iter().map(|at| tickets[*at].ticket.id));
+                    problem = why;
+                }
+            }
+        }
+    }
+    match !away.is_empty() && away.len() == tickets.len() {
+        true => Err(SweepFailed::Away(problem)),
+        false => Ok(away),
+    }
+}
+
+/// Every place of a step of these tickets, but where the system has said that something stays; and
+/// the tickets of which that cannot be read.
+async fn looks(
+    context: &Context,
+    tickets: &[Opened],
+) -> Result<(Vec<Look>, Vec<Uuid>), StoreError> {
+    let mut unreadable = Vec::new();
+    let ids: Vec<Uuid> = tickets.iter().map(|t| t.ticket.id).collect();
+    let mut plans: BTreeMap<String, Option<Plan>> = BTreeMap::new();
+    let mut looks: BTreeMap<(String, String, String), Look> = BTreeMap::new();
+    for step in context.store.steps(&ids).await? {
+        let record = step
+            .counts
+            .and_then(|counts| serde_json::from_value::<PlacesRecord>(counts).ok());
+        let (Some(record), Some(at)) = (record, ids.iter().position(|id| *id == step.ticket))
+        else {
+            continue;
+        };
+        if !plans.contains_key(&step.plan_id) {
+            let stored = context.store.plan(&step.plan_id).await?;
+            let plan = stored.and_then(|stored| serde_json::from_str(&stored.body).ok());
+            plans.insert(step.plan_id.clone(), plan);
+        }
+        let plan = plans.get(&step.plan_id).and_then(Option::as_ref);
+        let part = plan.and_then(|plan| plan.places.iter().find(|p| p.system == step.system));
+        let Some(part) = part else {
+            unreadable.push(step.ticket);
+            continue;
+        };
+        for place in &part.places {
+            if record
+                .counts
+                .kept
+                .iter()
+                .any(|kept| kept.table == place.place)
+            {
+                continue;
+            }
+            let key = (
+                step.plan_id.clone(),
+                step.system.clone(),
+                place.place.clone(),
+            );
+            let look = looks.entry(key).or_insert_with(|| Look {
+                part: part.clone(),
+                place: place.clone(),
+                people: Vec::new(),
+            });
+            if !look.people.contains(&at) {
+                look.people.push(at);
+            }
+        }
+    }
+    Ok((looks.into_values().collect(), unreadable))
+}
+
+async fn in_one_place(
+    policy: &Policy,
+    system: &System,
+    place: &PlacePlan,
+    tickets: &[Opened],
+    which: &[usize],
+) -> Result<Vec<LeftThere>, String> {
+    let mut people = Vec::with_capacity(which.len());
+    for at in which {
+        let values = values(policy, &tickets[*at].identity);
+        people.push(Person {
+            request: tickets[*at].ticket.id,
+            wanted: place.wanted(&values.0).map_err(|unfit| unfit.to_string())?,
+        });
+    }
+    let nothing: Vec<Vec<Address>> = people.iter().map(|_| Vec::new()).collect();
+    let found = system.probe(&place.place, &people, &nothing).await;
+    let found = found.map_err(|failed| failed.to_string())?;
+    let left = which
+        .iter()
+        .zip(found)
+        .filter(|(_, found)| !found.is_empty());
+    let left = left.map(|(at, found)| LeftThere {
+        ticket: tickets[*at].ticket.id,
+        system: system.name.clone(),
+        place: place.place.clone(),
+        things: i64::try_from(found.len()).unwrap_or(i64::MAX),
+    });
+    Ok(left.collect())
+}
