@@ -1,6 +1,6 @@
 //! What a retention rule asks of its table, as statements.
 
-use super::{HeldRows, RowSet, Statement, SystemPlan, Wanted, sql};
+use super::{HandedOver, HeldRows, RowSet, Statement, SystemPlan, sql};
 use crate::catalog::Table;
 use crate::lineage::{Due, Edge, Spares, Step};
 use crate::name::TableName;
@@ -139,7 +139,7 @@ pub fn captured_days(plan: &SystemPlan, table: &TableName, due: &[Due]) -> Optio
 pub fn archived<'t>(
     plan: &SystemPlan,
     facts: impl Fn(&TableName) -> Option<&'t Table>,
-) -> Vec<Wanted> {
+) -> Vec<HandedOver> {
     let goes = |set: &RowSet| set.captures.iter().any(|c| c.fate.may_delete());
     let sets = plan.sets.iter().enumerate().filter(|(_, set)| goes(set));
     sets.filter_map(|(at, set)| Some(sql::archived(set, at, facts(&set.table)?)))

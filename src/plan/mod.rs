@@ -338,7 +338,7 @@ pub struct Counts {
 
 /// Captured rows of one table that are wanted elsewhere before they go.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct HandedOver {
     /// The table.
     pub table: TableName,
     /// Name and SQL type of each of its columns.

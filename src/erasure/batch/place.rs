@@ -9,7 +9,7 @@ use super::super::crash_point;
 use super::super::holds::Gate;
 use super::super::places::{Found, values};
 use super::super::record::PlacesRecord;
-use super::due::still_due;
+use super::due::must_be_due;
 use super::keep::still_theirs;
 use super::setback::{Setback, setback, shared};
 use super::{Run, Work};
@@ -328,7 +328,9 @@ impl<'a> Taking<'a> {
             dry: false,
             hash: &hash,
         };
-        let (held, seen) = execution.hold_subjects(client).await.map_err(setback)?;
+        let due = must_be_due(root_part, self.group);
+        let held = execution.hold_subjects(client, &due).await;
+        let (held, seen) = held.map_err(setback)?;
         still_theirs(self.planned, self.group, &seen).map_err(setback)?;
         self.meet(&seen).await?;
         self.take(take, Some(&held)).await
@@ -368,7 +370,6 @@ impl Taking<'_> {
         let Some((place, found)) = take else {
             return Ok(());
         };
-        still_due(self.context, self.group).await.map_err(setback)?;
         let of: Vec<usize> = (0..found.len())
             .filter(|at| !found[*at].is_empty())
             .collect();

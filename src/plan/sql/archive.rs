@@ -2,11 +2,11 @@
 
 use super::{Binds, by_key, table_name};
 use crate::catalog::Table;
-use crate::plan::{Part, RowSet, Rows, Wanted};
+use crate::plan::{HandedOver, Part, RowSet, Rows};
 use crate::system::postgres::quote::identifier;
 
 /// Every column of the captured rows that go, as texts.
-pub(in crate::plan) fn archived(of: &RowSet, set: usize, facts: &Table) -> Wanted {
+pub(in crate::plan) fn archived(of: &RowSet, set: usize, facts: &Table) -> HandedOver {
     let rows = Rows {
         set,
         part: Part::Gone,
@@ -26,7 +26,7 @@ pub(in crate::plan) fn archived(of: &RowSet, set: usize, facts: &Table) -> Wante
         tie.on
     );
     let columns = facts.columns.iter();
-    Wanted {
+    HandedOver {
         table: of.table.clone(),
         columns: columns
             .map(|column| (column.name.clone(), column.sql_type.clone()))

@@ -2,7 +2,7 @@
 
 use super::{Passage, Stopped};
 use crate::name::TableName;
-use crate::plan::{ArchivedFile, Wanted};
+use crate::plan::{ArchivedFile, HandedOver};
 use crate::retention::Prepared;
 use crate::retention::archive::{self, Archive, Manifest, OneTable, Writing};
 use crate::system::postgres::execute::{HandOver, NotErased, Unanswered, applied};
@@ -121,7 +121,7 @@ impl Passage<'_> {
 
 impl Prepared {
     /// Of what goes, what is archived before.
-    fn wanted(&self) -> Vec<Wanted> {
+    fn wanted(&self) -> Vec<HandedOver> {
         let part = self.plan.as_ref().and_then(|plan| plan.systems.first());
         let facts = |table: &TableName| self.catalog.tables.get(table);
         match (part, &self.rule.archive) {
@@ -140,7 +140,7 @@ impl Prepared {
 pub(super) struct Taking<'a> {
     passage: &'a Passage<'a>,
     step: Uuid,
-    wanted: Vec<Wanted>,
+    wanted: Vec<HandedOver>,
     writing: Option<Writing>,
 }
 
@@ -154,7 +154,7 @@ impl Taking<'_> {
         let now = passage.context.now();
         let today = now.with_timezone(&rule.zone).date_naive();
         let beyond = || NotErased::Archive("`keep` leads beyond the calendar".into());
-        let of = |(at, wanted): (usize, &Wanted)| OneTable {
+        let of = |(at, wanted): (usize, &HandedOver)| OneTable {
             file: archive.file_name(self.step, at, &wanted.table.table),
             table: format!("{}.{}", passage.system, wanted.table),
             columns: wanted.columns.clone(),
@@ -200,7 +200,7 @@ impl Taking<'_> {
 }
 
 impl HandOver for Taking<'_> {
-    fn wanted(&self) -> Vec<Wanted> {
+    fn wanted(&self) -> Vec<HandedOver> {
         self.wanted.clone()
     }
 

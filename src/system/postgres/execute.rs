@@ -23,7 +23,7 @@ use super::failure::{self, Failure};
 use super::value::Raw;
 use crate::name::TableName;
 use crate::plan::{
-    ArchivedFile, Change, ChangeKind, Counts, HeldRows, Probe, Statement, SystemPlan, Wanted,
+    ArchivedFile, Change, ChangeKind, Counts, HandedOver, HeldRows, Probe, Statement, SystemPlan,
 };
 pub(super) use applied::RECORD;
 pub(super) use applied::counts;
@@ -259,7 +259,7 @@ pub trait BeforeChange: Send {
 /// Takes rows before they go, to keep them elsewhere.
 pub trait HandOver: Send {
     /// What of the captured rows.
-    fn wanted(&self) -> Vec<Wanted>;
+    fn wanted(&self) -> Vec<HandedOver>;
 
     /// Rows follow; this session is to commit.
     fn begin(&mut self, session: Unanswered) -> BoxFuture<'_, Result<(), NotErased>>;

@@ -1,7 +1,7 @@
 //! What is wanted of captured rows before they go: the rows themselves, and their days.
 
 use super::{BeforeChange, Execution, HandOver, NotErased, Unanswered};
-use crate::plan::{ArchivedFile, ChangeKind, Statement, Wanted};
+use crate::plan::{ArchivedFile, ChangeKind, HandedOver, Statement};
 use crate::system::postgres::capture::Captured;
 use chrono::NaiveDate;
 use deadpool_postgres::Transaction;
@@ -38,7 +38,7 @@ impl Execution<'_> {
         &self,
         tx: &Transaction<'_>,
         captured: &Captured,
-        (of, wanted): (usize, &Wanted),
+        (of, wanted): (usize, &HandedOver),
         taker: &mut dyn HandOver,
     ) -> Result<(), NotErased> {
         let matched: i64 = captured.count(wanted.rows).values().sum();
