@@ -21,22 +21,19 @@ impl Prepared {
         run: Run,
         due: i64,
     ) -> Result<(), Stopped> {
-        let terms = self.terms(context).await?;
-        match self.approved(context, &terms, due).await? {
-            Err(refused) => {
-                self.propose(context, &terms, due).await?;
-                Err(refused)
-            }
-            Ok(approval) => {
-                let (store, subject) = (&context.store, &self.policy.subject);
-                // What waited is not what would be done.
-                store.withdraw_proposal(subject, &self.rule.name).await?;
-                match approval {
-                    Some(approval) => Ok(store.run_approved(run, approval).await?),
-                    None => Ok(()),
+        if self.rule.approval {
+            let terms = self.terms(context).await?;
+            match self.approved(context, &terms, due).await? {
+                Err(refused) => {
+                    self.propose(context, &terms, due).await?;
+                    return Err(refused);
                 }
+                Ok(approval) => context.store.run_approved(run, approval).await?,
             }
         }
+        // What waited is not what would be done.
+        let (store, subject) = (&context.store, &self.policy.subject);
+        Ok(store.withdraw_proposal(subject, &self.rule.name).await?)
     }
 
     /// For what word of a person a run would stop now. Nothing is written.
@@ -68,16 +65,13 @@ impl Prepared {
         Ok(Terms::new(&self.rule, &in_force, plan))
     }
 
-    /// The approval by which it may run, `None` where it needs none; or why it may not.
+    /// The approval by which it may run, or why it may not.
     async fn approved(
         &self,
         context: &Context,
         terms: &Terms,
         due: i64,
-    ) -> Result<Result<Option<i64>, Stopped>, Stopped> {
-        if !self.rule.approval {
-            return Ok(Ok(None));
-        }
+    ) -> Result<Result<i64, Stopped>, Stopped> {
         let (store, rule) = (&context.store, &self.rule.name);
         let approval = store.retention_approval(&self.policy.subject, rule).await?;
         let Some(approved) = approval.as_ref().and_then(read) else {
@@ -89,7 +83,7 @@ impl Prepared {
             return Ok(Err(Stopped::Unapproved { due, more }));
         }
         let Some(over) = self.rule.stop_over_forecast else {
-            return Ok(Ok(Some(approved.id)));
+            return Ok(Ok(approved.id));
         };
         let since = approved.at;
         let taken = store.taken_since(&self.policy.subject, rule, since).await?;
@@ -99,7 +93,7 @@ impl Prepared {
         Ok(if due > over.most(expected) {
             Err(Stopped::OverForecast { due, expected })
         } else {
-            Ok(Some(approved.id))
+            Ok(approved.id)
         })
     }
 

@@ -1,6 +1,7 @@
 //! Rules for people: who is due goes by a ticket, whole, and who has come back stays.
 
 use crate::company::{Company, POLICY, SCHEMA};
+use crate::support::{Server, Workspace};
 
 /// Of twenty members the first twelve have not been here for years, the last of them longest.
 fn schema() -> String {
@@ -151,9 +152,8 @@ fn who_comes_back_in_the_last_moment_stays() {
     assert_eq!(company.server.count(&company.control, ended), 1);
 }
 
-/// A person is due by what hangs on their row: a booking that is made, moved on, or lost while their ticket runs saves them.
-#[test]
-fn what_comes_to_hang_on_a_person_in_the_last_moment_saves_them() {
+/// People who are due by their last booking: the first twelve.
+fn by_bookings() -> (String, String) {
     let schema = format!(
         "{SCHEMA} CREATE TABLE booking (id int PRIMARY KEY, customer int REFERENCES customer, ends_on date); CREATE INDEX ON booking (customer); \
          INSERT INTO booking SELECT id, id, CASE WHEN id <= 12 THEN current_date - 2000 - id ELSE current_date - id END FROM customer WHERE id < 20; \
@@ -163,6 +163,13 @@ fn what_comes_to_hang_on_a_person_in_the_last_moment_saves_them() {
         "since = \"last_login_on\"",
         "since = { table = \"shop.public.booking\", column = \"ends_on\" }",
     ) + "[[table]]\nname = \"shop.public.booking\"\naction = \"delete\"\n";
+    (schema, policy)
+}
+
+/// A person is due by what hangs on their row: a booking that is made, moved on, or lost while their ticket runs saves them.
+#[test]
+fn what_comes_to_hang_on_a_person_in_the_last_moment_saves_them() {
+    let (schema, policy) = by_bookings();
     for meanwhile in [
         "UPDATE booking SET ends_on = current_date WHERE id = 3",
         "INSERT INTO booking VALUES (999, 3, current_date)",
@@ -184,6 +191,54 @@ fn what_comes_to_hang_on_a_person_in_the_last_moment_saves_them() {
             "SELECT count(*) FROM erasured.decision WHERE kind = 'reject' AND reason = 'not_due'";
         assert_eq!(company.server.count(&company.control, ended), 1);
     }
+}
+
+/// Of two systems the other one goes first: who comes back then keeps what is there too.
+#[test]
+fn who_comes_back_while_another_system_is_erased_stays_there_too() {
+    let (schema, policy) = by_bookings();
+    let server = Server::shared();
+    let (shop, control) = (
+        server.fresh_database("shop"),
+        server.fresh_database("control"),
+    );
+    let loyalty = server.fresh_database("loyalty");
+    server.execute(&shop, &schema);
+    server.execute(
+        &loyalty,
+        "CREATE TABLE member (member_no text PRIMARY KEY); INSERT INTO member SELECT 'M-' || n FROM generate_series(1, 20) n",
+    );
+    let systems = [
+        ("shop", server.url(&shop)),
+        ("loyalty", server.url(&loyalty)),
+    ];
+    let company = Company {
+        workspace: Workspace::new(&server.url(&control), &systems),
+        server,
+        shop,
+        control,
+    };
+    let member = "[[table]]\nname = \"loyalty.public.member\"\nlink = { columns = [\"member_no\"], identifier = \"member_no\" }\naction = \"delete\"\n";
+    company
+        .workspace
+        .write_policy("customer.toml", &(policy + member));
+    company.says(&["migrate"], 0);
+    company.says(&["check"], 0);
+    company.says(&["run", "--until-idle"], 0);
+    company.json(&["retention", "run", "members"]);
+    while_tickets_run(
+        &company,
+        "UPDATE booking SET ends_on = current_date WHERE id = 3",
+    );
+    let there: Vec<u32> = [3].into_iter().chain(6..=20).collect();
+    assert_eq!(left(&company), numbers(there.clone()));
+    let members = "SELECT substr(member_no, 3)::int FROM member ORDER BY 1";
+    let members = server.query(
+        &loyalty,
+        &format!("SELECT x::text FROM ({members}) AS x (x)"),
+    );
+    let members: Vec<String> = members.into_iter().map(|r| r[0].clone().unwrap()).collect();
+    assert_eq!(members, numbers(there));
 }
 
 /// Who has a ticket is under way: not overdue, and not counted a second time against the forecast.
