@@ -5,10 +5,10 @@ use crate::catalog::Table;
 use crate::lineage::{Due, Edge, Spares, Step};
 use crate::name::TableName;
 
-/// How it is asked of rows that are locked whether they are due.
+/// How rows are locked and it is asked whether they are due.
 #[derive(Clone, Debug)]
 pub struct WhenLocked {
-    /// First what hangs on them, by whose dates they are counted, is locked too. A statement that waits for a lock sees the
+    /// First they are locked, and what hangs on them by whose dates they are counted. A statement that waits for a lock sees the
     /// tables as they were before, so the question is another one.
     pub locks: Vec<Statement>,
     /// As [`DueRows::still_due`].
@@ -57,7 +57,7 @@ impl DueRows<'_> {
         sql::still_due(self.table, self.facts, self.due, self.spared_by)
     }
 
-    /// The same, to be asked where the rows are locked.
+    /// The same, to be asked behind their locks.
     pub fn when_locked(&self) -> WhenLocked {
         // Of two columns of one table the rows are locked once.
         let mut steps: Vec<&Step> = Vec::new();
@@ -66,11 +66,11 @@ impl DueRows<'_> {
                 steps.push(&linked.step);
             }
         }
+        let mut locks = vec![sql::lock_subjects(self.table, self.facts)];
         let steps = steps.into_iter();
+        locks.extend(steps.map(|step| sql::lock_linked(self.table, self.facts, step)));
         WhenLocked {
-            locks: steps
-                .map(|step| sql::lock_linked(self.table, self.facts, step))
-                .collect(),
+            locks,
             still_due: self.still_due(),
         }
     }

@@ -32,7 +32,7 @@ pub(super) use overdue::overdue;
 pub(super) use owners::owners;
 pub(super) use partition::whole_count;
 pub(super) use probe::{count_by_key, strangers_by_edge};
-pub(super) use spared::{keepers, lock_linked, not_due, still_due};
+pub(super) use spared::{keepers, lock_linked, lock_subjects, not_due, still_due};
 pub(super) use stretch::{
     children_left, delete_children, delete_stretch, lock_stretch, stretch_left,
 };

@@ -1,7 +1,8 @@
 //! Rules for people: who is due goes by a ticket, whole, and who has come back stays.
 
 use crate::company::{Company, POLICY, SCHEMA};
-use crate::support::{Server, Workspace};
+use crate::support::{Server, Workspace, wait_until};
+use std::time::Duration;
 
 /// Of twenty members the first twelve have not been here for years, the last of them longest.
 fn schema() -> String {
@@ -129,7 +130,7 @@ fn while_tickets_run(company: &Company, meanwhile: &str) {
         while client.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
             waited += 1;
             assert!(waited < 1000, "the daemon was to wait for {meanwhile}");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         client.batch_execute("COMMIT").await.unwrap();
         assert!(daemon.wait().unwrap().success());
@@ -239,6 +240,59 @@ fn who_comes_back_while_another_system_is_erased_stays_there_too() {
     );
     let members: Vec<String> = members.into_iter().map(|r| r[0].clone().unwrap()).collect();
     assert_eq!(members, numbers(there));
+}
+
+/// Beside rows under a hold the person's own row stays; who comes back then keeps all the same what goes beside it.
+#[cfg(feature = "failpoints")]
+#[test]
+fn who_comes_back_beside_a_hold_loses_nothing() {
+    let (schema, policy) = by_bookings();
+    let schema = schema.replace(
+        "ends_on date);",
+        "ends_on date); ALTER TABLE customer ADD seen_on date DEFAULT current_date - 3000;",
+    );
+    let policy = policy
+        .replace("since = {", "since = [\"seen_on\", {")
+        .replace("ends_on\" }", "ends_on\" }]");
+    let company = Company::with(&schema, &policy);
+    company.says(&["run", "--until-idle"], 0);
+    // Of what hangs on the calls of customer 3, so that the bookings go beside.
+    let hold = r#"SELECT erasured.place_row_hold('case-1', 'court-order', 'shop.public.call', '[{"column": "customer", "op": "=", "values": ["3"]}]')"#;
+    company.server.execute(&company.control, hold);
+    company.says(&["run", "--until-idle"], 0);
+    company.json(&["retention", "run", "members"]);
+    let url = company.server.url(&company.shop);
+    crate::support::blocking(async {
+        let client = crate::support::connect(&url).await;
+        let mut daemon = company
+            .workspace
+            .process(["run", "--until-idle"])
+            .env("FAILPOINTS", "before-the-rest=1*sleep(5000)")
+            .spawn()
+            .unwrap();
+        let begun = "SELECT count(*) FROM erasured.ticket WHERE state = 'executing'";
+        wait_until("the rest to come", Duration::from_secs(30), || {
+            company.server.count(&company.control, begun) > 0
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client
+            .batch_execute("BEGIN; UPDATE customer SET seen_on = current_date WHERE id = 3")
+            .await
+            .unwrap();
+        let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()";
+        let mut waited = 0;
+        while client.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            waited += 1;
+            assert!(waited < 600, "the daemon was to wait for the row");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        client.batch_execute("COMMIT").await.unwrap();
+        daemon.wait().unwrap();
+    });
+    assert_eq!(
+        company.count("SELECT count(*) FROM booking WHERE customer = 3"),
+        2
+    );
 }
 
 /// Who has a ticket is under way: not overdue, and not counted a second time against the forecast.

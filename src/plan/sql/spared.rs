@@ -143,6 +143,19 @@ pub(in crate::plan) fn still_due(
     binds.statement("still due", table, &body)
 }
 
+/// Locks the rows of these keys as if they were to go: where they stay, capturing them has locked only their keys.
+pub(in crate::plan) fn lock_subjects(table: &TableName, facts: &Table) -> Statement {
+    let mut binds = Binds::default();
+    let from = keyed(&mut binds, table, facts);
+    let key = facts.row_key().iter();
+    let key: Vec<String> = key.map(|c| format!("t.{}", identifier(c))).collect();
+    let body = format!(
+        "SELECT FROM {from} ORDER BY {} FOR UPDATE OF t",
+        key.join(", ")
+    );
+    binds.statement("lock subjects", table, &body)
+}
+
 /// Locks what hangs on the rows of these keys by this step: neither it nor its date changes from here on, and as long as
 /// the rows are locked too nothing comes to hang on them.
 pub(in crate::plan) fn lock_linked(table: &TableName, facts: &Table, step: &Step) -> Statement {
