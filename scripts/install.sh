@@ -20,7 +20,7 @@ declare -A package_of=(
 case $what in
 demo) ;;
 test | ci)
-    package_of+=([promtool]=prometheus [gdb]=gdb [gcore]=gdb [npm]=npm [python3]=python3
+    package_of+=([promtool]=prometheus [gdb]=gdb [gcore]=gdb [npm]=npm [python3]=python3 [redis-server]=redis-server
         [systemd-analyze]=systemd [/usr/sbin/pgbouncer]=pgbouncer)
     ;;
 *)

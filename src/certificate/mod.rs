@@ -212,6 +212,8 @@ pub struct Places {
     pub found: Vec<Place>,
     /// What was not and cannot be seen there.
     pub not_promised: String,
+    /// What the system said of copies that it keeps for a while.
+    pub copies: Option<String>,
 }
 
 /// What became of what lay in one place.

@@ -1,6 +1,7 @@
 //! `erasured check`.
 
 use super::drift::{self, Drift};
+use super::excluded;
 use super::explain::hint;
 use super::failure::Failure;
 use super::{Format, colours, print, print_json, say};
@@ -69,6 +70,7 @@ impl Check {
         let (catalogs, _) = catalogs(&systems, names).await?;
         let in_force: Vec<&Policy> = drafts.iter().map(|d| d.so_far()).collect();
         for draft in &drafts {
+            found.extend(excluded::found(&systems, draft.so_far()).await?);
             found.extend(lineage::check_draft(draft, &catalogs));
             if draft.open().is_empty() {
                 found.extend(discovery::overlooked(draft.so_far(), &catalogs));

@@ -5,6 +5,7 @@ mod certificate;
 mod check;
 mod discover;
 mod drift;
+mod excluded;
 mod explain;
 mod failure;
 mod graph;

@@ -210,7 +210,7 @@ fn hooks(top: &Table<'_>) -> BTreeMap<String, Hook> {
 }
 
 /// `command`: a program by its path, and its arguments.
-pub(super) fn program(table: &Table<'_>) -> Option<Vec<String>> {
+pub(in crate::config) fn program(table: &Table<'_>) -> Option<Vec<String>> {
     table.need(
         "command",
         "write the program and its arguments: [\"/usr/local/bin/told\"]",

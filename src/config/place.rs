@@ -1,6 +1,7 @@
 //! `[system.NAME]` of a kind that is no PostgreSQL database: settings of each kind in a file of its own.
 
 pub mod command;
+pub mod redis;
 
 use super::outbox::length;
 use crate::policy::Sought;
@@ -23,6 +24,8 @@ pub struct PlaceSystem {
 pub enum Reached {
     /// By a program of the operator's.
     Command(command::Command),
+    /// By the network.
+    Redis(redis::Redis),
 }
 
 /// Kinds of systems in which policies declare places.
@@ -31,16 +34,19 @@ pub enum Reached {
 pub enum Kind {
     /// A program that knows the system.
     Command,
+    /// A Redis server.
+    Redis,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Command];
+    pub const ALL: [Self; 2] = [Self::Command, Self::Redis];
 
     /// As the configuration writes it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Command => "command",
+            Self::Redis => "redis",
         }
     }
 
@@ -48,6 +54,7 @@ impl Kind {
     pub fn finds(self, sought: &Sought) -> bool {
         match self {
             Self::Command => matches!(sought, Sought::Person(_)),
+            Self::Redis => !matches!(sought, Sought::Person(_)),
         }
     }
 
@@ -55,6 +62,7 @@ impl Kind {
     pub fn ways(self) -> &'static str {
         match self {
             Self::Command => "identifiers",
+            Self::Redis => "keys, prefix, members with in",
         }
     }
 
@@ -63,6 +71,9 @@ impl Kind {
         match self {
             Self::Command => {
                 "What the program reported is repeated here; what it did, and what copies its system keeps, was not seen."
+            }
+            Self::Redis => {
+                "No key and no member says it on the server that was asked. Its files, replicas and backups were not looked into, nor what clients hold."
             }
         }
     }
@@ -73,16 +84,18 @@ impl PlaceSystem {
     pub fn kind(&self) -> Kind {
         match self.reached {
             Reached::Command(_) => Kind::Command,
+            Reached::Redis(_) => Kind::Redis,
         }
     }
 }
 
 /// Reads the settings of a system of this kind; the caller finishes the table.
-pub(super) fn read(table: &Table<'_>, kind: Kind, _folder: &Path) -> Option<PlaceSystem> {
+pub(super) fn read(table: &Table<'_>, kind: Kind, folder: &Path) -> Option<PlaceSystem> {
     let bounds = Duration::from_millis(100)..=Duration::from_secs(600);
     let timeout = length(table, "timeout", bounds).unwrap_or(Duration::from_secs(30));
     let reached = match kind {
         Kind::Command => Reached::Command(command::read(table)?),
+        Kind::Redis => Reached::Redis(redis::read(table, folder)?),
     };
     Some(PlaceSystem { timeout, reached })
 }

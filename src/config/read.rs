@@ -14,7 +14,7 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(super) const CODES: Codes = Codes {
+pub(in crate::config) const CODES: Codes = Codes {
     syntax: "E0002",
     unknown_key: "E0003",
     missing_key: "E0004",
@@ -183,15 +183,7 @@ pub(super) fn database(table: &Table<'_>, folder: &Path) -> Option<Database> {
              password_credential, password_env, or .pgpass",
         );
     }
-    let password = one_source(
-        table,
-        [
-            ("password_file", file),
-            ("password_credential", credential),
-            ("password_env", env),
-        ],
-        folder,
-    );
+    let password = password(table, folder);
     let tls = table.table("tls").map(|tls| self::tls(&tls, folder));
     let (url, span) = url?;
     Some(Database {
@@ -264,6 +256,19 @@ fn one_source(
         found = found.or(source.map(|(source, _)| source));
     }
     found
+}
+
+/// Where a password is: one of three keys.
+pub(in crate::config) fn password(table: &Table<'_>, folder: &Path) -> Option<SecretSource> {
+    one_source(
+        table,
+        [
+            ("password_file", file),
+            ("password_credential", credential),
+            ("password_env", env),
+        ],
+        folder,
+    )
 }
 
 /// `{ file = … }`, `{ credential = … }` or `{ env = … }`.

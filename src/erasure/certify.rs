@@ -385,8 +385,12 @@ fn places(steps: &[&StepRow]) -> Vec<certificate::Places> {
                 erased_at: at,
                 found: Vec::new(),
                 not_promised: record.kind.not_promised().into(),
+                copies: None,
             });
-        system.erased_at = system.erased_at.max(at);
+        if at >= system.erased_at {
+            system.erased_at = at;
+            system.copies = record.copies.clone();
+        }
         for (place, kinds) in &record.counts.changed {
             let erased: i64 = kinds.values().sum();
             place_of(system, place).erased += erased.unsigned_abs();

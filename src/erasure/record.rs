@@ -12,6 +12,9 @@ pub struct PlacesRecord {
     pub kind: Kind,
     /// What was done, by place.
     pub counts: Counts,
+    /// What the system said of copies that it keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<String>,
 }
 
 /// The result of one ticket's step on one system, as the control database keeps it.

@@ -18,7 +18,7 @@ pub use due::{DueRows, WhenLocked, archived, captured_days, whole_count};
 pub use held::{Comparison, Condition, HeldRows};
 pub use place::{Identifiers, PlacePlan, PlacesPlan, Wanted, places};
 pub(crate) use sql::OWN_OPERATORS;
-pub use sql::{find_subject, read_changes, read_subject};
+pub use sql::{find_subject, read_changes, read_subject, rows_holding};
 pub use stretch::{Between, Stretch};
 
 use crate::lineage::Fate;

@@ -455,6 +455,16 @@ pub fn read_subject(root: &TableName, key: &[(&str, &str)], read: &[&str]) -> St
     )
 }
 
+/// Counts the rows of which a column, as text, holds one of the characters of `$1`.
+pub fn rows_holding(table: &TableName, column: &str) -> String {
+    let column = identifier(column);
+    format!(
+        "/* erasured:check */ SELECT pg_catalog.count(*) FROM {} AS t \
+          WHERE pg_catalog.translate(t.{column}::text, $1, '') OPERATOR(pg_catalog.<>) t.{column}::text",
+        table_name(table),
+    )
+}
+
 /// No definition of these tables changes until the transaction ends, and the rights are there.
 ///
 /// EXPLAIN takes the lock of the statement that it explains and fires no trigger. LOCK TABLE

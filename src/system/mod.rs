@@ -3,3 +3,4 @@
 pub mod command;
 pub mod place;
 pub mod postgres;
+pub mod redis;

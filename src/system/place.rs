@@ -4,7 +4,7 @@
 //! neither tickets nor policies nor the control database, and decides nothing: it may be asked
 //! anything twice. One file a kind; `docs/systems.md` shows how one is added.
 
-use super::command;
+use super::{command, redis};
 use crate::config::place::{Kind, PlaceSystem, Reached};
 use crate::plan::Wanted;
 use futures_util::future::BoxFuture;
@@ -79,6 +79,12 @@ pub trait Adapter: Send + Sync {
         let _ = erased;
         self.find(place, people)
     }
+
+    /// What copies the system itself keeps for a while, a sentence for certificates without anything of
+    /// a person; `None` where it does not say.
+    fn copies(&self) -> BoxFuture<'_, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// A registered system: its adapter, and the bounds of each call.
@@ -96,6 +102,7 @@ impl System {
     pub fn new(name: &str, settings: &PlaceSystem) -> Self {
         let adapter: Box<dyn Adapter> = match &settings.reached {
             Reached::Command(command) => Box::new(command::Command::new(&command.command)),
+            Reached::Redis(settings) => Box::new(redis::Redis::new(settings)),
         };
         Self::with(name, settings.kind(), settings.timeout, adapter)
     }
@@ -167,6 +174,12 @@ impl System {
         let left = self.within(self.adapter.probe(place, people, erased));
         let left = left.await?;
         self.bounded(people, left)
+    }
+
+    /// As [`Adapter::copies`].
+    pub async fn copies(&self) -> Option<String> {
+        let asked = tokio::time::timeout(self.timeout, self.adapter.copies());
+        asked.await.ok().flatten()
     }
 
     async fn within<T>(&self, call: BoxFuture<'_, Result<T, Failed>>) -> Result<T, Failed> {

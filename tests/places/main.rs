@@ -9,4 +9,5 @@ mod command;
 mod company;
 mod list;
 mod policy;
+mod redis;
 mod ticket;

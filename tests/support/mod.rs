@@ -9,11 +9,13 @@
 mod demo;
 mod pooler;
 mod proxy;
+mod redis;
 mod server;
 mod workspace;
 
 pub use demo::{Demo, load_demo};
 pub use pooler::Pooler;
 pub use proxy::{Fault, Proxy, Rule, Way, When};
+pub use redis::Redis;
 pub use server::{Server, ServerOptions, blocking, connect, free_port, quoted, told, wait_until};
 pub use workspace::{SIGNING_SEED, Workspace, erasured, repository};

@@ -248,11 +248,13 @@ fn places(p: &Places) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
     let mut out = format!("<h3>{}</h3>", escape(&p.system));
     out += &table(&[w::PLACE, w::ERASED], &[false, true], &rows);
-    out += &fields(&[
+    let mut said = vec![
         (w::KIND, p.kind.word().to_owned()),
         (w::ERASED_AT, time(&p.erased_at)),
         (w::NOT_PROMISED, escape(&p.not_promised)),
-    ]);
+    ];
+    said.extend(p.copies.iter().map(|copies| (w::COPIES, escape(copies))));
+    out += &fields(&said);
     out
 }
 

@@ -224,7 +224,10 @@ impl Page {
             let (things, reason) = (count(stays.things), tame(&stays.reason));
             self.line(&format!("  {place}: {label}: {things} ({reason})"));
         }
-        self.fields(&[(w::NOT_PROMISED, places.not_promised.clone())]);
+        let copies = places.copies.iter().map(|said| (w::COPIES, said.clone()));
+        let not_promised = (w::NOT_PROMISED, places.not_promised.clone());
+        let fields: Vec<_> = copies.chain([not_promised]).collect();
+        self.fields(&fields);
     }
 
     /// The first column to the left, the others (numbers) to the right.

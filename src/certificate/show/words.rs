@@ -92,6 +92,7 @@ words! {
     STAYS: "システムが保持するもの", "Kept by the system";
     ERASED_AT: "消去日時", "Erased";
     NOT_PROMISED: "述べないこと", "Not said";
+    COPIES: "システムの写し", "Copies it keeps";
     SWEEP: "消去後の残存検索", "Search after the erasure";
     READ_FROM: "読取り元", "Read from";
     COVERED: "読取り範囲", "Read";

@@ -140,7 +140,8 @@ impl Run<'_> {
             return Ok(Err(setback));
         }
         crash_point("before-place-done");
-        let records = taking.records();
+        let copies = taking.system.copies().await;
+        let records = taking.records(copies.as_deref());
         let pending = std::mem::take(&mut taking.pending);
         let done: Vec<_> = records
             .iter()
@@ -408,13 +409,14 @@ impl Taking<'_> {
     }
 
     /// What was done for those who are through, as it is kept.
-    fn records(&self) -> Vec<(Uuid, i32, PlacesRecord)> {
+    fn records(&self, copies: Option<&str>) -> Vec<(Uuid, i32, PlacesRecord)> {
         let through = self.group.iter().enumerate();
         let through = through.filter(|(_, work)| !self.pending.contains(&work.ticket.id));
         let records = through.map(|(at, work)| {
             let record = PlacesRecord {
                 kind: self.part.kind,
                 counts: self.counts(at),
+                copies: copies.map(str::to_owned),
             };
             (work.ticket.id, work.ticket.generation, record)
         });
