@@ -5,17 +5,19 @@ use super::context::{Context, Unplanned};
 use super::foresee::Unforeseen;
 use super::identity::Identity;
 use super::record::PlacesRecord;
-use super::sweep::{Opened, SweepFailed};
+use super::sweep::{Opened, SweepFailed, fail_waiting};
 use crate::keys::{HashKey, Unsealable};
 use crate::plan::{ChangeKind, Counts, Identifiers, PlacePlan, PlacesPlan, Plan};
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::verifying::LeftThere;
-use crate::system::place::{Address, Person, System};
+use crate::system::place::{Address, Failed, Person, System};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use uuid::Uuid;
+
+const NOT_SEEN: &str = "a system that is no database could not be looked into again before the certificate; see the log for why";
 
 /// People asked about in one call when nobody's row is held.
 const AT_ONCE: usize = 500;
@@ -135,56 +137,51 @@ struct Look {
 }
 
 /// Looks once more, by connections of its own, into every place in which something was done for these
-/// tickets; what is left is written down as a finding. Returns the tickets of which a place could not
-/// be looked into: they wait.
+/// tickets; what is left is written down as a finding. Returns the tickets that get no certificate for
+/// now: they wait for a place that is down, or have failed because one will not answer.
 ///
 /// # Errors
-/// [`SweepFailed`]: nobody could be looked after.
+/// [`SweepFailed`]; [`SweepFailed::Away`] if all of them wait.
 pub(super) async fn look_again(
     context: &Context,
     policy: &Policy,
     token: Uuid,
     tickets: &[Opened],
 ) -> Result<BTreeSet<Uuid>, SweepFailed> {
+    let (looks, mut stuck) = looks(context, tickets).await?;
     let mut away = BTreeSet::new();
     let mut problem = String::new();
-    let (looks, unreadable) = looks(context, tickets).await?;
-    if !unreadable.is_empty() {
-        problem = "the plan of what was done in a system cannot be read".to_owned();
-        away.extend(unreadable);
-    }
     for look in looks {
-        let settings = context.config.places.get(&look.part.system);
-        for some in look.people.chunks(AT_ONCE) {
-            let looked = match settings {
-                Some(settings) => {
-                    let system = System::new(&look.part.system, settings);
-                    in_one_place(policy, &system, &look.place, tickets, some).await
-                }
-                None => Err(format!(
-                    "{} is not in the configuration any more",
-                    look.part.system
-                )),
-            };
-            match looked {
+        let mut groups: Vec<&[usize]> = look.people.chunks(AT_ONCE).collect();
+        while let Some(some) = groups.pop() {
+            match look.at(context, policy, tickets, some).await {
                 Ok(left) => context.store.left_there(token, &left).await?,
-                Err(why) => {
+                Err(failed) => {
+                    let ids = some.iter().map(|at| tickets[*at].ticket.id);
                     tracing::warn!(
                         system = look.part.system,
                         place = look.place.place,
-                        problem = why,
-                        "a place could not be looked into again; its tickets wait in verifying"
+                        problem = failed.problem,
+                        "a place could not be looked into again"
                     );
-                    away.extend(some.iter().map(|at| tickets[*at].ticket.id));
-                    problem = why;
+                    match (failed.transient, some) {
+                        (true, _) => {
+                            away.extend(ids);
+                            problem = failed.problem;
+                        }
+                        (false, [_]) => stuck.extend(ids),
+                        (false, some) => groups.extend(some.chunks(some.len().div_ceil(2))),
+                    }
                 }
             }
         }
     }
-    match !away.is_empty() && away.len() == tickets.len() {
-        true => Err(SweepFailed::Away(problem)),
-        false => Ok(away),
+    fail_waiting(context, token, &stuck, "E0541", NOT_SEEN).await?;
+    if !away.is_empty() && away.len() + stuck.len() >= tickets.len() {
+        return Err(SweepFailed::Away(problem));
     }
+    away.extend(stuck);
+    Ok(away)
 }
 
 /// Every place of a step of these tickets, but where the system has said that something stays; and
@@ -243,33 +240,43 @@ async fn looks(
     Ok((looks.into_values().collect(), unreadable))
 }
 
-async fn in_one_place(
-    policy: &Policy,
-    system: &System,
-    place: &PlacePlan,
-    tickets: &[Opened],
-    which: &[usize],
-) -> Result<Vec<LeftThere>, String> {
-    let mut people = Vec::with_capacity(which.len());
-    for at in which {
-        let values = values(policy, &tickets[*at].identity);
-        people.push(Person {
-            request: tickets[*at].ticket.id,
-            wanted: place.wanted(&values.0).map_err(|unfit| unfit.to_string())?,
+impl Look {
+    /// What is left of some people.
+    async fn at(
+        &self,
+        context: &Context,
+        policy: &Policy,
+        tickets: &[Opened],
+        which: &[usize],
+    ) -> Result<Vec<LeftThere>, Failed> {
+        let system = &self.part.system;
+        let settings = context.config.places.get(system).ok_or_else(|| {
+            Failed::later(format!("{system} is not in the configuration any more"))
+        })?;
+        let mut people = Vec::with_capacity(which.len());
+        for at in which {
+            let values = values(policy, &tickets[*at].identity);
+            let wanted = self.place.wanted(&values.0);
+            people.push(Person {
+                request: tickets[*at].ticket.id,
+                wanted: wanted.map_err(|unfit| Failed::stuck(unfit.to_string()))?,
+            });
+        }
+        let nothing: Vec<Vec<Address>> = people.iter().map(|_| Vec::new()).collect();
+        let place = &self.place.place;
+        // Nothing of the connections by which it was erased.
+        let anew = System::new(system, settings);
+        let found = anew.probe(place, &people, &nothing).await?;
+        let left = which
+            .iter()
+            .zip(found)
+            .filter(|(_, found)| !found.is_empty());
+        let left = left.map(|(at, found)| LeftThere {
+            ticket: tickets[*at].ticket.id,
+            system: system.clone(),
+            place: place.clone(),
+            things: i64::try_from(found.len()).unwrap_or(i64::MAX),
         });
+        Ok(left.collect())
     }
-    let nothing: Vec<Vec<Address>> = people.iter().map(|_| Vec::new()).collect();
-    let found = system.probe(&place.place, &people, &nothing).await;
-    let found = found.map_err(|failed| failed.to_string())?;
-    let left = which
-        .iter()
-        .zip(found)
-        .filter(|(_, found)| !found.is_empty());
-    let left = left.map(|(at, found)| LeftThere {
-        ticket: tickets[*at].ticket.id,
-        system: system.name.clone(),
-        place: place.place.clone(),
-        things: i64::try_from(found.len()).unwrap_or(i64::MAX),
-    });
-    Ok(left.collect())
 }

@@ -288,6 +288,19 @@ fn settings(set: &super::sql::Set) -> String {
 /// Every statement in the order in which it runs, with the parameters it is given.
 pub fn statements(plan: &Plan) -> String {
     let mut out = String::new();
+    for part in &plan.places {
+        let _ = writeln!(
+            out,
+            "-- {} ({}), before any row",
+            part.system,
+            part.kind.word()
+        );
+        for place in &part.places {
+            let sought: Vec<String> = place.sought.iter().map(ToString::to_string).collect();
+            let _ = writeln!(out, "--   {}: {}", place.place, sought.join(", "));
+        }
+        out.push('\n');
+    }
     for system in &plan.systems {
         for piece in &system.pieces {
             let _ = writeln!(

@@ -52,7 +52,7 @@ fn a_scope_of_one_place_takes_nothing_else() {
 
 /// Wherever the daemon dies: each thing goes once, is counted once, and is certified once.
 #[test]
-fn killed_anywhere_each_thing_is_counted_once() {
+fn lesson_01_killed_anywhere_each_thing_is_counted_once() {
     const POINTS: &[&str] = &[
         "after-begin=return",
         "after-found=return",
@@ -217,7 +217,7 @@ fn one_that_cannot_be_done_stands_alone() {
 
 /// Something puts a subscription back after all is done and before the certificate is made.
 #[test]
-fn what_is_back_before_the_certificate_refuses_it() {
+fn lesson_03_what_is_back_before_the_certificate_refuses_it() {
     let company = Company::open();
     company.file(&[1, 4], "account");
     company.dies_at("after-verifying=return");
@@ -271,6 +271,64 @@ fn a_place_that_is_down_before_the_certificate_is_waited_for() {
         company.states() == ["account-1 completed"]
     });
     drop(daemon);
+    assert_eq!(company.certified("account-1"), (2, 6));
+}
+
+/// Of whom nobody can say that they are gone gets no certificate; the others do.
+#[test]
+fn who_cannot_be_looked_after_fails_alone() {
+    let company = Company::open();
+    company.file(&[1, 4], "account");
+    company.dies_at("after-verifying=return");
+    company.list.say("broken-for", "c1@x.jp");
+    company.says(&["run", "--until-idle"], 1);
+    assert_eq!(
+        company.states(),
+        ["account-1 failed E0541", "account-4 completed"]
+    );
+    company.list.unsay("broken-for");
+    company.says(&["ticket", "retry", "account-1"], 0);
+    company.says(&["run", "--until-idle"], 0);
+    assert_eq!(company.certified("account-1"), (2, 6));
+    company.keeps_nothing();
+}
+
+/// The address by which the list knows somebody stands nowhere in what the daemon writes, not while
+/// the ticket waits half done either.
+#[test]
+fn lesson_12_no_address_is_left_behind() {
+    let mut company = Company::open();
+    company.workspace.configure("[log]\nlevel = \"trace\"");
+    company.file(&[1], "account");
+    let nowhere = |company: &Company| {
+        let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'erasured' AND table_type = 'BASE TABLE'";
+        let tables = company.server.query(&company.control, tables);
+        assert!(tables.len() > 30);
+        for table in tables {
+            let table = table[0].as_deref().unwrap();
+            let sql =
+                format!("SELECT count(*) FROM erasured.{table} t WHERE t::text LIKE '%c1@x.jp%'");
+            assert_eq!(company.control(&sql), "0", "{table}");
+        }
+    };
+    let mut daemon = company.workspace.erasured(["run", "--until-idle"]);
+    let died = daemon
+        .env("FAILPOINTS", "before-place-erase=return")
+        .output()
+        .unwrap();
+    assert_eq!(company.control("SELECT count(*) FROM erasured.found"), "1");
+    nowhere(&company);
+    company.list.say("broken", "");
+    let failed = company.says(&["run", "--until-idle"], 1);
+    company.list.unsay("broken");
+    company.says(&["ticket", "retry", "account-1"], 0);
+    let ended = company.says(&["run", "--until-idle"], 0);
+    nowhere(&company);
+    let certificate = company.says(&["certificate", "show", "account-1"], 0);
+    let died = [died.stdout, died.stderr].concat();
+    for said in [String::from_utf8(died).unwrap(), failed, ended, certificate] {
+        assert!(!said.is_empty() && !said.contains("c1@x.jp"), "{said}");
+    }
     assert_eq!(company.certified("account-1"), (2, 6));
 }
 
