@@ -57,6 +57,8 @@ pub const UNCONFIRMED: &str = "erasured_sla_unconfirmed_tickets";
 pub const SWEEP_BYTES: &str = "erasured_sweep_read_bytes_total";
 /// Residuals found, by `system`.
 pub const SWEEP_FINDINGS: &str = "erasured_sweep_findings_total";
+/// Places where data of somebody who was erased has come back, by `subject`.
+pub const CAME_BACK: &str = "erasured_came_back_total";
 /// One sweep.
 pub const SWEEP_SECONDS: &str = "erasured_sweep_duration_seconds";
 /// How often a COMMIT that erases was not begun, because somebody's transaction that places a hold did not
@@ -271,6 +273,11 @@ fn describe() {
         "Bytes read in search of residuals, by system."
     );
     describe_counter!(SWEEP_FINDINGS, Unit::Count, "Residuals found, by system.");
+    describe_counter!(
+        CAME_BACK,
+        Unit::Count,
+        "Places where data of a person who was erased has come back, by subject."
+    );
     describe_histogram!(
         SWEEP_SECONDS,
         Unit::Seconds,

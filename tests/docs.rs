@@ -360,6 +360,10 @@ const TROUBLE: Series<'_> = &[
         "_x570 1x6",
     ),
     (
+        r#"erasured_came_back_total{instance="a",subject="customer"}"#,
+        "_x570 1x6",
+    ),
+    (
         r#"erasured_retries_total{instance="a",cause="drift"}"#,
         "0+1000x576",
     ),
@@ -429,6 +433,10 @@ const WELL: Series<'_> = &[
     ),
     (
         r#"erasured_sweep_findings_total{instance="a",system="shop"}"#,
+        "1x576",
+    ),
+    (
+        r#"erasured_came_back_total{instance="a",subject="customer"}"#,
         "1x576",
     ),
     (r#"erasured_policies_current{instance="a"}"#, "1x576"),

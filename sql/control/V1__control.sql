@@ -384,6 +384,24 @@ CREATE TABLE erasured.finding (
 COMMENT ON TABLE erasured.finding IS 'Where something of the person is left: the place, never the value. row_key goes when the ticket is closed.';
 CREATE INDEX finding_ticket ON erasured.finding (ticket_id);
 
+CREATE TABLE erasured.watched (
+    ticket_id uuid NOT NULL REFERENCES erasured.ticket (id),
+    name      text NOT NULL,
+    hash      text NOT NULL CHECK (hash ~ '^[0-9a-f]{64}$'),
+    PRIMARY KEY (ticket_id, name, hash)
+);
+COMMENT ON TABLE erasured.watched IS 'Keyed hashes of what an erased person was called, until it has been looked for the last time whether data of theirs has come back.';
+
+CREATE TABLE erasured.recheck (
+    ticket_id uuid        PRIMARY KEY REFERENCES erasured.ticket (id),
+    looked    interval    NOT NULL DEFAULT '0',
+    looked_at timestamptz,
+    until     timestamptz NOT NULL
+);
+COMMENT ON TABLE erasured.recheck IS 'When it was looked last whether data of an erased person has come back.';
+COMMENT ON COLUMN erasured.recheck.looked IS 'For which of the policy''s times after the certificate.';
+COMMENT ON COLUMN erasured.recheck.until IS 'A daemon looks; no other does before this.';
+
 CREATE TABLE erasured.event (
     id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at        timestamptz NOT NULL DEFAULT now(),
@@ -555,6 +573,9 @@ BEGIN
                            OR NEW.state = 'completed' AND erasured.closes_with_another(NEW.id, NEW.duplicate_of)
         WHEN 'executing' THEN NEW.state IN ('verifying', 'scheduled', 'failed', 'on_hold')
         WHEN 'verifying' THEN NEW.state IN ('completed', 'deferred', 'failed')
+                           -- A system has lost what it had committed.
+                           OR NEW.state = 'scheduled' AND EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = NEW.id
+                                AND s.generation = NEW.generation AND s.state = 'planned')
         WHEN 'deferred'  THEN NEW.state = 'completed'
         WHEN 'failed'    THEN NEW.state IN ('scheduled', 'rejected')
         WHEN 'on_hold'   THEN NEW.state = OLD.held_from OR NEW.state = 'rejected'

@@ -96,7 +96,8 @@ BEGIN
         SELECT gen_random_uuid() AS id, n.id AS event, n.ticket_id, n.kind, n.at, n.body,
                ARRAY(SELECT g.name FROM erasured.outbox_target g
                       WHERE (g.kinds IS NULL OR n.kind = ANY (g.kinds))
-                        AND (g.name <> 'opendsr' OR EXISTS (
+                        -- A request that is done stays done.
+                        AND (g.name <> 'opendsr' OR n.kind <> 'came_back' AND EXISTS (
                              SELECT FROM erasured.opendsr_request o WHERE o.ticket_id = n.ticket_id AND o.callbacks <> '{}'))) AS targets
           FROM noted n
          WHERE n.ticket_id IS NOT NULL AND n.kind <> 'step_done'

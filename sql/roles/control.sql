@@ -96,6 +96,8 @@ GRANT INSERT, UPDATE (finished_at, lease_token, lease_until, holder)
                                               ON erasured.sweep TO erasured_daemon;
 GRANT INSERT                                  ON erasured.sweep_ticket, erasured.sweep_progress TO erasured_daemon;
 GRANT INSERT, UPDATE (row_key, resolved_at)   ON erasured.finding TO erasured_daemon;
+GRANT INSERT, DELETE                          ON erasured.watched TO erasured_daemon;
+GRANT INSERT, UPDATE (looked, looked_at, until) ON erasured.recheck TO erasured_daemon;
 GRANT INSERT, DELETE                          ON erasured.event TO erasured_daemon;
 GRANT INSERT                                  ON erasured.ledger, erasured.certificate TO erasured_daemon;
 GRANT INSERT, UPDATE, DELETE                  ON erasured.daemon TO erasured_daemon;

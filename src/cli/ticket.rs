@@ -466,7 +466,8 @@ fn print(detail: &TicketDetail) {
         field("certificate", id.to_string());
     }
     timeline::print(detail);
-    findings(&detail.open_findings);
+    let closed = matches!(t.state.as_str(), "completed" | "deferred");
+    findings(&detail.open_findings, closed);
 }
 
 /// Who must act, and what for.
@@ -488,12 +489,14 @@ fn due(ticket: &TicketView) -> String {
 }
 
 /// Where something is left, and where something was until a retry.
-fn findings(findings: &[FindingView]) {
+fn findings(findings: &[FindingView], closed: bool) {
     if findings.is_empty() {
         return;
     }
     let open = findings.iter().any(|f| f.resolved_at.is_none());
-    let heading = if open {
+    let heading = if open && closed {
+        "Come back after the certificate"
+    } else if open {
         "Left of the person"
     } else {
         "Found before the retry"

@@ -7,7 +7,7 @@ use crate::diagnostic;
 use crate::drop_folder::DropFailed;
 use crate::erasure::context::{Context, catalogs};
 use crate::erasure::intake::IntakeFailed;
-use crate::erasure::{batch, clock, deferral, intake, sweep};
+use crate::erasure::{batch, clock, deferral, intake, recheck, sweep};
 use crate::lineage;
 use crate::metrics as names;
 use crate::notice::offer;
@@ -44,6 +44,8 @@ pub(super) enum Work {
     Batch,
     Sweep,
     Deferral,
+    /// Looking whether somebody has come back.
+    Recheck,
     Retention,
     Ledger,
     /// Files of requests.
@@ -72,6 +74,7 @@ pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
         Work::Batch => batch_round(shared).await,
         Work::Sweep => sweep_round(shared).await,
         Work::Deferral => deferral_round(shared).await,
+        Work::Recheck => recheck_round(shared).await,
         Work::Retention => retention_round(shared).await,
         Work::Drop => drop_round(shared).await,
         Work::Outbox(target) => outbox_round(shared, target).await,
@@ -217,6 +220,13 @@ async fn deferral_round(shared: &Shared) -> Round {
             }
             Round::Hindered(error.to_string())
         }
+    }
+}
+
+async fn recheck_round(shared: &Shared) -> Round {
+    match recheck::round(&shared.context).await {
+        Ok(n) => worked(n > 0),
+        Err(error) => Round::Hindered(error.to_string()),
     }
 }
 

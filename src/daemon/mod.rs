@@ -255,6 +255,7 @@ fn spawn_loops(
     }
     spawn("sweep", limits.poll, loops::Work::Sweep);
     spawn("deferral", limits.poll, loops::Work::Deferral);
+    spawn("recheck", limits.poll, loops::Work::Recheck);
     spawn("retention", limits.poll, loops::Work::Retention);
     spawn("ledger", limits.poll, loops::Work::Ledger);
     if shared.drop_folder.is_some() {

@@ -3,6 +3,7 @@
 use super::clock;
 use super::context::Context;
 use super::crash_point;
+use super::recheck;
 use super::record::{PlacesRecord, StepRecord};
 use super::sweep::{Opened, fail_waiting};
 use crate::certificate::{
@@ -47,6 +48,7 @@ pub(super) async fn close(
         fail_waiting(context, token, &unreadable, "E0514", UNREADABLE).await?;
         failed += unreadable.len();
         crash_point("after-sign");
+        recheck::watch(context, policy, some).await?;
         let ended = context.store.close(token, &closings).await?;
         let mut of_profile: BTreeMap<&str, Vec<Uuid>> = BTreeMap::new();
         for (id, state) in ended {

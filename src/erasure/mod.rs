@@ -19,6 +19,7 @@ pub mod intake;
 mod places;
 pub mod proof;
 mod recall;
+pub mod recheck;
 pub mod record;
 mod signs;
 pub mod sweep;

@@ -32,6 +32,7 @@ pub mod proof;
 pub mod read;
 #[cfg(test)]
 mod read_tests;
+mod recheck;
 pub mod retention;
 mod rule;
 mod scope;
@@ -62,6 +63,8 @@ pub struct Policy {
     pub tables: Vec<TableRule>,
     /// When and how the sweep for residuals runs.
     pub sweep: SweepPolicy,
+    /// How long after a certificate it is looked whether the person has come back, the shortest first.
+    pub recheck: Vec<std::time::Duration>,
     /// The legal bases that it may name.
     pub bases: std::sync::Arc<basis::Bases>,
     /// What a caller may be asked for, beside identifiers.

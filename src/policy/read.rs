@@ -5,7 +5,7 @@ use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
 use super::timetable::Timetable;
 use super::{
-    Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, place, retention,
+    Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, place, recheck, retention,
     rule, scope,
 };
 use crate::diagnostic::Diagnostic;
@@ -96,6 +96,8 @@ pub fn draft_under(
         );
         let (tables, open) = rule::rules(file, &identifiers, &scopes, bases);
         let sweep = sweep(file);
+        let searched = identifiers.values().flatten().any(|i| i.residual);
+        let recheck = recheck::recheck(file, searched);
         let asking = asking::asking(file, &identifiers);
         let names: Vec<&str> = scopes.keys().map(String::as_str).collect();
         let retention = retention::rules(file, bases, &names);
@@ -118,6 +120,7 @@ pub fn draft_under(
                 .collect(),
             tables,
             sweep: sweep?,
+            recheck: recheck?,
             bases: bases.clone(),
             asking: asking?,
             places,

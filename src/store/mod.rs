@@ -30,6 +30,7 @@ mod migrate;
 mod notice;
 pub mod opendsr;
 pub mod outbox;
+pub mod recheck;
 pub mod retention;
 pub mod rule_health;
 pub mod run_certificates;

@@ -65,8 +65,41 @@ impl fmt::Debug for Needle {
 /// Buffers for [`Matcher::scan`], kept between calls so that a scan allocates nothing.
 #[derive(Default)]
 pub struct Scratch {
-    decoded: Buffers,
+    pub(super) decoded: Buffers,
     seen: Seen,
+}
+
+/// What looks through the values of a database.
+pub trait Seek: Sync {
+    /// Looks through the binary image of one value; `on_hit` gets a tag for each of what is sought that
+    /// is in it, once.
+    fn scan(
+        &self,
+        image: &[u8],
+        kind: &FieldKind,
+        scratch: &mut Scratch,
+        on_hit: &mut dyn FnMut(u32),
+    );
+
+    /// Whether a text holds anything that is sought; for texts that are about to be shown.
+    fn finds_any(&self, text: &str, scratch: &mut Scratch) -> bool {
+        let mut any = false;
+        let found = &mut |_| any = true;
+        self.scan(text.as_bytes(), &FieldKind::Text, scratch, found);
+        any
+    }
+}
+
+impl Seek for Matcher {
+    fn scan(
+        &self,
+        image: &[u8],
+        kind: &FieldKind,
+        scratch: &mut Scratch,
+        on_hit: &mut dyn FnMut(u32),
+    ) {
+        Self::scan(self, image, kind, scratch, on_hit);
+    }
 }
 
 /// What a pass leaves, and the room to fold in.

@@ -5,7 +5,8 @@ mod escapes;
 pub mod field;
 pub mod matcher;
 mod number;
+pub mod returned;
 mod signs;
 
 pub use field::FieldKind;
-pub use matcher::{Matcher, Needle, Scratch};
+pub use matcher::{Matcher, Needle, Scratch, Seek};

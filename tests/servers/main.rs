@@ -13,5 +13,6 @@ mod calls;
 mod company;
 mod network;
 mod pooler;
+mod recheck;
 #[path = "../survives/truth.rs"]
 mod truth;

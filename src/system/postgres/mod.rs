@@ -14,6 +14,7 @@ pub mod partition;
 pub mod pressure;
 pub mod quote;
 pub mod readable;
+pub mod returned;
 mod spared;
 pub mod sweep;
 mod tls;

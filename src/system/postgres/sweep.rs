@@ -8,7 +8,7 @@
 use super::quote;
 use super::tuples::Tuples;
 use crate::name::TableName;
-use crate::verify::{Matcher, Scratch};
+use crate::verify::{Scratch, Seek};
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, pin_mut};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub struct Sweep<'a> {
     /// Why a column is left unread, if it is.
     pub exempt: &'a (dyn Fn(&TableName, &str) -> Option<String> + Sync),
     /// What is sought.
-    pub matcher: &'a Matcher,
+    pub matcher: &'a dyn Seek,
     /// Bytes a second at most.
     pub pace: Option<NonZeroU64>,
     /// Bounds on each statement.
@@ -466,7 +466,7 @@ impl<'a> TableReader<'a> {
                     let image = &bytes[field.clone()];
                     self.sweep
                         .matcher
-                        .scan(image, &column.kind, scratch, |tag| {
+                        .scan(image, &column.kind, scratch, &mut |tag| {
                             let hits = self.hits.entry((tag, at)).or_default();
                             hits.rows += 1;
                             if let Some(place) = place
