@@ -17,6 +17,7 @@ pub mod diagnostic;
 pub mod discovery;
 pub mod drop_folder;
 pub mod erasure;
+pub mod exchange;
 pub mod explanation;
 pub mod graph;
 pub mod http;

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod redis;
+pub mod http;
 
 use super::outbox::length;
 use crate::policy::Sought;
@@ -26,6 +27,8 @@ pub enum Reached {
     Command(command::Command),
     /// By the network.
     Redis(redis::Redis),
+    /// By requests over HTTP.
+    Http(Box<http::Http>),
 }
 
 /// Kinds of systems in which policies declare places.
@@ -36,24 +39,27 @@ pub enum Kind {
     Command,
     /// A Redis server.
     Redis,
+    /// A service.
+    Http,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Command, Self::Redis];
+    pub const ALL: [Self; 3] = [Self::Command, Self::Http, Self::Redis];
 
     /// As the configuration writes it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Command => "command",
             Self::Redis => "redis",
+            Self::Http => "http",
         }
     }
 
     /// Whether it can look for that.
     pub fn finds(self, sought: &Sought) -> bool {
         match self {
-            Self::Command => matches!(sought, Sought::Person(_)),
+            Self::Command | Self::Http => matches!(sought, Sought::Person(_)),
             Self::Redis => !matches!(sought, Sought::Person(_)),
         }
     }
@@ -61,7 +67,7 @@ impl Kind {
     /// By which keys of a `[[place]]` it finds things.
     pub fn ways(self) -> &'static str {
         match self {
-            Self::Command => "identifiers",
+            Self::Command | Self::Http => "identifiers",
             Self::Redis => "keys, prefix, members with in",
         }
     }
@@ -74,6 +80,8 @@ impl Kind {
             }
             Self::Redis => {
                 "No key and no member says it on the server that was asked. Its files, replicas and backups were not looked into, nor what clients hold."
+            Self::Http => {
+                "The service was asked again and named nothing more; what it still holds and does not name, its backups and logs, was not seen."
             }
         }
     }
@@ -85,6 +93,7 @@ impl PlaceSystem {
         match self.reached {
             Reached::Command(_) => Kind::Command,
             Reached::Redis(_) => Kind::Redis,
+            Reached::Http(_) => Kind::Http,
         }
     }
 }
@@ -96,6 +105,7 @@ pub(super) fn read(table: &Table<'_>, kind: Kind, folder: &Path) -> Option<Place
     let reached = match kind {
         Kind::Command => Reached::Command(command::read(table)?),
         Kind::Redis => Reached::Redis(redis::read(table, folder)?),
+        Kind::Http => Reached::Http(Box::new(http::read(table, folder)?)),
     };
     Some(PlaceSystem { timeout, reached })
 }

@@ -1,6 +1,7 @@
 //! Adapters to what holds data: PostgreSQL in a folder, every other kind in a file, behind [`place`].
 
 pub mod command;
+pub mod http;
 pub mod place;
 pub mod postgres;
 pub mod redis;

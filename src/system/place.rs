@@ -4,7 +4,7 @@
 //! neither tickets nor policies nor the control database, and decides nothing: it may be asked
 //! anything twice. One file a kind; `docs/systems.md` shows how one is added.
 
-use super::{command, redis};
+use super::{command, http, redis};
 use crate::config::place::{Kind, PlaceSystem, Reached};
 use crate::plan::Wanted;
 use futures_util::future::BoxFuture;
@@ -85,6 +85,11 @@ pub trait Adapter: Send + Sync {
     fn copies(&self) -> BoxFuture<'_, Option<String>> {
         Box::pin(std::future::ready(None))
     }
+
+    /// About so many people it can be asked in one call, and answer in time.
+    fn people_at_once(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// A registered system: its adapter, and the bounds of each call.
@@ -103,6 +108,7 @@ impl System {
         let adapter: Box<dyn Adapter> = match &settings.reached {
             Reached::Command(command) => Box::new(command::Command::new(&command.command)),
             Reached::Redis(settings) => Box::new(redis::Redis::new(settings)),
+            Reached::Http(http) => Box::new(http::Http::new(http, settings.timeout)),
         };
         Self::with(name, settings.kind(), settings.timeout, adapter)
     }
@@ -120,6 +126,11 @@ impl System {
     /// How long what is held for one call must be held.
     pub fn patience(&self) -> Duration {
         self.timeout + Duration::from_secs(10)
+    }
+
+    /// As [`Adapter::people_at_once`].
+    pub fn people_at_once(&self) -> usize {
+        self.adapter.people_at_once()
     }
 
     /// As [`Adapter::check`].

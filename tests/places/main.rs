@@ -7,7 +7,9 @@ mod support;
 
 mod command;
 mod company;
+mod http;
 mod list;
 mod policy;
 mod redis;
+mod service;
 mod ticket;
