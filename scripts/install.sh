@@ -77,6 +77,14 @@ if [[ $what != demo ]] && ! .cache/schemathesis/bin/python -c "import importlib.
     .cache/schemathesis/bin/pip install --quiet --disable-pip-version-check "schemathesis==$schemathesis" >&2
 fi
 
+# What speaks S3, and what reads Parquet, in the tests of archives, from PyPI too.
+moto=5.2.5 pyarrow=26.0.1
+if [[ $what != demo ]] && ! .cache/moto/bin/python -c "import importlib.metadata as m, sys; sys.exit((m.version('moto'), m.version('pyarrow')) != ('$moto', '$pyarrow'))" 2>/dev/null; then
+    echo "installing moto $moto and pyarrow $pyarrow" >&2
+    python3 -m venv .cache/moto
+    .cache/moto/bin/pip install --quiet --disable-pip-version-check "moto[s3,server]==$moto" "pyarrow==$pyarrow" >&2
+fi
+
 if [[ $what == ci ]]; then
     rustup component list --installed 2>/dev/null | grep -q '^clippy' || rustup component add clippy rustfmt
     if ! command -v cargo-deny >/dev/null; then

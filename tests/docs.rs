@@ -572,6 +572,7 @@ fn every_key_of_the_configuration_is_in_its_reference() {
         opendsr = { domain = "a", certificate = "b", subject = "c", scope = "d", identities = { e = "f" }, grounds = { qqqqqqqq = "" }, qqqqqqqq = 1 }
         drop = { folder = "f", control = { url = "", qqqqqqqq = 1 }, qqqqqqqq = 1 }
         hook.a = { command = ["/x"], qqqqqqqq = 1 }
+        bucket.abc = { region = "a", access_key = { env = "A" }, secret_key = { env = "B" }, qqqqqqqq = 1 }
     "#;
     let known = offered(&config::read("f", NOBODY_KNOWS).unwrap_err(), "E0003");
     assert!(

@@ -56,6 +56,7 @@ impl Check {
                 .iter()
                 .flat_map(|d| place::misfits(d.so_far(), &kinds)),
         );
+        found.extend(unknown_buckets(&config, &drafts));
         if self.offline {
             return self.end(&drafts, &found, &[], "are well formed");
         }
@@ -173,6 +174,16 @@ fn line(policy: &Policy) -> String {
         lineage::systems_of(policy).len(),
         scopes.join(", ")
     )
+}
+
+/// Buckets of archives that the configuration does not name.
+fn unknown_buckets(config: &Config, drafts: &[Draft]) -> Vec<Diagnostic> {
+    let rules = drafts.iter().map(Draft::so_far);
+    let rules = rules.flat_map(|policy| policy.retention.iter().map(move |rule| (policy, rule)));
+    let known = |bucket: &str| config.buckets.contains_key(bucket);
+    rules
+        .filter_map(|(policy, rule)| lineage::unknown_bucket(policy, rule, known))
+        .collect()
 }
 
 /// Partitions that a retention run has left in between.

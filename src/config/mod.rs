@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub mod api;
+pub mod bucket;
 pub mod drop_folder;
 mod mask;
 pub mod opendsr;
@@ -20,6 +21,7 @@ pub mod secret;
 pub mod throttle;
 
 pub use api::Api;
+pub use bucket::Bucket;
 pub use drop_folder::DropFolder;
 pub use opendsr::OpenDsr;
 pub use outbox::Outbox;
@@ -60,6 +62,8 @@ pub struct Config {
     pub drop_folder: Option<DropFolder>,
     /// Requests in the words of OpenDSR, if they are served.
     pub opendsr: Option<OpenDsr>,
+    /// Where rules may archive besides this host, by name.
+    pub buckets: BTreeMap<String, Bucket>,
     /// `notices.templates`: a folder whose texts replace the built-in ones.
     pub templates: Option<PathBuf>,
 }

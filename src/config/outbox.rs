@@ -97,6 +97,25 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Scheme, host, and the port if it is not the scheme's own.
+    pub fn url(&self) -> String {
+        let (scheme, own) = if self.tls {
+            ("https", 443)
+        } else {
+            ("http", 80)
+        };
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        match self.port == own {
+            true => format!("{scheme}://{host}"),
+            false => format!("{scheme}://{host}:{}", self.port),
+        }
+    }
+}
+
 /// Whether a name or an address is this machine's own.
 pub fn is_loopback(host: &str) -> bool {
     host == "localhost"

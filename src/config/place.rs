@@ -1,8 +1,8 @@
 //! `[system.NAME]` of a kind that is no PostgreSQL database: settings of each kind in a file of its own.
 
 pub mod command;
-pub mod redis;
 pub mod http;
+pub mod redis;
 
 use super::outbox::length;
 use crate::policy::Sought;
@@ -80,6 +80,7 @@ impl Kind {
             }
             Self::Redis => {
                 "No key and no member says it on the server that was asked. Its files, replicas and backups were not looked into, nor what clients hold."
+            }
             Self::Http => {
                 "The service was asked again and named nothing more; what it still holds and does not name, its backups and logs, was not seen."
             }

@@ -51,6 +51,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
         let api = super::api::read(top, folder);
         let opendsr = super::opendsr::read(top);
         let drop_folder = super::drop_folder::read(top, folder);
+        let buckets = super::bucket::read(top, folder);
         let templates = top.table("notices").and_then(|table| {
             let templates = path_at(&table, "templates", folder);
             table.finish();
@@ -71,6 +72,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             api,
             opendsr,
             drop_folder,
+            buckets,
             templates,
         })
     })

@@ -3,7 +3,7 @@
 use super::{OfRule, Owners};
 use crate::diagnostic::Diagnostic;
 use crate::name::TableName;
-use crate::policy::retention::RetentionRule;
+use crate::policy::retention::{Place, RetentionRule};
 use crate::policy::{Policy, TableRule};
 
 pub(super) fn warnings(policy: &Policy, rule: &RetentionRule, of: &OfRule) -> Vec<Diagnostic> {
@@ -20,7 +20,7 @@ pub(super) fn warnings(policy: &Policy, rule: &RetentionRule, of: &OfRule) -> Ve
             format!(
                 "the retention rule {} archives rows of people in {}: no ticket finds them there",
                 rule.name,
-                archive.to.display()
+                archive.to
             ),
             "archive only what a law makes you keep, for no longer, and see that somebody looks there for each ticket",
         ));
@@ -42,4 +42,25 @@ pub(super) fn warnings(policy: &Policy, rule: &RetentionRule, of: &OfRule) -> Ve
         ));
     }
     found
+}
+
+/// That a rule archives to a bucket which the configuration does not know.
+pub fn unknown_bucket(
+    policy: &Policy,
+    rule: &RetentionRule,
+    known: impl Fn(&str) -> bool,
+) -> Option<Diagnostic> {
+    let Some(Place::Bucket { bucket, .. }) = rule.archive.as_ref().map(|archive| &archive.to)
+    else {
+        return None;
+    };
+    if known(bucket) {
+        return None;
+    }
+    let message = format!(
+        "the retention rule {} archives to the bucket {bucket}, which erasured.toml does not know",
+        rule.name
+    );
+    let help = format!("add [bucket.{bucket}] to erasured.toml, or mend the name here");
+    Some(Diagnostic::error("E0266", message, help).at(&policy.source, rule.span.clone()))
 }

@@ -23,6 +23,7 @@ mod still;
 mod survey;
 mod types;
 
+pub use archive::unknown_bucket;
 pub use beside::kept_whole;
 pub use definitions::{Definitions, Difference, Mark, within_reach};
 pub use draft::{check_draft, systems_of_draft};

@@ -5,8 +5,8 @@ use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
 use super::timetable::Timetable;
 use super::{
-    Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, place, recheck, retention,
-    rule, scope,
+    Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, place, recheck,
+    retention, rule, scope,
 };
 use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;

@@ -24,7 +24,7 @@ mod archive;
 mod change;
 mod partitions;
 
-pub use archive::Archive;
+pub use archive::{Archive, Format, Place};
 pub use partitions::Partitions;
 
 /// A date, period or zone of a rule that cannot be one.

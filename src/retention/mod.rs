@@ -141,6 +141,10 @@ impl Prepared {
                 &policy, &rule,
             )]));
         };
+        let known = |bucket: &str| context.config.buckets.contains_key(bucket);
+        if let Some(unknown) = lineage::unknown_bucket(&policy, &rule, known) {
+            return Err(Unplanned::Misfit(vec![unknown]));
+        }
         let (stamp, catalog) = system.catalog().await?;
         let policies = context.policies();
         let in_force: Vec<&Policy> = policies.values().map(|p| &**p).collect();

@@ -591,6 +591,9 @@ impl LastWord<'_> {
             self.gate.until_over(context, unanswered).await;
         }
         self.gate.close().await;
+        if let (Err(_), Some(taking)) = (&outcome, self.taking) {
+            taking.abort().await;
+        }
         outcome
     }
 }

@@ -69,68 +69,83 @@ impl Archived {
         of.cloned().collect()
     }
 
-    /// The rows of all files of a table, read by somebody else's CSV, as they stood in the table.
     fn loaded(&self, table: &str) -> Vec<String> {
-        let loaded = format!("loaded_{table}");
-        self.company.execute(&format!(
-            "DROP TABLE IF EXISTS {loaded}; CREATE TABLE {loaded} (LIKE {table})"
-        ));
-        let mut texts = Vec::new();
-        for file in self.files_of(table) {
-            let packed = self.folder.join(file["file"].as_str().unwrap());
-            let zipped = std::fs::read(&packed).unwrap();
-            let sum = std::process::Command::new("sha256sum")
-                .arg(&packed)
-                .output()
-                .unwrap();
-            let sum = String::from_utf8(sum.stdout).unwrap();
-            assert!(sum.starts_with(file["sha256"].as_str().unwrap()), "{file}");
-            let mut text = String::new();
-            flate2::read::GzDecoder::new(zipped.as_slice())
-                .read_to_string(&mut text)
-                .unwrap();
-            let columns: Vec<&str> = (file["columns"].as_array().unwrap().iter())
-                .map(|column| column[0].as_str().unwrap())
-                .collect();
-            assert!(text.starts_with(&(columns.join(",") + "\r\n")));
-            texts.push((text, columns.join(", "), file["rows"].as_u64().unwrap()));
-        }
-        let url = self.company.server.url(&self.company.shop);
-        crate::support::blocking(async {
-            let client = crate::support::connect(&url).await;
-            for (text, columns, rows) in texts {
-                let copy = format!("COPY {loaded} ({columns}) FROM STDIN (FORMAT csv, HEADER)");
-                let sink = client.copy_in::<_, bytes::Bytes>(&copy).await.unwrap();
-                let mut sink = std::pin::pin!(sink);
-                futures_util::SinkExt::send(&mut sink, bytes::Bytes::from(text))
-                    .await
-                    .unwrap();
-                assert_eq!(sink.as_mut().finish().await.unwrap(), rows);
-            }
-        });
-        self.rows(&loaded, "true")
+        let read = |file: serde_json::Value| {
+            let path = self.folder.join(file["file"].as_str().unwrap());
+            (file, std::fs::read(path).unwrap())
+        };
+        let files = self.files_of(table).into_iter().map(read);
+        load(&self.company, table, files.collect())
     }
 
-    /// Each row of a table, called `c`.
     fn rows(&self, table: &str, which: &str) -> Vec<String> {
-        let sql = format!("SELECT c::text FROM {table} c WHERE {which} ORDER BY id");
-        let rows = self
-            .company
-            .server
-            .query(&self.company.shop, &sql)
-            .into_iter();
-        rows.map(|row| row[0].clone().unwrap()).collect()
+        rows(&self.company, table, which)
     }
 
-    /// The rows that are due, and those that go with them.
     fn due(&self) -> [Vec<String>; 2] {
-        let with = format!("c.call IN (SELECT c.id FROM call c WHERE {DUE})");
-        [self.rows("call", DUE), self.rows("note", &with)]
+        due(&self.company)
     }
 
     fn all_loaded(&self) -> [Vec<String>; 2] {
         [self.loaded("call"), self.loaded("note")]
     }
+}
+
+/// Each row of a table, called `c`.
+fn rows(company: &Company, table: &str, which: &str) -> Vec<String> {
+    let sql = format!("SELECT c::text FROM {table} c WHERE {which} ORDER BY id");
+    let rows = company.server.query(&company.shop, &sql).into_iter();
+    rows.map(|row| row[0].clone().unwrap()).collect()
+}
+
+/// The rows that are due, and those that go with them.
+pub(crate) fn due(company: &Company) -> [Vec<String>; 2] {
+    let with = format!("c.call IN (SELECT c.id FROM call c WHERE {DUE})");
+    [rows(company, "call", DUE), rows(company, "note", &with)]
+}
+
+/// The rows of files, each with what its manifest says of it, read by somebody else's CSV and checked by somebody
+/// else's SHA-256, as they stood in the table.
+pub(crate) fn load(
+    company: &Company,
+    table: &str,
+    files: Vec<(serde_json::Value, Vec<u8>)>,
+) -> Vec<String> {
+    let loaded = format!("loaded_{table}");
+    company.execute(&format!(
+        "DROP TABLE IF EXISTS {loaded}; CREATE TABLE {loaded} (LIKE {table})"
+    ));
+    let mut texts = Vec::new();
+    for (file, bytes) in files {
+        let copy = company.workspace.path().join("copy");
+        std::fs::write(&copy, &bytes).unwrap();
+        let sum = std::process::Command::new("sha256sum").arg(&copy).output();
+        let sum = String::from_utf8(sum.unwrap().stdout).unwrap();
+        assert!(sum.starts_with(file["sha256"].as_str().unwrap()), "{file}");
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(bytes.as_slice())
+            .read_to_string(&mut text)
+            .unwrap();
+        let columns: Vec<&str> = (file["columns"].as_array().unwrap().iter())
+            .map(|column| column[0].as_str().unwrap())
+            .collect();
+        assert!(text.starts_with(&(columns.join(",") + "\r\n")));
+        texts.push((text, columns.join(", "), file["rows"].as_u64().unwrap()));
+    }
+    let url = company.server.url(&company.shop);
+    crate::support::blocking(async {
+        let client = crate::support::connect(&url).await;
+        for (text, columns, rows) in texts {
+            let copy = format!("COPY {loaded} ({columns}) FROM STDIN (FORMAT csv, HEADER)");
+            let sink = client.copy_in::<_, bytes::Bytes>(&copy).await.unwrap();
+            let mut sink = std::pin::pin!(sink);
+            futures_util::SinkExt::send(&mut sink, bytes::Bytes::from(text))
+                .await
+                .unwrap();
+            assert_eq!(sink.as_mut().finish().await.unwrap(), rows);
+        }
+    });
+    rows(company, &loaded, "true")
 }
 
 fn allow(path: &Path, mode: u32) {
@@ -410,4 +425,103 @@ fn an_archive_ends_on_its_day() {
     assert_eq!(archived.manifests().len(), manifests - 1);
     let event = "SELECT count(*) FROM erasured.event WHERE kind = 'retention_ended' AND body->'archive'->>'ended' = '2'";
     assert_eq!(company.server.count(&company.control, event), 1);
+}
+
+/// Of each file: the types of its columns, and its rows; numbers of days and of microseconds for dates and times.
+const READ: &str = r#"
+import json, sys, pyarrow, pyarrow.parquet
+rows, types = [], {}
+for path in sys.argv[1:]:
+    table = pyarrow.parquet.read_table(path)
+    types = {field.name: str(field.type) for field in table.schema}
+    def plain(column):
+        if pyarrow.types.is_timestamp(column.type):
+            return column.cast(pyarrow.int64())
+        return column.cast(pyarrow.int32()) if pyarrow.types.is_date(column.type) else column
+    rows += [list(row) for row in zip(*(plain(column).to_pylist() for column in table.columns))]
+print(json.dumps({"types": types, "rows": sorted(rows, key=lambda row: row[0])}))
+"#;
+
+/// Read by somebody else: each column of its kind, each value what it was.
+#[test]
+fn parquet_holds_what_the_table_held() {
+    let archived = Archived::open(
+        "ALTER TABLE call ADD heard boolean, ADD small smallint, ADD big bigint, ADD share real, ADD local timestamp;
+         UPDATE call SET heard = CASE id % 3 WHEN 0 THEN NULL WHEN 1 THEN true ELSE false END, small = -(id % 100), big = id * 10000000000,
+            share = id / 7.0, local = '1969-12-31 23:59:59.999999'::timestamp + id * interval '1 day 1 microsecond', day = '1960-02-29'::date + id
+           WHERE id % 5 <> 0;",
+    );
+    let company = &archived.company;
+    let policy = archived.policy("10 years");
+    let policy = policy.replace(
+        "keep = \"10 years\"",
+        "format = \"parquet\", keep = \"10 years\"",
+    );
+    company.workspace.write_policy("customer.toml", &policy);
+    // What Parquet's dates cannot say stops it.
+    company.execute("UPDATE call SET day = 'infinity' WHERE id = 2880");
+    let before = company.rows("false");
+    let said = company.says(&["retention", "run", "calls"], 1);
+    assert!(
+        said.contains("E0532") && said.contains("the column day"),
+        "{said}"
+    );
+    assert_eq!(company.rows("false"), before);
+    company.execute("UPDATE call SET day = NULL WHERE id = 2880");
+    let micros = |column: &str| format!("(extract(epoch FROM {column}) * 1000000)::int8");
+    let expected = company.server.value(
+        &company.shop,
+        &format!(
+            "SELECT json_agg(json_build_array(id, customer, {}, tag, words, amount::text, bytes::text, day - '1970-01-01'::date, list::text, ratio, \
+                heard, small, big, share::float8, {}) ORDER BY id)::text FROM call c WHERE {DUE}",
+            micros("ended_at"),
+            micros("local")
+        ),
+    );
+    let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
+    company.says(&["retention", "run", "calls"], 0);
+    let python = crate::support::repository().join(".cache/moto/bin/python");
+    let files = archived.files(".call.parquet");
+    assert!(files.len() > 1);
+    let read = std::process::Command::new(python)
+        .args(["-c", READ])
+        .args(&files)
+        .output()
+        .unwrap();
+    assert!(
+        read.status.success(),
+        "{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
+    let mut read: serde_json::Value = serde_json::from_slice(&read.stdout).unwrap();
+    for (column, of) in [
+        ("id", "int32"),
+        ("ended_at", "timestamp[us, tz=UTC]"),
+        ("local", "timestamp[us]"),
+        ("day", "date32[day]"),
+        ("ratio", "double"),
+        ("share", "float"),
+        ("heard", "bool"),
+        ("small", "int16"),
+        ("big", "int64"),
+        ("amount", "string"),
+        ("span", "string"),
+    ] {
+        assert_eq!(read["types"][column], of, "{column}");
+    }
+    let span = 8;
+    for row in read["rows"].as_array_mut().unwrap() {
+        assert!(row[span].as_str().unwrap().starts_with('P'), "{row}");
+        row.as_array_mut().unwrap().remove(span);
+    }
+    assert_eq!(numbers_alike(&read["rows"]), numbers_alike(&expected));
+}
+
+/// 721 and 721.0 are one number; none here has more digits than these hold.
+fn numbers_alike(value: &serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Array(values) => values.iter().map(numbers_alike).collect(),
+        serde_json::Value::Number(number) => number.as_f64().into(),
+        other => other.clone(),
+    }
 }

@@ -8,6 +8,7 @@ mod support;
 mod anonymized;
 mod approval;
 mod archives;
+mod buckets;
 mod certificates;
 mod company;
 mod conditions;

@@ -44,6 +44,6 @@ pub(super) fn tell_archive(prepared: &Prepared, now: DateTime<Utc>) {
     say!(
         "  archive:  rows of {} to {}, {until}",
         tables.join(", "),
-        archive.to.display()
+        archive.to
     );
 }

@@ -131,7 +131,7 @@ fn json(prepared: &Prepared, seen: Option<&Seen>, now: DateTime<Utc>) -> serde_j
     let archive = rule.archive.as_ref().map(|archive| {
         let tables = prepared.archived_tables();
         let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
-        serde_json::json!({ "to": archive.to, "keep_until": archive.last_day(today), "tables": tables })
+        serde_json::json!({ "to": archive.to.to_string(), "keep_until": archive.last_day(today), "tables": tables })
     });
     let partitions = seen.map(|seen| {
         let part = |part: &SeenPart| {

@@ -5,18 +5,24 @@
 //! `.pending` until that COMMIT is known to have happened. So a row is never in neither place; and where it is in
 //! both, the manifest still says `.pending`, and whose transaction to ask about.
 
+mod bucket;
 mod csv;
 mod folder;
+mod format;
+mod http;
+mod parquet;
+mod place;
 
+use crate::config::Bucket;
+use crate::policy::retention::{self as policy, Format};
 use crate::system::postgres::execute::Unanswered;
 use chrono::{DateTime, NaiveDate, Utc};
-use csv::Csv;
-use folder::Folder;
+use format::Packed;
+use futures_util::future::try_join_all;
+use place::{Body, Place};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::io;
 use uuid::Uuid;
 
 /// What the files of one transaction are.
@@ -61,13 +67,16 @@ pub struct OneTable {
 
 /// The form of manifests that this program writes.
 pub const VERSION: u32 = 1;
+/// Manifests that are read at a time.
+const AT_A_TIME: usize = 16;
 const SETTLED: &str = "json";
 const PENDING: &str = "json.pending";
 
 /// The archive of one rule.
 #[derive(Clone, Debug)]
 pub struct Archive {
-    place: Folder,
+    place: Place,
+    format: Format,
     /// Which files are the rule's.
     prefix: String,
 }
@@ -76,10 +85,16 @@ impl Archive {
     /// Of this rule.
     ///
     /// # Errors
-    /// The folder is not there, or not the daemon's alone.
-    pub fn open(path: &Path, subject: &str, rule: &str) -> io::Result<Self> {
+    /// The folder is not there, or not the daemon's alone; the bucket is not known, or its keys cannot be read.
+    pub fn open(
+        of: &policy::Archive,
+        buckets: &BTreeMap<String, Bucket>,
+        subject: &str,
+        rule: &str,
+    ) -> io::Result<Self> {
         Ok(Self {
-            place: Folder::open(path)?,
+            place: Place::open(&of.to, buckets)?,
+            format: of.format,
             prefix: format!("{subject}.{rule}."),
         })
     }
@@ -92,16 +107,19 @@ impl Archive {
     pub fn file_name(&self, step: Uuid, at: usize, table: &str) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         let table: String = table.chars().map(plain).take(60).collect();
-        self.name(step, &format!("{at}.{table}.{}", csv::ENDING))
+        self.name(
+            step,
+            &format!("{at}.{table}.{}", format::ending(self.format)),
+        )
     }
 
     /// Begins to write: first what says that the files are not to be trusted yet, over what an earlier try of
     /// the same transaction has left.
     ///
     /// # Errors
-    /// Of the file system.
-    pub fn begin(self, manifest: Manifest) -> io::Result<Writing> {
-        self.say(&manifest)?;
+    /// Of the place.
+    pub async fn begin(self, manifest: Manifest) -> io::Result<Writing> {
+        self.say(&manifest).await?;
         Ok(Writing {
             archive: self,
             manifest,
@@ -109,71 +127,84 @@ impl Archive {
         })
     }
 
-    fn say(&self, manifest: &Manifest) -> io::Result<()> {
+    async fn say(&self, manifest: &Manifest) -> io::Result<()> {
         let about = serde_json::to_vec_pretty(manifest).map_err(io::Error::other)?;
-        self.place.put(&self.name(manifest.step, PENDING), &about)
+        let name = self.name(manifest.step, PENDING);
+        self.place.put(&name, &about).await
     }
 
     /// The COMMIT has happened.
     ///
     /// # Errors
-    /// Of the file system.
-    pub fn settle(&self, step: Uuid) -> io::Result<()> {
+    /// Of the place.
+    pub async fn settle(&self, step: Uuid) -> io::Result<()> {
         let (from, to) = (self.name(step, PENDING), self.name(step, SETTLED));
-        self.place.rename(&from, &to)
+        self.place.rename(&from, &to).await
     }
 
     /// The COMMIT has not happened, and will not: the rows are where they were.
     ///
     /// # Errors
-    /// Of the file system.
-    pub fn discard(&self, manifest: &Manifest) -> io::Result<()> {
-        self.remove(manifest, PENDING)
+    /// Of the place.
+    pub async fn discard(&self, manifest: &Manifest) -> io::Result<()> {
+        self.remove(manifest, PENDING).await
     }
 
     /// Its time is over.
     ///
     /// # Errors
-    /// Of the file system.
-    pub fn end(&self, manifest: &Manifest) -> io::Result<()> {
-        self.remove(manifest, SETTLED)
+    /// Of the place.
+    pub async fn end(&self, manifest: &Manifest) -> io::Result<()> {
+        self.remove(manifest, SETTLED).await
     }
 
     /// The rows before what says that there are some.
-    fn remove(&self, manifest: &Manifest, ending: &str) -> io::Result<()> {
-        let mut files = manifest.files.iter();
-        files.try_for_each(|of| self.place.remove(&of.file))?;
-        self.place.remove(&self.name(manifest.step, ending))
+    async fn remove(&self, manifest: &Manifest, ending: &str) -> io::Result<()> {
+        for of in &manifest.files {
+            self.place.remove(&of.file).await?;
+        }
+        self.place.remove(&self.name(manifest.step, ending)).await
     }
 
     /// The manifest of a transaction, if it is pending.
     ///
     /// # Errors
-    /// Of the file system, or a manifest that is none.
-    pub fn pending(&self, step: Uuid) -> io::Result<Option<Manifest>> {
-        self.read(&self.name(step, PENDING))
+    /// Of the place, or a manifest that is none.
+    pub async fn pending(&self, step: Uuid) -> io::Result<Option<Manifest>> {
+        self.read(&self.name(step, PENDING)).await
     }
 
     /// What is pending, and what is settled.
     ///
     /// # Errors
-    /// Of the file system, or a manifest that is none.
-    pub fn manifests(&self) -> io::Result<(Vec<Manifest>, Vec<Manifest>)> {
+    /// Of the place, or a manifest that is none.
+    pub async fn manifests(&self) -> io::Result<(Vec<Manifest>, Vec<Manifest>)> {
         let (mut pending, mut settled) = (Vec::new(), Vec::new());
-        for name in self.place.names(&self.prefix)? {
-            let rest = name[self.prefix.len()..].split_once('.');
-            let list = match rest {
-                Some((_, PENDING)) => &mut pending,
-                Some((_, SETTLED)) => &mut settled,
-                _ => continue,
-            };
-            list.extend(self.read(&name)?);
+        for name in self.place.names(&self.prefix).await? {
+            match name[self.prefix.len()..].split_once('.') {
+                Some((_, PENDING)) => pending.push(name),
+                Some((_, SETTLED)) => settled.push(name),
+                _ => {}
+            }
         }
-        Ok((pending, settled))
+        Ok((
+            self.read_all(&pending).await?,
+            self.read_all(&settled).await?,
+        ))
     }
 
-    fn read(&self, name: &str) -> io::Result<Option<Manifest>> {
-        let Some(bytes) = self.place.get(name)? else {
+    /// Some at a time: a bucket takes its while for each.
+    async fn read_all(&self, names: &[String]) -> io::Result<Vec<Manifest>> {
+        let mut all = Vec::new();
+        for some in names.chunks(AT_A_TIME) {
+            let found = try_join_all(some.iter().map(|name| self.read(name))).await?;
+            all.extend(found.into_iter().flatten());
+        }
+        Ok(all)
+    }
+
+    async fn read(&self, name: &str) -> io::Result<Option<Manifest>> {
+        let Some(bytes) = self.place.get(name).await? else {
             return Ok(None);
         };
         let manifest = serde_json::from_slice(&bytes);
@@ -192,40 +223,31 @@ pub struct Writing {
 struct Open {
     /// Of the manifest's files.
     at: usize,
-    packed: Csv,
+    packed: Packed,
     body: Body,
-}
-
-/// The bytes of a file.
-struct Body {
-    file: File,
-    sum: Sha256,
 }
 
 impl Writing {
     /// More rows of one of the manifest's files. They are written one after the other.
     ///
     /// # Errors
-    /// Of the file system.
-    pub fn rows(&mut self, at: usize, rows: &[Vec<Option<String>>]) -> io::Result<()> {
+    /// Of the place.
+    pub async fn rows(&mut self, at: usize, rows: Vec<Vec<Option<String>>>) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|open| open.at != at) {
-            self.close()?;
+            self.close().await?;
             let of = &self.manifest.files[at];
-            let body = Body {
-                file: self.archive.place.create(&of.file)?,
-                sum: Sha256::new(),
-            };
-            let packed = Csv::new(of.columns.iter().map(|(name, _)| name))?;
+            let body = self.archive.place.create(&of.file)?;
+            let packed = Packed::new(self.archive.format, &of.columns)?;
             self.open = Some(Open { at, packed, body });
         }
         if let Some(Open { packed, body, .. }) = &mut self.open {
-            body.write(&packed.add(rows)?)?;
             self.manifest.files[at].rows += rows.len() as u64;
+            body.write(packed.add(rows)?).await?;
         }
         Ok(())
     }
 
-    fn close(&mut self) -> io::Result<()> {
+    async fn close(&mut self) -> io::Result<()> {
         let Some(Open {
             at,
             packed,
@@ -234,32 +256,31 @@ impl Writing {
         else {
             return Ok(());
         };
-        body.write(&packed.end()?)?;
-        self.archive.place.close(&body.file)?;
-        self.manifest.files[at].sha256 = format!("{:x}", body.sum.finalize());
+        body.write(packed.end()?).await?;
+        self.manifest.files[at].sha256 = self.archive.place.close(body).await?;
         Ok(())
     }
 
-    /// All files are on the disk, and what is pending says their sums; those without a row are not there.
+    /// All files are there, and what is pending says their sums; those without a row are not there.
     ///
     /// # Errors
-    /// Of the file system.
-    pub fn end(&mut self) -> io::Result<&Manifest> {
-        self.close()?;
+    /// Of the place.
+    pub async fn end(&mut self) -> io::Result<&Manifest> {
+        self.close().await?;
         self.manifest.files.retain(|of| of.rows > 0);
-        self.archive.say(&self.manifest)?;
+        self.archive.say(&self.manifest).await?;
         Ok(&self.manifest)
     }
 
-    /// Where a file of this name is, for people.
+    /// Nothing more is written. What is there already is removed with its manifest.
+    pub async fn abort(self) {
+        if let Some(open) = self.open {
+            open.body.abort().await;
+        }
+    }
+
+    /// Where a file is, for people.
     pub fn address(&self, of: &OneTable) -> String {
         self.archive.place.address(&of.file)
-    }
-}
-
-impl Body {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.sum.update(bytes);
-        self.file.write_all(bytes)
     }
 }

@@ -38,12 +38,13 @@ impl Archived {
 
 impl Passage<'_> {
     /// The rule's archive, if it has one.
-    pub(super) fn archive(&self) -> Result<Option<Archive>, NotErased> {
+    fn archive(&self) -> Result<Option<Archive>, NotErased> {
         let Some(archive) = &self.prepared.rule.archive else {
             return Ok(None);
         };
-        let opened = Archive::open(&archive.to, self.new.subject, self.new.rule);
-        let unusable = |e: io::Error| NotErased::Archive(format!("{}: {e}", archive.to.display()));
+        let buckets = &self.context.config.buckets;
+        let opened = Archive::open(archive, buckets, self.new.subject, self.new.rule);
+        let unusable = |e: io::Error| NotErased::Archive(format!("{}: {e}", archive.to));
         opened.map(Some).map_err(unusable)
     }
 
@@ -52,14 +53,14 @@ impl Passage<'_> {
         let Some(archive) = self.archive()? else {
             return Ok(());
         };
-        let (pending, settled) = archive.manifests().map_err(failed)?;
+        let (pending, settled) = archive.manifests().await.map_err(failed)?;
         for manifest in &pending {
             self.settle(&archive, manifest).await?;
         }
         let now = self.context.now();
         let today = now.with_timezone(&self.prepared.rule.zone).date_naive();
         for manifest in settled.iter().filter(|m| m.keep_until < today) {
-            archive.end(manifest).map_err(failed)?;
+            archive.end(manifest).await.map_err(failed)?;
             self.report.archived.ended += manifest.files.len();
         }
         Ok(())
@@ -73,9 +74,9 @@ impl Passage<'_> {
         }
         let there = applied(&client, self.system, &[(manifest.step, 0)]).await?;
         let done = if there.is_empty() {
-            archive.discard(manifest)
+            archive.discard(manifest).await
         } else {
-            archive.settle(manifest.step)
+            archive.settle(manifest.step).await
         };
         Ok(done.map_err(failed)?)
     }
@@ -93,10 +94,10 @@ impl Passage<'_> {
             return Ok(());
         };
         match outcome {
-            Ok(_) => archive.settle(step).map_err(failed),
+            Ok(_) => archive.settle(step).await.map_err(failed),
             Err(NotErased::CommitUnknown(_)) => Ok(()),
             Err(_) => {
-                let Some(manifest) = archive.pending(step).map_err(failed)? else {
+                let Some(manifest) = archive.pending(step).await.map_err(failed)? else {
                     return Ok(());
                 };
                 if let Err(problem) = self.settle(&archive, &manifest).await {
@@ -145,7 +146,7 @@ pub(super) struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    fn start(&self, session: Unanswered) -> Result<Option<Writing>, NotErased> {
+    async fn start(&mut self, session: Unanswered) -> Result<Option<Writing>, NotErased> {
         let passage = self.passage;
         let rule = &passage.prepared.rule;
         let (Some(archive), Some(kept)) = (passage.archive()?, &rule.archive) else {
@@ -173,14 +174,14 @@ impl Taking<'_> {
             session,
             files: self.wanted.iter().enumerate().map(of).collect(),
         };
-        archive.begin(manifest).map(Some).map_err(failed)
+        archive.begin(manifest).await.map(Some).map_err(failed)
     }
 
-    fn finish(&mut self) -> Result<Vec<ArchivedFile>, NotErased> {
-        let Some(mut writing) = self.writing.take() else {
+    async fn finish(&mut self) -> Result<Vec<ArchivedFile>, NotErased> {
+        let Some(writing) = &mut self.writing else {
             return Ok(Vec::new());
         };
-        let manifest = writing.end().map_err(failed)?.clone();
+        let manifest = writing.end().await.map_err(failed)?.clone();
         let of_system = |table: &str| {
             let system = table.strip_prefix(self.passage.system);
             system
@@ -199,6 +200,15 @@ impl Taking<'_> {
     }
 }
 
+impl Taking<'_> {
+    /// The transaction does not commit.
+    pub(super) async fn abort(self) {
+        if let Some(writing) = self.writing {
+            writing.abort().await;
+        }
+    }
+}
+
 impl HandOver for Taking<'_> {
     fn wanted(&self) -> Vec<HandedOver> {
         self.wanted.clone()
@@ -206,7 +216,7 @@ impl HandOver for Taking<'_> {
 
     fn begin(&mut self, session: Unanswered) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(async move {
-            self.writing = self.start(session)?;
+            self.writing = self.start(session).await?;
             Ok(())
         })
     }
@@ -218,14 +228,14 @@ impl HandOver for Taking<'_> {
     ) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(async move {
             match &mut self.writing {
-                Some(writing) => writing.rows(of, &rows).map_err(failed),
+                Some(writing) => writing.rows(of, rows).await.map_err(failed),
                 None => Ok(()),
             }
         })
     }
 
     fn end(&mut self) -> BoxFuture<'_, Result<Vec<ArchivedFile>, NotErased>> {
-        Box::pin(async move { self.finish() })
+        Box::pin(self.finish())
     }
 }
 
