@@ -232,7 +232,7 @@ fn an_archive_has_a_place_and_an_end() {
         .unwrap()
         .remove(0);
     let archive = read.archive.unwrap();
-    assert_eq!(archive.to.to_str(), Some("/srv/archive"));
+    assert_eq!(archive.to.to_string(), "/srv/archive");
     assert_eq!(archive.last_day(day("2024-02-29")), Some(day("2034-02-28")));
     for wrong in [
         "{ to = \"archive\", keep = \"10 years\" }",
