@@ -86,7 +86,7 @@ impl Place {
             sum: Sha256::new(),
             to: match self {
                 Self::Folder(folder) => Sink::File(folder.create(name)?),
-                Self::Bucket(bucket) => Sink::Upload(bucket.create(name)),
+                Self::Bucket(bucket) => Sink::Upload(Box::new(bucket.create(name))),
             },
         })
     }
@@ -96,7 +96,7 @@ impl Place {
         let sum = body.sum.finalize();
         match (self, body.to) {
             (Self::Folder(folder), Sink::File(file)) => folder.close(&file)?,
-            (Self::Bucket(bucket), Sink::Upload(upload)) => bucket.close(upload, &sum).await?,
+            (Self::Bucket(bucket), Sink::Upload(upload)) => bucket.close(*upload, &sum).await?,
             _ => return Err(io::Error::other("it was begun elsewhere")),
         }
         Ok(format!("{sum:x}"))
@@ -111,7 +111,7 @@ pub(super) struct Body {
 
 enum Sink {
     File(File),
-    Upload(Upload),
+    Upload(Box<Upload>),
 }
 
 impl Body {
