@@ -55,7 +55,7 @@ mod tests {
         let hash = |name: &str, value: &str| format!("{name}={value}");
         let known = [
             ("email=taro@example.com".to_owned(), vec![7, 9]),
-            ("member_no=M-1".to_owned(), vec![7]),
+            ("member_no=m-1".to_owned(), vec![7]),
         ];
         let returned = Returned {
             identifiers: vec![
@@ -80,6 +80,7 @@ mod tests {
         };
         assert_eq!(look(" Taro@Example.COM "), [7, 9]);
         assert_eq!(look("M-1"), [7]);
+        assert_eq!(look("m-1"), [7]);
         assert_eq!(look("write to taro@example.com"), [0; 0]);
         assert_eq!(look("M-2"), [0; 0]);
     }

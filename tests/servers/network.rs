@@ -2,7 +2,9 @@
 //! and nothing hangs.
 
 use crate::company::{Company, QUICK, Running, people};
-use crate::support::{Fault, Proxy, Rule, Server, ServerOptions, Way, When, Workspace, repository};
+use crate::support::{
+    Fault, Pooler, Proxy, Rule, Server, ServerOptions, Way, When, Workspace, repository,
+};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +24,8 @@ fn company() -> &'static Company<'static> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     System,
+    /// Between the daemon and a pooler before the systems.
+    Pooler,
     Control,
 }
 
@@ -34,9 +38,13 @@ const IN_TIME: Duration = Duration::from_secs(150);
 
 fn survives(side: Side, rule: Rule) {
     let case = company().copy();
-    let proxy = Proxy::before(case.server());
+    let pooler = (side == Side::Pooler).then(|| Pooler::start(case.server(), 5, &["postgres"]));
+    let proxy = match &pooler {
+        Some(pooler) => Proxy::before_socket(pooler.socket()),
+        None => Proxy::before(case.server()),
+    };
     let near = |side_of: Side, database: &str| {
-        if side == side_of {
+        if side == side_of || side == Side::Pooler && side_of == Side::System {
             proxy.url(database)
         } else {
             case.server().url(database)
@@ -117,6 +125,18 @@ fn a_commit_on_a_system_is_lost_on_its_way() {
         (Side::System, on_commit(behind, Way::Down, Fault::Silence)),
         (Side::System, on_commit(behind, Way::Down, Fault::HalfClose)),
         (Side::System, on_commit(behind, Way::Down, LATE)),
+    ]);
+}
+
+/// Which of its sessions the pooler had used is known by the transaction, not by the connection.
+#[test]
+fn a_commit_is_lost_on_its_way_to_a_pooler() {
+    let behind = b"INSERT INTO erasured.applied_step";
+    all(&[
+        (Side::Pooler, on_commit(behind, Way::Up, Fault::Cut)),
+        (Side::Pooler, on_commit(behind, Way::Up, Fault::Silence)),
+        (Side::Pooler, on_commit(behind, Way::Down, Fault::Cut)),
+        (Side::Pooler, on_commit(behind, Way::Down, Fault::Silence)),
     ]);
 }
 

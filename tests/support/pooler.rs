@@ -39,11 +39,12 @@ impl Pooler {
             "ini",
             format!(
                 "[databases]\n* = host={} port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
-                 listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
+                 listen_port = {port}\nunix_socket_dir = {}\nauth_type = trust\nauth_file = {}\n\
                  pool_mode = transaction\ndefault_pool_size = {sessions}\nmax_client_conn = 200\n\
                  server_round_robin = 1\n",
                 server.socket_dir().display(),
                 server.port(),
+                folder.display(),
                 folder.join("users").display(),
             ),
         );
@@ -73,6 +74,11 @@ impl Pooler {
             "postgresql://{role}@127.0.0.1:{}/{database}?sslmode=disable",
             self.port
         )
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.folder.join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// What it has said.

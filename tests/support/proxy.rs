@@ -68,9 +68,12 @@ pub struct Proxy {
 impl Proxy {
     /// Before a server.
     pub fn before(server: &Server) -> Proxy {
-        let socket = server
-            .socket_dir()
-            .join(format!(".s.PGSQL.{}", server.port()));
+        let socket = format!(".s.PGSQL.{}", server.port());
+        Self::before_socket(server.socket_dir().join(socket))
+    }
+
+    /// Before whatever listens there.
+    pub fn before_socket(socket: PathBuf) -> Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let state = Arc::new(State::default());
