@@ -77,7 +77,7 @@ if [[ $what != demo ]] && ! .cache/schemathesis/bin/python -c "import importlib.
     .cache/schemathesis/bin/pip install --quiet --disable-pip-version-check "schemathesis==$schemathesis" >&2
 fi
 
-# What speaks S3, and what reads Parquet, in the tests of archives, from PyPI too.
+# A server that speaks S3, and what reads Parquet, in tests, from PyPI too.
 moto=5.2.5 pyarrow=26.0.1
 if [[ $what != demo ]] && ! .cache/moto/bin/python -c "import importlib.metadata as m, sys; sys.exit((m.version('moto'), m.version('pyarrow')) != ('$moto', '$pyarrow'))" 2>/dev/null; then
     echo "installing moto $moto and pyarrow $pyarrow" >&2

@@ -166,6 +166,19 @@ async fn whole(body: Limited<hyper::body::Incoming>) -> Result<Bytes, Lost> {
     }
 }
 
+/// Text as it stands in a path or a query: percent-encoded but for letters, digits, `-._~`, and the
+/// bytes of `keep`.
+pub fn encoded(text: &str, keep: &[u8]) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
+            true => encoded.push(char::from(byte)),
+            false => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 /// Read anew for each connection, so that a renewed file needs no restart.
 fn client(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Lost> {
     let mut roots = RootCertStore::empty();

@@ -561,6 +561,8 @@ fn every_key_of_the_configuration_is_in_its_reference() {
         system.c = { kind = "redis", url = "redis://localhost", qqqqqqqq = 1 }
         system.d = { kind = "http", url = "", check = { qqqqqqqq = 1 }, find = { qqqqqqqq = 1 }, erase = { qqqqqqqq = 1 }, status = { qqqqqqqq = 1 }, auth = { basic = { qqqqqqqq = 1 }, qqqqqqqq = 1 }, qqqqqqqq = 1 }
         system.e = { kind = "http", auth = { header = { qqqqqqqq = 1 } } }
+        system.f = { kind = "object-store", bucket = "b", access_key = { qqqqqqqq = 1 }, qqqqqqqq = 1 }
+        system.f = { kind = "object-store", folder = "b", qqqqqqqq = 1 }
         keys = { signing = { qqqqqqqq = 1 }, hash = { env = "A" }, qqqqqqqq = 1 }
         http.qqqqqqqq = 1
         log.qqqqqqqq = 1

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod http;
+pub mod object_store;
 pub mod redis;
 
 use super::outbox::length;
@@ -29,6 +30,8 @@ pub enum Reached {
     Redis(redis::Redis),
     /// By requests over HTTP.
     Http(Box<http::Http>),
+    /// As a bucket or a folder.
+    ObjectStore(Box<object_store::ObjectStore>),
 }
 
 /// Kinds of systems in which policies declare places.
@@ -41,11 +44,13 @@ pub enum Kind {
     Redis,
     /// A service.
     Http,
+    /// A store of objects.
+    ObjectStore,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Command, Self::Http, Self::Redis];
+    pub const ALL: [Self; 4] = [Self::Command, Self::Http, Self::ObjectStore, Self::Redis];
 
     /// As the configuration writes it.
     pub fn word(self) -> &'static str {
@@ -53,6 +58,7 @@ impl Kind {
             Self::Command => "command",
             Self::Redis => "redis",
             Self::Http => "http",
+            Self::ObjectStore => "object-store",
         }
     }
 
@@ -61,6 +67,7 @@ impl Kind {
         match self {
             Self::Command | Self::Http => matches!(sought, Sought::Person(_)),
             Self::Redis => !matches!(sought, Sought::Person(_)),
+            Self::ObjectStore => matches!(sought, Sought::Key(_)),
         }
     }
 
@@ -69,6 +76,7 @@ impl Kind {
         match self {
             Self::Command | Self::Http => "identifiers",
             Self::Redis => "keys, prefix, members with in",
+            Self::ObjectStore => "keys, prefix",
         }
     }
 
@@ -84,6 +92,9 @@ impl Kind {
             Self::Http => {
                 "The service was asked again and named nothing more; what it still holds and does not name, its backups and logs, was not seen."
             }
+            Self::ObjectStore => {
+                "All versions of the objects were removed, and unfinished uploads; replicas, backups, snapshots and logs of the store were not seen."
+            }
         }
     }
 }
@@ -95,6 +106,7 @@ impl PlaceSystem {
             Reached::Command(_) => Kind::Command,
             Reached::Redis(_) => Kind::Redis,
             Reached::Http(_) => Kind::Http,
+            Reached::ObjectStore(_) => Kind::ObjectStore,
         }
     }
 }
@@ -106,6 +118,7 @@ pub(super) fn read(table: &Table<'_>, kind: Kind, folder: &Path) -> Option<Place
     let reached = match kind {
         Kind::Command => Reached::Command(command::read(table)?),
         Kind::Redis => Reached::Redis(redis::read(table, folder)?),
+        Kind::ObjectStore => Reached::ObjectStore(Box::new(object_store::read(table, folder)?)),
         Kind::Http => Reached::Http(Box::new(http::read(table, folder)?)),
     };
     Some(PlaceSystem { timeout, reached })

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod http;
+pub mod object_store;
 pub mod place;
 pub mod postgres;
 pub mod redis;

@@ -5,10 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bucket;
 mod command;
 mod company;
 mod http;
 mod list;
+mod object_store;
 mod policy;
 mod redis;
 mod service;

@@ -115,17 +115,12 @@ pub(super) fn read(table: &Table<'_>, folder: &Path) -> Option<Http> {
     let at_once = table.integer("at_once", 1..=64).unwrap_or(4);
     let requests = requests(table);
     let (endpoint, _) = endpoint?;
-    let addresses = match (is_loopback(&endpoint.host), private) {
-        (true, _) => Addresses::Machine,
-        (false, true) => Addresses::Private,
-        (false, false) => Addresses::Public,
-    };
     Some(Http {
+        addresses: addresses(&endpoint.host, private),
         endpoint: Endpoint {
             ca_file,
             ..endpoint
         },
-        addresses,
         auth: auth?,
         pause: pause?,
         at_once: NonZeroUsize::new(usize::try_from(at_once).ok()?)?,
@@ -202,8 +197,17 @@ fn ids_are_known(table: &Table<'_>, requests: &Requests) -> Option<()> {
     }
 }
 
+/// What a host's name may lead to.
+pub(super) fn addresses(host: &str, private: bool) -> Addresses {
+    match (is_loopback(host), private) {
+        (true, _) => Addresses::Machine,
+        (false, true) => Addresses::Private,
+        (false, false) => Addresses::Public,
+    }
+}
+
 /// A URL that others are made of by writing a path behind it.
-fn base(text: &str) -> Result<Endpoint, String> {
+pub(super) fn base(text: &str) -> Result<Endpoint, String> {
     let mut endpoint = Endpoint::parse(text)?;
     if endpoint.path.contains('?') {
         return Err("it holds a query, which belongs to each request".into());

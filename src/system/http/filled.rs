@@ -1,6 +1,7 @@
 //! A request with a person's values in it.
 
 use crate::config::place::http::{Body, Named, Part, Request};
+use crate::exchange::encoded;
 use crate::system::place::Failed;
 use axum::http::Method;
 use serde_json::Value;
@@ -90,14 +91,7 @@ fn part(part: &Part, choice: &Chosen<'_>, step: bool, into: &mut String) -> Resu
         );
         return Err(Failed::stuck(problem));
     }
-    for byte in value.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                into.push(char::from(byte));
-            }
-            other => into.push_str(&format!("%{other:02X}")),
-        }
-    }
+    into.push_str(&Zeroizing::new(encoded(value, b"")));
     Ok(())
 }
 

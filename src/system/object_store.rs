@@ -1,0 +1,111 @@
+//! A store of objects: a bucket that speaks S3, or a folder. Nothing of a key stands in an error.
+
+mod folder;
+mod s3;
+mod xml;
+
+use super::place::{Adapter, Address, Erased, Failed, Person};
+use crate::config::place::object_store as settings;
+use folder::Folder;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use s3::S3;
+
+/// People that are asked about at the same time.
+const AT_ONCE: usize = 8;
+
+/// The adapter.
+pub struct ObjectStore(Store);
+
+enum Store {
+    S3(S3),
+    Folder(Folder),
+}
+
+impl ObjectStore {
+    /// A store by its settings.
+    pub fn new(settings: &settings::ObjectStore) -> Self {
+        Self(match settings {
+            settings::ObjectStore::S3(settings) => Store::S3(S3::new(settings)),
+            settings::ObjectStore::Folder(root) => Store::Folder(Folder::new(root)),
+        })
+    }
+
+    async fn found(&self, person: &Person) -> Result<Vec<Address>, Failed> {
+        let found = match &self.0 {
+            Store::S3(s3) => s3.find(&person.wanted).await?,
+            Store::Folder(folder) => folder.find(&person.wanted).await?,
+        };
+        Ok(found.into_iter().collect())
+    }
+
+    async fn erased(&self, found: &[Address]) -> Result<Erased, Failed> {
+        match &self.0 {
+            Store::S3(s3) => s3.erase(found).await,
+            Store::Folder(folder) => folder.erase(found).await.map(|()| Erased::Gone),
+        }
+    }
+
+    async fn left(&self, person: &Person, erased: &[Address]) -> Result<Vec<Address>, Failed> {
+        let mut left = self.found(person).await?;
+        left.extend(match &self.0 {
+            Store::S3(s3) => s3.still_there(erased).await?,
+            Store::Folder(folder) => folder.still_there(erased).await?,
+        });
+        left.sort_unstable();
+        left.dedup();
+        Ok(left)
+    }
+}
+
+/// All of them, in their order, a few at the same time.
+async fn together<T>(calls: Vec<BoxFuture<'_, Result<T, Failed>>>) -> Result<Vec<T>, Failed> {
+    stream::iter(calls).buffered(AT_ONCE).try_collect().await
+}
+
+impl Adapter for ObjectStore {
+    fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
+        match &self.0 {
+            Store::S3(s3) => Box::pin(s3.check()),
+            Store::Folder(folder) => Box::pin(folder.check()),
+        }
+    }
+
+    fn find<'a>(
+        &'a self,
+        _: &'a str,
+        people: &'a [Person],
+    ) -> BoxFuture<'a, Result<Vec<Vec<Address>>, Failed>> {
+        let mut calls: Vec<BoxFuture<'a, _>> = Vec::with_capacity(people.len());
+        for person in people {
+            calls.push(Box::pin(self.found(person)));
+        }
+        Box::pin(together(calls))
+    }
+
+    fn erase<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a [Person],
+        found: &'a [Vec<Address>],
+    ) -> BoxFuture<'a, Result<Vec<Erased>, Failed>> {
+        let mut calls: Vec<BoxFuture<'a, _>> = Vec::with_capacity(found.len());
+        for found in found {
+            calls.push(Box::pin(self.erased(found)));
+        }
+        Box::pin(together(calls))
+    }
+
+    fn probe<'a>(
+        &'a self,
+        _: &'a str,
+        people: &'a [Person],
+        erased: &'a [Vec<Address>],
+    ) -> BoxFuture<'a, Result<Vec<Vec<Address>>, Failed>> {
+        let mut calls: Vec<BoxFuture<'a, _>> = Vec::with_capacity(people.len());
+        for (person, erased) in people.iter().zip(erased) {
+            calls.push(Box::pin(self.left(person, erased)));
+        }
+        Box::pin(together(calls))
+    }
+}
