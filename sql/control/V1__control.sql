@@ -594,6 +594,9 @@ BEGIN
             SELECT FROM erasured.decision d WHERE d.ticket_id = NEW.id AND d.kind = 'verify'))
      OR (NEW.state = 'approved' AND NOT EXISTS (
             SELECT FROM erasured.decision d WHERE d.ticket_id = NEW.id AND d.kind = 'approve')))
+                           -- A system has lost what it had committed.
+                           OR NEW.state = 'scheduled' AND EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = NEW.id
+                                AND s.generation = NEW.generation AND s.state = 'planned')
     THEN
         RAISE EXCEPTION 'nobody''s decision stands behind the move to %', NEW.state
             USING ERRCODE = 'ER002', HINT = 'Use erasured.verify_ticket and erasured.approve_ticket.';

@@ -181,7 +181,7 @@ async fn sweep_kind(shared: &Shared, subject: &str, since: DateTime<Utc>) -> Rou
         Ok(Some(swept)) => {
             tracing::info!(closed = swept.closed, failed = swept.found, "sweep");
             // One taken over may have had nothing left to do; others wait behind it.
-            worked(swept.tickets == 0 || swept.closed + swept.found > 0)
+            worked(swept.tickets == 0 || swept.closed + swept.found + swept.again > 0)
         }
         Ok(None) => Round::Elsewhere,
         Err(sweep::SweepFailed::Store(error)) => hindered(&error),

@@ -16,6 +16,7 @@ pub mod foresee;
 pub mod holds;
 pub mod identity;
 pub mod intake;
+mod lost;
 mod places;
 pub mod proof;
 mod recall;

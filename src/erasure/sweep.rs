@@ -4,6 +4,7 @@ use super::certify;
 use super::context::{Context, System};
 use super::crash_point;
 use super::identity::Identity;
+use super::lost;
 use super::places;
 use crate::certificate::{self, ExemptColumn, NotCovered, ReadFrom, TableRead};
 use crate::name::TableName;
@@ -36,6 +37,8 @@ pub struct Swept {
     pub closed: usize,
     /// Something of them is left, or nobody can say.
     pub found: usize,
+    /// Tickets whose work was lost by a system, and is done again.
+    pub again: usize,
 }
 
 /// Why a sweep broke off; another daemon, or a later round, goes on where it stopped.
@@ -136,6 +139,14 @@ async fn all_systems(
         reads.push(one_system(context, system, &open, &hunt, &tickets).await?);
     }
     crash_point("before-sign");
+    if let Some(again) = lost::goes_back(context, open.token, &tickets).await? {
+        return Ok(Swept {
+            tickets: waiting,
+            closed: 0,
+            found: 0,
+            again,
+        });
+    }
     let problem = "something of the person is left: `erasured ticket show` says where; mend the policy, then `erasured ticket retry`";
     let failed: BTreeSet<Uuid> = context
         .store
@@ -159,6 +170,7 @@ async fn all_systems(
         tickets: waiting,
         closed,
         found: failed.len() + unreadable.len() + unsigned,
+        again: 0,
     })
 }
 

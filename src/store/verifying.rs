@@ -4,6 +4,7 @@
 //! when it opens, each in its generation of then: a table read before a ticket's last write proves
 //! nothing about that ticket, and one that failed and was retried has written since.
 
+use super::executing::StepRow;
 use super::{Result, Store, StoreError, Tx, run_tx, seconds};
 use crate::name::TableName;
 use chrono::{DateTime, Utc};
@@ -335,6 +336,58 @@ impl Store {
                 )
                 .await?;
             Ok(rows.iter().map(|r| r.get(0)).collect())
+        })
+    }
+
+    /// Steps of tickets of the sweep that were done and are gone: they are planned again, as is what the
+    /// ticket has to do on that system now, and the tickets go back to be run. What was found of them
+    /// meanwhile is no finding, and the sweep is over. Returns those that do.
+    pub async fn undone(
+        &self,
+        token: Uuid,
+        steps: &[StepRow],
+        code: &str,
+        problem: &str,
+    ) -> Result<Vec<Uuid>> {
+        let tickets: Vec<Uuid> = steps.iter().map(|s| s.ticket).collect();
+        let generations: Vec<i32> = steps.iter().map(|s| s.generation).collect();
+        let systems: Vec<&str> = steps.iter().map(|s| s.system.as_str()).collect();
+        run_tx!(self, "undone", |tx| {
+            let sweep = hold_sweep(tx, token).await?;
+            let again: Vec<Uuid> = tx
+                .query(
+                    "/* erasured:undone */ SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \
+                            ON s.ticket_id = t.id AND s.generation = t.generation AND s.sweep_id = $2 \
+                      WHERE t.id = ANY ($1) AND t.state = 'verifying' ORDER BY t.id FOR UPDATE OF t",
+                    &[&tickets, &sweep],
+                )
+                .await?
+                .iter()
+                .map(|r| r.get(0))
+                .collect();
+            tx.execute(
+                "/* erasured:undone */ UPDATE erasured.step s SET state = 'planned', counts = NULL, committed_at = NULL \
+                   FROM unnest($1::uuid[], $2::int4[], $3::text[]) AS n (id, generation, system) JOIN erasured.ticket t USING (id) \
+                  WHERE s.ticket_id = n.id AND s.system = n.system AND n.id = ANY ($4) AND s.generation IN (n.generation, t.generation)",
+                &[&tickets, &generations, &systems, &again],
+            )
+            .await?;
+            tx.execute(
+                "/* erasured:undone */ UPDATE erasured.finding SET resolved_at = now() WHERE ticket_id = ANY ($1) AND resolved_at IS NULL",
+                &[&again],
+            )
+            .await?;
+            tx.execute(
+                "/* erasured:undone */ UPDATE erasured.ticket SET state = 'scheduled', problem_code = $2, problem = $3 WHERE id = ANY ($1)",
+                &[&again, &code, &problem],
+            )
+            .await?;
+            tx.execute(
+                "/* erasured:undone */ UPDATE erasured.sweep SET finished_at = now() WHERE id = $1",
+                &[&sweep],
+            )
+            .await?;
+            Ok(again)
         })
     }
 

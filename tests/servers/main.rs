@@ -11,8 +11,10 @@ mod support;
 mod calls;
 #[path = "../survives/company.rs"]
 mod company;
+mod failover;
 mod network;
 mod pooler;
 mod recheck;
 #[path = "../survives/truth.rs"]
 mod truth;
+mod versions;

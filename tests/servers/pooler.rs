@@ -69,12 +69,16 @@ fn tickets_run_through_poolers() {
     let systems = Pooler::start(server, 3, &["postgres"]);
     let control = Pooler::start(server, 4, &["postgres"]);
     let url = |database: &str| systems.url(database, "postgres");
-    let mut workspace = Workspace::new(
-        &control.url(&case.control, "postgres"),
-        &[("shop", url(&case.shop)), ("loyalty", url(&case.loyalty))],
-    );
-    workspace.copy_policies(&repository().join("policies/travel"));
-    workspace.configure(QUICK);
+    let host = || {
+        let mut workspace = Workspace::new(
+            &control.url(&case.control, "postgres"),
+            &[("shop", url(&case.shop)), ("loyalty", url(&case.loyalty))],
+        );
+        workspace.copy_policies(&repository().join("policies/travel"));
+        workspace.configure(QUICK);
+        workspace
+    };
+    let (workspace, other) = (host(), host());
     for arguments in [&["migrate"][..], &["check"], &["plan", "--ticket", "CRM-1"]] {
         let output = workspace.erasured(arguments).output().unwrap();
         // `check` and `plan` have something to say about the demo's policy.
@@ -83,7 +87,7 @@ fn tickets_run_through_poolers() {
             "{arguments:?}: {output:?}"
         );
     }
-    let daemons = [(); 2].map(|()| Running::start(&workspace, &["run", "--until-idle"], ""));
+    let daemons = [&workspace, &other].map(|w| Running::start(w, &["run", "--until-idle"], ""));
     for daemon in daemons {
         let log = daemon.ends_well();
         assert!(log.contains("through a pooler"), "{log}");
