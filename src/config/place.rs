@@ -31,7 +31,7 @@ pub enum Reached {
     /// By requests over HTTP.
     Http(Box<http::Http>),
     /// As a bucket or a folder.
-    ObjectStore(Box<object_store::ObjectStore>),
+    ObjectStore(object_store::ObjectStore),
 }
 
 /// Kinds of systems in which policies declare places.
@@ -118,7 +118,7 @@ pub(super) fn read(table: &Table<'_>, kind: Kind, folder: &Path) -> Option<Place
     let reached = match kind {
         Kind::Command => Reached::Command(command::read(table)?),
         Kind::Redis => Reached::Redis(redis::read(table, folder)?),
-        Kind::ObjectStore => Reached::ObjectStore(Box::new(object_store::read(table, folder)?)),
+        Kind::ObjectStore => Reached::ObjectStore(object_store::read(table, folder)?),
         Kind::Http => Reached::Http(Box::new(http::read(table, folder)?)),
     };
     Some(PlaceSystem { timeout, reached })

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 8;
 pub struct ObjectStore(Store);
 
 enum Store {
-    S3(S3),
+    S3(Box<S3>),
     Folder(Folder),
 }
 
@@ -26,7 +26,7 @@ impl ObjectStore {
     /// A store by its settings.
     pub fn new(settings: &settings::ObjectStore) -> Self {
         Self(match settings {
-            settings::ObjectStore::S3(settings) => Store::S3(S3::new(settings)),
+            settings::ObjectStore::S3(settings) => Store::S3(Box::new(S3::new(settings))),
             settings::ObjectStore::Folder(root) => Store::Folder(Folder::new(root)),
         })
     }

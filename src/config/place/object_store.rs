@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub enum ObjectStore {
     /// In a bucket.
-    S3(S3),
+    S3(Box<S3>),
     /// In a folder of this machine, an object a file.
     Folder(PathBuf),
 }
@@ -45,7 +45,7 @@ pub(super) fn read(table: &Table<'_>, folder: &Path) -> Option<ObjectStore> {
     }
     match table.has("folder") {
         true => path_at(table, "folder", folder).map(ObjectStore::Folder),
-        false => s3(table, folder).map(ObjectStore::S3),
+        false => s3(table, folder).map(|s3| ObjectStore::S3(Box::new(s3))),
     }
 }
 
