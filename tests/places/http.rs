@@ -5,7 +5,12 @@ use crate::support::blocking;
 use erasured::config;
 use erasured::plan::{Identifiers, Wanted};
 use erasured::system::place::{Address, Erased, Failed, Person, System};
+use rustls::pki_types::PrivateKeyDer;
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -558,6 +563,59 @@ fn a_network_of_ones_own_is_not_reached_by_a_name() {
         assert!(refused.problem.contains("must not be reached"), "{refused}");
     }
     assert!(service.asked().is_empty());
+}
+
+/// A service by TLS, with a certificate for `localhost`, which is its own authority; its port.
+fn by_tls(ca_file: &Path) -> u16 {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap();
+    std::fs::write(ca_file, certificate.pem()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key);
+    let config = Arc::new(config.unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            let answer = json(200, r#"{"results": [{"id": "c-1"}]}"#);
+            stream.write_all(answer.as_bytes()).ok();
+        }
+    });
+    port
+}
+
+#[test]
+fn only_whom_the_name_says_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    let port = by_tls(&ca_file);
+    let find_at = |host: &str, more: &str| {
+        let url = format!("url = \"https://{host}:{port}/api\"\n{more}\n");
+        let config = read(&format!("{url}{REQUESTS}")).unwrap();
+        let system = System::new("crm", &config.places["crm"]);
+        find(&system, "taro@x.jp")
+    };
+    let trusted = format!("ca_file = {ca_file:?}");
+    assert_eq!(find_at("localhost", &trusted).unwrap(), ["c-1"]);
+    for (host, more) in [("127.0.0.1", trusted.as_str()), ("localhost", "")] {
+        let other = failed(find_at(host, more), true, host);
+        assert!(other.problem.contains("TLS"), "{other}");
+    }
+    std::fs::write(&ca_file, "nothing").unwrap();
+    let other = failed(find_at("localhost", &trusted), true, "no authority");
+    assert!(other.problem.contains("ca_file"), "{other}");
 }
 
 #[test]
