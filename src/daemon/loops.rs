@@ -251,8 +251,9 @@ async fn retention_round(shared: &Shared) -> Round {
 /// How far retention lags behind; each look may read a table that has no index.
 pub(super) async fn measure_retention(shared: &Shared) -> Result<(), DaemonError> {
     let mut stopping = shared.stopping();
+    let mut lags = schedule::Lags::default();
     while !*stopping.borrow() {
-        if let Err(problem) = schedule::measure(&shared.context).await {
+        if let Err(problem) = schedule::measure(&shared.context, &mut lags).await {
             tracing::warn!(problem, "the lag of a retention rule is not known");
         }
         tokio::select! {

@@ -4,15 +4,18 @@ mod archives;
 mod partitions;
 mod people;
 mod stretch;
+mod unfit;
 
 pub use archives::Archived;
 use archives::Taking;
 pub use partitions::SeenPart;
+pub(super) use unfit::unfit;
 
 use super::brake::{Brake, goes_on};
 use super::{People, Prepared, Progress, Tidied, afterwards, certify};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
+use crate::name::TableName;
 use crate::plan::{self, ChangeKind, Counts, HeldRows, Statement, SystemPlan};
 use crate::store::StoreError;
 use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
@@ -68,6 +71,42 @@ pub struct Report {
     pub set_aside: Vec<(Vec<String>, String)>,
     /// How the tables stand afterwards.
     pub tidied: Vec<Tidied>,
+}
+
+impl Report {
+    /// What a run has done, from the target's own rows.
+    async fn recalled(context: &Context, system: &str, run: Uuid) -> Result<Self, Stopped> {
+        let mut report = Self {
+            run,
+            resumed: true,
+            ..Self::default()
+        };
+        for counts in applied(context, system, run).await? {
+            report.add(&counts);
+        }
+        Ok(report)
+    }
+
+    fn add(&mut self, counts: &Counts) {
+        self.batches += 1;
+        for (partition, whole) in &counts.partitions {
+            *self.partitions.entry(partition.clone()).or_default() += whole.rows;
+        }
+        self.archived.add(&counts.archived);
+        for (table, kinds) in &counts.changed {
+            let changed = self.changed.entry(table.clone()).or_default();
+            for (kind, rows) in kinds {
+                *changed.entry(*kind).or_default() += rows;
+            }
+        }
+    }
+
+    /// Rows of one table.
+    fn rows_of(&self, table: &TableName) -> u64 {
+        let kinds = self.changed.get(&table.to_string());
+        let rows: i64 = kinds.map_or(0, |kinds| kinds.values().sum());
+        u64::try_from(rows).unwrap_or(0)
+    }
 }
 
 /// Why a run did not come to its end. What is gone by then is counted in the control database.
@@ -288,9 +327,7 @@ impl<'a> Passage<'a> {
         self.report.partitions.clear();
         self.report.archived.forget();
         self.report.batches = 0;
-        let client = self.context.systems[self.system].pool.get().await?;
-        let done = due::applied(&client, self.run.id).await?;
-        for counts in done {
+        for counts in applied(self.context, self.system, self.run.id).await? {
             self.add(&counts);
         }
         if self.prepared.rule.people.is_some() {
@@ -494,28 +531,8 @@ impl<'a> Passage<'a> {
     }
 
     fn add(&mut self, counts: &Counts) {
-        self.report.batches += 1;
-        for (partition, whole) in &counts.partitions {
-            *self.report.partitions.entry(partition.clone()).or_default() += whole.rows;
-        }
-        self.report.archived.add(&counts.archived);
-        for (table, kinds) in &counts.changed {
-            for (kind, rows) in kinds {
-                *self
-                    .report
-                    .changed
-                    .entry(table.clone())
-                    .or_default()
-                    .entry(*kind)
-                    .or_default() += rows;
-            }
-        }
-        let own = self
-            .report
-            .changed
-            .get(&self.prepared.rule.table.table.to_string());
-        let own = own.map_or(0, |kinds| kinds.values().sum());
-        self.gone = u64::try_from(own).unwrap_or(0);
+        self.report.add(counts);
+        self.gone = self.report.rows_of(&self.prepared.rule.table.table);
     }
 
     /// Writes down how it ended.
@@ -555,22 +572,45 @@ impl<'a> Passage<'a> {
         state: &'static str,
         problem: Option<(&'static str, String)>,
     ) -> Result<(), StoreError> {
-        let end = RunEnd {
+        write_end(
+            self.context,
+            self.run,
+            &self.report,
+            self.gone,
             state,
-            counts: serde_json::to_value(&self.report.changed).unwrap_or_default(),
-            partitions: serde_json::to_value(&self.report.partitions).unwrap_or_default(),
-            archive: serde_json::to_value(self.report.archived).unwrap_or_default(),
-            held: self.report.held,
-            survivors: self.report.survivors,
-            set_aside: i64::try_from(self.report.set_aside.len()).unwrap_or(i64::MAX),
             problem,
-        };
-        let rows = i64::try_from(self.gone).unwrap_or(i64::MAX);
-        self.context
-            .store
-            .end_run(self.run, self.report.batches, rows, &end)
-            .await
+        )
+        .await
     }
+}
+
+async fn write_end(
+    context: &Context,
+    run: Run,
+    report: &Report,
+    rows: u64,
+    state: &'static str,
+    problem: Option<(&'static str, String)>,
+) -> Result<(), StoreError> {
+    let end = RunEnd {
+        state,
+        counts: serde_json::to_value(&report.changed).unwrap_or_default(),
+        partitions: serde_json::to_value(&report.partitions).unwrap_or_default(),
+        archive: serde_json::to_value(report.archived).unwrap_or_default(),
+        held: report.held,
+        survivors: report.survivors,
+        set_aside: i64::try_from(report.set_aside.len()).unwrap_or(i64::MAX),
+        problem,
+    };
+    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+    let store = &context.store;
+    store.end_run(run, report.batches, rows, &end).await
+}
+
+/// What the transactions of a run did, from the target's own rows.
+async fn applied(context: &Context, system: &str, run: Uuid) -> Result<Vec<Counts>, Stopped> {
+    let client = context.systems[system].pool.get().await?;
+    Ok(due::applied(&client, run).await?)
 }
 
 /// Asked before each COMMIT, with all rows locked.

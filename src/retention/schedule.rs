@@ -1,12 +1,16 @@
 //! Rules whose time has come, run by whichever daemon comes first.
 
-use super::{Go, Going, Prepared, Progress, Report, Stopped, all, certify, health, run};
+use super::{
+    Go, Going, Prepared, Progress, Report, Stopped, all, certify, health,
+    run::{run, unfit},
+};
 use crate::erasure::context::{Context, Unplanned};
 use crate::metrics as names;
 use crate::policy::Policy;
 use crate::policy::retention::RetentionRule;
 use crate::store::StoreError;
 use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What one round came to.
@@ -86,19 +90,19 @@ async fn slot(
     policy: &Policy,
     rule: &RetentionRule,
 ) -> Result<Option<DateTime<Utc>>, StoreError> {
-    let now = context.now();
-    if !rule.action.changes() {
+    if !rule.action.changes() || rule.schedule.is_none() {
         return Ok(None);
     }
-    let Some(latest) = rule.slot(&policy.subject, now) else {
-        return Ok(None);
-    };
+    // Known from the first look on, also one outside its window.
     let since = context
         .store
         .scheduled_since(&policy.subject, &rule.name, &policy.sha256)
         .await?;
+    let latest = rule.slot(&policy.subject, context.now());
     // However many were missed: one run takes all that is due.
-    Ok(since.filter(|since| latest > *since).map(|_| latest))
+    Ok(since
+        .zip(latest)
+        .and_then(|(since, latest)| (latest > since).then_some(latest)))
 }
 
 async fn one(
@@ -108,7 +112,10 @@ async fn one(
     slot: DateTime<Utc>,
     stopping: &(dyn Fn() -> bool + Sync),
 ) -> Result<Report, Stopped> {
-    let prepared = Prepared::new(context, policy, rule).await?;
+    let prepared = match Prepared::new(context, policy.clone(), rule.clone()).await {
+        Ok(prepared) => prepared,
+        Err(why) => return Err(unfit(context, &policy, &rule, slot, why).await),
+    };
     let rule = &prepared.rule;
     // What an earlier daemon has counted of the run is not counted again.
     let mut before = None;
@@ -144,12 +151,34 @@ fn to_go(rule: &str, rows: u64) {
     metrics::gauge!(names::RETENTION_TO_GO, "rule" => rule.to_owned()).set(rows as f64);
 }
 
+/// How far each rule lagged when it could be looked at last.
+#[derive(Debug, Default)]
+pub struct Lags(BTreeMap<String, (f64, DateTime<Utc>)>);
+
+impl Lags {
+    fn known(&mut self, rule: &str, lag: f64, now: DateTime<Utc>) -> f64 {
+        self.0.insert(rule.to_owned(), (lag, now));
+        lag
+    }
+
+    /// Of one that cannot be looked at: it goes on growing, as if nothing of the rule went. Whoever waits for it to
+    /// become too large hears of it; of a lag that is not told, or stands still, nobody would.
+    fn unknown(&mut self, rule: &str, now: DateTime<Utc>) -> f64 {
+        let (lag, at) = self.0.entry(rule.to_owned()).or_insert((0.0, now));
+        *lag + seconds(now - *at)
+    }
+}
+
+fn seconds(of: chrono::TimeDelta) -> f64 {
+    of.to_std().map_or(0.0, |of| of.as_secs_f64())
+}
+
 /// Says of every rule for how long its oldest row ought to be gone, and when its last run came to an end. Runs
 /// whose daemon died before their certificate get it now.
 ///
 /// # Errors
 /// The first rule's that could not be looked at; the others have been.
-pub async fn measure(context: &Context) -> Result<(), String> {
+pub async fn measure(context: &Context, lags: &mut Lags) -> Result<(), String> {
     let mut failed = certify::make_up(context)
         .await
         .err()
@@ -162,10 +191,14 @@ pub async fn measure(context: &Context) -> Result<(), String> {
             continue;
         }
         let name = rule.name.clone();
-        match lag(context, policy, rule).await {
-            Ok(seconds) => metrics::gauge!(names::RETENTION_LAG, "rule" => name).set(seconds),
-            Err(why) => failed = failed.or(Some(format!("{name}: {why}"))),
-        }
+        let lag = match lag(context, policy, rule).await {
+            Ok(lag) => lags.known(&name, lag, context.now()),
+            Err(why) => {
+                failed = failed.or(Some(format!("{name}: {why}")));
+                lags.unknown(&name, context.now())
+            }
+        };
+        metrics::gauge!(names::RETENTION_LAG, "rule" => name).set(lag);
     }
     failed.map_or(Ok(()), Err)
 }
@@ -177,6 +210,23 @@ async fn lag(context: &Context, policy: Arc<Policy>, rule: RetentionRule) -> Res
         .map_err(|e: Unplanned| e.to_string())?;
     let oldest = prepared.oldest(context).await.map_err(|e| e.to_string())?;
     let since = oldest.and_then(|day| prepared.rule.due_since(day));
-    let millis = since.map_or(0, |since| (context.now() - since).num_milliseconds().max(0));
-    Ok(std::time::Duration::from_millis(u64::try_from(millis).unwrap_or(0)).as_secs_f64())
+    Ok(since.map_or(0.0, |since| seconds(context.now() - since)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_at_lags_more_and_more() {
+        let mut lags = Lags::default();
+        let now = Utc::now();
+        let later = |seconds| now + chrono::TimeDelta::seconds(seconds);
+        assert_eq!(lags.unknown("calls", now), 0.0);
+        assert_eq!(lags.unknown("calls", later(60)), 60.0);
+        assert_eq!(lags.known("calls", 500.0, later(60)), 500.0);
+        assert_eq!(lags.unknown("calls", later(100)), 540.0);
+        assert_eq!(lags.unknown("calls", later(160)), 600.0);
+        assert_eq!(lags.known("calls", 0.0, later(200)), 0.0);
+    }
 }

@@ -248,3 +248,79 @@ fn a_rule_that_is_mended_ends_what_it_had_begun() {
     daemon.stop();
     assert_eq!(due(&company), left);
 }
+
+/// The time of its schedule came in the night, and since a migration the rule does not fit: one run that failed, which is
+/// counted and seen, and no other until ten minutes are over.
+#[test]
+fn a_rule_that_fits_no_more_fails_where_it_is_seen() {
+    let mut company = Company::open();
+    let nightly = "schedule = \"0 0 0 * * *\"\ntimezone = \"Asia/Tokyo\"";
+    let policy = POLICY.replace("timezone = \"Asia/Tokyo\"", nightly);
+    company.workspace.write_policy("customer.toml", &policy);
+    company.workspace.configure("[limits]\npoll = \"200 ms\"");
+    company.server.execute(
+        &company.control,
+        "INSERT INTO erasured.retention_schedule (subject, rule, known_since) VALUES ('customer', 'calls', now() - interval '2 days')",
+    );
+    let before = due(&company);
+    company.execute("ALTER TABLE call RENAME ended_at TO finished_at");
+    let failed = "SELECT count(*) FROM erasured.retention_run WHERE state = 'failed' AND problem_code = 'E0203' AND rows = 0";
+    let runs = || {
+        company.server.count(
+            &company.control,
+            "SELECT count(*) FROM erasured.retention_run",
+        )
+    };
+    let daemon = Daemon::start(&company, "");
+    wait_until("the rule to fail", Duration::from_secs(30), || {
+        company.server.count(&company.control, failed) == 1
+    });
+    wait_until("it to be counted", Duration::from_secs(30), || {
+        get(&company.workspace.http()).contains("erasured_retention_failures{rule=\"calls\"} 1")
+    });
+    assert!(
+        get(&company.workspace.http()).contains("erasured_retention_lag_seconds{rule=\"calls\"}")
+    );
+    assert!(
+        company
+            .says(&["retention", "runs", "calls"], 0)
+            .contains("E0203")
+    );
+    // Many rounds of looking for work.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(runs(), 1);
+    // Ten minutes later, and mended.
+    company.server.execute(
+        &company.control,
+        "ALTER TABLE erasured.retention_run DISABLE TRIGGER USER; UPDATE erasured.retention_run SET ended_at = ended_at - interval '10 minutes'; ALTER TABLE erasured.retention_run ENABLE TRIGGER USER",
+    );
+    company.execute("ALTER TABLE call RENAME finished_at TO ended_at");
+    wait_until("the rule to run", Duration::from_secs(30), || {
+        due(&company) == 0
+    });
+    daemon.stop();
+    let rows = "SELECT sum(rows)::bigint FROM erasured.retention_run WHERE state = 'done'";
+    assert_eq!(company.server.count(&company.control, rows), before);
+}
+
+/// The daemon began before the window opened: the time that comes with the window is not missed.
+#[test]
+fn a_schedule_is_known_before_its_window_opens() {
+    let company = scheduled("");
+    let hours = |n: i32| {
+        let at = chrono::Utc::now().with_timezone(&chrono_tz::Asia::Tokyo)
+            + chrono::Duration::hours(n.into());
+        at.format("%H:%M").to_string()
+    };
+    let policy = POLICY.replace(
+        "timezone = \"Asia/Tokyo\"",
+        &format!("between = \"{}-{}\"\n{EVERY_SECOND}", hours(2), hours(3)),
+    );
+    company.workspace.write_policy("customer.toml", &policy);
+    let daemon = Daemon::start(&company, "");
+    let known = "SELECT count(*) FROM erasured.retention_schedule WHERE rule = 'calls'";
+    wait_until("the schedule to be known", Duration::from_secs(30), || {
+        company.server.count(&company.control, known) == 1
+    });
+    daemon.stop();
+}
