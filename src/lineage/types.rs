@@ -171,6 +171,16 @@ pub struct Due {
     pub still: Option<Still>,
 }
 
+impl Due {
+    /// The column that alone says a row's date; `None` where several do, or what hangs on the row.
+    pub fn only_column(&self) -> Option<&str> {
+        match (self.columns.as_slice(), self.linked.as_slice()) {
+            ([(only, _)], []) => Some(only),
+            _ => None,
+        }
+    }
+}
+
 /// A date column of rows that hang on a row by a foreign key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linked {

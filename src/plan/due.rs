@@ -75,10 +75,17 @@ impl DueRows<'_> {
         }
     }
 
-    /// The day of the oldest of them that no hold covers, or of the one that has this key.
-    pub fn oldest(&self, key: Option<&[String]>) -> Statement {
+    /// The day of the oldest of them that no hold covers; where keys are `given` ([`super::Parameter::SubjectTickets`],
+    /// [`super::Parameter::SubjectKey`]), of those that have them.
+    pub fn oldest(&self, given: bool) -> Statement {
         let left_out = (&*self.held(), self.spared_by);
-        sql::oldest(self.table, self.facts, self.due, left_out, key)
+        sql::oldest(self.table, self.facts, self.due, left_out, given)
+    }
+
+    /// Whether [`Self::next`] comes by their dates; otherwise by their keys.
+    pub fn comes_by_date(&self) -> bool {
+        let first = self.due.first();
+        first.is_some_and(|due| due.only_column().is_some())
     }
 
     /// How many rows have no date, and so are never due.

@@ -205,17 +205,23 @@ impl Prepared {
         if people.held.hashes.is_empty() && self.rule.people.is_none() {
             return due::oldest(&mut client, &rows, None, timeouts).await;
         }
-        let mut behind: Option<Vec<String>> = None;
+        let (mut behind, mut oldest) = (None::<Vec<String>>, None);
         loop {
             let found = due::next(&mut client, &rows, behind.as_deref(), LOOK, timeouts).await?;
             let Some(last) = found.last() else {
-                return Ok(None);
+                return Ok(oldest);
             };
             behind = Some(last.place.clone());
             let free = self.free(context, &mut client, &people, found).await?;
             let free = self.without_ticket(context, free).await?;
-            if let Some(first) = free.first() {
-                return due::oldest(&mut client, &rows, Some(&first.key), timeouts).await;
+            let keys: Vec<&[String]> = free.iter().map(|row| row.key.as_slice()).collect();
+            if !keys.is_empty() {
+                let here = due::oldest(&mut client, &rows, Some(&keys), timeouts).await?;
+                oldest = oldest.into_iter().chain(here).min();
+            }
+            // Behind it there is none that is older.
+            if oldest.is_some() && rows.comes_by_date() {
+                return Ok(oldest);
             }
         }
     }

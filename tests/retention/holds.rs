@@ -181,3 +181,70 @@ fn a_hold_on_a_person_of_another_kind_counts() {
     assert!(said.contains("E0521") && said.contains("agent"), "{said}");
     assert_eq!(company.rows("false"), before);
 }
+
+/// Of what comes by its key, since several columns say its date, the oldest is not the first.
+#[test]
+fn the_oldest_is_the_oldest_also_while_somebody_is_held() {
+    let schema = format!(
+        "{SCHEMA} ALTER TABLE call ADD closed_at timestamptz; \
+         UPDATE call SET ended_at = now() - (7000 - id % 3000) * interval '1 hour', closed_at = ended_at WHERE isfinite(ended_at);"
+    );
+    let two = "since    = [\"ended_at\", \"closed_at\"]";
+    let company = Company::with(&schema, &POLICY.replace("since    = \"ended_at\"", two));
+    // More than are looked at at a time.
+    company.execute("INSERT INTO call SELECT n, 2, now() - (n - 6000) * interval '1 hour' FROM generate_series(10001, 18000) n");
+    let oldest = |of: &str| {
+        let day = "(greatest(ended_at, closed_at) AT TIME ZONE 'Asia/Tokyo')::date";
+        let sql = format!("SELECT min({day})::text FROM call WHERE isfinite(ended_at) AND {of}");
+        company.server.value(&company.shop, &sql)
+    };
+    let said = || {
+        let plan = company.json(&["retention", "plan", "calls"]);
+        plan[0]["oldest"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(said(), oldest("true"));
+    hold_person(&company, "M-3");
+    assert_eq!(said(), oldest("customer <> 3"));
+    company
+        .server
+        .execute(&company.control, "SELECT erasured.release_matter('case-1')");
+    // The one whose rows are oldest of all.
+    hold_person(&company, "M-2");
+    assert_eq!(said(), oldest("customer <> 2"));
+    assert_ne!(oldest("customer <> 2"), oldest("true"));
+}
+
+/// What hangs on the calls is somebody else's as well, and stays: whose a call is says its own key.
+#[test]
+fn who_changes_only_the_rows_keeps_only_those_of_who_is_held() {
+    let schema = format!(
+        "{SCHEMA} ALTER TABLE note ADD about int REFERENCES customer; UPDATE note SET about = 1 + id % 20;"
+    );
+    let policy = POLICY.replace(
+        "action   = \"delete\"\nbecause",
+        "action   = \"anonymize\"\nset = { tag = \"redact\" }\nbecause",
+    );
+    let company = Company::with(&schema, &policy);
+    hold_person(&company, "M-3");
+    let plan = company.says(&["retention", "plan", "calls"], 0);
+    assert!(!plan.contains("stopped:"), "{plan}");
+    let notes = || {
+        company
+            .server
+            .query(&company.shop, "SELECT n::text FROM note n ORDER BY 1")
+    };
+    let before = notes();
+    let theirs = company.count(&format!(
+        "SELECT count(*) FROM call c WHERE {DUE} AND c.customer = 3"
+    ));
+    let run = company.json(&["retention", "run", "calls"]);
+    assert_eq!(run["held"].as_i64(), Some(theirs), "{run}");
+    let changed = format!("SELECT count(*) FROM call c WHERE {DUE} AND c.tag = '[erased]'");
+    let due = company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"));
+    assert_eq!(company.count(&changed), due - theirs);
+    assert_eq!(
+        company.count("SELECT count(*) FROM call WHERE customer = 3 AND tag = '[erased]'"),
+        0
+    );
+    assert_eq!(notes(), before);
+}

@@ -2,9 +2,9 @@
 
 use super::change::differs;
 use super::forecast::days;
-use super::spared::{exists, spared, walk};
+use super::spared::{exists, keyed, spared, walk};
 use super::stretch::compared;
-use super::{Binds, EQUALS, by_key, condition, covered, sql_type, table_name};
+use super::{Binds, by_key, condition, covered, table_name};
 use crate::catalog::Table;
 use crate::lineage::{DateKind, Due, Linked, Spares};
 use crate::name::TableName;
@@ -125,14 +125,8 @@ fn local(due: &Due) -> String {
 
 /// A row as a run passes it: by its date, if one column says it, and its key.
 pub(super) fn order(facts: &Table, due: &[Due]) -> Vec<String> {
-    let mut order = Vec::new();
-    if let Some(Due {
-        columns, linked, ..
-    }) = due.first()
-        && let ([(only, _)], []) = (columns.as_slice(), linked.as_slice())
-    {
-        order.push(only.clone());
-    }
+    let date = due.first().and_then(Due::only_column);
+    let mut order: Vec<String> = date.map(str::to_owned).into_iter().collect();
     for part in facts.row_key() {
         if !order.contains(part) {
             order.push(part.clone());
@@ -220,26 +214,22 @@ pub(in crate::plan) fn due_count(
     binds.statement("due_count", table, &body)
 }
 
-/// The day of the oldest row that is due, or of the one of this key, in the rule's zone. Of several columns
+/// The day of the oldest row that is due, or of those of the given keys, in the rule's zone. Of several columns
 /// the latest is a row's day.
 pub(in crate::plan) fn oldest(
     table: &TableName,
     facts: &Table,
     due: &[Due],
     (held, by): (&[&HeldRows], &[Spares]),
-    key: Option<&[String]>,
+    given: bool,
 ) -> Statement {
     let mut binds = Binds::default();
+    let from = match given {
+        true => keyed(&mut binds, table, facts),
+        false => format!("{} AS t", table_name(table)),
+    };
     let mut all = is_due(&mut binds, due);
     all.extend(free(&mut binds, held, by));
-    for (column, value) in facts.row_key().iter().zip(key.unwrap_or_default()) {
-        let value = binds.bind(Parameter::Text(value.clone()));
-        let of = sql_type(facts, column);
-        all.push(format!(
-            "t.{} {EQUALS} {value}::text::{of}",
-            identifier(column)
-        ));
-    }
     let columns = due.first().map_or(&[][..], |due| &due.columns);
     let linked = due.first().map_or(&[][..], |due| &due.linked);
     let zone = due.first().map_or("UTC", |due| due.cutoff.zone.name());
@@ -269,8 +259,7 @@ pub(in crate::plan) fn oldest(
         several => format!("pg_catalog.min(GREATEST({}))", several.join(", ")),
     };
     let body = format!(
-        "SELECT {oldest} FROM {} AS t WHERE {} AND {zone}::text IS NOT NULL",
-        table_name(table),
+        "SELECT {oldest} FROM {from} WHERE {} AND {zone}::text IS NOT NULL",
         all.join(" AND ")
     );
     binds.statement("oldest", table, &body)

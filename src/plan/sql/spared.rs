@@ -170,7 +170,7 @@ pub(in crate::plan) fn lock_linked(table: &TableName, facts: &Table, step: &Step
 }
 
 /// Rows `t` of a table by the keys of the subjects, whose ordinals are `k.n`.
-fn keyed(binds: &mut Binds, table: &TableName, facts: &Table) -> String {
+pub(super) fn keyed(binds: &mut Binds, table: &TableName, facts: &Table) -> String {
     let tickets = binds.bind(Parameter::SubjectTickets);
     let key = facts.row_key();
     let keys: Vec<String> = (0..key.len())

@@ -147,18 +147,19 @@ pub async fn still_due(
     Ok(found.iter().map(of).collect())
 }
 
-/// The day of the oldest of them, or of the one with this key.
+/// The day of the oldest of them, or of those with these keys.
 ///
 /// # Errors
 /// [`NotErased::Database`].
 pub async fn oldest(
     client: &mut Client,
     rows: &DueRows<'_>,
-    key: Option<&[String]>,
+    keys: Option<&[&[String]]>,
     timeouts: Timeouts,
 ) -> Result<Option<NaiveDate>, NotErased> {
     let tx = begin(client, timeouts).await?;
-    let found = query(&tx, &rows.oldest(key), &[]).await?;
+    let statement = rows.oldest(keys.is_some());
+    let found = query(&tx, &statement, keys.unwrap_or_default()).await?;
     tx.rollback().await?;
     Ok(found.first().and_then(|row| row.get(0)))
 }
