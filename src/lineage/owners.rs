@@ -21,29 +21,28 @@ pub enum Owners {
     Unknown,
 }
 
-/// Whose the rows of `table` are, by all rules of the policy whatever their scope; `hanging` is the rule's
-/// own lineage.
+/// Whose the rows of `table` are, by all rules of the policy whatever their scope; `changed` are the tables of its system
+/// whose rows go, or change, with them, itself among them.
 pub(super) fn owners(
     policy: &Policy,
     table: &QualifiedTable,
-    hanging: &Lineage,
+    changed: &BTreeSet<TableName>,
     catalog: &Catalog,
 ) -> Owners {
     let Some(people) = people(policy, catalog) else {
         return Owners::Unknown;
     };
     let system = people.systems.iter().find(|s| s.system == table.system);
-    let rule = hanging.systems.iter().find(|s| s.system == table.system);
-    let (Some(system), Some(rule)) = (system, rule) else {
+    let Some(system) = system else {
         return Owners::Nobody;
     };
-    let rows: BTreeSet<&TableName> = rule.tables.iter().map(|t| &t.table).collect();
+    let rows = changed;
     if !rows.iter().any(|t| system.table(t).is_some()) {
         return Owners::Nobody;
     }
     // What hangs on a row and is somebody else's too goes with it: whose, no way back from the row says.
-    let elsewhere = |t: &&TableName| {
-        **t != table.table
+    let elsewhere = |t: &TableName| {
+        *t != table.table
             && system.table(t).is_some_and(|reached| {
                 let mut edges = reached.edges.iter();
                 edges.any(|e| !matches!(&e.parent, Parent::Table(p) if rows.contains(p)))

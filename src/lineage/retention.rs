@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const SCOPE: &str = "retention";
 /// A rule that the policy contradicts.
 pub(super) const CONTRADICTED: &str = "E0255";
+const LINKED: &str = "link them by a foreign key that the database holds, or let them lose the link: action = \"detach\"";
 /// A rule for what goes by tickets.
 const OF_PEOPLE: &str = "E0256";
 
@@ -100,7 +101,7 @@ pub fn of_rule(
     }
     found.extend(partition::misfit(policy, rule, table));
     found.extend(still::no_links(policy, rule, table, catalog));
-    let own = of_table(policy, rule, catalog);
+    let own = of_table(policy, rule, in_force, catalog);
     let traced = trace(
         &own,
         SCOPE,
@@ -129,18 +130,23 @@ pub fn of_rule(
         let others: Vec<&Policy> = others.copied().collect();
         found.extend(minimum::against_tables(policy, rule, &others));
     } else {
-        found.extend(of.mistakes());
-        spared_by = of.spared_by(due.as_deref().unwrap_or_default(), &mut found);
+        let (mut mistakes, due) = (of.mistakes(), due.as_deref().unwrap_or_default());
+        spared_by = of.spared_by(due, &mut mistakes);
+        // Of what is only counted nothing goes with it.
+        if rule.action.changes() {
+            found.extend(mistakes);
+        }
     }
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
     warnings.extend(super::age_index::unindexed(policy, rule, table));
     let due = due.map(|due| still::only_once(due, rule, table));
+    let changed = changed(rule, &lineage);
     Ok(due.map(|due| {
         let mut of = OfRule {
-            owners: owners(policy, &rule.table, &lineage, catalog),
-            others: others(policy, in_force, &lineage),
+            owners: owners(policy, &rule.table, &changed, catalog),
+            others: others(policy, rule, in_force, &changed),
             lineage: with_due(lineage, &due, &spared_by),
             policy: own,
             due,
@@ -331,16 +337,23 @@ impl Hanging<'_> {
             }
             if let Some(by) = self.retained_by(&table, reached) {
                 let why = format!("which {by} retains for a time of its own");
-                found.push(self.kept_longer(&table, &why));
+                let help = format!(
+                    "write a [[retention]] with action = \"delete\" for {table}, as long as the `retain`: rows then wait for what hangs on them"
+                );
+                found.push(self.kept_longer(&table, &why, &help));
             }
         }
         found
     }
 
-    /// Which policy retains rows of a table that go, or change, with the rule's.
+    /// Which policy retains rows of a table that go, or change, with the rule's, and says nowhere when they go by
+    /// themselves: a rule that does is never shorter, and its rows keep what they hang on.
     fn retained_by(&self, table: &QualifiedTable, reached: &Reached) -> Option<String> {
         if self.acts(reached, |action| matches!(action, Action::Retain(_))) {
             return Some(minimum::whose(self.policy, self.policy));
+        }
+        if go_by_themselves(self.in_force).contains(table) {
+            return None;
         }
         if !self.acts(reached, |a| {
             matches!(a, Action::Delete | Action::Shared { .. })
@@ -379,7 +392,7 @@ impl Hanging<'_> {
             for (policy, rule) in rules.filter(|(_, rule)| of_table(rule)) {
                 let Some(ways) = ways(system, &reached.table, &self.rule.table.table) else {
                     let why = format!("for which there is the retention rule {}", rule.name);
-                    found.push(self.kept_longer(&rule.table, &why));
+                    found.push(self.kept_longer(&rule.table, &why, LINKED));
                     continue;
                 };
                 let (catalog, facts) = (self.catalog, &reached.facts);
@@ -435,7 +448,7 @@ impl Hanging<'_> {
             }),
             _ => {
                 let why = "which hang on each other otherwise than by one key, and may not be due";
-                found.push(self.kept_longer(rule, why));
+                found.push(self.kept_longer(rule, why, LINKED));
                 None
             }
         }
@@ -454,11 +467,14 @@ impl Hanging<'_> {
         )
     }
 
-    fn kept_longer(&self, table: &QualifiedTable, why: &str) -> Diagnostic {
+    fn kept_longer(&self, table: &QualifiedTable, why: &str, help: &str) -> Diagnostic {
         self.error(
             CONTRADICTED,
-            format!("with the rows of the retention rule {} go rows of {table}, {why}", self.rule.name),
-            "make the rule keep its rows as long as what hangs on them, or take the link out of them first",
+            format!(
+                "with the rows of the retention rule {} go rows of {table}, {why}",
+                self.rule.name
+            ),
+            help,
         )
     }
 
@@ -498,14 +514,27 @@ pub(super) fn step(table: TableName, key: &ForeignKey) -> Option<Step> {
     })
 }
 
-/// Kinds of subject, beside the policy's own, whose policies name a table of the lineage.
-fn others(policy: &Policy, in_force: &[&Policy], lineage: &Lineage) -> Vec<String> {
+/// Tables of the rule's system whose rows go, or change, by it: where its own rows stay, no others do.
+fn changed(rule: &RetentionRule, lineage: &Lineage) -> BTreeSet<TableName> {
+    let mut changed = BTreeSet::from([rule.table.table.clone()]);
+    if !rule.action.rewrites() {
+        let systems = lineage.systems.iter();
+        let here = systems.filter(|s| s.system == rule.table.system);
+        changed.extend(here.flat_map(|s| s.tables.iter().map(|t| t.table.clone())));
+    }
+    changed
+}
+
+/// Kinds of subject, beside the policy's own, whose policies name one of these tables.
+fn others(
+    policy: &Policy,
+    rule: &RetentionRule,
+    in_force: &[&Policy],
+    tables: &BTreeSet<TableName>,
+) -> Vec<String> {
     let names = |other: &&&Policy| {
-        lineage.systems.iter().any(|system| {
-            other.tables.iter().any(|rule| {
-                rule.table.system == system.system && system.table(&rule.table.table).is_some()
-            })
-        })
+        let mut named = other.tables.iter().map(|of| &of.table);
+        named.any(|of| of.system == rule.table.system && tables.contains(&of.table))
     };
     let others = in_force
         .iter()
@@ -670,7 +699,12 @@ fn with_due(mut lineage: Lineage, due: &[Due], spared_by: &[Spares]) -> Lineage 
 }
 
 /// The policy's rules for what can be reached from the table, which itself is deleted.
-fn of_table(policy: &Policy, rule: &RetentionRule, catalog: &Catalog) -> Policy {
+fn of_table(
+    policy: &Policy,
+    rule: &RetentionRule,
+    in_force: &[&Policy],
+    catalog: &Catalog,
+) -> Policy {
     let mut tables = vec![TableRule {
         table: rule.table.clone(),
         via: None,
@@ -685,7 +719,7 @@ fn of_table(policy: &Policy, rule: &RetentionRule, catalog: &Catalog) -> Policy 
     }];
     match rule.action.rewrites() {
         true => tables.extend(still::all_stays(rule, catalog)),
-        false => tables.extend(hanging_on(policy, &rule.table, catalog)),
+        false => tables.extend(hanging_on(policy, &rule.table, in_force, catalog)),
     }
     let scopes = policy.scopes.values().take(1).map(|scope| {
         let whole = Scope {
@@ -716,8 +750,10 @@ fn object_columns(policy: &Policy, table: &QualifiedTable) -> Option<(Vec<String
 fn hanging_on<'p>(
     policy: &'p Policy,
     table: &'p QualifiedTable,
+    in_force: &[&Policy],
     catalog: &Catalog,
 ) -> Vec<TableRule> {
+    let timed = go_by_themselves(in_force);
     // Of the table itself only what is said of rows that hang on others of it.
     let itself = |rule: &TableRule| {
         let mut keys = catalog.foreign_keys.iter();
@@ -748,26 +784,37 @@ fn hanging_on<'p>(
             let rules = rules.into_iter().zip(chosen);
             let rules = rules.filter(|(_, chosen)| *chosen);
             return rules
-                .map(|(rule, _)| with_its_row(policy, rule.clone(), table, &reached, catalog))
+                .map(|(rule, _)| {
+                    with_its_row(policy, rule.clone(), table, (&reached, &timed), catalog)
+                })
                 .collect();
         }
     }
 }
 
+/// Tables whose rows go by rules of their own: not before any `retain` of them, and what they hang on waits for them.
+fn go_by_themselves<'p>(in_force: &[&'p Policy]) -> BTreeSet<&'p QualifiedTable> {
+    let rules = in_force.iter().flat_map(|policy| &policy.retention);
+    let go = rules.filter(|rule| rule.action == RetentionAction::Delete && rule.people.is_none());
+    go.map(|rule| &rule.table).collect()
+}
+
 /// What the policy keeps as long as the row it hangs on goes with that row, if all such rows go: those of
-/// the rule's own table, or what it keeps likewise.
+/// the rule's own table, or what it keeps likewise; and what goes by a rule of its own, when its time is over.
 fn with_its_row(
     policy: &Policy,
     rule: TableRule,
     of: &QualifiedTable,
-    reached: &BTreeSet<&TableName>,
+    (reached, timed): (&BTreeSet<&TableName>, &BTreeSet<&QualifiedTable>),
     catalog: &Catalog,
 ) -> TableRule {
     let goes = |table: &TableName| {
         let mut rules = policy.tables.iter();
         let here = |r: &&TableRule| r.table.system == of.system && r.table.table == *table;
         let all_go = rules.by_ref().filter(here).all(|r| match &r.action {
-            Action::Retain(retain) => r.table == *of || retain.until.is_none(),
+            Action::Retain(retain) => {
+                r.table == *of || retain.until.is_none() || timed.contains(&r.table)
+            }
             action => matches!(action, Action::Delete),
         });
         reached.contains(table) && all_go
@@ -784,7 +831,13 @@ fn with_its_row(
     let mut of_rule = keys.filter(|k| k.child.0 == rule.table.table);
     let all_go = of_rule.all(|k| goes(&k.parent.0) || !retained(&k.parent.0));
     match &rule.action {
-        Action::Retain(retain) if retain.until.is_none() && rule.link.is_none() && all_go => {
+        Action::Retain(retain)
+            if rule.link.is_none()
+                && match retain.until {
+                    None => all_go,
+                    Some(_) => rule.table != *of && timed.contains(&rule.table),
+                } =>
+        {
             TableRule {
                 action: Action::Delete,
                 ..rule

@@ -33,12 +33,16 @@ pub struct Verdict {
     pub under_way: i64,
     /// Rows without a date, which are never due.
     pub undated: i64,
+    /// The kind of person a legal hold on whom stops the whole rule, since it cannot be told whose the rows are.
+    pub stopped_by: Option<String>,
+    /// Rows that ought to be gone and wait for that hold to end.
+    pub stopped: i64,
     /// What to do about it.
     pub then: Option<String>,
 }
 
 /// What is left of the rows of a rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remaining {
     /// Rows that ought to be gone, and that no hold covers.
     pub overdue: i64,
@@ -50,6 +54,8 @@ pub struct Remaining {
     pub under_way: i64,
     /// Rows without a date.
     pub undated: i64,
+    /// The kind of person a legal hold on whom stops the whole rule; all rows count as held then.
+    pub stopped_by: Option<String>,
 }
 
 /// Looks whether a rule holds. Nothing is written, in its system or in the control database.
@@ -76,6 +82,8 @@ pub async fn verify(
         survivors: 0,
         under_way: 0,
         undated: 0,
+        stopped_by: None,
+        stopped: 0,
         then: None,
     };
     let Some(at) = owed(&policy.subject, &rule, context.now(), known) else {
@@ -88,7 +96,14 @@ pub async fn verify(
     let remaining = prepared.remaining(context, true).await?;
     verdict.through = Some(of.due[0].cutoff.day);
     verdict.overdue = remaining.overdue;
-    verdict.held = remaining.held;
+    // How many of them it really covers nobody can tell.
+    match remaining.stopped_by {
+        None => verdict.held = remaining.held,
+        Some(kind) => {
+            verdict.stopped = remaining.held;
+            verdict.stopped_by = Some(kind);
+        }
+    }
     verdict.survivors = remaining.survivors;
     verdict.under_way = remaining.under_way;
     verdict.undated = remaining.undated;
@@ -162,7 +177,8 @@ impl Prepared {
         let left = due::overdue(&mut client, &rows, context.timeouts(1)).await?;
         drop(client);
         let counted = self.counted(context, undated).await?;
-        let held = match self.barred_by(context).await? {
+        let stopped_by = self.barred_by(context).await?;
+        let held = match stopped_by {
             Some(_) => left - counted.survivors,
             None => counted.held,
         };
@@ -172,6 +188,7 @@ impl Prepared {
             survivors: counted.survivors,
             under_way: counted.under_way,
             undated: counted.undated,
+            stopped_by,
         })
     }
 }

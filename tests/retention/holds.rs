@@ -144,6 +144,15 @@ fn rows_of_several_people_stay_while_one_is_under_a_hold() {
             .contains("whose the rows are cannot be told")
     );
     assert_eq!(company.rows("false"), before);
+    // How many of them the hold covers nobody knows.
+    let said = company.says(&["retention", "verify"], 0);
+    let due = company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"));
+    assert!(
+        said.contains("calls: is stopped by a legal hold")
+            && said.contains(&format!("{due} row(s) wait: a legal hold on a customer"))
+            && !said.contains("more stay"),
+        "{said}"
+    );
     assert_eq!(
         company.json(&["retention", "runs"])[0]["problem_code"],
         "E0521"

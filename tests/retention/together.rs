@@ -241,3 +241,79 @@ fn keys_with_an_order_of_their_own_are_refused() {
         "{said}"
     );
 }
+
+/// Invoices are retained, and go by a rule of their own when their years are over: a call waits for its invoice.
+#[test]
+fn what_is_retained_and_has_a_rule_keeps_what_it_hangs_on() {
+    let schema = format!(
+        "{SCHEMA} CREATE TABLE invoice (id int PRIMARY KEY, call int REFERENCES call, issued_on date NOT NULL); CREATE INDEX ON invoice (call); CREATE INDEX ON invoice (issued_on); \
+         CREATE TABLE line (id int PRIMARY KEY, invoice int NOT NULL REFERENCES invoice); CREATE INDEX ON line (invoice); \
+         INSERT INTO invoice SELECT id, id, current_date - CASE id % 2 WHEN 0 THEN 100 ELSE 300 END FROM call WHERE id BETWEEN 2400 AND 2499; \
+         INSERT INTO line SELECT id, id FROM invoice;"
+    );
+    let retained = POLICY.to_owned()
+        + "\n[[table]]\nname = \"shop.public.invoice\"\naction = \"retain\"\nuntil = { column = \"issued_on\", plus = \"200 days\" }\n\
+           because = \"the tax office\"\nset = { call = \"null\" }\nthen = \"delete\"\n\
+           [[table]]\nname = \"shop.public.line\"\naction = \"retain\"\nbecause = \"with its invoice\"\n";
+    let invoices = |action: &str| {
+        format!(
+            "{retained}\n[[retention]]\nname = \"invoices\"\ntable = \"shop.public.invoice\"\nsince = \"issued_on\"\n\
+                 keep = \"250 days\"\naction = \"{action}\"\nbecause = \"the tax office\"\ntimezone = \"Asia/Tokyo\"\n"
+        )
+    };
+    let company = Company::with(&schema, &retained);
+    // Nothing says when they go by themselves; and then what to write is what mends it.
+    for policy in [retained.clone(), invoices("report")] {
+        company.workspace.write_policy("customer.toml", &policy);
+        let said = company.says(&["check"], 1);
+        assert!(
+            said.contains("E0255") && said.contains("write a [[retention]]"),
+            "{said}"
+        );
+    }
+    let reported = invoices("delete").replace(
+        "action   = \"delete\"\nbecause",
+        "action   = \"report\"\nbecause",
+    );
+    for policy in [
+        &reported,
+        &reported
+            .replace("name = \"invoices\"", "name = \"others\"")
+            .replace("250 days", "201 days"),
+    ] {
+        company.workspace.write_policy("customer.toml", policy);
+        company.says(&["check"], 0);
+    }
+    // What is only counted takes nothing, so nothing stands against it.
+    let reported = retained.replace(
+        "action   = \"delete\"\nbecause",
+        "action   = \"report\"\nbecause",
+    );
+    company.workspace.write_policy("customer.toml", &reported);
+    company.says(&["check"], 0);
+    company.says(&["retention", "run", "calls"], 0);
+    company
+        .workspace
+        .write_policy("customer.toml", &invoices("delete"));
+    company.says(&["check"], 0);
+    let due = company.count(&format!(
+        "SELECT count(*) FROM call c WHERE {}",
+        crate::company::DUE
+    ));
+    let kept = "SELECT count(*) FROM invoice WHERE issued_on = current_date - 100";
+    assert_eq!(company.count(kept), 50);
+    let run = company.json(&["retention", "run", "calls"]);
+    assert_eq!(run["survivors"], 50, "{run}");
+    assert_eq!(
+        run["changed"]["public.call"]["deleted"].as_i64(),
+        Some(due - 50),
+        "{run}"
+    );
+    assert_eq!(run["changed"]["public.invoice"]["deleted"], 50, "{run}");
+    assert_eq!(run["changed"]["public.line"]["deleted"], 50, "{run}");
+    assert_eq!(company.count(kept), 50);
+    assert_eq!(company.count("SELECT count(*) FROM invoice i JOIN call c ON c.id = i.call JOIN line l ON l.invoice = i.id"), 50);
+    company.execute("UPDATE invoice SET issued_on = issued_on - 300");
+    company.says(&["retention", "run", "calls"], 0);
+    assert_eq!(company.count("SELECT count(*) FROM invoice"), 0);
+}

@@ -60,10 +60,11 @@ impl Verify {
 
 fn tell(verdict: &Verdict) {
     let Verdict { rule, table, .. } = verdict;
-    let word = match (verdict.holds, verdict.overdue) {
-        (true, 0) => "holds",
-        (true, _) => "reports only",
-        (false, _) => "DOES NOT HOLD",
+    let word = match (verdict.holds, verdict.overdue, &verdict.stopped_by) {
+        (true, 0, None) => "holds",
+        (true, 0, Some(_)) => "is stopped by a legal hold",
+        (true, ..) => "reports only",
+        (false, ..) => "DOES NOT HOLD",
     };
     say!("{rule}: {word} ({table})");
     let Some(through) = verdict.through else {
@@ -81,6 +82,12 @@ fn tell(verdict: &Verdict) {
         say!(
             "  {} more stay, by a legal hold (erasured hold list)",
             verdict.held
+        );
+    }
+    if let Some(kind) = &verdict.stopped_by {
+        say!(
+            "  {} row(s) wait: a legal hold on a {kind} stops the rule, for whose the rows are cannot be told (erasured hold list)",
+            verdict.stopped
         );
     }
     if verdict.survivors > 0 {
