@@ -1,6 +1,7 @@
 //! `erasured retention …`.
 
 mod approve;
+mod interrupt;
 mod list;
 mod partitions;
 mod plan;

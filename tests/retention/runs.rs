@@ -200,3 +200,84 @@ fn a_row_that_comes_to_be_kept_meanwhile_stays() {
         0
     );
 }
+
+/// Ctrl-C ends a run with the batch under way; the next begins at once and takes the rest. At 10 % it waits behind every
+/// batch, and says so once.
+#[test]
+fn a_run_is_ended_from_the_terminal() {
+    let company = Company::open();
+    company.execute("INSERT INTO call SELECT n, 1, now() - interval '1 year' FROM generate_series(10001, 13000) n");
+    let left = || company.count(&format!("SELECT count(*) FROM call c WHERE {DUE}"));
+    let before = left();
+    company.says(&["retention", "throttle", "60%"], 0);
+    let signalled = |failpoints: &str, signals: &[&str], moment: &dyn Fn() -> bool| {
+        let mut run = company.workspace.process(["retention", "run", "calls"]);
+        let run = run
+            .env("FAILPOINTS", failpoints)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        crate::support::wait_until("the run", std::time::Duration::from_secs(30), moment);
+        for signal in signals {
+            let pid = run.id().to_string();
+            let sent = std::process::Command::new("kill")
+                .args([signal, &pid.as_str()])
+                .status();
+            assert!(sent.unwrap().success());
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        let ended = run.wait_with_output().unwrap();
+        (
+            ended.status.code(),
+            String::from_utf8(ended.stderr).unwrap(),
+        )
+    };
+    let (code, said) = signalled("after-last-word=sleep(700)", &["-INT"], &|| {
+        left() < before - 600
+    });
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("the run ends with the batch under way")
+            && said.contains("the next run takes what is left"),
+        "{said}"
+    );
+    assert_eq!(said.matches("waits: an operator").count(), 1, "{said}");
+    let some = left();
+    assert!(some > 0 && some < before, "{some} of {before}");
+    let runs = company.json(&["retention", "runs"]);
+    assert_eq!(runs[0]["state"], "stopped", "{runs}");
+    assert_eq!(runs[0]["rows"].as_i64(), Some(before - some), "{runs}");
+    // The second ends it at once, which is as if it had been killed.
+    let begun = || {
+        let begun = "SELECT count(*) FROM erasured.retention_run WHERE state = 'running'";
+        company.server.count(&company.control, begun) > 0
+    };
+    let (code, said) = signalled("after-last-word=sleep(20000)", &["-TERM", "-TERM"], &begun);
+    assert_eq!(code, Some(143), "{said}");
+    assert_eq!(left(), some);
+    assert!(
+        company
+            .says(&["retention", "run", "calls"], 1)
+            .contains("runs already")
+    );
+    company.server.execute(&company.control, "UPDATE erasured.retention_run SET lease_until = now() - interval '1 second' WHERE state = 'running'");
+    company.says(&["retention", "throttle", "off"], 0);
+    company.says(&["retention", "run", "calls"], 0);
+    assert_eq!(left(), 0);
+}
+
+#[test]
+fn runs_of_a_rule_that_nobody_knows_are_asked_about() {
+    let company = Company::open();
+    let said = company.says(&["retention", "runs", "nope"], 0);
+    assert!(
+        said.contains("no run of a rule \"nope\" is known"),
+        "{said}"
+    );
+    company.says(&["retention", "run", "calls"], 0);
+    assert!(
+        !company
+            .says(&["retention", "runs", "calls"], 0)
+            .contains("warning")
+    );
+}

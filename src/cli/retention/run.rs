@@ -1,5 +1,6 @@
 //! `erasured retention run`.
 
+use super::interrupt::Interrupt;
 use super::plan::chosen;
 use crate::cli::failure::Failure;
 use crate::cli::{Format, print_json, say};
@@ -22,8 +23,8 @@ Examples:
   erasured retention run call-recordings
 
 Rows go oldest first, in short transactions, and what hangs on them goes as the policy's [[table]] rules
-say. It may be stopped at any time: what is gone is counted, and the next run goes on. Exit code 1 if
-rows had to be set aside.")]
+say. Ctrl-C or SIGTERM ends it with the batch under way, a second one at once: what is gone is counted, and
+the next run goes on. Exit code 1 if it was stopped, or rows had to be set aside.")]
 pub(in crate::cli) struct Run {
     /// The rule.
     rule: String,
@@ -72,20 +73,26 @@ impl Run {
             return Ok(());
         }
         let (bar, rule) = (bar(&self.rule, due), &self.rule);
-        let mut told = None;
+        let interrupt = Interrupt::listen();
+        let interrupt = interrupt.map_err(|error| Failure::found(error.to_string()))?;
+        let mut told = Vec::new();
         let mut on = |progress: Progress| {
             bar.set_length(progress.of);
             bar.set_position(progress.rows);
-            if progress.waits != told {
-                told = progress.waits;
-                let waits = told.map(|reason| format!("{rule} waits: {reason}"));
-                // Who sees no bar is told once.
-                if let (true, Some(waits)) = (bar.is_hidden(), &waits) {
-                    eprintln!("{waits}");
-                }
-                bar.set_message(waits.unwrap_or_else(|| rule.clone()));
+            let waits = progress.waits;
+            let message = waits.map(|reason| format!("{rule} waits: {reason}"));
+            // Who sees no bar is told each reason once: at a part of the speed there is a rest behind every batch.
+            if let (true, Some(reason), Some(message)) = (bar.is_hidden(), waits, &message)
+                && !told.contains(&reason)
+            {
+                told.push(reason);
+                eprintln!("{message}");
             }
-            Go::On
+            bar.set_message(message.unwrap_or_else(|| rule.clone()));
+            match interrupt.came() {
+                true => Go::Stop,
+                false => Go::On,
+            }
         };
         let going = Going {
             slot: None,

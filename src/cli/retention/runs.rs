@@ -29,6 +29,11 @@ impl Runs {
             print_json(&runs);
             return Ok(());
         }
+        if let (Some(rule), true) = (&self.rule, runs.is_empty()) {
+            eprintln!(
+                "warning: no run of a rule {rule:?} is known: is its name right? (erasured retention list)"
+            );
+        }
         let mut table = Table::new([
             "RULE", "STARTED", "ENDED", "STATE", "DUE TO", "ROWS", "HELD", "KEPT", "ASIDE",
             "PROBLEM", "RUN",
