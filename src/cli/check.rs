@@ -11,7 +11,7 @@ use crate::discovery;
 use crate::erasure::context::{System, catalogs};
 use crate::lineage;
 use crate::policy::{Draft, Policy, place};
-use crate::retention::{self, throttle::Reason};
+use crate::retention::{self, archive::Archive, throttle::Reason};
 use crate::start::{self, StartError};
 use crate::store::{self, Store};
 use crate::system::postgres::{failure, partition, readable};
@@ -76,6 +76,9 @@ impl Check {
             if draft.open().is_empty() {
                 found.extend(discovery::overlooked(draft.so_far(), &catalogs));
                 let rules = lineage::check_rules(draft.so_far(), &in_force, Utc::now(), &catalogs);
+                let policy = draft.so_far();
+                let archives = policy.retention.iter();
+                found.extend(archives.filter_map(|rule| Archive::warning(policy, rule)));
                 let known = |d: &Diagnostic| {
                     found
                         .iter()

@@ -257,6 +257,16 @@ fn of_people(
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Err(found);
     }
+    let scope = scope.and_then(|scope| policy.scopes.get(scope));
+    if !rule.approval && scope.is_none_or(|scope| scope.cooling_off.is_zero()) {
+        let message = format!(
+            "nobody is asked before people go by the retention rule {}, and they have no time to object",
+            rule.name
+        );
+        let help = "say approval = \"first\" in the rule, or cooling_off in `verify` of its scope";
+        let warning = Diagnostic::warning("E0267", message, help);
+        found.push(warning.at(&policy.source, rule.span.clone()));
+    }
     Ok(due.map(|due| OfRule {
         policy: policy.clone(),
         lineage: Lineage {

@@ -290,8 +290,15 @@ fn without_the_folder_no_row_goes() {
     let archived = Archived::open("");
     let company = &archived.company;
     let before = company.rows("false");
+    let told = |command: &[&str]| {
+        let said = company.says(command, 0);
+        said.contains("E0532") && said.contains("could be archived here")
+    };
+    let dry = ["retention", "run", "calls", "--dry-run"];
+    assert!(!told(&["check"]) && !told(&dry));
     for mode in [0o750, 0o701] {
         allow(&archived.folder, mode);
+        assert!(told(&["check"]) && told(&dry), "{mode:o}");
         let said = company.says(&["retention", "run", "calls"], 1);
         assert!(
             said.contains("E0532") && said.contains("mode 0700"),
@@ -299,6 +306,7 @@ fn without_the_folder_no_row_goes() {
         );
     }
     std::fs::remove_dir(&archived.folder).unwrap();
+    assert!(told(&["check"]) && told(&dry));
     assert!(
         company
             .says(&["retention", "run", "calls"], 1)

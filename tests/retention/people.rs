@@ -295,6 +295,37 @@ fn who_comes_back_beside_a_hold_loses_nothing() {
     );
 }
 
+/// People go without anybody having been asked: that is told, until somebody is, or they have time.
+#[test]
+fn who_goes_unasked_is_told() {
+    let company = open();
+    let check = |policy: &str| {
+        company.workspace.write_policy("customer.toml", policy);
+        company.says(&["check"], 0).contains("E0267")
+    };
+    assert!(check(&policy("")));
+    assert!(
+        company
+            .says(&["retention", "plan", "members"], 0)
+            .contains("E0267")
+    );
+    assert!(!check(&policy("approval = \"first\"")));
+    let cooling = "verify = { at_least = \"basic\", cooling_off = \"30 days\" }";
+    assert!(!check(
+        &policy("").replace("verify = { at_least = \"basic\" }", cooling)
+    ));
+    // A dry run says what a run would do: five at a time.
+    company.workspace.write_policy("customer.toml", &policy(""));
+    let dry = company.json(&["retention", "run", "members", "--dry-run"]);
+    assert_eq!(
+        (&dry["due"], &dry["files"]),
+        (&12.into(), &5.into()),
+        "{dry}"
+    );
+    let dry = company.says(&["retention", "run", "members", "--dry-run"], 0);
+    assert!(dry.contains("5 ticket(s) would be filed"), "{dry}");
+}
+
 /// Who has a ticket is under way: not overdue, and not counted a second time against the forecast.
 #[test]
 fn who_has_a_ticket_is_told_apart() {

@@ -4,7 +4,8 @@ use super::interrupt::Interrupt;
 use super::plan::chosen;
 use crate::cli::failure::Failure;
 use crate::cli::{Format, print_json, say};
-use crate::policy::retention::RetentionAction;
+use crate::policy::retention::{People, RetentionAction};
+use crate::retention::archive::Archive;
 use crate::retention::{self, Go, Going, Prepared, Progress, Report, Stopped};
 use crate::start;
 use crate::system::postgres::execute::NotErased;
@@ -51,11 +52,30 @@ impl Run {
         }
         let counted = prepared.count(&context).await.map_err(failed)?;
         let due = counted.free();
+        if let (true, Some(warning)) = (
+            self.dry_run,
+            Archive::warning(&prepared.policy, &prepared.rule),
+        ) {
+            eprintln!(
+                "warning: {}: {}; {}",
+                warning.code, warning.message, warning.help
+            );
+        }
         if self.dry_run || prepared.rule.action == RetentionAction::Report {
             if self.format == Format::Json {
                 print_json(&serde_json::json!({
                     "rule": self.rule, "due": due, "held": counted.held, "survivors": counted.survivors,
+                    "files": prepared.rule.people.as_ref().map(|people| tickets(people, due)),
                 }));
+            } else if let Some(people) = &prepared.rule.people {
+                say!(
+                    "{}: {} ticket(s) would be filed, at most {} a run; {due} of {} are due and have none, {} are held",
+                    self.rule,
+                    tickets(people, due),
+                    people.at_most,
+                    prepared.rule.table,
+                    counted.held
+                );
             } else {
                 say!(
                     "{}: {due} row(s) of {} would {}, {} are held, {} have something on them that is kept",
@@ -171,6 +191,11 @@ impl Run {
             );
         }
     }
+}
+
+/// How many tickets a run would file.
+fn tickets(people: &People, due: i64) -> u64 {
+    people.at_most.min(u64::try_from(due).unwrap_or(0))
 }
 
 fn bar(rule: &str, rows: i64) -> ProgressBar {

@@ -14,7 +14,9 @@ mod parquet;
 mod place;
 
 use crate::config::Bucket;
-use crate::policy::retention::{self as policy, Format};
+use crate::diagnostic::Diagnostic;
+use crate::policy::Policy;
+use crate::policy::retention::{self as policy, Format, RetentionRule};
 use crate::system::postgres::execute::Unanswered;
 use chrono::{DateTime, NaiveDate, Utc};
 use format::Packed;
@@ -97,6 +99,25 @@ impl Archive {
             format: of.format,
             prefix: format!("{subject}.{rule}."),
         })
+    }
+
+    /// Whether a rule's rows could not be archived, as far as it shows before a run: of a folder.
+    pub fn warning(policy: &Policy, rule: &RetentionRule) -> Option<Diagnostic> {
+        let policy::Place::Folder(to) = &rule.archive.as_ref()?.to else {
+            return None;
+        };
+        let error = folder::Folder::open(to).err()?;
+        let message = format!(
+            "no row of the retention rule {} would go, for none could be archived here: {}: {error}",
+            rule.name,
+            to.display()
+        );
+        let help = format!(
+            "install -d -m 0700 -o erasured {}; for who is not the daemon's user this says nothing",
+            to.display()
+        );
+        let warning = Diagnostic::warning("E0532", message, help);
+        Some(warning.at(&policy.source, rule.span.clone()))
     }
 
     fn name(&self, step: Uuid, ending: &str) -> String {
