@@ -6,6 +6,7 @@ use super::retention::{kind, step};
 use crate::catalog::{Catalog, ForeignKey, Table};
 use crate::policy::retention::{LinkedColumn, RetentionAction, RetentionRule};
 use crate::reading::choose_or;
+use crate::system::postgres::quote::identifier;
 
 /// `since` names rows of which it cannot be told what they hang on.
 const NO_LINK: &str = "E0258";
@@ -55,7 +56,11 @@ fn column<'c>(
         let message = format!(
             "{from}, and the daemon's role lacks SELECT or UPDATE on it (its rows are locked with FOR UPDATE when it is asked for the last time)"
         );
-        let help = format!("GRANT SELECT, UPDATE ON {} TO erasured_daemon", table.table);
+        let one = identifier(&column.name);
+        let help = format!(
+            "GRANT SELECT, UPDATE ({one}) ON {} TO erasured_daemon",
+            table.table
+        );
         return Err(("E0214", message, help));
     }
     let Some(kind) = kind(&column.base) else {

@@ -157,6 +157,9 @@ fn advice(rule: &RetentionRule, last: Option<&RunView>) -> String {
             "its last run set {} row(s) aside: erasured retention run {name} tries again and names them",
             run.set_aside
         ),
+        Some(run) if run.state == "stopped" && rule.schedule.is_some() => format!(
+            "its last run was stopped before its end, by its window or a person: it goes on at its next time, and erasured retention run {name} takes them now"
+        ),
         _ if rule.schedule.is_some() => format!(
             "its schedule has not taken them: does a daemon run? erasured retention run {name} takes them now"
         ),

@@ -57,7 +57,7 @@ fn what_comes_due_each_week_is_told_and_drawn() {
     assert!(said.contains("time:     not known"), "{said}");
     assert!(
         said.lines()
-            .any(|l| l.starts_with("  now ") && l.ends_with(&format!("# {}", expected[0]))),
+            .any(|l| l.starts_with("  now ") && l.ends_with(&format!("> {}", expected[0]))),
         "{said}"
     );
 

@@ -206,6 +206,24 @@ fn certified(company: &Company, run: &serde_json::Value, rows: &[i64]) {
     assert!(text.contains("public.visit_2 削除"), "{text}");
 }
 
+/// The oldest rows go with a partition, the youngest one by one: the certificate has the days of all.
+#[test]
+fn the_days_of_a_certificate_are_those_of_partitions_too() {
+    let company = open("DELETE FROM visit_0;");
+    let day = |which: &str| {
+        let sql = format!(
+            "SELECT {which}((v.at AT TIME ZONE 'Asia/Tokyo')::date)::text FROM visit v WHERE {DUE}"
+        );
+        company.server.value(&company.shop, &sql)
+    };
+    let days = serde_json::json!({ "first": day("min"), "last": day("max") });
+    let run = company.json(&["retention", "run", "visits"]);
+    assert_eq!(run["partitions"].as_object().unwrap().len(), 2, "{run}");
+    let id = run["run"].as_str().unwrap();
+    let certificate = company.json(&["certificate", "show", id]);
+    assert_eq!(certificate["days"], days, "{certificate}");
+}
+
 /// With a DEFAULT partition the server detaches none concurrently.
 #[test]
 fn beside_a_default_partition_they_go_whole_too() {

@@ -138,8 +138,9 @@ timezone = "America/New_York"
     );
     let all = company.count("SELECT count(*) FROM visit");
     let run = company.json(&["retention", "run", "visits"]);
+    // By the hour and the length of the month more or less.
     assert!(
-        run["changed"]["public.visit"]["deleted"].as_i64() > Some(50),
+        run["changed"]["public.visit"]["deleted"].as_i64() > Some(20),
         "{run}"
     );
     assert!(!expected.is_empty() && all > i64::try_from(expected.len()).unwrap());

@@ -5,6 +5,7 @@ use super::Check;
 use crate::catalog::{TableKind, Trigger};
 use crate::name::TableName;
 use crate::policy::Span;
+use crate::system::postgres::quote::identifier;
 use std::collections::BTreeSet;
 
 impl Check<'_> {
@@ -46,11 +47,20 @@ impl Check<'_> {
             .map(|(_, right)| *right)
             .collect();
         if !lacks.is_empty() {
+            // One column is enough to lock rows; those that are set are told one by one.
+            let one = reached.facts.row_key().first().map(|one| identifier(one));
+            let grants: Vec<String> = lacks
+                .iter()
+                .map(|right| match (&one, *right) {
+                    (Some(one), "UPDATE") => format!("UPDATE ({one})"),
+                    (_, right) => right.to_owned(),
+                })
+                .collect();
             self.error(
                 "E0214",
                 &span,
-                format!("the daemon's role lacks {} on {name} (rows are locked with FOR UPDATE, which needs UPDATE)", lacks.join(", ")),
-                format!("GRANT {} ON {} TO erasured_daemon", lacks.join(", "), reached.table),
+                format!("the daemon's role lacks {} on {name} (rows are locked with FOR UPDATE, which needs UPDATE of a column)", lacks.join(", ")),
+                format!("GRANT {} ON {} TO erasured_daemon", grants.join(", "), reached.table),
             );
         }
         if deletes && access.delete_unpublishable || updates && access.update_unpublishable {
