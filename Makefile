@@ -49,10 +49,10 @@ simulate:
 		--test simulation -- --nocapture
 
 # Kills the program before and after each request that it makes of a database, and prints how many there are and how
-# many it survived; make walk ALL=1 walks a request anew behind each other one
+# many it survived (make test takes every fifth); make walk ALL=1 walks a request anew behind each other one
 walk:
 	@scripts/install.sh test
-	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin WALK_ALL=$(ALL) exec cargo test --locked --features failpoints \
+	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin WALK_ONE_IN=1 WALK_ALL=$(ALL) exec cargo test --locked --features failpoints \
 		--test walk -- --nocapture
 
 # Schemas of real applications, their packages from PyPI: make schemas ONLY=oscar

@@ -152,7 +152,10 @@ pub(super) async fn look_again(
     let mut away = BTreeSet::new();
     let mut problem = String::new();
     for look in looks {
-        let mut groups: Vec<&[usize]> = look.people.chunks(AT_ONCE).collect();
+        let system = context.places.get(&look.part.system);
+        let bears = system.map_or(usize::MAX, |system| system.people_at_once());
+        let at_once = AT_ONCE.min(bears.max(1));
+        let mut groups: Vec<&[usize]> = look.people.chunks(at_once).collect();
         while let Some(some) = groups.pop() {
             match look.at(context, policy, tickets, some).await {
                 Ok(left) => context.store.left_there(token, &left).await?,

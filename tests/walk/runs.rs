@@ -26,7 +26,7 @@ fn whatever_request_is_its_last_a_run_takes_what_is_due_and_counts_it_once() {
     println!("{survived} boundaries of retention runs walked and survived: {found:?}");
     assert_eq!(survived, found.values().sum::<usize>());
     for server in ["control", "shop"] {
-        assert!(found.get(server).is_some_and(|n| *n > 20), "{found:?}");
+        assert!(found.get(server).is_some_and(|n| *n > 3), "{found:?}");
     }
 }
 

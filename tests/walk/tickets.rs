@@ -31,7 +31,7 @@ fn whatever_request_is_its_last_every_ticket_is_done_once() {
     std::fs::write(list, walked.list()).unwrap();
     assert_eq!(survived, found.values().sum::<usize>());
     for server in ["control", "shop", "loyalty"] {
-        assert!(found.get(server).is_some_and(|n| *n > 40), "{found:?}");
+        assert!(found.get(server).is_some_and(|n| *n > 5), "{found:?}");
     }
 }
 

@@ -121,7 +121,7 @@ impl Doomed {
         let Some(process) = state.process else {
             return false;
         };
-        if !self.walked.takes(boundary) {
+        if !is_in_the_share(boundary) || !self.walked.takes(boundary) {
             return false;
         }
         let killed = std::process::Command::new("kill")
@@ -131,4 +131,17 @@ impl Doomed {
         state.died = Some(boundary.clone());
         true
     }
+}
+
+/// `make test` walks one boundary of so many, always the same ones; `make walk` all.
+fn is_in_the_share(boundary: &Boundary) -> bool {
+    let of = std::env::var("WALK_ONE_IN").map_or(5, |of| of.parse().unwrap());
+    // FNV-1a.
+    let hash = boundary
+        .to_string()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    hash % of == 0
 }

@@ -73,8 +73,11 @@ impl Run<'_> {
     ) -> Result<Vec<Work>, StoreError> {
         let mut through = Vec::with_capacity(work.len());
         let mut groups = Vec::new();
+        let system = self.context.places.get(&part.system);
+        let bears = system.map_or(usize::MAX, |system| system.people_at_once());
+        let at_once = AT_ONCE.min(bears.max(1));
         while !work.is_empty() {
-            groups.push(work.split_off(work.len().saturating_sub(AT_ONCE)));
+            groups.push(work.split_off(work.len().saturating_sub(at_once)));
         }
         while let Some(mut group) = groups.pop() {
             if group.is_empty() {
