@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn names_are_only_text_in_the_drawing() {
-        let drawn = svg("<calls> & \"co\"", &forecast(&[3, 0, 1]));
+        let drawn = svg("<calls> & \"co\"", &forecast(&[1, 0, 3]));
         assert!(
             drawn.contains("&lt;calls&gt; &amp; &quot;co&quot;"),
             "{drawn}"
