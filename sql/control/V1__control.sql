@@ -511,10 +511,12 @@ COMMENT ON FUNCTION erasured.folded IS 'A person''s name for comparing, not for 
 
 -- ---------------------------------------------------------------- rules that hold for everybody
 
--- Then it can only go forward. A step that is planned alone may have changed nothing.
+-- Then it can only go forward. A step that is planned alone may have changed nothing; one in a system that is no
+-- database (its counts have a kind) has taken away what it had found, and may have begun to where that is known.
 CREATE FUNCTION erasured.has_begun(ticket uuid) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
-AS $$ SELECT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = ticket AND s.state = 'done') $$;
+AS $$ SELECT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = ticket AND s.state = 'done' AND NOT coalesce(s.counts ? 'kind', false))
+          OR EXISTS (SELECT FROM erasured.found f WHERE f.ticket_id = ticket) $$;
 COMMENT ON FUNCTION erasured.has_begun IS 'Whether a step of the ticket is known to have committed.';
 
 -- What was enough on the day of the approval may not be on the day of the erasure. Asked by the
@@ -575,7 +577,7 @@ BEGIN
         WHEN 'verifying' THEN NEW.state IN ('completed', 'deferred', 'failed')
                            -- A system has lost what it had committed.
                            OR NEW.state = 'scheduled' AND EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = NEW.id
-                                AND s.generation = NEW.generation AND s.state = 'planned')
+                                AND s.state = 'planned')
         WHEN 'deferred'  THEN NEW.state = 'completed'
         WHEN 'failed'    THEN NEW.state IN ('scheduled', 'rejected')
         WHEN 'on_hold'   THEN NEW.state = OLD.held_from OR NEW.state = 'rejected'
@@ -594,9 +596,6 @@ BEGIN
             SELECT FROM erasured.decision d WHERE d.ticket_id = NEW.id AND d.kind = 'verify'))
      OR (NEW.state = 'approved' AND NOT EXISTS (
             SELECT FROM erasured.decision d WHERE d.ticket_id = NEW.id AND d.kind = 'approve')))
-                           -- A system has lost what it had committed.
-                           OR NEW.state = 'scheduled' AND EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = NEW.id
-                                AND s.generation = NEW.generation AND s.state = 'planned')
     THEN
         RAISE EXCEPTION 'nobody''s decision stands behind the move to %', NEW.state
             USING ERRCODE = 'ER002', HINT = 'Use erasured.verify_ticket and erasured.approve_ticket.';

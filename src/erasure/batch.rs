@@ -322,9 +322,11 @@ impl Run<'_> {
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("after-begin");
         let mut work = self.recall(work).await?;
-        let fresh = work
-            .iter()
-            .all(|w| !w.ticket.taken_over && w.ticket.attempt == 0);
+        // Whether a step happened a database says itself; what is no database is not asked twice.
+        let fresh = planned.plan.places.is_empty()
+            && work
+                .iter()
+                .all(|w| !w.ticket.taken_over && w.ticket.attempt == 0);
         let done: BTreeSet<(Uuid, i32, String)> = if fresh {
             BTreeSet::new()
         } else {
@@ -337,7 +339,14 @@ impl Run<'_> {
         };
         if !planned.plan.places.is_empty() {
             let through = self.all_places(planned, work, &done).await?;
-            work = through.into_iter().map(begun).collect();
+            let ids: Vec<Uuid> = through.iter().map(|w| w.ticket.id).collect();
+            let found = self.context.store.have_found(&ids).await?;
+            // Of whom nothing was there nothing has gone.
+            let has_begun = |work: Work| match found.contains(&work.ticket.id) {
+                true => begun(work),
+                false => work,
+            };
+            work = through.into_iter().map(has_begun).collect();
         }
         for part in &planned.plan.systems {
             let (finished, pending): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|w| {

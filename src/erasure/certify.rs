@@ -395,12 +395,13 @@ fn places(steps: &[&StepRow]) -> Vec<certificate::Places> {
         }
         for (place, kinds) in &record.counts.changed {
             let erased: i64 = kinds.values().sum();
-            place_of(system, place).erased += erased.unsigned_abs();
+            let place = place_of(system, place);
+            place.erased += erased.unsigned_abs();
+            // What stays is met again by each generation, or stays no more.
+            place.stays.clear();
         }
         for kept in &record.counts.kept {
-            // What stays is met again by each generation.
             let stays = &mut place_of(system, &kept.table).stays;
-            stays.retain(|known| known.reason != kept.because);
             stays.push(certificate::Stays {
                 things: kept.rows.unsigned_abs(),
                 reason: kept.because.clone(),

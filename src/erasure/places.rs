@@ -11,7 +11,7 @@ use crate::plan::{ChangeKind, Counts, Identifiers, PlacePlan, PlacesPlan, Plan};
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::verifying::LeftThere;
-use crate::system::place::{Address, Failed, Person, System};
+use crate::system::place::{Address, Failed, Person};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -253,8 +253,8 @@ impl Look {
         which: &[usize],
     ) -> Result<Vec<LeftThere>, Failed> {
         let system = &self.part.system;
-        let settings = context.config.places.get(system).ok_or_else(|| {
-            Failed::later(format!("{system} is not in the configuration any more"))
+        let asked = context.places.get(system).ok_or_else(|| {
+            Failed::stuck(format!("{system} is not in the configuration any more"))
         })?;
         let mut people = Vec::with_capacity(which.len());
         for at in which {
@@ -267,9 +267,7 @@ impl Look {
         }
         let nothing: Vec<Vec<Address>> = people.iter().map(|_| Vec::new()).collect();
         let place = &self.place.place;
-        // Nothing of the connections by which it was erased.
-        let anew = System::new(system, settings);
-        let found = anew.probe(place, &people, &nothing).await?;
+        let found = asked.probe(place, &people, &nothing).await?;
         let left = which
             .iter()
             .zip(found)

@@ -32,7 +32,9 @@ pub(super) async fn watch(
 ) -> Result<(), StoreError> {
     let mut hashes = Vec::new();
     for of in tickets {
-        if policy.recheck.is_empty() || !is_swept(policy, &of.ticket.scope) {
+        // What was refused of a ticket rightly has the person's values.
+        let refused = !of.ticket.refused.is_empty();
+        if policy.recheck.is_empty() || refused || !is_swept(policy, &of.ticket.scope) {
             continue;
         }
         hashes.extend(of.identity.hunted(policy).into_iter().map(|hunted| {
@@ -51,7 +53,7 @@ pub(super) async fn watch(
 /// # Errors
 /// [`SweepFailed`]; those are looked for again a while later.
 pub async fn round(context: &Context) -> Result<usize, SweepFailed> {
-    let mut all = 0;
+    let (mut all, mut failed) = (0, Ok(()));
     let policies: Vec<_> = context.policies().values().cloned().collect();
     for policy in policies {
         let unwanted = policy.recheck.is_empty();
@@ -69,12 +71,19 @@ pub async fn round(context: &Context) -> Result<usize, SweepFailed> {
         if due.is_empty() {
             continue;
         }
-        let found = look(context, &policy, &due).await?;
+        // Of one kind of people that cannot be looked for the others do not wait.
+        let found = match look(context, &policy, &due).await {
+            Ok(found) => found,
+            Err(error) => {
+                failed = Err(error);
+                continue;
+            }
+        };
         let new = context.store.end_recheck(&due, *last, &found).await?;
         tell(&policy, &found, new);
         all += due.len();
     }
-    Ok(all)
+    failed.map(|()| all)
 }
 
 fn tell(policy: &Policy, found: &[CameBack], new: u64) {

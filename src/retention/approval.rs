@@ -91,6 +91,14 @@ impl Terms {
             _ => None,
         }));
         let systems = plan.into_iter().flat_map(|plan| &plan.systems);
+        let places = plan.into_iter().flat_map(|plan| &plan.places);
+        let places = places.flat_map(|of| {
+            let names = of.places.iter();
+            names.map(move |one| {
+                let sought = serde_json::to_string(one).unwrap_or_default();
+                format!("{}.{} {sought}", of.system, one.place)
+            })
+        });
         let changes = systems.flat_map(|s| s.changes.iter().map(move |change| (&s.system, change)));
         let hangs = |other: &&RetentionRule| {
             // Tickets ask no rule but one that keeps.
@@ -130,8 +138,9 @@ impl Terms {
             spared_by,
             timezone: zone.name().to_owned(),
             kept,
-            changes: changes
-                .flat_map(|(system, change)| {
+            changes: places
+                .map(|name| (name, ChangeKind::Deleted))
+                .chain(changes.flat_map(|(system, change)| {
                     let ring = change.ring.iter().map(|(table, _)| table);
                     let tables = std::iter::once(&change.table).chain(ring);
                     tables.map(move |of| {
@@ -141,7 +150,7 @@ impl Terms {
                         };
                         (name, change.kind)
                     })
-                })
+                }))
                 .collect(),
         }
     }

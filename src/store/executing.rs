@@ -242,14 +242,17 @@ impl Store {
     }
 
     /// What steps that are not done, of whichever generation, have found of these tickets on a system,
-    /// sealed.
+    /// sealed. What a later one has counted is its own.
     pub async fn found(&self, tickets: &[Uuid], system: &str) -> Result<Vec<(Uuid, Vec<u8>)>> {
         run_tx!(self, "found", |tx| {
             let rows = tx
                 .query(
                     "/* erasured:found */ SELECT f.ticket_id, f.sealed FROM erasured.found f \
                        JOIN erasured.step s USING (ticket_id, generation, system) \
-                      WHERE f.ticket_id = ANY ($1) AND f.system = $2 AND s.state = 'planned' ORDER BY f.generation",
+                      WHERE f.ticket_id = ANY ($1) AND f.system = $2 AND s.state = 'planned' AND NOT EXISTS ( \
+                             SELECT FROM erasured.step d WHERE d.ticket_id = f.ticket_id AND d.system = f.system \
+                                AND d.generation > f.generation AND d.state = 'done') \
+                      ORDER BY f.generation",
                     &[&tickets, &system],
                 )
                 .await?;

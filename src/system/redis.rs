@@ -83,7 +83,12 @@ impl Redis {
         let info = redis::IntoConnectionInfo::into_connection_info((host.as_str(), *port));
         let client = info.and_then(|info| redis::Client::open(info.set_redis_settings(session)));
         let client = client.map_err(|e| said(&e))?;
-        let connection = client.get_multiplexed_async_connection().await;
+        // Calls are bounded as a whole, by the system's own time.
+        let patient = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        let connection = client.get_multiplexed_async_connection_with_config(&patient);
+        let connection = connection.await;
         connection.map_err(|e| said(&e))
     }
 

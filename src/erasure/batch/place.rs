@@ -240,7 +240,9 @@ impl<'a> Taking<'a> {
             self.while_held(Some((place, &found))).await?;
             crash_point("after-place-erased");
             let left = self.system.probe(&place.place, &people, &found).await;
-            let left = self.open_ones(place, left.map_err(failed)?);
+            let left = left.map_err(failed)?;
+            self.stays(place, &left);
+            let left = self.open_ones(place, left);
             if left.iter().all(Vec::is_empty) {
                 return Ok(());
             }
@@ -250,6 +252,15 @@ impl<'a> Taking<'a> {
             self.part.system, place.place
         );
         Err(Setback::Later("refilled", problem))
+    }
+
+    /// Where a system keeps some of somebody's things, the rest is gone.
+    fn stays(&mut self, place: &PlacePlan, left: &[Vec<Address>]) {
+        for (at, left) in left.iter().enumerate().filter(|(_, left)| !left.is_empty()) {
+            if let Some((_, stays)) = self.kept.get_mut(&(place.place.clone(), at)) {
+                *stays = left.len();
+            }
+        }
     }
 
     /// What to look for of each.

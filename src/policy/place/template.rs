@@ -2,7 +2,8 @@
 //!
 //! What such a text leads to must be this person's whatever the values are. A value that something
 //! open follows must therefore end where the template says, or `user:{id}*` would find person 12
-//! for person 1: the character behind it ([`Template::closers`]) stands in no value.
+//! for person 1: the character behind it ([`Template::closers`]) stands in no value. Nor does one of `:/|#` that stands
+//! beside it: an application parts its names by them.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ pub struct Rendered {
 pub enum Unfit {
     /// Whose the address is could not be told.
     #[error(
-        "a value of {identifier} holds {closer:?}, with which {template:?} closes it: whose the address is cannot be told"
+        "a value of {identifier} holds {closer:?}, which stands beside it in {template:?}: whose the address is cannot be told"
     )]
     Closer {
         /// The identifier.
@@ -101,6 +102,17 @@ impl Template {
             }
         }
         closers
+    }
+
+    /// What stands beside an identifier and parts names into steps.
+    fn parted_by<'a>(&'a self, name: &'a str) -> impl Iterator<Item = char> + 'a {
+        let is = move |part: &Part| matches!(part, Part::Identifier(of) if of == name);
+        let beside = self.parts.windows(2).filter_map(move |pair| match pair {
+            [Part::Text(text), of] if is(of) => text.chars().next_back(),
+            [of, Part::Text(text)] if is(of) => text.chars().next(),
+            _ => None,
+        });
+        beside.filter(|c| matches!(c, ':' | '/' | '|' | '#'))
     }
 
     /// Why it could lead to what is somebody else's.
@@ -172,6 +184,14 @@ impl Template {
             return Err(Unfit::Closer {
                 identifier,
                 closer: *closer,
+                template: self.to_string(),
+            });
+        }
+        // What parts an address into steps parts it there too: `user:{login}` for `bob:cart` is Bob's cart.
+        if let Some(closer) = self.parted_by(name).find(|c| value.contains(*c)) {
+            return Err(Unfit::Closer {
+                identifier,
+                closer,
                 template: self.to_string(),
             });
         }

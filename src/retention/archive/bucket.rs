@@ -87,7 +87,10 @@ impl Bucket {
         match self.store.get(&self.at(name)).await {
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(failed(error)),
-            Ok(found) => Ok(Some(found.bytes().await.map_err(failed)?.to_vec())),
+            Ok(found) => {
+                let bytes = in_time(found.bytes()).await?;
+                Ok(Some(bytes.map_err(failed)?.to_vec()))
+            }
         }
     }
 
@@ -140,7 +143,7 @@ impl Bucket {
         let found = self.store.get(&upload.at).await.map_err(failed)?;
         let mut there = Sha256::new();
         let mut bytes = found.into_stream();
-        while let Some(some) = bytes.try_next().await.map_err(failed)? {
+        while let Some(some) = in_time(bytes.try_next()).await?.map_err(failed)? {
             there.update(&some);
         }
         if there.finalize().as_slice() == sum {
@@ -174,6 +177,12 @@ impl Upload {
             tracing::warn!(%problem, "parts of an upload may be left in the bucket");
         }
     }
+}
+
+/// A body that does not go on keeps rows locked: no part of it may take longer.
+async fn in_time<T>(part: impl Future<Output = T>) -> io::Result<T> {
+    let part = tokio::time::timeout(PATIENCE, part).await;
+    part.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
 }
 
 /// Without the pages that some services answer with.

@@ -92,7 +92,15 @@ fn a_value_that_holds_its_closer_makes_no_address() {
         made("cart:{no}:*", &[("no", &["1:2"])]),
         Err(Unfit::Closer { .. })
     ));
-    assert!(made("cart:{no}", &[("no", &["1:2"])]).is_ok());
+    // It would be person 1's.
+    for closed in ["cart:{no}", "{no}:cart", "a/{no}"] {
+        let value = if closed.contains('/') { "1/2" } else { "1:2" };
+        assert!(matches!(
+            made(closed, &[("no", &[value])]),
+            Err(Unfit::Closer { .. })
+        ));
+    }
+    assert!(made("cart-{no}.zip", &[("no", &["TM-1.2"])]).is_ok());
     for path in ["..", ".", "../x", "a/../b", "a\\..", "a\n"] {
         let made = made("x/{no}", &[("no", &[path])]);
         assert!(matches!(made, Err(Unfit::Path { .. })), "{path:?}");
