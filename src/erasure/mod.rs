@@ -2,7 +2,7 @@
 //! adapters and the store.
 //!
 //! The order of a ticket: [`intake`] finds whom it is about, [`batch`] erases on one system after
-//! the other (places in those that are no databases first, see [`places`]), [`sweep`] searches for what is left, [`certify`] signs and closes, and [`deferral`]
+//! the other (places in those that are no databases first, see `places`), [`sweep`] searches for what is left, [`certify`] signs and closes, and [`deferral`]
 //! comes back for what the law kept; [`holds`] are asked before every COMMIT. Each step is durable before the next begins, and each may be
 //! done twice without harm.
 

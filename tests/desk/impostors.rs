@@ -155,7 +155,7 @@ fn a_change_at_the_last_moment_is_seen_under_the_lock() {
     let desk = Desk::open(120);
     desk.file("I-1", FIVE);
     let mut run = desk.run_until_idle();
-    run.env("FAILPOINTS", "before-begin=sleep(3000)");
+    run.env("FAILPOINTS", "before-begin=sleep(6000)");
     std::thread::scope(|scope| {
         let run = scope.spawn(move || run.output().unwrap());
         let waiting = "SELECT count(*) FROM erasured.lease";

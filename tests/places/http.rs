@@ -498,11 +498,12 @@ fn it_is_asked_no_faster_than_said() {
     );
     assert_eq!(service.asked().len(), 20);
     let slow = Service::of(&[]);
-    slow.slow(Duration::from_millis(150));
-    let narrow = system(&slow, "at_once = 3\n");
+    slow.slow(Duration::from_millis(800));
+    let narrow = system(&slow, "per_second = 1000\nat_once = 3\n");
     blocking(async { narrow.find("people", &people).await }).unwrap();
+    // One that has its answer may not have left the service yet.
     assert!(
-        (2..=3).contains(&slow.most_at_once()),
+        (2..=4).contains(&slow.most_at_once()),
         "{}",
         slow.most_at_once()
     );
