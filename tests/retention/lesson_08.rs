@@ -130,7 +130,7 @@ fn lesson_08_a_child_that_comes_meanwhile_saves_its_parent() {
             let run = run.stdout(std::process::Stdio::piped()).spawn().unwrap();
             let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()";
             for _ in 0..400 {
-                let waiting: i64 = client.query_one(waits, &[]).await.unwrap().get(0);
+                let waiting = company.count(waits);
                 if waiting > 0 {
                     break;
                 }

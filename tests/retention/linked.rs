@@ -98,7 +98,7 @@ fn run_while(company: &Company, meanwhile: &str) {
             .unwrap();
         let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()";
         for _ in 0..400 {
-            let waiting: i64 = client.query_one(waits, &[]).await.unwrap().get(0);
+            let waiting = company.count(waits);
             if waiting > 0 {
                 break;
             }

@@ -182,7 +182,7 @@ fn a_row_that_comes_to_be_kept_meanwhile_stays() {
         // Until the run waits for the row.
         let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()";
         for _ in 0..200 {
-            let waiting: i64 = client.query_one(waits, &[]).await.unwrap().get(0);
+            let waiting = company.count(waits);
             if waiting > 0 {
                 break;
             }

@@ -231,7 +231,7 @@ fn what_changes_while_a_stretch_waits_is_seen() {
             let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()";
             let mut waited = false;
             for _ in 0..400 {
-                let waiting: i64 = client.query_one(waits, &[]).await.unwrap().get(0);
+                let waiting = company.count(waits);
                 if waiting > 0 {
                     waited = true;
                     break;
