@@ -109,6 +109,14 @@ pub const POLICY_OVERLOOKED: &str = "erasured_policy_overlooked";
 pub const POLICIES_CURRENT: &str = "erasured_policies_current";
 /// Whether a system could be reached at the last try, by `system`.
 pub const SYSTEM_UP: &str = "erasured_system_up";
+/// Whether an operator has daemons leave a system alone (1), by `system`.
+pub const SYSTEM_MAINTENANCE: &str = "erasured_system_maintenance";
+/// Tickets that are done in at least one system and wait for this one, by `system`.
+pub const PARTIAL: &str = "erasured_partial_tickets";
+/// Of them, those done in part for longer than `limits.partial`.
+pub const PARTIAL_OVERDUE: &str = "erasured_partial_overdue_tickets";
+/// For how long the first of them is done in part, by `system`.
+pub const PARTIAL_OLDEST: &str = "erasured_partial_oldest_seconds";
 /// One transaction on the control database, by `name` and `status`.
 pub const CONTROL_SECONDS: &str = "erasured_control_transaction_seconds";
 /// Messages not yet delivered, by `target`.
@@ -339,6 +347,26 @@ fn describe() {
         SYSTEM_UP,
         Unit::Count,
         "1 if the system answered at the last try."
+    );
+    describe_gauge!(
+        SYSTEM_MAINTENANCE,
+        Unit::Count,
+        "Whether an operator has daemons leave a system alone."
+    );
+    describe_gauge!(
+        PARTIAL,
+        Unit::Count,
+        "Open tickets that are done in at least one system and wait for this one."
+    );
+    describe_gauge!(
+        PARTIAL_OVERDUE,
+        Unit::Count,
+        "Tickets that have been done in part for longer than limits.partial and wait for this system."
+    );
+    describe_gauge!(
+        PARTIAL_OLDEST,
+        Unit::Seconds,
+        "For how long the first of the tickets that wait for a system has been done in others."
     );
     describe_histogram!(
         CONTROL_SECONDS,

@@ -189,6 +189,8 @@ GRANT SELECT, INSERT ON erasured.retention_schedule TO erasured_daemon;
 -- Who may stop a ticket may slow a run down; and who looks after the servers.
 GRANT EXECUTE ON FUNCTION erasured.throttle_retention(integer, text) TO erasured_approver, erasured_admin;
 GRANT SELECT ON erasured.retention_throttle TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin, erasured_daemon;
+GRANT EXECUTE ON FUNCTION erasured.pause_system(text, text, timestamptz), erasured.resume_system(text) TO erasured_approver, erasured_admin;
+GRANT SELECT ON erasured.maintenance, erasured.partial_ticket TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin, erasured_daemon;
 GRANT UPDATE (state, waits, ended_at, approval, batches, rows, counts, partitions, archive, held, survivors, set_aside, problem_code, problem, holder, lease_token, lease_until)
    ON erasured.retention_run TO erasured_daemon;
 GRANT EXECUTE ON FUNCTION erasured.held_people(text), erasured.retention_barred(uuid, uuid, text[], text, uuid[], uuid[]) TO erasured_daemon;

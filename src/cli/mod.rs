@@ -20,6 +20,7 @@ mod retention;
 mod run;
 mod source;
 mod sweep;
+mod system;
 mod table;
 mod ticket;
 
@@ -99,6 +100,8 @@ enum Command {
     #[command(subcommand)]
     Ledger(ledger::Ledger),
     Sweep(sweep::Sweep),
+    #[command(subcommand)]
+    System(system::System),
     Migrate(migrate::Migrate),
     #[command(subcommand)]
     Keygen(keygen::Keygen),
@@ -160,6 +163,7 @@ impl Command {
             Self::Certificate(certificate) => certificate.execute(config).await,
             Self::Ledger(ledger) => ledger.execute(config).await,
             Self::Sweep(sweep) => sweep.execute(config).await,
+            Self::System(system) => system.execute(config).await,
             Self::Migrate(migrate) => migrate.execute(config).await,
             Self::Keygen(keygen) => keygen.execute(),
             Self::OpenApi(openapi) => openapi.execute(),

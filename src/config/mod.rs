@@ -163,6 +163,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How often to look for work without being told.
     pub poll: Duration,
+    /// How long a person may be erased in some systems and not yet in others before that counts as late.
+    pub partial: Duration,
     /// What the sweep may read; `None` is as fast as it goes.
     pub sweep_bytes_per_second: Option<NonZeroU64>,
     /// Tries of a ticket before a person is needed.

@@ -373,6 +373,7 @@ impl Default for Limits {
             statement_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
             poll: Duration::from_secs(5),
+            partial: Duration::from_secs(3 * 86_400),
             sweep_bytes_per_second: None,
             attempts: count(8),
         }
@@ -406,23 +407,24 @@ fn limits(table: Option<Table<'_>>) -> Limits {
     // PostgreSQL reads a timeout of zero as none at all, and holds its milliseconds in an int.
     let (least, day) = (Duration::from_millis(1), Duration::from_secs(86_400));
     let five = Duration::from_secs(5);
-    let length = |key, least: Duration, into: &mut Duration| {
+    let length = |key, least: Duration, days: u32, into: &mut Duration| {
         let parse = |text: &str| {
             let length = amount::duration(text)?;
-            let fits = (least..=day).contains(&length);
+            let fits = (least..=day * days).contains(&length);
             fits.then_some(length)
-                .ok_or_else(|| format!("it must be {least:?} to one day"))
+                .ok_or_else(|| format!("it must be {least:?} to {days} day(s)"))
         };
         if let Some((length, _)) = table.parsed(key, CODES.bad_value, amount::DURATION_HELP, parse)
         {
             *into = length;
         }
     };
-    length("lease", five, &mut limits.lease);
-    length("lock_timeout", least, &mut limits.lock_timeout);
-    length("statement_timeout", least, &mut limits.statement_timeout);
-    length("idle_timeout", least, &mut limits.idle_timeout);
-    length("poll", Duration::from_millis(10), &mut limits.poll);
+    length("lease", five, 1, &mut limits.lease);
+    length("lock_timeout", least, 1, &mut limits.lock_timeout);
+    length("statement_timeout", least, 1, &mut limits.statement_timeout);
+    length("idle_timeout", least, 1, &mut limits.idle_timeout);
+    length("poll", Duration::from_millis(10), 1, &mut limits.poll);
+    length("partial", least, 366, &mut limits.partial);
     table.finish();
     limits
 }

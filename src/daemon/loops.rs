@@ -300,6 +300,7 @@ pub(super) async fn first_contact(shared: &Shared) -> Result<(), StoreError> {
         store::check_version(&client).await?;
     }
     shared.compare_clocks(context.store.clock().await?);
+    context.heed_maintenance().await?;
     publish(context).await?;
     serve_targets(shared).await
 }
@@ -466,6 +467,9 @@ pub(super) async fn census(
             "control",
             counted.as_ref().map(|_| ()).map_err(ToString::to_string),
         );
+        if counted.is_ok() {
+            heed_operators(context).await;
+        }
         if let Ok(census) = counted {
             show(&census);
             show_backlog(context, &census);
@@ -500,6 +504,33 @@ pub(super) async fn census(
         }
     }
     Ok(())
+}
+
+/// Leaves alone what an operator wants left alone, and shows who is done in part.
+async fn heed_operators(context: &Context) {
+    if let Err(error) = context.heed_maintenance().await {
+        tracing::warn!(%error, "which systems are in maintenance is not known; what was known holds on");
+    }
+    let late = context.now()
+        - chrono::Duration::from_std(context.config.limits.partial).expect("a year at most fits");
+    let (Ok(all), Ok(overdue)) = (
+        context.store.partial(None).await,
+        context.store.partial(Some(late)).await,
+    ) else {
+        return;
+    };
+    let systems = context.systems.keys().chain(context.places.keys());
+    for system in systems {
+        let of = all.iter().find(|p| p.system == *system);
+        let late = overdue.iter().find(|p| p.system == *system);
+        #[allow(clippy::cast_precision_loss)] // of seconds since a ticket began
+        let age = of.map_or(0.0, |of| (context.now() - of.since).num_seconds() as f64);
+        metrics::gauge!(names::PARTIAL, "system" => system.clone())
+            .set(float(of.map_or(0, |p| p.tickets)));
+        metrics::gauge!(names::PARTIAL_OVERDUE, "system" => system.clone())
+            .set(float(late.map_or(0, |p| p.tickets)));
+        metrics::gauge!(names::PARTIAL_OLDEST, "system" => system.clone()).set(age);
+    }
 }
 
 /// Counts what waits for others to hear of it; now and then, removes what all have heard of.

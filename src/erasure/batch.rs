@@ -559,10 +559,11 @@ impl Run<'_> {
                 system: part.system.clone(),
             })?;
         let known = self.put_off_before(part, group).await?;
-        let mut client =
-            system.pool.get().await.map_err(|e| {
-                NotErased::Database(e.to_string(), Failure::Transient("unreachable"))
-            })?;
+        let mut client = system
+            .pool
+            .get()
+            .await
+            .map_err(|e| NotErased::Database(e.to_string(), Failure::Transient(e.cause())))?;
         let subjects: Vec<Subject> = group
             .iter()
             .map(|w| Subject {
@@ -636,7 +637,7 @@ impl Run<'_> {
             return Ok(None);
         };
         let lost =
-            |e: ConnectError| NotErased::Database(e.to_string(), Failure::Transient("unreachable"));
+            |e: ConnectError| NotErased::Database(e.to_string(), Failure::Transient(e.cause()));
         let system = self.context.systems.get(&root.system);
         let system = system.ok_or_else(|| NotErased::Drift {
             system: root.system.clone(),

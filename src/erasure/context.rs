@@ -178,7 +178,10 @@ impl System {
     /// # Errors
     /// [`Unplanned::Unreachable`], [`Unplanned::Failed`].
     pub async fn catalog(&self) -> Result<(String, Arc<Catalog>), Unplanned> {
-        let mut client = self.pool.get().await.inspect_err(|_| self.up(false))?;
+        let mut client = match self.pool.get().await {
+            Ok(client) => client,
+            Err(error) => return self.remembered(error).await,
+        };
         self.up(true);
         let failed = |e: tokio_postgres::Error| Unplanned::Failed {
             system: self.name.clone(),
@@ -204,6 +207,24 @@ impl System {
         let catalog = Arc::new(catalog::read(&tx, &self.name).await.map_err(failed)?);
         *known = Some((stamp.clone(), catalog.clone()));
         Ok((stamp, catalog))
+    }
+
+    /// While a system is away it is taken for what it was, so that people go in the others meanwhile. What it
+    /// has become is asked there before anything changes.
+    async fn remembered(&self, error: ConnectError) -> Result<(String, Arc<Catalog>), Unplanned> {
+        if !matches!(error, ConnectError::Maintenance { .. }) {
+            self.up(false);
+        }
+        let known = self.known.lock().await;
+        match &*known {
+            Some(known) if error.is_transient() => Ok(known.clone()),
+            _ => Err(error.into()),
+        }
+    }
+
+    /// Whether an operator has it left alone.
+    pub fn rests(&self) -> bool {
+        self.pool.rests().is_some()
     }
 
     fn up(&self, up: bool) {
@@ -250,6 +271,42 @@ impl Context {
     pub(super) fn has_failed(&self, code: &str) {
         metrics::counter!(crate::metrics::FAILURES, "code" => code.to_owned()).increment(1);
         self.needs_a_person();
+    }
+
+    /// Learns which systems an operator has daemons leave alone, and leaves them alone from now on. What is
+    /// under way there ends first.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was known before holds on.
+    pub async fn heed_maintenance(&self) -> Result<(), StoreError> {
+        let all = self.store.maintenance().await?;
+        let reason = |system: &str| {
+            let of = all.iter().find(|m| m.system == system)?;
+            let until = of.until.map(|until| format!(" until {until}"));
+            Some(format!(
+                "{}{} (said by {})",
+                of.reason,
+                until.unwrap_or_default(),
+                of.set_by
+            ))
+        };
+        let show = |system: &str, rests: bool| {
+            metrics::gauge!(crate::metrics::SYSTEM_MAINTENANCE, "system" => system.to_owned())
+                .set(f64::from(u8::from(rests)));
+        };
+        for system in self.systems.values() {
+            let reason = reason(&system.name);
+            show(&system.name, reason.is_some());
+            for pool in std::iter::once(&system.pool).chain(&system.sweep_pool) {
+                pool.rest(reason.as_deref());
+            }
+        }
+        for place in self.places.values() {
+            let reason = reason(&place.name);
+            show(&place.name, reason.is_some());
+            place.rest(reason.as_deref());
+        }
+        Ok(())
     }
 
     /// Something waits for a person.

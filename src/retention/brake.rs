@@ -20,6 +20,7 @@ pub(super) type On<'a> = &'a mut (dyn FnMut(Progress) -> Go + Send);
 pub(super) struct Brake<'a> {
     context: &'a Context,
     rule: &'a str,
+    system: &'a str,
     run: Run,
     gauges: Option<Gauges<'a>>,
     /// Waited and not yet told, less than a second of each.
@@ -33,6 +34,7 @@ impl<'a> Brake<'a> {
         Self {
             context,
             rule,
+            system,
             run,
             gauges: config.map(|config| Gauges::new(system, config)),
             waited: BTreeMap::new(),
@@ -53,7 +55,10 @@ impl<'a> Brake<'a> {
             let operator = match asked {
                 Some((at, operator)) if at.elapsed() < EVERY => operator,
                 _ => {
-                    let share = self.context.store.throttle_of(self.rule).await?;
+                    let share = match self.context.systems.get(self.system) {
+                        Some(system) if system.rests() => Share::NONE,
+                        _ => self.context.store.throttle_of(self.rule).await?,
+                    };
                     asked = Some((Instant::now(), share));
                     share
                 }

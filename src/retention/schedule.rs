@@ -4,7 +4,7 @@ use super::{
     Go, Going, Prepared, Progress, Report, Stopped, all, certify, health,
     run::{run, unfit},
 };
-use crate::erasure::context::{Context, Unplanned};
+use crate::erasure::context::{Context, System, Unplanned};
 use crate::metrics as names;
 use crate::policy::Policy;
 use crate::policy::retention::RetentionRule;
@@ -37,6 +37,10 @@ pub async fn round(
     for (policy, rule) in all(context) {
         if stopping() {
             break;
+        }
+        let system = &rule.table.system;
+        if context.systems.get(system).is_some_and(System::rests) {
+            continue;
         }
         let Some(slot) = slot(context, &policy, &rule).await? else {
             continue;

@@ -25,6 +25,10 @@ const CONTROL: &[(&str, &str)] = &[
         "V7__retention",
         include_str!("../../sql/control/V7__retention.sql"),
     ),
+    (
+        "V8__systems",
+        include_str!("../../sql/control/V8__systems.sql"),
+    ),
 ];
 const TARGET: &[(&str, &str)] = &[(
     "V1__applied_step",

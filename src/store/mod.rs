@@ -35,6 +35,7 @@ pub mod retention;
 pub mod rule_health;
 pub mod run_certificates;
 pub mod signs;
+pub mod systems;
 pub mod throttle;
 pub mod tickets;
 pub mod verifying;

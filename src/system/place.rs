@@ -8,6 +8,7 @@ use super::{command, http, object_store, redis};
 use crate::config::place::{Kind, PlaceSystem, Reached};
 use crate::plan::Wanted;
 use futures_util::future::BoxFuture;
+use std::sync::RwLock;
 use std::time::Duration;
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -100,6 +101,7 @@ pub struct System {
     pub kind: Kind,
     timeout: Duration,
     adapter: Box<dyn Adapter>,
+    rest: RwLock<Option<String>>,
 }
 
 impl System {
@@ -121,7 +123,19 @@ impl System {
             kind,
             timeout,
             adapter,
+            rest: RwLock::default(),
         }
+    }
+
+    /// Has every call fail for this reason, or none any more.
+    pub fn rest(&self, reason: Option<&str>) {
+        let mut rest = self.rest.write().unwrap_or_else(|e| e.into_inner());
+        *rest = reason.map(str::to_owned);
+    }
+
+    fn rests(&self) -> Option<String> {
+        let rest = self.rest.read().unwrap_or_else(|e| e.into_inner());
+        rest.clone()
     }
 
     /// How long what is held for one call must be held.
@@ -195,6 +209,12 @@ impl System {
     }
 
     async fn within<T>(&self, call: BoxFuture<'_, Result<T, Failed>>) -> Result<T, Failed> {
+        if let Some(reason) = self.rests() {
+            return Err(Failed::later(format!(
+                "{} is in maintenance: {reason}; `erasured system resume` ends that",
+                self.name
+            )));
+        }
         let answer = match tokio::time::timeout(self.timeout, call).await {
             Ok(answer) => answer,
             Err(_) => Err(Failed::later(format!(

@@ -12,6 +12,7 @@ mod calls;
 #[path = "../survives/company.rs"]
 mod company;
 mod failover;
+mod maintenance;
 mod network;
 mod pooler;
 mod recheck;

@@ -39,6 +39,7 @@ pub(in crate::cli) struct Run {
 impl Run {
     pub(super) async fn execute(self, config: &Path) -> Result<(), Failure> {
         let context = start::context(start::configuration(config)?, Arc::new(Utc::now))?;
+        context.heed_maintenance().await?;
         let prepared = chosen(&context, Some(&self.rule)).await?.remove(0);
         if prepared.rule.action == RetentionAction::Keep {
             match self.format {

@@ -44,6 +44,7 @@ pub(super) fn shared(cause: &str) -> bool {
     matches!(
         cause,
         "unreachable"
+            | "maintenance"
             | "read_only"
             | "out_of_resources"
             | "too_many_connections"

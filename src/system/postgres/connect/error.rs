@@ -67,6 +67,14 @@ pub enum ConnectError {
         /// What was found.
         what: String,
     },
+    /// An operator has daemons leave the system alone.
+    #[error("{at} is in maintenance: {reason}; `erasured system resume` ends that")]
+    Maintenance {
+        /// `host:port/database`.
+        at: String,
+        /// In the operator's words.
+        reason: String,
+    },
     /// All sessions of our own pool stayed in use for the time that may be waited.
     #[error("all sessions of the pool to {at} are in use")]
     PoolBusy {
@@ -93,7 +101,16 @@ impl ConnectError {
                 | Self::StartingUp { .. }
                 | Self::WrongServer { .. }
                 | Self::PoolBusy { .. }
+                | Self::Maintenance { .. }
         )
+    }
+
+    /// As what it is counted where work is put off for it.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Maintenance { .. } => "maintenance",
+            _ => "unreachable",
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::system::postgres::libpq::Settings;
 pub struct Pool {
     inner: deadpool_postgres::Pool,
     at: String,
+    rest: Arc<RwLock<Option<String>>>,
 }
 
 impl Pool {
@@ -28,6 +30,12 @@ impl Pool {
     /// As [`connect`](super::connect()); [`ConnectError::PoolBusy`] if none came free.
     pub async fn get(&self) -> Result<deadpool_postgres::Client, ConnectError> {
         use deadpool_postgres::PoolError;
+        if let Some(reason) = self.rests() {
+            return Err(ConnectError::Maintenance {
+                at: self.at.clone(),
+                reason,
+            });
+        }
         self.inner.get().await.map_err(|error| match error {
             PoolError::Timeout(_) => ConnectError::PoolBusy {
                 at: self.at.clone(),
@@ -41,6 +49,22 @@ impl Pool {
                 what: "the pool is closed".into(),
             },
         })
+    }
+
+    /// Lets no session out for this reason, or again; ends those that nobody uses.
+    pub fn rest(&self, reason: Option<&str>) {
+        let mut rest = self.rest.write().unwrap_or_else(|e| e.into_inner());
+        *rest = reason.map(str::to_owned);
+        drop(rest);
+        if reason.is_some() {
+            self.drop_idle();
+        }
+    }
+
+    /// Why it lets no session out, if it does not.
+    pub fn rests(&self) -> Option<String> {
+        let rest = self.rest.read().unwrap_or_else(|e| e.into_inner());
+        rest.clone()
     }
 
     /// How many sessions there are and wait.
@@ -98,7 +122,11 @@ pub fn pool(
             what: format!("no pool: {error}"),
             help: "this is a fault of the build".into(),
         })?;
-    Ok(Pool { inner, at })
+    Ok(Pool {
+        inner,
+        at,
+        rest: Arc::default(),
+    })
 }
 
 /// Long enough for a batch to end, short enough to be told that none does.
