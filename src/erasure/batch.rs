@@ -2,38 +2,32 @@
 
 mod beside;
 mod changes;
+mod count;
 mod due;
+mod end;
+mod group;
 mod keep;
+mod learn;
 mod place;
+mod recognise;
 mod setback;
 
-use super::context::{Context, Planned, Unplanned, lost};
+use super::context::{Context, Planned, lost};
 use super::crash_point;
-use super::holds::{Door, Gate};
-use super::identity::{Identity, Mistaken};
-use super::intake;
+use super::holds::Door;
+use super::identity::Identity;
 use super::recall;
-use super::record::StepRecord;
-use crate::name::TableName;
-use crate::plan::{ChangeKind, Plan, SystemPlan};
+use crate::plan::Plan;
 use crate::retention::Prepared;
 use crate::store::StoreError;
 use crate::store::definitions::When;
-use crate::store::executing::{HELD, StepRow, StoredPlan, TWICE};
+use crate::store::executing::{HELD, StoredPlan, TWICE};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
-use crate::system::postgres::connect::ConnectError;
-use crate::system::postgres::execute::{Execution, NotErased, Outcome, Subject};
-use crate::system::postgres::failure::Failure;
-use due::must_be_due;
-use keep::{Keep, PutOff, still_theirs};
-use setback::{Setback, backoff, setback, shared};
+use end::attempts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
-
-/// How often a COMMIT may lose its answer before the tickets are put off.
-const TRIES: u32 = 4;
 
 /// How a batch ended, in tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -238,58 +232,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Before anything is planned: are these people still who the tickets say? Values may have
-    /// changed hands while a ticket waited. Returns those that are; the others fail.
-    async fn recognise(
-        &mut self,
-        planned: &Planned,
-        work: Vec<Work>,
-        began: bool,
-    ) -> Result<Vec<Work>, StoreError> {
-        let linked = planned.plan.identifiers();
-        let people: Vec<&Identity> = work.iter().map(|w| &w.identity).collect();
-        let found = match intake::who_has(self.context, &planned.policy, &linked, &people).await {
-            Ok(found) => found,
-            Err(unplanned) => {
-                self.not_planned(&work, &unplanned).await?;
-                return Ok(Vec::new());
-            }
-        };
-        let (mut known, mut changed) = (Vec::with_capacity(work.len()), Vec::new());
-        for (mut work, found) in work.into_iter().zip(found) {
-            let ticket = &work.ticket;
-            let begun = began || ticket.generation > 1 || ticket.taken_over;
-            match work.identity.recognise(&found, &linked, begun) {
-                Ok(shared) => {
-                    if shared != work.identity.shared {
-                        work.identity.shared = shared;
-                        let key = &self.context.hash_key;
-                        changed.push((
-                            ticket.id,
-                            work.identity.seal(key, ticket.id, rand::random()),
-                        ));
-                    }
-                    known.push(work);
-                }
-                Err(Mistaken::OtherIdentity(identifier)) => {
-                    let error = NotErased::OtherIdentity { identifier };
-                    self.fail(ticket, "E0506", &error.to_string()).await?;
-                }
-                Err(Mistaken::Shared(name)) => {
-                    let subject = &planned.plan.subject;
-                    let problem = format!(
-                        "another {subject} has the same {name}, and the policy links rows by it: whose they are cannot be told"
-                    );
-                    self.fail(ticket, "E0407", &problem).await?;
-                }
-            }
-        }
-        if !changed.is_empty() {
-            self.context.store.seal(self.token, &changed).await?;
-        }
-        Ok(known)
-    }
-
     async fn all_systems(
         &mut self,
         planned: &Planned,
@@ -368,407 +310,6 @@ impl Run<'_> {
         self.ended.to_verify += ids.len();
         Ok(())
     }
-
-    /// Writes down what steps of earlier generations did whose result is not known. Returns the
-    /// tickets of which now all is known; the others are put off.
-    async fn recall(&mut self, work: Vec<Work>) -> Result<Vec<Work>, StoreError> {
-        let again = work.iter().filter(|w| w.ticket.generation > 1);
-        let current: BTreeMap<Uuid, i32> =
-            again.map(|w| (w.ticket.id, w.ticket.generation)).collect();
-        if current.is_empty() {
-            return Ok(work);
-        }
-        let ids: Vec<Uuid> = current.keys().copied().collect();
-        let earlier = |s: &StepRow| s.generation < current[&s.ticket];
-        let planned = recall::planned(self.context, &ids, earlier).await?;
-        self.learn(work, &planned).await
-    }
-
-    /// Asks the targets about these steps. Returns the tickets of which now all is known; the others are put
-    /// off.
-    async fn learn(
-        &mut self,
-        work: Vec<Work>,
-        planned: &[StepRow],
-    ) -> Result<Vec<Work>, StoreError> {
-        let Err(error) = recall::steps(self.context, self.token, planned).await? else {
-            return Ok(work);
-        };
-        let (held, work): (Vec<Work>, Vec<Work>) = work
-            .into_iter()
-            .partition(|w| planned.iter().any(|s| s.ticket == w.ticket.id));
-        match setback(error) {
-            Setback::Later(cause, problem) => self.later(&held, cause, &problem).await?,
-            Setback::Stuck(code, problem) => {
-                for work in &held {
-                    self.fail(&work.ticket, code, &problem).await?;
-                }
-            }
-            // Only asked what has been: nothing is erased here.
-            Setback::Held(_) | Setback::HeldRows(_) => self.suspend(&held).await?,
-        }
-        Ok(work)
-    }
-
-    /// Runs one system for all, then for halves of those that failed, until each bad ticket
-    /// stands alone. Returns those that got through.
-    async fn one_system(
-        &mut self,
-        planned: &Planned,
-        part: &SystemPlan,
-        work: Vec<Work>,
-    ) -> Result<Vec<Work>, StoreError> {
-        let mut through = Vec::with_capacity(work.len());
-        let mut groups = vec![work];
-        while let Some(mut group) = groups.pop() {
-            if group.is_empty() {
-                continue;
-            }
-            match self.one_group(planned, part, &mut group).await? {
-                Ok(cut_short) => {
-                    let (cut_short, done): (Vec<Work>, Vec<Work>) = group
-                        .into_iter()
-                        .partition(|w| cut_short.contains(&w.ticket.id));
-                    // Whoever did it died before putting them on hold.
-                    if !cut_short.is_empty() {
-                        self.suspend(&cut_short).await?;
-                    }
-                    through.extend(done);
-                }
-                Err(Setback::Later(cause, problem)) if shared(cause) || group.len() == 1 => {
-                    self.later(&group, cause, &problem).await?;
-                }
-                Err(Setback::Stuck(code, problem)) if group.len() == 1 => {
-                    self.fail(&group[0].ticket, code, &problem).await?;
-                }
-                Err(Setback::Held(tickets)) => {
-                    let (held, free): (Vec<Work>, Vec<Work>) = group
-                        .into_iter()
-                        .partition(|w| tickets.contains(&w.ticket.id));
-                    self.suspend(&held).await?;
-                    groups.push(free);
-                }
-                Err(Setback::HeldRows(found)) => {
-                    let (held, free): (Vec<Work>, Vec<Work>) = group
-                        .into_iter()
-                        .partition(|w| found.iter().any(|row| row.ticket == w.ticket.id));
-                    groups.push(free);
-                    self.beside(planned, part, held, found).await?;
-                }
-                Err(_) => {
-                    let half = group.split_off(group.len() / 2);
-                    groups.push(half);
-                    groups.push(group);
-                }
-            }
-        }
-        Ok(through)
-    }
-
-    /// Returns those whose step had been committed before and had left something to a hold: it was
-    /// not their last.
-    async fn one_group(
-        &self,
-        planned: &Planned,
-        part: &SystemPlan,
-        group: &mut [Work],
-    ) -> Result<Result<Vec<Uuid>, Setback>, StoreError> {
-        self.under_plan(planned, &part.system, group).await?;
-        // Kept open while the answer to a COMMIT is sought: until then it may still happen.
-        let mut gate =
-            match Gate::open(self.context, &self.door, &part.system, |t| part.touches(t)).await {
-                Ok(gate) => gate,
-                Err(error) => return Ok(Err(setback(error))),
-            };
-        // The target's own row says whether a lost COMMIT happened: asking is running again. The holds that
-        // the next try is compared with are those of the first: newer ones are found at the end.
-        let mut outcome = self.execute(planned, part, group, &mut gate).await;
-        for again in (0..TRIES).rev() {
-            let Err(NotErased::CommitUnknown(unanswered)) = &outcome else {
-                break;
-            };
-            tracing::warn!(
-                system = part.system,
-                "the answer to COMMIT was lost; reading what became of it"
-            );
-            gate.until_over(self.context, unanswered).await;
-            if again > 0 {
-                outcome = self.execute(planned, part, group, &mut gate).await;
-            }
-        }
-        gate.close().await;
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(error) => return Ok(Err(setback(error).after_pieces(part))),
-        };
-        crash_point("before-step-done");
-        let done: Vec<_> = group
-            .iter()
-            .zip(&outcome.counts)
-            .map(|(work, counts)| {
-                let record = StepRecord::new(part, counts.clone(), outcome.server_version);
-                let record = serde_json::to_value(record).expect("a record is always JSON");
-                let ticket = &work.ticket;
-                (ticket.id, ticket.generation, record, outcome.committed_at)
-            })
-            .collect();
-        self.context
-            .store
-            .step_done(self.token, &part.system, &done)
-            .await?;
-        crash_point("after-step-done");
-        count(part, &outcome);
-        let ended = group.iter().zip(&outcome.counts);
-        let cut_short = ended.filter(|(_, counts)| part.left.is_empty() && !counts.left.is_empty());
-        Ok(Ok(cut_short.map(|(work, _)| work.ticket.id).collect()))
-    }
-
-    /// Before the first write under another plan than the one that the tickets began under.
-    async fn under_plan(
-        &self,
-        planned: &Planned,
-        system: &str,
-        group: &[Work],
-    ) -> Result<(), StoreError> {
-        let begun = group
-            .iter()
-            .filter(|w| planned.partial || w.ticket.taken_over || w.ticket.attempt > 0);
-        let ids: Vec<Uuid> = begun.map(|w| w.ticket.id).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let plan = stored(planned);
-        self.context
-            .store
-            .step_plan(self.token, &ids, system, &plan)
-            .await
-    }
-
-    async fn execute(
-        &self,
-        planned: &Planned,
-        part: &SystemPlan,
-        group: &mut [Work],
-        gate: &mut Gate,
-    ) -> Result<Outcome, NotErased> {
-        let system = self
-            .context
-            .systems
-            .get(&part.system)
-            .ok_or_else(|| NotErased::Drift {
-                system: part.system.clone(),
-            })?;
-        let known = self.put_off_before(part, group).await?;
-        let mut client = system
-            .pool
-            .get()
-            .await
-            .map_err(|e| NotErased::Database(e.to_string(), Failure::Transient(e.cause())))?;
-        let subjects: Vec<Subject> = group
-            .iter()
-            .map(|w| Subject {
-                ticket: w.ticket.id,
-                generation: w.ticket.generation,
-                keys: vec![w.identity.key.clone()],
-                identifiers: w.identity.forms(&planned.policy),
-            })
-            .collect();
-        let hash = |text: &str| self.context.hash_key.hash("column", text);
-        let rows_held = gate.rows.clone();
-        let execution = Execution {
-            plan: part,
-            held: &rows_held,
-            subjects: &subjects,
-            now: self.context.now(),
-            timeouts: self.context.timeouts(group.len()),
-            piece_rows: self.context.config.limits.piece_rows.get().into(),
-            stamp: planned.stamps.get(&part.system).map_or("", String::as_str),
-            batch: self.token,
-            dry: false,
-            hash: &hash,
-        };
-        let mut root = self.root_of(planned, &part.system).await?;
-        let held = match &mut root {
-            None => None,
-            Some((root_part, client)) => {
-                let stamp = planned.stamps.get(&root_part.system);
-                let execution = Execution {
-                    plan: root_part,
-                    stamp: stamp.map_or("", String::as_str),
-                    ..execution
-                };
-                let due = must_be_due(part, group);
-                let (held, seen) = execution.hold_subjects(client, &due).await?;
-                still_theirs(planned, group, &seen)?;
-                Some(held)
-            }
-        };
-        let started = Instant::now();
-        let mut keep = Keep {
-            context: self.context,
-            token: self.token,
-            planned,
-            part,
-            group,
-            known,
-            active: Vec::new(),
-            held: held.as_ref(),
-            gate,
-        };
-        let outcome = execution.run(&mut client, &mut keep).await;
-        metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
-            .record(started.elapsed().as_secs_f64());
-        outcome
-    }
-
-    /// While another system is erased, the root's rows are held: until the end of that they are
-    /// who the ticket says. `None` where the part is the root's own, which holds them itself.
-    async fn root_of<'p>(
-        &self,
-        planned: &'p Planned,
-        system: &str,
-    ) -> Result<Option<(&'p SystemPlan, deadpool_postgres::Client)>, NotErased> {
-        let root = &planned.policy.root.0.system;
-        let systems = &planned.plan.systems;
-        let Some(root) = systems
-            .iter()
-            .find(|s| s.system == *root && s.system != system)
-        else {
-            return Ok(None);
-        };
-        let lost =
-            |e: ConnectError| NotErased::Database(e.to_string(), Failure::Transient(e.cause()));
-        let system = self.context.systems.get(&root.system);
-        let system = system.ok_or_else(|| NotErased::Drift {
-            system: root.system.clone(),
-        })?;
-        Ok(Some((root, system.pool.get().await.map_err(lost)?)))
-    }
-
-    /// What committed steps of earlier generations have put off on this system.
-    async fn put_off_before(&self, part: &SystemPlan, group: &[Work]) -> Result<PutOff, NotErased> {
-        let again = group.iter().filter(|w| w.ticket.generation > 1);
-        let ids: Vec<Uuid> = again.map(|w| w.ticket.id).collect();
-        let mut known = PutOff::new();
-        if ids.is_empty() {
-            return Ok(known);
-        }
-        let before = self.context.store.put_off_before(&ids, &part.system);
-        let before = before.await.map_err(|e| NotErased::Hook(e.to_string()))?;
-        for (ticket, schema, table, sealed) in before {
-            let unreadable =
-                || NotErased::Hook("the sealed keys of a deferral do not open".to_owned());
-            let opened = self.context.hash_key.open(ticket.as_bytes(), &sealed);
-            let opened = opened.map_err(|_| unreadable())?;
-            let keys: Vec<Vec<String>> =
-                serde_json::from_slice(opened.expose()).map_err(|_| unreadable())?;
-            let table = TableName::new(&schema, &table);
-            known.extend(keys.into_iter().map(|key| (ticket, table.clone(), key)));
-        }
-        Ok(known)
-    }
-
-    async fn not_planned(
-        &mut self,
-        work: &[Work],
-        unplanned: &Unplanned,
-    ) -> Result<(), StoreError> {
-        if unplanned.is_transient() {
-            return self
-                .later(work, "unreachable", &unplanned.to_string())
-                .await;
-        }
-        for work in work {
-            self.fail(&work.ticket, unplanned.code(), &unplanned.to_string())
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Legal holds keep these; those that no hold keeps any more are tried again.
-    async fn suspend(&mut self, work: &[Work]) -> Result<(), StoreError> {
-        if work.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
-        let rows = self.covered.iter();
-        let rows: Vec<_> = rows
-            .filter(|(ticket, _)| ids.contains(ticket))
-            .copied()
-            .collect();
-        let held = self.context.store.suspend(self.token, &ids, &rows).await?;
-        tracing::warn!(
-            tickets = held.len(),
-            "kept by a legal hold; nothing that it covers is erased until it is released"
-        );
-        self.ended.held += held.len();
-        for work in work.iter().filter(|w| !held.contains(&w.ticket.id)) {
-            let one = std::slice::from_ref(work);
-            self.later(one, "legal_hold", "a legal hold was released meanwhile")
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn fail(
-        &mut self,
-        ticket: &LeasedTicket,
-        code: &str,
-        problem: &str,
-    ) -> Result<(), StoreError> {
-        tracing::error!(ticket = %ticket.id, reference = ticket.reference, code, problem, "a ticket failed and waits for a person");
-        self.context
-            .store
-            .failed(self.token, ticket.id, code, problem)
-            .await?;
-        self.context.has_failed(code);
-        self.ended.failed += 1;
-        Ok(())
-    }
-
-    /// Puts tickets off, each by its own number of attempts; those that had enough of them fail.
-    async fn later(
-        &mut self,
-        work: &[Work],
-        cause: &'static str,
-        problem: &str,
-    ) -> Result<(), StoreError> {
-        metrics::counter!(crate::metrics::RETRIES, "cause" => cause).increment(work.len() as u64);
-        let attempts = attempts(self.context);
-        // What is down for all uses up none of a ticket's own attempts, it only slows the tries.
-        let most = if shared(cause) {
-            attempts / 2
-        } else {
-            attempts
-        };
-        let mut by_attempt: BTreeMap<i32, Vec<Uuid>> = BTreeMap::new();
-        for work in work {
-            // What is down for all is not the ticket's fault: it waits as long as it takes.
-            if work.ticket.attempt + 1 >= attempts && !shared(cause) {
-                self.fail(
-                    &work.ticket,
-                    "E0501",
-                    &format!("{attempts} attempts failed, the last one: {problem}"),
-                )
-                .await?;
-            } else {
-                by_attempt
-                    .entry(work.ticket.attempt)
-                    .or_default()
-                    .push(work.ticket.id);
-            }
-        }
-        for (attempt, ids) in by_attempt {
-            let at = self.context.now() + backoff(attempt, rand::random());
-            tracing::warn!(tickets = ids.len(), cause, problem, again_at = %at, "put off");
-            self.context
-                .store
-                .retry_later(self.token, &ids, "E0501", cause, at, most)
-                .await?;
-            self.ended.later += ids.len();
-        }
-        Ok(())
-    }
 }
 
 /// Something of the person is erased: nobody asks any more whether they are due.
@@ -780,10 +321,6 @@ fn begun(work: Work) -> Work {
     }
 }
 
-fn attempts(context: &Context) -> i32 {
-    i32::try_from(context.config.limits.attempts.get()).unwrap_or(i32::MAX)
-}
-
 fn stored(planned: &Planned) -> StoredPlan {
     StoredPlan {
         id: planned.id.clone(),
@@ -792,35 +329,5 @@ fn stored(planned: &Planned) -> StoredPlan {
         subject: planned.plan.subject.clone(),
         scope: planned.plan.scope.clone(),
         body: serde_json::to_string(&planned.plan).expect("a plan is always JSON"),
-    }
-}
-
-fn count(part: &SystemPlan, outcome: &Outcome) {
-    let mut rows: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
-    for (at, counts) in outcome.counts.iter().enumerate() {
-        if outcome.repeated.contains(&at) {
-            continue;
-        }
-        for (table, kinds) in &counts.changed {
-            for (kind, n) in kinds {
-                *rows.entry((table.clone(), action(*kind))).or_default() += n.unsigned_abs();
-            }
-        }
-        for kept in &counts.kept {
-            *rows.entry((kept.table.clone(), "kept")).or_default() += kept.rows.unsigned_abs();
-        }
-    }
-    for ((table, action), n) in rows {
-        metrics::counter!(crate::metrics::ROWS, "system" => part.system.clone(), "table" => table, "action" => action).increment(n);
-    }
-}
-
-fn action(kind: ChangeKind) -> &'static str {
-    match kind {
-        ChangeKind::Deleted => "deleted",
-        ChangeKind::Anonymized => "anonymized",
-        ChangeKind::Detached => "detached",
-        ChangeKind::Cleaned => "cleaned",
-        ChangeKind::Unlinked => "unlinked",
     }
 }

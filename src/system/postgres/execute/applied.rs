@@ -1,6 +1,7 @@
 //! The target's own word on what has been committed in it.
 
-use super::{Execution, NotErased, ordinal, overtaken, position};
+use super::outcome::overtaken;
+use super::{Execution, NotErased, Outcome, ordinal, position};
 use crate::plan::{ChangeKind, Counts};
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{Client, Transaction};
@@ -23,6 +24,36 @@ impl Execution<'_> {
             )
             .await?;
         Ok(rows.iter().map(|row| position(row.get(0))).collect())
+    }
+
+    /// The outcome of steps committed earlier, read from the target's own rows.
+    pub(super) async fn recall(
+        &self,
+        tx: &Transaction<'_>,
+        repeated: Vec<usize>,
+    ) -> Result<Outcome, NotErased> {
+        let rows = tx
+            .query(
+                "/* erasured:applied steps */ SELECT k.n, s.counts, s.committed_at, pg_current_wal_insert_lsn()::text, \
+                 current_setting('server_version_num')::int4 FROM erasured.applied_step AS s \
+                 JOIN unnest($1::uuid[], $2::int4[], $3::int4[]) AS k(ticket, generation, n) \
+                 ON s.ticket_id = k.ticket AND s.generation = k.generation AND s.system = $4",
+                &[&self.tickets(), &self.generations(), &self.ordinals(), &self.plan.system],
+            )
+            .await?;
+        let mut outcome = Outcome {
+            counts: vec![Counts::default(); self.subjects.len()],
+            committed_at: self.now,
+            wal: String::new(),
+            server_version: 0,
+            repeated,
+        };
+        for row in rows {
+            outcome.counts[position(row.get(0))] = counts(row.get(1))?;
+            (outcome.committed_at, outcome.wal, outcome.server_version) =
+                (row.get(2), row.get(3), row.get(4));
+        }
+        Ok(outcome)
     }
 
     /// Takes off what earlier generations of a ticket have counted of rows that are met again because

@@ -2,10 +2,10 @@
 //! target how many rows it took, so that whoever comes after knows, whatever died between.
 
 use super::super::capture::{self, Captured};
-use super::{
-    BeforeChange, Execution, NotErased, Unanswered, already_committed, not_committed, ordinal,
-};
-use super::{THEIRS, path, position};
+use super::change::{THEIRS, path};
+use super::commit::not_committed;
+use super::outcome::already_committed;
+use super::{BeforeChange, Execution, NotErased, Unanswered, ordinal, position};
 use crate::plan::{ChangeKind, Counts, Piece};
 use deadpool_postgres::{Client, Transaction};
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ impl Execution<'_> {
         }
         self.record_piece(&tx, piece, &rows).await?;
         fail::fail_point!("before-piece-commit", |how: Option<String>| {
-            super::die_if_told(how);
+            super::commit::die_if_told(how);
             Err(NotErased::Hook("failpoint before-piece-commit".into()))
         });
         let unanswered = Unanswered::of(&tx).await?;
@@ -75,7 +75,7 @@ impl Execution<'_> {
         committed.map_err(|e| not_committed(e, &unanswered))?;
         before_change.committed().await;
         fail::fail_point!("after-piece", |how: Option<String>| {
-            super::die_if_told(how);
+            super::commit::die_if_told(how);
             Err(NotErased::CommitUnknown(unanswered))
         });
         Ok(rows.values().sum())

@@ -1,7 +1,9 @@
 //! A stretch of due rows, in one transaction.
 
 use super::super::value::AsText;
-use super::{BeforeChange, Execution, NotErased, OURS, THEIRS, judged, path};
+use super::change::{OURS, THEIRS, path};
+use super::outcome::judged;
+use super::{BeforeChange, Execution, NotErased};
 use crate::name::TableName;
 use crate::plan::{Between, ChangeKind, Counts, Parameter, Statement, Stretch};
 use chrono::NaiveDate;

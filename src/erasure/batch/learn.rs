@@ -1,0 +1,52 @@
+//! What steps whose result is not known did: their systems are asked.
+
+use super::super::recall;
+use super::setback::{Setback, setback};
+use super::{Run, Work};
+use crate::store::StoreError;
+use crate::store::executing::StepRow;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+impl Run<'_> {
+    /// Writes down what steps of earlier generations did whose result is not known. Returns the
+    /// tickets of which now all is known; the others are put off.
+    pub(super) async fn recall(&mut self, work: Vec<Work>) -> Result<Vec<Work>, StoreError> {
+        let again = work.iter().filter(|w| w.ticket.generation > 1);
+        let current: BTreeMap<Uuid, i32> =
+            again.map(|w| (w.ticket.id, w.ticket.generation)).collect();
+        if current.is_empty() {
+            return Ok(work);
+        }
+        let ids: Vec<Uuid> = current.keys().copied().collect();
+        let earlier = |s: &StepRow| s.generation < current[&s.ticket];
+        let planned = recall::planned(self.context, &ids, earlier).await?;
+        self.learn(work, &planned).await
+    }
+
+    /// Asks the targets about these steps. Returns the tickets of which now all is known; the others are put
+    /// off.
+    pub(super) async fn learn(
+        &mut self,
+        work: Vec<Work>,
+        planned: &[StepRow],
+    ) -> Result<Vec<Work>, StoreError> {
+        let Err(error) = recall::steps(self.context, self.token, planned).await? else {
+            return Ok(work);
+        };
+        let (held, work): (Vec<Work>, Vec<Work>) = work
+            .into_iter()
+            .partition(|w| planned.iter().any(|s| s.ticket == w.ticket.id));
+        match setback(error) {
+            Setback::Later(cause, problem) => self.later(&held, cause, &problem).await?,
+            Setback::Stuck(code, problem) => {
+                for work in &held {
+                    self.fail(&work.ticket, code, &problem).await?;
+                }
+            }
+            // Only asked what has been: nothing is erased here.
+            Setback::Held(_) | Setback::HeldRows(_) => self.suspend(&held).await?,
+        }
+        Ok(work)
+    }
+}
