@@ -151,6 +151,14 @@ impl Unplanned {
         }
     }
 
+    /// As what it is counted where work is put off for it.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Unreachable(error) => error.cause(),
+            _ => "unreachable",
+        }
+    }
+
     /// Whether waiting may help.
     pub fn is_transient(&self) -> bool {
         match self {

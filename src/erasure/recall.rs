@@ -82,7 +82,7 @@ async fn of_system(
         .pool
         .get()
         .await
-        .map_err(|e| NotErased::Database(e.to_string(), Failure::Transient("unreachable")))?;
+        .map_err(|e| NotErased::Database(e.to_string(), Failure::Transient(e.cause())))?;
     let keys: Vec<(Uuid, i32)> = steps.iter().map(|s| (s.ticket, s.generation)).collect();
     let mut done = Vec::new();
     for applied in applied(&client, name, &keys).await? {

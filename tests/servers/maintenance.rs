@@ -105,25 +105,26 @@ fn a_paused_system_is_left_alone_and_who_is_done_in_part_is_seen() {
             line.contains("disk change") && line.contains("3 tickets"),
             "{list}"
         );
+        // What was under way there ends, and its session.
+        let ours = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND application_name LIKE 'erasured%'",
+            case.shop
+        );
+        wait_until("no session of ours", LONG, || {
+            case.server().count("postgres", &ours) == 0
+        });
         case.server().execute(
             &case.shop,
             &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holds {}'", case.shop),
         );
         locked.join().unwrap();
-        let sessions = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'",
-            case.shop
-        );
-        wait_until("no session of ours", LONG, || {
-            case.server().count("postgres", &sessions) == 0
-        });
         // Attempts come and go, and nobody looks in.
         let tried = "SELECT min(attempt) FROM erasured.ticket";
         let before: i64 = case.control(tried).parse().unwrap();
         for _ in 0..20 {
             case.server().execute(&case.control, "UPDATE erasured.ticket SET next_attempt_at = now() WHERE state = 'scheduled' AND next_attempt_at > now()");
             std::thread::sleep(Duration::from_millis(100));
-            assert_eq!(case.server().count("postgres", &sessions), 0);
+            assert_eq!(case.server().count("postgres", &ours), 0);
         }
         assert!(!gone("customer", &case.shop));
         assert_eq!(case.control(OPEN), "3");

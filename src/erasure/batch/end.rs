@@ -15,9 +15,8 @@ impl Run<'_> {
         unplanned: &Unplanned,
     ) -> Result<(), StoreError> {
         if unplanned.is_transient() {
-            return self
-                .later(work, "unreachable", &unplanned.to_string())
-                .await;
+            let cause = unplanned.cause();
+            return self.later(work, cause, &unplanned.to_string()).await;
         }
         for work in work {
             self.fail(&work.ticket, unplanned.code(), &unplanned.to_string())
