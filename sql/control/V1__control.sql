@@ -302,10 +302,12 @@ CREATE TABLE erasured.found (
     generation integer NOT NULL,
     system     text    NOT NULL,
     sealed     bytea   NOT NULL,
+    taken      boolean NOT NULL DEFAULT false,
     PRIMARY KEY (ticket_id, generation, system),
     FOREIGN KEY (ticket_id, generation, system) REFERENCES erasured.step
 );
-COMMENT ON TABLE erasured.found IS 'What a step has found in a system that is no database, written before anything is taken away there, so that each thing is counted once: keyed hashes, encrypted by the daemon. It goes when the ticket is closed.';
+COMMENT ON COLUMN erasured.found.taken IS 'Whether something of it may have been taken away: written behind the last question and just before the order.';
+COMMENT ON TABLE erasured.found IS 'What a step has found in a system that is no database, written before anything is taken away there, so that each thing is counted once: keyed hashes, encrypted by the daemon. It goes when the ticket is closed or ends undone.';
 
 CREATE TABLE erasured.deferral (
     id           uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -512,12 +514,12 @@ COMMENT ON FUNCTION erasured.folded IS 'A person''s name for comparing, not for 
 -- ---------------------------------------------------------------- rules that hold for everybody
 
 -- Then it can only go forward. A step that is planned alone may have changed nothing; one in a system that is no
--- database (its counts have a kind) has taken away what it had found, and may have begun to where that is known.
+-- database (its counts have a kind) has begun when it was about to take away what it had found, done or not.
 CREATE FUNCTION erasured.has_begun(ticket uuid) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$ SELECT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = ticket AND s.state = 'done' AND NOT coalesce(s.counts ? 'kind', false))
-          OR EXISTS (SELECT FROM erasured.found f WHERE f.ticket_id = ticket) $$;
-COMMENT ON FUNCTION erasured.has_begun IS 'Whether a step of the ticket is known to have committed.';
+          OR EXISTS (SELECT FROM erasured.found f WHERE f.ticket_id = ticket AND f.taken) $$;
+COMMENT ON FUNCTION erasured.has_begun IS 'Whether a step of the ticket is known to have committed, or something may have been taken away in a system that is no database.';
 
 -- What was enough on the day of the approval may not be on the day of the erasure. Asked by the
 -- daemon for a batch, so that one ticket does not stop the others, and by guard_run for all.

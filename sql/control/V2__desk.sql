@@ -343,6 +343,9 @@ BEGIN
      WHERE x.id = end_undone.ticket;
     UPDATE erasured.ticket_identifier i SET value = NULL WHERE i.ticket_id = end_undone.ticket;
     DELETE FROM erasured.forecast f WHERE f.ticket_id = end_undone.ticket;
+    -- What a try had written down before it would have changed anything.
+    DELETE FROM erasured.found f WHERE f.ticket_id = end_undone.ticket;
+    DELETE FROM erasured.deferral d WHERE d.ticket_id = end_undone.ticket AND d.state = 'waiting';
     PERFORM pg_notify('erasured_ticket', end_undone.ticket::text);
 END $$;
 

@@ -89,7 +89,7 @@ GRANT INSERT, UPDATE (policy_sha256, fingerprint, body, taken_at)
                                               ON erasured.definitions TO erasured_daemon;
 GRANT INSERT, UPDATE (plan_id, state, counts, committed_at)
                                               ON erasured.step TO erasured_daemon;
-GRANT INSERT, DELETE, UPDATE (sealed)         ON erasured.found TO erasured_daemon;
+GRANT INSERT, DELETE, UPDATE (sealed, taken)  ON erasured.found TO erasured_daemon;
 GRANT INSERT, DELETE, UPDATE (state, due_at, sealed, done_at, lease_token, lease_until)
                                               ON erasured.deferral TO erasured_daemon;
 GRANT INSERT, UPDATE (finished_at, lease_token, lease_until, holder)

@@ -53,6 +53,14 @@ struct Work {
     due_by: Option<Arc<Prepared>>,
 }
 
+impl Work {
+    /// Something of the person is erased: nobody asks any more whether they are due.
+    fn has_begun(&mut self) {
+        self.stands = None;
+        self.due_by = None;
+    }
+}
+
 /// Works a leased batch off, keeping the lease alive meanwhile.
 ///
 /// # Errors
@@ -280,23 +288,17 @@ impl Run<'_> {
                 .collect()
         };
         if !planned.plan.places.is_empty() {
-            let through = self.all_places(planned, work, &done).await?;
-            let ids: Vec<Uuid> = through.iter().map(|w| w.ticket.id).collect();
-            let found = self.context.store.have_found(&ids).await?;
-            // Of whom nothing was there nothing has gone.
-            let has_begun = |work: Work| match found.contains(&work.ticket.id) {
-                true => begun(work),
-                false => work,
-            };
-            work = through.into_iter().map(has_begun).collect();
+            // Of whom nothing was there nothing has gone: they are asked about still.
+            work = self.all_places(planned, work, &done).await?;
         }
         for part in &planned.plan.systems {
             let (finished, pending): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|w| {
                 done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone()))
             });
             work = finished;
-            let through = self.one_system(planned, part, pending).await?;
-            work.extend(through.into_iter().map(begun));
+            let mut through = self.one_system(planned, part, pending).await?;
+            through.iter_mut().for_each(Work::has_begun);
+            work.extend(through);
         }
         // Once more: a daemon that had lost its lease may have committed meanwhile.
         let work = self.recall(work).await?;
@@ -309,15 +311,6 @@ impl Run<'_> {
         crash_point("after-verifying");
         self.ended.to_verify += ids.len();
         Ok(())
-    }
-}
-
-/// Something of the person is erased: nobody asks any more whether they are due.
-fn begun(work: Work) -> Work {
-    Work {
-        stands: None,
-        due_by: None,
-        ..work
     }
 }
 

@@ -261,12 +261,24 @@ impl Store {
     }
 
     /// Those of these tickets for which something may have been taken away in a system that is no
-    /// database, whether or not that is known.
-    pub async fn have_found(&self, tickets: &[Uuid]) -> Result<Vec<Uuid>> {
-        run_tx!(self, "have_found", |tx| {
-            let sql = "/* erasured:found */ SELECT DISTINCT ticket_id FROM erasured.found WHERE ticket_id = ANY ($1)";
+    /// database, whether or not that is known. What is found alone is not among it.
+    pub async fn have_taken(&self, tickets: &[Uuid]) -> Result<Vec<Uuid>> {
+        run_tx!(self, "have_taken", |tx| {
+            let sql = "/* erasured:taken */ SELECT DISTINCT ticket_id FROM erasured.found WHERE ticket_id = ANY ($1) AND taken";
             let rows = tx.query(sql, &[&tickets]).await?;
             Ok(rows.iter().map(|r| r.get(0)).collect())
+        })
+    }
+
+    /// Behind the last question, just before what was found on a system is taken away: from now on it
+    /// may be gone. Of each ticket something was found there, by this generation or one before.
+    pub async fn will_take(&self, token: Uuid, system: &str, tickets: &[Uuid]) -> Result<()> {
+        run_tx!(self, "will_take", |tx| {
+            hold(tx, token, tickets).await?;
+            let sql = "/* erasured:taken */ UPDATE erasured.found SET taken = true \
+                        WHERE ticket_id = ANY ($1) AND system = $2 AND NOT taken";
+            tx.execute(sql, &[&tickets, &system]).await?;
+            Ok(())
         })
     }
 
@@ -438,12 +450,14 @@ async fn add_plan(tx: &Tx<'_>, plan: &StoredPlan) -> Result<()> {
     Ok(())
 }
 
-/// The database's guard would refuse the whole batch for one of these.
+/// The database's guard would refuse the whole batch for one of these. It is not asked about who was at work
+/// already when a daemon died; signs that have come up since stop these too, if nothing has gone.
 async fn unfit(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<Vec<Unfit>> {
     let rows = tx
         .query(
             "/* erasured:begin */ SELECT u.id, u.code FROM erasured.unfit(ARRAY( \
-               SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND state = 'scheduled')) u",
+               SELECT id FROM erasured.ticket WHERE id = ANY ($1) AND state IN ('scheduled', 'executing'))) u \
+               JOIN erasured.ticket t USING (id) WHERE t.state = 'scheduled' OR u.code = 'ER019'",
             &[&tickets],
         )
         .await?;

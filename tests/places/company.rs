@@ -5,7 +5,7 @@ use crate::support::{Server, Workspace};
 use std::process::{Child, Stdio};
 
 const SCHEMA: &str = "
-CREATE TABLE customer (id int PRIMARY KEY, member_no text UNIQUE NOT NULL, email text);
+CREATE TABLE customer (id int PRIMARY KEY, member_no text UNIQUE NOT NULL, email text, seen_on date, email_changed_at timestamptz);
 CREATE TABLE letter (id int PRIMARY KEY, customer int NOT NULL REFERENCES customer);
 CREATE INDEX ON letter (customer);
 INSERT INTO customer SELECT n, 'M-' || n, 'c' || n || '@x.jp' FROM generate_series(1, 20) n;
@@ -170,7 +170,7 @@ impl Company {
 
     /// Nothing of closed tickets is kept.
     pub(crate) fn keeps_nothing(&self) {
-        let kept = "SELECT (SELECT count(*) FROM erasured.found) + (SELECT count(*) FROM erasured.ticket WHERE sealed IS NOT NULL)";
+        let kept = "SELECT (SELECT count(*) FROM erasured.found) + (SELECT count(*) FROM erasured.deferral) + (SELECT count(*) FROM erasured.ticket WHERE sealed IS NOT NULL)";
         assert_eq!(self.control(kept), "0");
         self.says(&["ledger", "verify"], 0);
     }

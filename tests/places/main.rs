@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod begun;
 mod bucket;
 mod command;
 mod company;

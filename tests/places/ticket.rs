@@ -56,6 +56,7 @@ fn lesson_01_killed_anywhere_each_thing_is_counted_once() {
     const POINTS: &[&str] = &[
         "after-begin=return",
         "after-found=return",
+        "before-place-mark=return",
         "before-place-erase=return",
         "after-place-erased=return",
         "before-place-done=return",

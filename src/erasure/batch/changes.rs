@@ -18,10 +18,18 @@ impl Run<'_> {
         work: Vec<Work>,
         began: bool,
     ) -> Result<Vec<Work>, StoreError> {
-        if planned.policy.asking.changed.is_empty() {
+        let watched = !planned.policy.asking.changed.is_empty();
+        // Of signs of other kinds the control database knows itself, but not whether a daemon that died
+        // had committed something.
+        let died = work.iter().any(|w| w.ticket.taken_over);
+        if !watched && !died {
             return Ok(work);
         }
         let (mut begun, mut fresh) = self.begun(work, began).await?;
+        if !watched {
+            begun.extend(fresh);
+            return Ok(begun);
+        }
         let keys: Vec<&[String]> = fresh.iter().map(|w| w.identity.key.as_slice()).collect();
         let found = match signs::changes(self.context, &planned.policy, &keys).await {
             Ok(found) => found,
@@ -61,7 +69,7 @@ impl Run<'_> {
         }
         let mut steps = self.context.store.steps(&ids).await?;
         let mut done = done(&steps);
-        done.extend(self.context.store.have_found(&ids).await?);
+        done.extend(self.context.store.have_taken(&ids).await?);
         steps.retain(|step| !done.contains(&step.ticket));
         let work = self.learn(work, &steps).await?;
         if !steps.is_empty() {
@@ -72,7 +80,7 @@ impl Run<'_> {
     }
 }
 
-/// Those of which something is gone from a database. Of other systems it is what was found that counts.
+/// Those of which something is gone from a database. Of other systems it is the mark that counts.
 fn done(steps: &[StepRow]) -> BTreeSet<Uuid> {
     let is_of_places = |step: &&StepRow| {
         step.counts

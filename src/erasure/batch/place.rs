@@ -19,11 +19,13 @@ use crate::system::place::{Address, Erased, Failed, Person, System};
 use crate::system::postgres::execute::{Execution, NotErased, Seen, Subject};
 use deadpool_postgres::Transaction;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// People whose rows are held for one call.
 const AT_ONCE: usize = 50;
+/// How long the mark that something is about to go may take, while no hold can be placed.
+const MARKING: Duration = Duration::from_secs(10);
 /// How often what has come back meanwhile is taken away, before the rest is left to a later try.
 const ROUNDS: usize = 3;
 
@@ -397,15 +399,16 @@ impl Taking<'_> {
         let tickets: Vec<Uuid> = of.iter().map(|at| self.group[*at].ticket.id).collect();
         let gate = Gate::open(self.context, &self.run.door, &self.part.system, |_| false);
         let mut gate = gate.await.map_err(setback)?;
+        let time = MARKING + self.system.patience();
+        let asked = gate.ask(self.context, &tickets, time).await;
+        asked.map_err(setback)?;
+        crash_point("before-place-mark");
+        self.mark(&of, &tickets).await?;
         // That session has said nothing meanwhile: the server may have ended it, and with it the locks.
         if let Some(tx) = held {
             let still = tx.batch_execute("/* erasured:still held */ SELECT").await;
             still.map_err(|error| setback(error.into()))?;
         }
-        let asked = gate
-            .ask(self.context, &tickets, self.system.patience())
-            .await;
-        asked.map_err(setback)?;
         crash_point("before-place-erase");
         let erased = self.system.erase(&place.place, &people, &addresses).await;
         gate.close().await;
@@ -418,6 +421,21 @@ impl Taking<'_> {
                     self.kept.insert((place.place.clone(), at), kept);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Behind the last question: from now on these people are half erased, and asked about no more.
+    async fn mark(&mut self, of: &[usize], tickets: &[Uuid]) -> Result<(), Setback> {
+        let store = &self.context.store;
+        let marked = store.will_take(self.run.token, &self.part.system, tickets);
+        let marked = tokio::time::timeout(MARKING, marked).await.map_err(|_| {
+            let problem = "that something is about to go could not be written down in time";
+            Setback::Later("control", problem.to_owned())
+        })?;
+        marked.map_err(control)?;
+        for at in of {
+            self.group[*at].has_begun();
         }
         Ok(())
     }
