@@ -16,11 +16,12 @@ declare -A package_of=(
     [setpriv]=util-linux
     [openssl]=openssl
     [curl]=curl
+    [redis-server]=redis-server
 )
 case $what in
 demo) ;;
 test | ci)
-    package_of+=([promtool]=prometheus [gdb]=gdb [gcore]=gdb [npm]=npm [python3]=python3 [redis-server]=redis-server
+    package_of+=([promtool]=prometheus [gdb]=gdb [gcore]=gdb [npm]=npm [python3]=python3
         [systemd-analyze]=systemd [/usr/sbin/pgbouncer]=pgbouncer)
     ;;
 *)

@@ -379,6 +379,14 @@ const TROUBLE: Series<'_> = &[
         "0x576",
     ),
     (r#"erasured_system_up{instance="a",system="shop"}"#, "0x576"),
+    (
+        r#"erasured_system_maintenance{instance="a",system="crm"}"#,
+        "1x576",
+    ),
+    (
+        r#"erasured_partial_overdue_tickets{instance="a",system="crm"}"#,
+        "2x576",
+    ),
     (r#"erasured_ledger_pending_events{instance="a"}"#, "9x576"),
     (r#"erasured_ledger_height_entries{instance="a"}"#, "40x576"),
     (
@@ -449,6 +457,14 @@ const WELL: Series<'_> = &[
         "1x576",
     ),
     (r#"erasured_system_up{instance="a",system="shop"}"#, "1x576"),
+    (
+        r#"erasured_system_maintenance{instance="a",system="crm"}"#,
+        "0x576",
+    ),
+    (
+        r#"erasured_partial_overdue_tickets{instance="a",system="crm"}"#,
+        "0x576",
+    ),
     (r#"erasured_ledger_pending_events{instance="a"}"#, "9x576"),
     (r#"erasured_ledger_height_entries{instance="a"}"#, "0+1x576"),
     (
@@ -609,7 +625,7 @@ fn the_limits_have_the_defaults_that_their_reference_says() {
         assert_eq!(limits, config::Limits::default(), "{key} = {default}");
         seen += 1;
     }
-    assert_eq!(seen, 10);
+    assert_eq!(seen, 11);
 }
 
 /// A policy in which every table has a key, and every word a value, that nobody knows.
