@@ -114,6 +114,7 @@ fn sample() -> Certificate {
                 server_version: "PostgreSQL 15.18 (Debian 15.18-1.pgdg12+1)".into(),
                 catalog_fingerprint: hash.into(),
                 committed_at: at("2025-11-24T04:05:03.25Z"),
+                subscribers: Vec::new(),
                 tables,
                 probes: Probes {
                     by_query: 7,
@@ -125,6 +126,7 @@ fn sample() -> Certificate {
                 server_version: "PostgreSQL 15.18 (Debian 15.18-1.pgdg12+1)".into(),
                 catalog_fingerprint: hash.into(),
                 committed_at: at("2025-11-24T04:05:03.5Z"),
+                subscribers: vec!["analytics".into()],
                 tables: vec![
                     table("public.point_entry", [41, 0, 0]),
                     table("public.member", [1, 0, 0]),

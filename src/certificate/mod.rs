@@ -155,6 +155,9 @@ pub struct System {
     pub catalog_fingerprint: String,
     /// When the transaction committed.
     pub committed_at: DateTime<Utc>,
+    /// Replication slots of logical subscribers that had applied it before this was signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscribers: Vec<String>,
     /// The tables, in the order of the plan.
     pub tables: Vec<Table>,
     /// The probes inside the transaction, all of them clean.

@@ -208,6 +208,35 @@ async fn unfinished(
     Ok(notes.into_iter().map(told).collect())
 }
 
+/// Who copies the system's changes, and which of them do not get all.
+async fn subscribers(
+    system: &str,
+    client: &deadpool_postgres::Client,
+    named: &[String],
+) -> Result<Vec<Diagnostic>, Failure> {
+    let failed = |e| Failure::unreachable(format!("{system}: {}", failure::describe(&e)));
+    let slots = "/* erasured:check */ SELECT slot_name::text FROM pg_replication_slots \
+                  WHERE slot_type = 'logical' AND database = current_database() AND NOT temporary ORDER BY 1";
+    let slots = client.query(slots, &[]).await.map_err(failed)?;
+    let unnamed = slots
+        .iter()
+        .map(|row| row.get::<_, String>(0))
+        .filter(|slot| !named.contains(slot));
+    let mut found: Vec<Diagnostic> = unnamed.map(|slot| Diagnostic::warning(
+        "E0306",
+        format!("system {system}: {slot} is a logical subscriber's slot, and no certificate waits for it"),
+        format!("if it copies people's rows: subscribers = [\"{slot}\"] in [system.{system}]"),
+    )).collect();
+    let publications = "/* erasured:check */ SELECT pubname::text FROM pg_publication WHERE NOT (pubdelete AND pubupdate) ORDER BY 1";
+    let publications = client.query(publications, &[]).await.map_err(failed)?;
+    found.extend(publications.iter().map(|row| Diagnostic::warning(
+        "E0307",
+        format!("system {system}: the publication {} leaves out deletions or changes: its subscribers never forget", row.get::<_, String>(0)),
+        "ALTER PUBLICATION … SET (publish = 'insert, update, delete, truncate'), or register the subscriber as a system",
+    )));
+    Ok(found)
+}
+
 /// Whether the systems of other kinds answer, and do what they will be asked.
 async fn places_ready(config: &Config) -> Result<Vec<Diagnostic>, Failure> {
     let mut found = Vec::new();
@@ -249,6 +278,9 @@ async fn ready(
             ));
         }
         found.extend(unfinished(name, &client).await?);
+        if let Some(config) = config.systems.get(name) {
+            found.extend(subscribers(name, &client, &config.subscribers).await?);
+        }
         let place = system.sweep_pool.as_ref().unwrap_or(&system.pool);
         let forbidden = readable::forbidden(&*place.get().await?).await;
         let forbidden = forbidden

@@ -100,6 +100,8 @@ pub struct System {
     /// Where the sweep reads, if not there; password and tls are the system's unless it names
     /// its own.
     pub sweep: Option<Database>,
+    /// Replication slots of logical subscribers that must have applied a deletion before it is certified.
+    pub subscribers: Vec<String>,
     /// When retention waits for it.
     pub throttle: Throttle,
 }

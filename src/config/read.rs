@@ -144,6 +144,8 @@ fn system(table: &Table<'_>, folder: &Path) -> Option<System> {
         sweep_table.finish();
         sweep
     });
+    let subscribers = table.strings("subscribers").unwrap_or_default();
+    let subscribers = subscribers.into_iter().map(|(slot, _)| slot).collect();
     let throttle = table.table("throttle");
     let throttle = throttle.map(|table| super::throttle::read(&table, folder));
     let database = database?;
@@ -162,6 +164,7 @@ fn system(table: &Table<'_>, folder: &Path) -> Option<System> {
     Some(System {
         database,
         sweep,
+        subscribers,
         throttle,
     })
 }

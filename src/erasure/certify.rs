@@ -5,6 +5,7 @@ use super::context::Context;
 use super::crash_point;
 use super::recheck;
 use super::record::{PlacesRecord, StepRecord};
+use super::subscribers;
 use super::sweep::{Opened, fail_waiting};
 use crate::certificate::{
     self, Assurance, AssuranceLevel, Certificate, Deferral, FORMAT, IdentifierHash, Kept,
@@ -207,7 +208,7 @@ fn certificate(
             })
             .collect(),
         policy: under(policy, known.plan),
-        systems: systems(&policy.bases, known.steps)?,
+        systems: subscribers::named(context, systems(&policy.bases, known.steps)?),
         places: places(known.steps),
         sweep: if swept {
             searched(policy, known.opened, sweep)
@@ -440,6 +441,7 @@ pub(super) fn of_system(
         ),
         catalog_fingerprint: last.catalog_fingerprint.clone(),
         committed_at: at,
+        subscribers: Vec::new(),
         tables: tables(bases, last, all),
         probes: Probes {
             by_query: last.probed_by_query,

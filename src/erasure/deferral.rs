@@ -4,6 +4,8 @@ use super::certify;
 use super::context::{Context, Unplanned};
 use super::holds::{Door, Gate};
 use super::record::StepRecord;
+use super::subscribers;
+use super::sweep::SweepFailed;
 use crate::certificate::{self, Assurance, AssuranceLevel, Certificate, FORMAT, LedgerPosition};
 use crate::ledger::{Hash, Head};
 use crate::lineage;
@@ -20,7 +22,7 @@ use crate::system::postgres::execute::{
 };
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -52,6 +54,9 @@ pub enum DeferralFailed {
     /// The rows' own date is not this one any more; they are kept until then.
     #[error("the rows have a later date now: {0}")]
     Later(DateTime<Utc>),
+    /// A subscriber has not applied it yet.
+    #[error(transparent)]
+    NotApplied(#[from] SweepFailed),
     /// The sealed keys do not open.
     #[error("E0507: the sealed keys of a deferral do not open with this hash key")]
     Sealed,
@@ -125,6 +130,7 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
     let plan = plan::build(&planned.policy, &lineage);
     let part = &plan.systems[0];
     let outcome = erase(context, deferral, part, &planned.stamps).await?;
+    subscribers::have_applied(context, &BTreeSet::from([view.system.clone()])).await?;
     let record = StepRecord::new(part, outcome.counts[0].clone(), outcome.server_version);
     let ticket = context.store.ticket(&view.ticket.to_string()).await?;
     let system = certify::of_system(
@@ -134,6 +140,7 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
         outcome.committed_at,
         std::slice::from_ref(&outcome.counts[0]),
     );
+    let system = subscribers::named(context, vec![system]).remove(0);
     let certificate = supplement(context, &planned.policy, deferral, &ticket, system).await?;
     let supplement = Supplement {
         certificate: certificate.id,

@@ -23,6 +23,7 @@ mod recall;
 pub mod recheck;
 pub mod record;
 mod signs;
+mod subscribers;
 pub mod sweep;
 
 /// A place where tests may kill the process, or make the step fail; nothing in a release.

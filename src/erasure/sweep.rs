@@ -6,7 +6,9 @@ use super::crash_point;
 use super::identity::Identity;
 use super::lost;
 use super::places;
+use super::subscribers;
 use crate::certificate::{self, ExemptColumn, NotCovered, ReadFrom, TableRead};
+use crate::lineage;
 use crate::name::TableName;
 use crate::policy::{Policy, SweepWhen, TableRule};
 use crate::store::StoreError;
@@ -56,9 +58,28 @@ pub enum SweepFailed {
     /// Places of all its tickets could not be looked into.
     #[error("{0}")]
     Away(String),
+    /// A logical subscriber has not applied what was erased, or is not there.
+    #[error("{}", not_applied(system, slot, *known))]
+    NotApplied {
+        /// The registered name.
+        system: String,
+        /// The subscriber's replication slot.
+        slot: String,
+        /// Whether there is such a slot.
+        known: bool,
+    },
     /// The standby has not replayed what was erased.
     #[error("the standby of {0} has not replayed the erasure yet")]
     Behind(String),
+}
+
+fn not_applied(system: &str, slot: &str, known: bool) -> String {
+    match known {
+        true => format!("the subscriber {slot} of {system} has not applied what was erased yet"),
+        false => format!(
+            "{system} has no logical replication slot {slot}: [system.{system}] subscribers names one that is not there"
+        ),
+    }
 }
 
 /// A ticket whose identity is open.
@@ -138,6 +159,7 @@ async fn all_systems(
     for system in context.systems.values() {
         reads.push(one_system(context, system, &open, &hunt, &tickets).await?);
     }
+    subscribers::have_applied(context, &lineage::systems_of(policy)).await?;
     crash_point("before-sign");
     if let Some(again) = lost::goes_back(context, open.token, &tickets).await? {
         return Ok(Swept {

@@ -16,6 +16,7 @@ mod maintenance;
 mod network;
 mod pooler;
 mod recheck;
+mod subscribers;
 #[path = "../survives/truth.rs"]
 mod truth;
 mod versions;

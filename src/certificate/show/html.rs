@@ -341,6 +341,9 @@ fn system(s: &System) -> String {
         (w::SERVER, escape(&s.server_version)),
         (w::CATALOG, code(&s.catalog_fingerprint)),
     ]);
+    if !s.subscribers.is_empty() {
+        out += &fields(&[(w::SUBSCRIBERS, escape(&s.subscribers.join(", ")))]);
+    }
     out
 }
 

@@ -155,6 +155,9 @@ impl Page {
                 ),
             ),
         ]);
+        if !system.subscribers.is_empty() {
+            self.fields(&[(w::SUBSCRIBERS, system.subscribers.join(", "))]);
+        }
         let mut rows = vec![
             [w::TABLE, w::DELETED, w::ANONYMIZED, w::DETACHED, w::KEPT]
                 .map(|word| word.get(lang).to_owned())

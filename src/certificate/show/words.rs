@@ -69,6 +69,7 @@ words! {
     SERVER: "サーバー", "Server";
     COMMITTED: "確定日時", "Committed";
     CATALOG: "カタログ指紋", "Catalog fingerprint";
+    SUBSCRIBERS: "適用を確認した論理レプリケーション先", "Applied by logical subscribers";
     TABLE: "表", "Table";
     DELETED: "削除", "Deleted";
     IN_PIECES: "先立って別の取引に分けて削除した回数", "Of the deleted rows a part went beforehand, in transactions of their own";
