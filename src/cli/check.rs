@@ -5,11 +5,14 @@ use super::excluded;
 use super::explain::hint;
 use super::failure::Failure;
 use super::{Format, colours, print, print_json, say};
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::diagnostic::{self, Diagnostic};
 use crate::discovery;
 use crate::erasure::context::{System, catalogs};
+use crate::erasure::{NOT_BELIEVED, nobodys_things, unbelievable};
 use crate::lineage;
+use crate::plan::PlacePlan;
 use crate::policy::{Draft, Policy, place};
 use crate::retention::{self, archive::Archive, throttle::Reason};
 use crate::start::{self, StartError};
@@ -69,6 +72,7 @@ impl Check {
         let rules = drafts.iter().flat_map(|d| &d.so_far().retention);
         names.extend(rules.map(|rule| rule.table.system.clone()));
         let (catalogs, _) = catalogs(&systems, names).await?;
+        found.extend(places_believed(&config, &drafts, &catalogs).await?);
         let in_force: Vec<&Policy> = drafts.iter().map(|d| d.so_far()).collect();
         for draft in &drafts {
             found.extend(excluded::found(&systems, draft.so_far()).await?);
@@ -254,6 +258,61 @@ async fn places_ready(config: &Config) -> Result<Vec<Diagnostic>, Failure> {
         }
     }
     Ok(found)
+}
+
+/// Whether each system that knows itself what it has of a person names nothing of somebody who does not
+/// exist.
+async fn places_believed(
+    config: &Config,
+    drafts: &[Draft],
+    catalogs: &BTreeMap<String, Catalog>,
+) -> Result<Vec<Diagnostic>, Failure> {
+    let (systems, kinds) = (start::places(config), config.kinds());
+    let mut found = Vec::new();
+    for draft in drafts {
+        let policy = draft.so_far();
+        let like = forms(policy, catalogs);
+        for place in &policy.places {
+            let Some(system) = systems.get(&place.name.system) else {
+                continue;
+            };
+            let plan = PlacePlan {
+                place: place.name.place.clone(),
+                sought: place.sought.clone(),
+            };
+            // What its kind cannot look for is told already.
+            if place.sought.iter().any(|s| !kinds[&system.name].finds(s)) {
+                continue;
+            }
+            let named = nobodys_things(system, policy, &plan, &like).await;
+            let named = named.map_err(|failed| Failure::unreachable(failed.to_string()))?;
+            if named > 0 {
+                let message = unbelievable(&place.name.system, &place.name.place);
+                let help = "it must look for the value that it is asked for, whole, and find nothing for one that nobody has";
+                let told = Diagnostic::error(NOT_BELIEVED, message, help);
+                found.push(told.at(&policy.source, place.span.clone()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A value of the form that each identifier's column has.
+fn forms(policy: &Policy, catalogs: &BTreeMap<String, Catalog>) -> BTreeMap<String, Vec<String>> {
+    let root = &policy.root.0;
+    let table = catalogs.get(&root.system);
+    let table = table.and_then(|catalog| catalog.tables.get(&root.table));
+    let mut forms = BTreeMap::new();
+    for (name, identifier) in &policy.identifiers {
+        let column = table.and_then(|table| table.column(&identifier.column));
+        let like = match column.map(|column| column.base.as_str()) {
+            Some("int2" | "int4" | "int8" | "numeric") => "0",
+            Some("uuid") => "00000000-0000-0000-0000-000000000000",
+            _ => "",
+        };
+        forms.insert(name.clone(), vec![like.to_owned()]);
+    }
+    forms
 }
 
 /// Whether our own schemas are in place, and the daemon may use them.

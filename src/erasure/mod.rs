@@ -26,6 +26,8 @@ mod signs;
 mod subscribers;
 pub mod sweep;
 
+pub use places::{NOT_BELIEVED, nobodys_things, unbelievable};
+
 /// A place where tests may kill the process, or make the step fail; nothing in a release.
 pub(crate) fn crash_point(name: &str) {
     fail::fail_point!(name, |_| std::process::abort());

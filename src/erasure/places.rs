@@ -11,7 +11,7 @@ use crate::plan::{ChangeKind, Counts, Identifiers, PlacePlan, PlacesPlan, Plan};
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::verifying::LeftThere;
-use crate::system::place::{Address, Failed, Person};
+use crate::system::place::{Address, Failed, Person, System};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -90,6 +90,38 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+/// Said of a system that names things of somebody who does not exist.
+pub const NOT_BELIEVED: &str = "E0542";
+
+/// Why such a system is not asked about anybody.
+pub fn unbelievable(system: &str, place: &str) -> String {
+    format!(
+        "{system}.{place}: asked about somebody who does not exist it names things, so whose they are cannot be told"
+    )
+}
+
+/// How many things a system names of somebody who does not exist, whose values are of the form of these.
+/// It is asked only where it knows itself what it has of a person.
+///
+/// # Errors
+/// [`Failed`], if it cannot be asked just now.
+pub async fn nobodys_things(
+    system: &System,
+    policy: &Policy,
+    place: &PlacePlan,
+    like: &BTreeMap<String, Vec<String>>,
+) -> Result<usize, Failed> {
+    let Some(nobody) = place.nobody(policy, like, rand::random()) else {
+        return Ok(0);
+    };
+    let wanted = place.wanted(&nobody);
+    let nobody = Person {
+        request: Uuid::nil(),
+        wanted: wanted.map_err(|unfit| Failed::stuck(unfit.to_string()))?,
+    };
+    system.names_of_nobody(&place.place, nobody).await
 }
 
 /// How much lies in each place, for one person. Changes nothing.

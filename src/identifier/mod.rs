@@ -7,8 +7,11 @@ use crate::policy::IdentifierKind;
 use std::fmt;
 use zeroize::Zeroizing;
 
+pub use nobody::nobody;
+
 mod date;
 pub mod fold;
+mod nobody;
 mod phone;
 
 pub use date::{code, date};

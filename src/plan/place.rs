@@ -1,6 +1,7 @@
 //! The part of a plan in a system without tables: places, and what is sought there.
 
 use crate::config::place::Kind;
+use crate::identifier::nobody;
 use crate::policy::place::Unfit;
 use crate::policy::{Policy, Sought};
 use serde::{Deserialize, Serialize};
@@ -110,6 +111,30 @@ impl PlacePlan {
             }
         }
         Ok(wanted)
+    }
+}
+
+impl PlacePlan {
+    /// Values that nobody has of the identifiers by which a system itself knows people here, of the form
+    /// of these; `None` where it is always told by whole names what to look for.
+    pub fn nobody(
+        &self,
+        policy: &Policy,
+        like: &BTreeMap<String, Vec<String>>,
+        seed: [u8; 16],
+    ) -> Option<BTreeMap<String, Vec<String>>> {
+        let names = self.sought.iter().filter_map(|sought| match sought {
+            Sought::Person(names) => Some(names),
+            _ => None,
+        });
+        let made = names.flatten().filter_map(|name| {
+            let kind = &policy.identifiers.get(name)?.kind;
+            let like = like.get(name).and_then(|values| values.first());
+            let value = nobody(kind, like.map_or("", String::as_str), seed);
+            Some((name.clone(), vec![value]))
+        });
+        let made: BTreeMap<String, Vec<String>> = made.collect();
+        (!made.is_empty()).then_some(made)
     }
 }
 

@@ -93,7 +93,8 @@ impl Http {
                 if !requests.is_empty() {
                     used.extend(find.request.identifiers());
                 }
-                asked.extend(requests.into_iter().map(|request| (person, find, request)));
+                let ask = |request| (person, identifiers, find, request);
+                asked.extend(requests.into_iter().map(ask));
             }
             if let Some(name) = identifiers
                 .0
@@ -106,8 +107,8 @@ impl Http {
             }
         }
         let mut calls: Vec<BoxFuture<'_, Adapted<Part>>> = Vec::with_capacity(asked.len());
-        for (person, find, request) in asked {
-            calls.push(Box::pin(self.part(person, find, request)));
+        for (person, identifiers, find, request) in asked {
+            calls.push(Box::pin(self.part(person, identifiers, find, request)));
         }
         let parts = self.together(calls).await?;
         if parts.iter().any(|part| part.nothing) {
@@ -129,7 +130,13 @@ impl Http {
         calls.try_collect().await
     }
 
-    async fn part(&self, person: usize, find: &Find, request: Filled) -> Adapted<Part> {
+    async fn part(
+        &self,
+        person: usize,
+        identifiers: &Identifiers,
+        find: &Find,
+        request: Filled,
+    ) -> Adapted<Part> {
         let answer = self.ask("find", request, None).await?;
         let mut part = Part {
             person,
@@ -139,8 +146,17 @@ impl Http {
         match (said("find", &answer)?, &find.found) {
             (Said::Nothing, _) => part.nothing = true,
             (Said::Done, _) if answer.status.as_u16() == 204 => {}
-            (Said::Done, Some(pointer)) => part.found = ids("find", pointer, &answer)?,
-            (Said::Done, None) => part.found.push(THE_PERSON.to_owned()),
+            (Said::Done, found) => {
+                let asked_by = find.request.identifiers().into_iter();
+                let theirs = asked_by.filter_map(|name| identifiers.0.get(name));
+                let theirs: Vec<&str> = theirs.flatten().map(String::as_str).collect();
+                if found.is_some() || find.whose.is_some() {
+                    part.found = ids(find, &answer, &theirs)?;
+                }
+                if found.is_none() {
+                    part.found.push(THE_PERSON.to_owned());
+                }
+            }
             (Said::Taken | Said::Kept, _) => return Err(strange("find")),
         }
         Ok(part)

@@ -165,6 +165,19 @@ impl System {
         self.bounded(people, found)
     }
 
+    /// How many things it names of somebody who does not exist: whatever it is, it cannot be asked about
+    /// anybody then. Who is refused for their form has nothing there.
+    ///
+    /// # Errors
+    /// [`Failed`], if it cannot be asked just now.
+    pub async fn names_of_nobody(&self, place: &str, nobody: Person) -> Result<usize, Failed> {
+        match self.find(place, &[nobody]).await {
+            Ok(found) => Ok(found.iter().map(Vec::len).sum()),
+            Err(failed) if failed.transient => Err(failed),
+            Err(_) => Ok(0),
+        }
+    }
+
     /// As [`Adapter::erase`].
     ///
     /// # Errors

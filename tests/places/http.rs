@@ -722,3 +722,90 @@ fn mistakes_are_told() {
         assert_eq!(all(one, other).first(), Some(&code), "{other}");
     }
 }
+
+const WHOSE: &str = r#"
+check = { path = "/health" }
+find  = { path = "/contacts?email={email}", found = "/results/*/id", whose = "/results/*/email" }
+erase = { path = "/contacts/{:found}" }
+"#;
+
+#[test]
+fn what_is_said_to_be_somebody_elses_is_not_taken() {
+    let service = Service::of(&[("c-1", "taro@x.jp"), ("c-2", "hanako@x.jp")]);
+    let system = system(&service, WHOSE);
+    assert_eq!(find(&system, "taro@x.jp").unwrap(), ["c-1"]);
+    let says = |results: &str| {
+        service.say("find", &json(200, &format!("{{\"results\": {results}}}")));
+        find(&system, "taro@x.jp")
+    };
+    // Whatever case the service writes it in; a list of which it is one.
+    assert_eq!(says(r#"[{"id": 1, "email": "Taro@X.jp"}]"#).unwrap(), ["1"]);
+    assert!(says("[]").unwrap().is_empty());
+    for others in [
+        r#"[{"id": "c-1", "email": "taro@x.jp"}, {"id": "c-2", "email": "hanako@x.jp"}]"#,
+        r#"[{"id": "c-2", "email": "notaro@x.jp"}]"#,
+        r#"[{"id": "c-2", "email": null}]"#,
+        r#"[{"id": "c-2"}]"#,
+        r#"[{"id": "c-2", "email": ["taro@x.jp"]}]"#,
+    ] {
+        failed(says(others), false, others);
+    }
+    let many = WHOSE.replace("*/email", "*/emails/*");
+    let system = self::system(&service, &many);
+    let two = r#"{"results": [{"id": "c-1", "emails": ["old@x.jp", "taro@x.jp"]}]}"#;
+    service.say("find", &json(200, two));
+    assert_eq!(find(&system, "taro@x.jp").unwrap(), ["c-1"]);
+    failed(find(&system, "other@x.jp"), false, "of two addresses none");
+    let one = WHOSE.replace(
+        "found = \"/results/*/id\", whose = \"/results/*/email\"",
+        "whose = \"/email\"",
+    );
+    let system = self::system(&service, &one.replace("{:found}", "{email}"));
+    service.say("find", &json(200, r#"{"email": "taro@x.jp"}"#));
+    assert_eq!(find(&system, "taro@x.jp").unwrap(), ["person"]);
+    failed(find(&system, "other@x.jp"), false, "another person");
+}
+
+#[test]
+fn ids_and_whose_they_are_are_of_one_list() {
+    let with = |find: &str| {
+        let url = "url = \"https://crm.example\"\nerase = { path = \"/{email}\" }\ncheck = { path = \"/\" }\n";
+        read(&format!(
+            "{url}find = {{ path = \"/c?email={{email}}\", {find} }}"
+        ))
+        .map(drop)
+    };
+    with(r#"found = "/a/*/b/*/id", whose = "/a/*/b/*/by/email""#).unwrap();
+    with(r#"whose = "/email""#).unwrap();
+    for apart in [
+        r#"found = "/a/*/id", whose = "/b/*/email""#,
+        r#"found = "/a/*/b/*/id", whose = "/a/*/email""#,
+        r#"found = "/a/*/id", whose = "/email""#,
+        r#"whose = "/a/*/email""#,
+    ] {
+        assert_eq!(with(apart), Err(vec!["E0155"]), "{apart}");
+    }
+}
+
+#[test]
+fn who_does_not_exist_has_nothing_there() {
+    let service = Service::of(&[("c-1", "taro@x.jp")]);
+    let system = system(&service, "");
+    let nobody = || {
+        blocking(async {
+            system
+                .names_of_nobody("people", person("nobody@x.jp"))
+                .await
+        })
+    };
+    assert_eq!(nobody().unwrap(), 0);
+    service.say(
+        "find",
+        &json(200, r#"{"results": [{"id": "c-1"}, {"id": "c-2"}]}"#),
+    );
+    assert_eq!(nobody().unwrap(), 2);
+    service.say("find", &bare(422, ""));
+    assert_eq!(nobody().unwrap(), 0, "a value that it refuses");
+    service.say("find", &bare(503, ""));
+    failed(nobody(), true, "it cannot be asked");
+}

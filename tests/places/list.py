@@ -2,7 +2,7 @@
 """A mailing list as `kind = "command"` knows one: a folder with a file of subscriptions, one `id email` a line.
 
 Other files of the folder say how it behaves: `down` and `broken` (exit codes), `slow` (seconds), `silent`, `garbage`,
-`kept` (a reason), `pending` (how often), `child` (leaves a process behind). `calls` is what it was asked to do."""
+`kept` (a reason), `pending` (how often), `child` (leaves a process behind), `everybody` (is found, whoever is asked for). `calls` is what it was asked to do."""
 import json, os, subprocess, sys, time
 
 folder = sys.argv[1]
@@ -53,7 +53,7 @@ if says("endless") is not None:
 answers = []
 for person in question["people"]:
     emails = person["identifiers"].get("email", [])
-    theirs = [id for id, email in lines() if email in emails]
+    theirs = [id for id, email in lines() if email in emails or says("everybody") is not None]
     if question["do"] in ("find", "probe"):
         answers.append({"found": theirs})
         continue

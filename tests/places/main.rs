@@ -11,6 +11,7 @@ mod command;
 mod company;
 mod http;
 mod list;
+mod nobody;
 mod object_store;
 mod policy;
 mod redis;

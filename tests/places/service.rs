@@ -162,7 +162,7 @@ impl State {
                 let email = decoded(value);
                 let theirs = self.contacts.iter().filter(|(_, of)| *of == email);
                 let theirs: Vec<_> = theirs
-                    .map(|(id, _)| serde_json::json!({"id": id}))
+                    .map(|(id, email)| serde_json::json!({"id": id, "email": email}))
                     .collect();
                 json(200, &serde_json::json!({"results": theirs}).to_string())
             }

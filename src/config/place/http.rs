@@ -80,6 +80,8 @@ pub struct Find {
     pub request: Request,
     /// Where the ids stand in the answer; without it an answer of 2xx is one thing.
     pub found: Option<Pointer>,
+    /// Where it says of each whose it is, by a value that was asked for. It is of the same list.
+    pub whose: Option<Pointer>,
 }
 
 /// The request that takes something away.
@@ -294,11 +296,15 @@ fn finds(table: &Table<'_>) -> Option<Vec<Find>> {
         };
         let request = request(&item, Role::Find, Method::GET, &[Method::GET, Method::POST]);
         let found = pointer_if(&item, "found");
+        let whose = pointer_if(&item, "whose");
         item.finish();
-        finds.push(Find {
+        let find = Find {
             request: request?,
             found: found?,
-        });
+            whose: whose?,
+        };
+        says_of_each(&item, &find)?;
+        finds.push(find);
     }
     if finds.is_empty() {
         let message = format!("`find` in {} asks nothing", table.label());
@@ -308,6 +314,29 @@ fn finds(table: &Table<'_>) -> Option<Vec<Find>> {
         return None;
     }
     Some(finds)
+}
+
+/// Ids and whose they are stand in one list, so that the one belongs to the other.
+fn says_of_each(table: &Table<'_>, find: &Find) -> Option<()> {
+    let Some(whose) = &find.whose else {
+        return Some(());
+    };
+    let list = find.found.as_ref().map(|found| found.parted().0);
+    let fits = match &list {
+        Some(list) => whose.behind(list).is_some(),
+        None => !whose.is_of_many(),
+    };
+    if fits {
+        return Some(());
+    }
+    let message = format!(
+        "`whose` in {} is not of the same list as `found`",
+        table.label()
+    );
+    let help = "write both with the same beginning: found = \"/results/*/id\", whose = \"/results/*/email\"";
+    let at = table.span_of("whose")?;
+    table.reader().error(NOT_A_REQUEST, at, message, help);
+    None
 }
 
 fn erase(table: &Table<'_>) -> Option<Erase> {

@@ -7,13 +7,13 @@
 use super::super::context::{Context, Planned};
 use super::super::crash_point;
 use super::super::holds::Gate;
-use super::super::places::{Found, values};
+use super::super::places::{Found, NOT_BELIEVED, nobodys_things, unbelievable, values};
 use super::super::record::PlacesRecord;
 use super::due::must_be_due;
 use super::keep::still_theirs;
 use super::setback::{Setback, setback, shared};
 use super::{Run, Work};
-use crate::plan::{ChangeKind, Counts, KeptRows, PlacePlan, PlacesPlan};
+use crate::plan::{ChangeKind, Counts, Identifiers, KeptRows, PlacePlan, PlacesPlan};
 use crate::store::StoreError;
 use crate::system::place::{Address, Erased, Failed, Person, System};
 use crate::system::postgres::execute::{Execution, NotErased, Seen, Subject};
@@ -105,8 +105,10 @@ impl Run<'_> {
                     late.extend(ids.map(|id| (id, (cause, problem.clone()))));
                     through.extend(group);
                 }
-                Err(Setback::Stuck(code, problem)) if group.len() == 1 => {
-                    self.fail(&group[0].ticket, code, &problem).await?;
+                Err(Setback::Stuck(code, problem)) if group.len() == 1 || code == NOT_BELIEVED => {
+                    for work in &group {
+                        self.fail(&work.ticket, code, &problem).await?;
+                    }
                 }
                 Err(Setback::Held(tickets)) => {
                     let (held, free): (Vec<Work>, Vec<Work>) = group
@@ -228,8 +230,24 @@ impl<'a> Taking<'a> {
         Ok(())
     }
 
+    /// What names something of somebody who does not exist would have us erase anybody's.
+    async fn is_believed(&self, place: &PlacePlan) -> Result<(), Setback> {
+        let policy = &self.planned.policy;
+        let like = self.group.first().map(|w| values(policy, &w.identity));
+        let like = like.unwrap_or_else(|| Identifiers(BTreeMap::new()));
+        let named = nobodys_things(self.system, policy, place, &like.0).await;
+        match named.map_err(failed)? {
+            0 => Ok(()),
+            _ => Err(Setback::Stuck(
+                NOT_BELIEVED,
+                unbelievable(&self.part.system, &place.place),
+            )),
+        }
+    }
+
     /// Until nothing is found any more: what takes a while to fall silent may put something back.
     async fn one_place(&mut self, place: &PlacePlan) -> Result<(), Setback> {
+        self.is_believed(place).await?;
         for _ in 0..ROUNDS {
             let people = self.people(place)?;
             let found = self.system.find(&place.place, &people).await;

@@ -1,13 +1,16 @@
 //! What an answer means.
 
 use super::Adapted;
-use crate::config::place::http::Pointer;
+use crate::config::place::http::{Find, Pointer};
 use crate::exchange::Answer;
+use crate::identifier::normalise;
+use crate::policy::IdentifierKind;
 use crate::system::place::Failed;
 use axum::http::{StatusCode, header};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// What a status says.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,16 +71,58 @@ pub(super) fn json(what: &str, answer: &Answer) -> Adapted<Value> {
     serde_json::from_slice(&answer.body).map_err(|_| strange(what))
 }
 
-/// The ids that stand there: texts and whole numbers.
-pub(super) fn ids(what: &str, pointer: &Pointer, answer: &Answer) -> Adapted<Vec<String>> {
-    let value = json(what, answer)?;
-    let ids = pointer.all(&value).ok_or_else(|| strange(what))?;
-    let ids = ids.into_iter().map(|id| match id {
-        Value::String(id) if !id.trim().is_empty() => Some(id.clone()),
-        Value::Number(id) if id.is_i64() || id.is_u64() => Some(id.to_string()),
+/// The ids that stand there: texts and whole numbers. Where it is said whose they are, they are of one of
+/// these values.
+pub(super) fn ids(find: &Find, answer: &Answer, theirs: &[&str]) -> Adapted<Vec<String>> {
+    const WHAT: &str = "find";
+    let value = json(WHAT, answer)?;
+    let none = || strange(WHAT);
+    let Some(found) = &find.found else {
+        if let Some(whose) = &find.whose {
+            is_theirs(whose, &value, theirs)?;
+        }
+        return Ok(Vec::new());
+    };
+    let (list, id) = found.parted();
+    let mut ids = Vec::new();
+    for item in list.all(&value).ok_or_else(none)? {
+        let found = id.all(item).ok_or_else(none)?;
+        let [found] = found.as_slice() else {
+            return Err(none());
+        };
+        ids.push(text(found).ok_or_else(none)?);
+        if let Some(whose) = &find.whose {
+            let whose = whose.behind(&list).ok_or_else(none)?;
+            is_theirs(&whose, item, theirs)?;
+        }
+    }
+    Ok(ids)
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
         _ => None,
-    });
-    ids.collect::<Option<_>>().ok_or_else(|| strange(what))
+    }
+}
+
+/// Fails if a thing is said to be somebody else's: the service does not look for what it is asked.
+fn is_theirs(whose: &Pointer, item: &Value, theirs: &[&str]) -> Adapted<()> {
+    let said = whose.all(item).ok_or_else(|| strange("find"))?;
+    let one_writing = |text: &str| normalise(&IdentifierKind::Plain, text).ok();
+    let theirs: Vec<_> = theirs.iter().filter_map(|text| one_writing(text)).collect();
+    let is_one = |said: &&Value| {
+        let said = text(said).map(Zeroizing::new);
+        let said = said.and_then(|said| one_writing(&said));
+        said.is_some_and(|said| theirs.iter().any(|one| one.value() == said.value()))
+    };
+    match said.iter().any(is_one) {
+        true => Ok(()),
+        false => Err(Failed::stuck(
+            "find: it names something that is somebody else's by what `whose` says, so it does not look for what it is asked",
+        )),
+    }
 }
 
 /// It is not made as the configuration says.

@@ -30,6 +30,24 @@ impl Pointer {
         Some(here)
     }
 
+    /// The way to each of the innermost list, and what is behind that.
+    pub fn parted(&self) -> (Self, Self) {
+        let last = self.0.iter().rposition(|step| *step == Step::Each);
+        let (list, rest) = self.0.split_at(last.map_or(0, |last| last + 1));
+        (Self(list.to_vec()), Self(rest.to_vec()))
+    }
+
+    /// What is behind this beginning; `None` if it begins otherwise.
+    pub fn behind(&self, beginning: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(beginning.0.as_slice())?;
+        Some(Self(rest.to_vec()))
+    }
+
+    /// Whether there may be any number of what it leads to.
+    pub fn is_of_many(&self) -> bool {
+        self.0.contains(&Step::Each)
+    }
+
     /// The one text that stands there.
     pub fn text<'v>(&self, value: &'v Value) -> Option<&'v str> {
         match self.all(value)?.as_slice() {
