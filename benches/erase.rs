@@ -292,6 +292,7 @@ impl Ours {
             stamp: &self.planned.stamps["shop"],
             batch: Uuid::new_v4(),
             held: &[],
+            prepare: None,
             dry: false,
             hash: &hash,
         };

@@ -289,6 +289,7 @@ async fn run(context: &Context, customer: &str) -> i64 {
         stamp: &planned.stamps["big"],
         batch: Uuid::new_v4(),
         held: &[],
+        prepare: None,
         dry: false,
         hash: &hash,
     };

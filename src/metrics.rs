@@ -61,6 +61,10 @@ pub const SWEEP_FINDINGS: &str = "erasured_sweep_findings_total";
 pub const CAME_BACK: &str = "erasured_came_back_total";
 /// One sweep.
 pub const SWEEP_SECONDS: &str = "erasured_sweep_duration_seconds";
+/// Transactions that a system keeps prepared for us, by `system`.
+pub const IN_DOUBT: &str = "erasured_in_doubt_transactions";
+/// For how long the oldest of them, by `system`.
+pub const IN_DOUBT_SECONDS: &str = "erasured_in_doubt_seconds";
 /// How often a COMMIT that erases was not begun, because somebody's transaction that places a hold did not
 /// end.
 pub const HOLD_BLOCKS: &str = "erasured_hold_blocks_total";
@@ -226,6 +230,16 @@ fn describe() {
         DEFERRALS_OVERDUE,
         Unit::Count,
         "Deferrals whose date has passed."
+    );
+    describe_gauge!(
+        IN_DOUBT,
+        Unit::Count,
+        "Transactions that a system keeps prepared for us."
+    );
+    describe_gauge!(
+        IN_DOUBT_SECONDS,
+        Unit::Seconds,
+        "For how long the oldest of them has waited for its end."
     );
     describe_gauge!(HOLDS, Unit::Count, "Legal holds in force.");
     describe_gauge!(

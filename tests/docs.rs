@@ -378,6 +378,10 @@ const TROUBLE: Series<'_> = &[
         r#"erasured_policy_fits{instance="a",subject="customer"}"#,
         "0x576",
     ),
+    (
+        r#"erasured_in_doubt_seconds{instance="a",system="shop"}"#,
+        "90+300x576",
+    ),
     (r#"erasured_system_up{instance="a",system="shop"}"#, "0x576"),
     (
         r#"erasured_system_maintenance{instance="a",system="crm"}"#,
@@ -455,6 +459,10 @@ const WELL: Series<'_> = &[
     (
         r#"erasured_policy_fits{instance="a",subject="customer"}"#,
         "1x576",
+    ),
+    (
+        r#"erasured_in_doubt_seconds{instance="a",system="shop"}"#,
+        "2x576",
     ),
     (r#"erasured_system_up{instance="a",system="shop"}"#, "1x576"),
     (

@@ -283,6 +283,43 @@ COMMENT ON COLUMN erasured.document.copied IS 'A copy was made, which is held un
 CREATE INDEX document_ticket ON erasured.document (ticket_id);
 CREATE INDEX document_held ON erasured.document (ticket_id) WHERE copied AND destroyed_at IS NULL;
 
+-- By this name the systems tell what this control database has prepared in them from what others have.
+CREATE TABLE erasured.installation (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    id       uuid    NOT NULL DEFAULT gen_random_uuid()
+);
+COMMENT ON TABLE erasured.installation IS 'The name of this control database in transactions that systems have prepared.';
+INSERT INTO erasured.installation DEFAULT VALUES;
+
+-- Where the parts of a batch on several systems happen all or not at all: what is decided of the transactions
+-- that these have prepared. Written before the first is prepared; the outcome by whoever is first, and once.
+CREATE TABLE erasured.joint (
+    id         uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    token      uuid        NOT NULL,
+    systems    text[]      NOT NULL,
+    begun_at   timestamptz NOT NULL DEFAULT now(),
+    outcome    text        CHECK (outcome IN ('committed', 'aborted')),
+    decided_at timestamptz,
+    ended      jsonb       NOT NULL DEFAULT '{}',
+    ended_at   timestamptz,
+    CHECK ((outcome IS NULL) = (decided_at IS NULL)),
+    CHECK (ended_at IS NULL OR outcome IS NOT NULL)
+);
+COMMENT ON TABLE erasured.joint IS 'Transactions prepared on several systems (atomic in a policy), and whether they are to be committed. Kept: what is found prepared later is ended by it.';
+COMMENT ON COLUMN erasured.joint.token IS 'The lease under which it was begun. While that lasts nobody else decides.';
+COMMENT ON COLUMN erasured.joint.ended IS 'When each system has ended its own, by the system''s clock.';
+CREATE INDEX joint_open ON erasured.joint (begun_at) WHERE ended_at IS NULL;
+
+CREATE FUNCTION erasured.guard_joint() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'what was decided of prepared transactions is decided once' USING ERRCODE = 'ER009';
+END $$;
+CREATE TRIGGER guard_joint BEFORE UPDATE ON erasured.joint
+    FOR EACH ROW WHEN (OLD.outcome IS NOT NULL AND NEW.outcome IS DISTINCT FROM OLD.outcome)
+    EXECUTE FUNCTION erasured.guard_joint();
+
 CREATE TABLE erasured.step (
     ticket_id    uuid        NOT NULL REFERENCES erasured.ticket (id),
     generation   integer     NOT NULL,
@@ -292,10 +329,12 @@ CREATE TABLE erasured.step (
     state        text        NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'done')),
     counts       jsonb,
     committed_at timestamptz,
+    joint_id     uuid        REFERENCES erasured.joint (id),
     PRIMARY KEY (ticket_id, generation, system),
     CHECK ((state = 'done') = (committed_at IS NOT NULL AND counts IS NOT NULL))
 );
 COMMENT ON TABLE erasured.step IS 'One ticket''s work on one system: planned before the first write, done when its own transaction is known to have committed.';
+COMMENT ON COLUMN erasured.step.joint_id IS 'The last try at doing it together with other systems'' parts.';
 
 CREATE TABLE erasured.found (
     ticket_id  uuid    NOT NULL,

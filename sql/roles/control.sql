@@ -49,6 +49,7 @@ GRANT SELECT ON erasured.ticket_status TO erasured_desk, erasured_approver, eras
 GRANT SELECT ON erasured.control_history, erasured.scope
                                        TO erasured_desk, erasured_approver, erasured_auditor, erasured_admin;
 GRANT SELECT ON erasured.finding       TO erasured_desk, erasured_approver;
+GRANT SELECT ON erasured.joint         TO erasured_auditor;
 GRANT SELECT ON erasured.step          TO erasured_desk, erasured_approver, erasured_auditor;
 GRANT SELECT (id, ticket_id, system, schema_name, table_name, due_at, basis, rows, state, done_at)
    ON erasured.deferral                TO erasured_desk, erasured_approver, erasured_auditor;
@@ -87,8 +88,10 @@ GRANT INSERT (ticket_id), UPDATE (rows, named_by, salt, digest, counted_at)
                                               ON erasured.forecast TO erasured_daemon;
 GRANT INSERT, UPDATE (policy_sha256, fingerprint, body, taken_at)
                                               ON erasured.definitions TO erasured_daemon;
-GRANT INSERT, UPDATE (plan_id, state, counts, committed_at)
+GRANT INSERT, UPDATE (plan_id, state, counts, committed_at, joint_id)
                                               ON erasured.step TO erasured_daemon;
+GRANT INSERT (token, systems), UPDATE (outcome, decided_at, ended, ended_at)
+                                              ON erasured.joint TO erasured_daemon;
 GRANT INSERT, DELETE, UPDATE (sealed, taken)  ON erasured.found TO erasured_daemon;
 GRANT INSERT, DELETE, UPDATE (state, due_at, sealed, done_at, lease_token, lease_until)
                                               ON erasured.deferral TO erasured_daemon;

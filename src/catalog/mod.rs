@@ -23,6 +23,9 @@ pub struct Catalog {
     /// There are large objects that this role may not remove, being somebody else's.
     #[serde(skip)]
     pub objects_of_others: bool,
+    /// The server can keep a transaction ready, to be committed with others' (`max_prepared_transactions`).
+    #[serde(skip)]
+    pub prepares: bool,
 }
 
 /// What kind of relation a [`Table`] is.

@@ -13,11 +13,11 @@ use crate::erasure::context::{System, catalogs};
 use crate::erasure::{NOT_BELIEVED, nobodys_things, unbelievable};
 use crate::lineage;
 use crate::plan::PlacePlan;
-use crate::policy::{Draft, Policy, place};
+use crate::policy::{Draft, Policy, atomic, place};
 use crate::retention::{self, archive::Archive, throttle::Reason};
 use crate::start::{self, StartError};
 use crate::store::{self, Store};
-use crate::system::postgres::{failure, partition, readable};
+use crate::system::postgres::{failure, partition, prepared, readable};
 use chrono::Utc;
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,8 @@ impl Check {
                 .iter()
                 .flat_map(|d| place::misfits(d.so_far(), &kinds)),
         );
+        let together = drafts.iter();
+        found.extend(together.flat_map(|d| atomic::misfits(d.so_far(), &kinds)));
         found.extend(unknown_buckets(&config, &drafts));
         if self.offline {
             return self.end(&drafts, &found, &[], "are well formed");
@@ -241,6 +243,43 @@ async fn subscribers(
     Ok(found)
 }
 
+/// Prepared transactions of ours that nobody has ended for a minute.
+async fn in_doubt(
+    config: &Config,
+    system: &str,
+    client: &deadpool_postgres::Client,
+) -> Result<Vec<Diagnostic>, Failure> {
+    const LONG: f64 = 60.0;
+    let store = Store::new(start::control_pool(config, "check", 1)?.inner().clone());
+    let waiting = prepared::waiting(client, store.installation().await?).await;
+    let waiting = waiting.map_err(|e| Failure::unreachable(format!("{system}: {e}")))?;
+    let mut found = Vec::new();
+    for one in waiting.iter().filter(|w| w.name.system == system) {
+        let joint = store.joint(one.name.joint).await?;
+        let (what, help) = match joint.map(|joint| joint.verdict) {
+            _ if one.seconds < LONG => continue,
+            None => (
+                "and the control database has never heard of it",
+                "was the control database restored? docs/operations.md says how a person decides",
+            ),
+            Some(None) => (
+                "and it is not decided yet",
+                "a daemon that runs decides it when the lease of who began it is over",
+            ),
+            Some(Some(_)) => (
+                "and it is decided, and the system has not been told",
+                "a daemon that runs, and reaches the system as the role that prepared it, ends it",
+            ),
+        };
+        let message = format!(
+            "system {system}: the transaction {} is prepared for {:.0} s, {what}",
+            one.name, one.seconds
+        );
+        found.push(Diagnostic::warning("E0551", message, help));
+    }
+    Ok(found)
+}
+
 /// Whether the systems of other kinds answer, and do what they will be asked.
 async fn places_ready(config: &Config) -> Result<Vec<Diagnostic>, Failure> {
     let mut found = Vec::new();
@@ -340,6 +379,7 @@ async fn ready(
         if let Some(config) = config.systems.get(name) {
             found.extend(subscribers(name, &client, &config.subscribers).await?);
         }
+        found.extend(in_doubt(config, name, &client).await?);
         let place = system.sweep_pool.as_ref().unwrap_or(&system.pool);
         let forbidden = readable::forbidden(&*place.get().await?).await;
         let forbidden = forbidden

@@ -7,7 +7,7 @@ use crate::diagnostic;
 use crate::drop_folder::DropFailed;
 use crate::erasure::context::{Context, catalogs};
 use crate::erasure::intake::IntakeFailed;
-use crate::erasure::{batch, clock, deferral, intake, recheck, sweep};
+use crate::erasure::{batch, clock, deferral, in_doubt, intake, recheck, sweep};
 use crate::lineage;
 use crate::metrics as names;
 use crate::notice::offer;
@@ -48,6 +48,8 @@ pub(super) enum Work {
     Recheck,
     Retention,
     Ledger,
+    /// Ending what systems keep prepared.
+    InDoubt,
     /// Files of requests.
     Drop,
     /// Telling the target of this number.
@@ -76,6 +78,7 @@ pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
         Work::Deferral => deferral_round(shared).await,
         Work::Recheck => recheck_round(shared).await,
         Work::Retention => retention_round(shared).await,
+        Work::InDoubt => in_doubt_round(shared).await,
         Work::Drop => drop_round(shared).await,
         Work::Outbox(target) => outbox_round(shared, target).await,
         Work::Ledger => match append(&shared.context).await {
@@ -228,6 +231,31 @@ async fn recheck_round(shared: &Shared) -> Round {
         Ok(n) => worked(n > 0),
         Err(error) => Round::Hindered(error.to_string()),
     }
+}
+
+async fn in_doubt_round(shared: &Shared) -> Round {
+    match in_doubt::round(&shared.context).await {
+        Ok((_, Some(problem))) => {
+            Round::Hindered(format!("a prepared transaction waits: {problem}"))
+        }
+        Ok((ended, None)) => worked(ended > 0),
+        Err(error) => hindered(&error),
+    }
+}
+
+/// What systems keep prepared, beside what is known to be: asked of each system now and then.
+pub(super) async fn look_for_prepared(shared: &Shared) -> Result<(), DaemonError> {
+    let mut stopping = shared.stopping();
+    while !*stopping.borrow() {
+        if let Err(error) = in_doubt::look(&shared.context).await {
+            tracing::warn!(%error, "what systems keep prepared is not known");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(shared.context.config.limits.poll * 10) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+    Ok(())
 }
 
 async fn retention_round(shared: &Shared) -> Round {

@@ -257,6 +257,7 @@ fn spawn_loops(
     spawn("deferral", limits.poll, loops::Work::Deferral);
     spawn("recheck", limits.poll, loops::Work::Recheck);
     spawn("retention", limits.poll, loops::Work::Retention);
+    spawn("in-doubt", limits.poll, loops::Work::InDoubt);
     spawn("ledger", limits.poll, loops::Work::Ledger);
     if shared.drop_folder.is_some() {
         spawn("drop", limits.poll, loops::Work::Drop);
@@ -268,6 +269,8 @@ fn spawn_loops(
     tasks.spawn(async move { loops::census(&shared_census, progress).await });
     let shared_retention = shared.clone();
     tasks.spawn(async move { loops::measure_retention(&shared_retention).await });
+    let shared_prepared = shared.clone();
+    tasks.spawn(async move { loops::look_for_prepared(&shared_prepared).await });
     let shared_listen = shared.clone();
     tasks.spawn(async move { loops::listen(&shared_listen).await });
 }

@@ -11,6 +11,7 @@ mod learn;
 mod place;
 mod recognise;
 mod setback;
+mod together;
 
 use super::context::{Context, Planned, lost};
 use super::crash_point;
@@ -132,6 +133,7 @@ async fn work_off(context: &Context, batch: LeasedBatch, door: Door) -> Result<E
         )
         .await?;
     }
+    let work = run.nothing_in_doubt(work, batch.plan_id.is_some()).await?;
     if work.is_empty() {
         return Ok(run.ended);
     }
@@ -291,12 +293,14 @@ impl Run<'_> {
             // Of whom nothing was there nothing has gone: they are asked about still.
             work = self.all_places(planned, work, &done).await?;
         }
-        for part in &planned.plan.systems {
+        for unit in planned.plan.units() {
             let (finished, pending): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|w| {
-                done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone()))
+                let (ticket, generation) = (w.ticket.id, w.ticket.generation);
+                let mut parts = unit.iter();
+                parts.all(|part| done.contains(&(ticket, generation, part.system.clone())))
             });
             work = finished;
-            let mut through = self.one_system(planned, part, pending).await?;
+            let mut through = self.one_unit(planned, &unit, pending).await?;
             through.iter_mut().for_each(Work::has_begun);
             work.extend(through);
         }

@@ -499,9 +499,11 @@ impl Context {
         }
     }
 
-    /// Nothing, unless a place cannot be looked into.
+    /// Nothing, unless a place cannot be looked into, or a system cannot go together with others.
     fn places_fit(&self, policy: &Policy) -> Result<(), Unplanned> {
-        let misfits = policy::place::misfits(policy, &self.config.kinds());
+        let kinds = self.config.kinds();
+        let mut misfits = policy::place::misfits(policy, &kinds);
+        misfits.extend(policy::atomic::misfits(policy, &kinds));
         if !misfits.is_empty() {
             return Err(Unplanned::Misfit(misfits));
         }

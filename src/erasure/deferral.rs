@@ -233,6 +233,7 @@ async fn erase(
         piece_rows: context.config.limits.piece_rows.get().into(),
         stamp: stamps.get(&view.system).map_or("", String::as_str),
         batch: deferral.token,
+        prepare: None,
         dry: false,
         hash: &hash,
     };

@@ -209,6 +209,7 @@ pub(super) async fn counted(
             stamp: planned.stamps.get(&part.system).map_or("", String::as_str),
             batch: Uuid::nil(),
             held: &[],
+            prepare: None,
             dry: true,
             hash: &hash,
         };

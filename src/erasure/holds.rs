@@ -30,7 +30,8 @@ const LIMIT: u32 = 200;
 /// The lock is the control database's. Should that go away in the moment between the answer and the
 /// COMMIT, a hold could be placed there meanwhile and not be seen.
 pub(crate) struct Gate {
-    system: String,
+    /// More than one where what is done happens on all or on none.
+    systems: Vec<String>,
     /// What the rows are to be compared with.
     pub(crate) rows: Vec<HeldRows>,
     known: Vec<Uuid>,
@@ -78,13 +79,20 @@ impl Gate {
             });
         }
         Ok(Self {
-            system: system.to_owned(),
+            systems: vec![system.to_owned()],
             rows,
             known,
             permit: None,
             door: door.clone(),
             open: None,
         })
+    }
+
+    /// One gate for what happens together. Which rows to compare is each system's own matter: `rows` are this
+    /// one's.
+    pub(super) fn together_with(&mut self, other: &Self) {
+        self.systems.extend(other.systems.iter().cloned());
+        self.known.extend(&other.known);
     }
 
     /// The holds on rows that were read when the gate was opened.
@@ -102,8 +110,8 @@ impl Gate {
         tickets: &[Uuid],
         time: Duration,
     ) -> Result<(), NotErased> {
-        let (system, known) = (self.system.clone(), self.known.clone());
-        let asked = context.store.permit(tickets, &system, &known, time);
+        let (systems, known) = (self.systems.clone(), self.known.clone());
+        let asked = context.store.permit(tickets, &systems, &known, time);
         self.admit(asked, |verdict| match verdict {
             Verdict::Free => None,
             Verdict::Held(tickets) => Some(NotErased::Held(tickets)),
@@ -157,7 +165,7 @@ impl Gate {
                 && !permit.keep().await
             {
                 tracing::warn!(
-                    system = self.system,
+                    system = self.systems.join(", "),
                     "the control database was lost while the fate of a COMMIT was asked for"
                 );
                 return;
@@ -168,7 +176,7 @@ impl Gate {
             }
             if Instant::now() > end {
                 tracing::warn!(
-                    system = self.system,
+                    system = self.systems.join(", "),
                     "whether a COMMIT happened cannot be asked; holds can be placed again"
                 );
                 return;
@@ -179,7 +187,10 @@ impl Gate {
 
     async fn is_over(&self, context: &Context, lost: &Unanswered) -> Result<bool, NotErased> {
         let unreachable = || NotErased::Hook("the system cannot be reached".into());
-        let system = context.systems.get(&self.system).ok_or_else(unreachable)?;
+        // What happens together is not committed, but prepared: then no COMMIT has no answer.
+        let system = self.systems.first();
+        let system = system.and_then(|name| context.systems.get(name));
+        let system = system.ok_or_else(unreachable)?;
         let client = system.pool.get().await.map_err(|_| unreachable())?;
         lost.is_over(&client).await
     }

@@ -15,6 +15,7 @@ pub mod forecast;
 pub mod foresee;
 pub mod holds;
 pub mod identity;
+pub mod in_doubt;
 pub mod intake;
 mod lost;
 mod places;

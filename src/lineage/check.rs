@@ -5,6 +5,7 @@ pub(super) mod keys;
 mod objects;
 mod pieces;
 mod server;
+mod together;
 
 pub(super) use server::written_to;
 
@@ -48,6 +49,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn all(&mut self, systems: &[SystemLineage]) {
         self.identifiers();
+        self.together();
         self.scopes();
         for rule in &self.policy.tables {
             self.rule(rule, systems);

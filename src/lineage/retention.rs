@@ -744,6 +744,8 @@ fn of_table(
         scopes: scopes.collect(),
         tables,
         asking: crate::policy::asking::Asking::default(),
+        // A run is one system's.
+        atomic: Vec::new(),
         retention: Vec::new(),
         ..policy.clone()
     }

@@ -42,12 +42,22 @@ fn build_so(policy: &Policy, lineage: &Lineage, capture_all: bool) -> Plan {
             .get(&lineage.scope)
             .and_then(|scope| scope.extent.covers()),
         places: Vec::new(),
+        atomic: atomic(policy, lineage),
         systems: lineage
             .systems
             .iter()
             .map(|system| Builder::new(policy, system, capture_all).build())
             .collect(),
     }
+}
+
+/// Of the systems that go together those in which something is to be done, where these are several.
+fn atomic(policy: &Policy, lineage: &Lineage) -> Vec<BTreeSet<String>> {
+    let here = |name: &&String| lineage.systems.iter().any(|s| s.system == **name);
+    let sets = policy.atomic.iter();
+    let sets = sets.map(|together| together.systems.iter().filter(here).cloned().collect());
+    sets.filter(|set: &BTreeSet<String>| set.len() > 1)
+        .collect()
 }
 
 /// What is decided about one table before any SQL is written.

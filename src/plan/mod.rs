@@ -52,8 +52,11 @@ pub struct Plan {
     /// What goes in systems that are no databases, before any row does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<PlacesPlan>,
-    /// In the order of execution.
+    /// In the order of execution; those that happen together when the turn of the last of them comes.
     pub systems: Vec<SystemPlan>,
+    /// Systems whose parts happen all or not at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub atomic: Vec<BTreeSet<String>>,
 }
 
 /// The part in one system: one transaction.
@@ -468,10 +471,28 @@ impl Plan {
             .collect()
     }
 
+    /// The parts that commit by themselves and those that commit together, in the order of execution. Of
+    /// several that which comes last otherwise, the root's, is first: it holds the person's row for the others.
+    pub fn units(&self) -> Vec<Vec<&SystemPlan>> {
+        let mut units = Vec::new();
+        for (at, part) in self.systems.iter().enumerate() {
+            let together = self.atomic.iter().find(|set| set.contains(&part.system));
+            let Some(together) = together else {
+                units.push(vec![part]);
+                continue;
+            };
+            let with = |other: &&SystemPlan| together.contains(&other.system);
+            if !self.systems[at + 1..].iter().any(|other| with(&other)) {
+                units.push(self.systems.iter().filter(with).rev().collect());
+            }
+        }
+        units
+    }
+
     /// Whether both do the same, statement by statement, whatever the words of their policies are.
     pub fn does_the_same_as(&self, other: &Self) -> bool {
-        (&self.subject, &self.scope, &self.places, &self.systems)
-            == (&other.subject, &other.scope, &other.places, &other.systems)
+        (&self.subject, &self.scope, &self.places) == (&other.subject, &other.scope, &other.places)
+            && (&self.systems, &self.atomic) == (&other.systems, &other.atomic)
     }
 }
 

@@ -39,8 +39,9 @@ pub fn tree(
         let fingerprint = &system.fingerprint[..12.min(system.fingerprint.len())];
         let _ = writeln!(
             out,
-            "\n{}   one transaction · catalog {fingerprint}…",
-            system.system
+            "\n{}   one transaction{} · catalog {fingerprint}…",
+            system.system,
+            with_others(plan, &system.system)
         );
         let tree = Tree {
             policy,
@@ -50,6 +51,20 @@ pub fn tree(
         aligned(&mut out, tree.lines());
     }
     out
+}
+
+/// With which other systems it happens, or does not.
+fn with_others(plan: &Plan, system: &str) -> String {
+    let together = plan.atomic.iter().find(|set| set.contains(system));
+    let others = together.into_iter().flatten();
+    let others: Vec<&str> = others
+        .map(String::as_str)
+        .filter(|o| *o != system)
+        .collect();
+    match others.as_slice() {
+        [] => String::new(),
+        others => format!(", all or none with {}", others.join(", ")),
+    }
 }
 
 type Line = (String, String, String);

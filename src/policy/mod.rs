@@ -13,12 +13,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use atomic::Together;
 pub use draft::{Draft, Open};
 pub use extent::{Cover, Covers, Extent, Listed};
 pub use place::{Place, PlaceName, Sought};
 pub use rule::Set;
 
 pub mod asking;
+pub mod atomic;
 pub mod basis;
 pub mod clocks;
 pub mod condition;
@@ -69,6 +71,8 @@ pub struct Policy {
     pub bases: std::sync::Arc<basis::Bases>,
     /// What a caller may be asked for, beside identifiers.
     pub asking: asking::Asking,
+    /// Systems whose parts of a ticket happen all or not at all; no system stands in two.
+    pub atomic: Vec<Together>,
     /// What lies in systems without tables, in the order of the file.
     pub places: Vec<Place>,
     /// What goes without being asked for, in the order of the file.

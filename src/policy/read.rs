@@ -5,8 +5,8 @@ use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
 use super::timetable::Timetable;
 use super::{
-    Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, place, recheck,
-    retention, rule, scope,
+    Draft, Identifier, IdentifierKind, Policy, Span, SweepPolicy, SweepWhen, atomic, place,
+    recheck, retention, rule, scope,
 };
 use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;
@@ -95,6 +95,7 @@ pub fn draft_under(
             "say with [[table]] what happens to each table the subject reaches",
         );
         let (tables, open) = rule::rules(file, &identifiers, &scopes, bases);
+        let atomic = atomic::atomic(file, &tables);
         let sweep = sweep(file);
         let searched = identifiers.values().flatten().any(|i| i.residual);
         let recheck = recheck::recheck(file, searched);
@@ -123,6 +124,7 @@ pub fn draft_under(
             recheck: recheck?,
             bases: bases.clone(),
             asking: asking?,
+            atomic: atomic?,
             places,
             retention,
         };

@@ -425,6 +425,31 @@ impl<'a> Table<'a> {
         (read.len() == array.len()).then_some(read)
     }
 
+    /// A list of strings, or a list of such lists, each with its place.
+    pub fn lists_of_strings(&self, key: &'static str) -> Option<Vec<ListOfStrings>> {
+        let value = self.get(key)?;
+        let what = self.what(key);
+        let DeValue::Array(array) = value.get_ref() else {
+            self.reader.wrong_type(&what, "a list of strings", value);
+            return None;
+        };
+        let of_lists = array
+            .iter()
+            .any(|item| matches!(item.get_ref(), DeValue::Array(_)));
+        if !of_lists {
+            return Some(vec![(self.strings(key)?, value.span())]);
+        }
+        let one = |list: &Spanned<DeValue<'a>>| {
+            let DeValue::Array(items) = list.get_ref() else {
+                self.reader.wrong_type(&what, "lists alone", list);
+                return None;
+            };
+            let texts = items.iter().map(|item| self.reader.text(&what, item));
+            Some((texts.collect::<Option<Vec<_>>>()?, list.span()))
+        };
+        array.iter().map(one).collect()
+    }
+
     /// A string or a table, or a list of such.
     pub fn texts_and_tables(&self, key: &'static str) -> Option<Vec<TextOrTable<'a>>> {
         let value = self.get(key)?;
@@ -558,6 +583,9 @@ impl<'a> Table<'a> {
         }
     }
 }
+
+/// Texts with their places, and the place of them all.
+pub type ListOfStrings = (Vec<(String, Span)>, Span);
 
 /// One key and its value in a table whose keys the file makes up.
 pub struct Entry<'a> {

@@ -525,6 +525,7 @@ impl<'a> Passage<'a> {
             piece_rows: self.context.config.limits.piece_rows.get().into(),
             stamp: &self.stamp,
             batch: self.run.id,
+            prepare: None,
             dry: false,
             hash,
         }

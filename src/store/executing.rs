@@ -209,7 +209,7 @@ impl Store {
     }
 
     /// Steps of these tickets and generations on this system have committed: counts, and when by
-    /// the target.
+    /// the target. What was prepared had written its row before, and is known to have ended later.
     pub async fn step_done(
         &self,
         token: Uuid,
@@ -227,7 +227,9 @@ impl Store {
             hold(tx, token, &ids).await?;
             tx.execute(
                 "/* erasured:step_done */ WITH finished AS ( \
-                   UPDATE erasured.step s SET state = 'done', counts = n.counts, committed_at = n.at \
+                   UPDATE erasured.step s SET state = 'done', counts = n.counts, committed_at = greatest(n.at, ( \
+                            SELECT (j.ended->>s.system)::timestamptz FROM erasured.joint j \
+                             WHERE j.id = s.joint_id AND j.outcome = 'committed')) \
                      FROM unnest($1::uuid[], $2::jsonb[], $3::timestamptz[], $5::int4[]) AS n (id, counts, at, generation) \
                     WHERE s.ticket_id = n.id AND s.generation = n.generation AND s.system = $4 \
                       AND s.state = 'planned' RETURNING s.ticket_id, s.system, s.generation, s.counts) \

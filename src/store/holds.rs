@@ -498,7 +498,7 @@ impl Store {
     pub async fn permit(
         &self,
         tickets: &[Uuid],
-        system: &str,
+        systems: &[String],
         rows: &[Uuid],
         time: Duration,
     ) -> Result<(Permit, Verdict)> {
@@ -507,10 +507,13 @@ impl Store {
         let ask = session
             .prepare_cached(
                 "/* erasured:permit */ SELECT ARRAY(SELECT DISTINCT c.ticket FROM erasured.holds_on($1) c), \
-                 erasured.hold_unread($1, $2) OR NOT erasured.row_holds($2) <@ $3",
+                 EXISTS (SELECT FROM unnest($2::text[]) AS s (name) \
+                          WHERE erasured.hold_unread($1, s.name) OR NOT erasured.row_holds(s.name) <@ $3)",
             )
             .await?;
-        let row = session.query_one(&ask, &[&tickets, &system, &rows]).await?;
+        let row = session
+            .query_one(&ask, &[&tickets, &systems, &rows])
+            .await?;
         let held: Vec<Uuid> = row.get(0);
         let verdict = match (held.is_empty(), row.get(1)) {
             (false, _) => Verdict::Held(held),

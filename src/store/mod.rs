@@ -3,7 +3,7 @@
 //! A [`Store`] has one door, the macro `run_tx`: it begins, bounds how long anything may wait,
 //! repeats what failed by no fault of its own, and measures. The files below are what goes
 //! through the door, in the order of a ticket's life: [`tickets`] and [`desk`] (the
-//! desk), [`intake`] (who is it?), [`clock`] (until when?), [`lease`] (whose turn?), [`executing`], [`verifying`], [`certificates`],
+//! desk), [`intake`] (who is it?), [`clock`] (until when?), [`lease`] (whose turn?), [`executing`], [`joint`] (all or none), [`verifying`], [`certificates`],
 //! [`deferrals`], [`ledger`]; [`holds`] stop any of it, [`signs`] make it harder, [`outbox`] tells others, [`opendsr`] knows requests by their controllers' ids, [`census`] counts for the
 //! metrics, [`definitions`] remembers what plans were made for.
 //!
@@ -23,6 +23,7 @@ pub mod grounds;
 pub mod holds;
 pub mod identity;
 pub mod intake;
+pub mod joint;
 pub mod lease;
 pub mod ledger;
 mod listing;

@@ -180,6 +180,7 @@ impl Target {
             stamp,
             batch: Uuid::new_v4(),
             held: &self.held,
+            prepare: None,
             dry,
             hash: &hash,
         }

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod atomic;
 #[path = "../retention/company.rs"]
 mod calls;
 #[path = "../survives/company.rs"]

@@ -67,13 +67,14 @@ impl Run<'_> {
         from: &SystemPlan,
         mut work: Vec<Work>,
     ) -> Result<Vec<Work>, StoreError> {
-        let parts = rest.plan.systems.iter();
-        let parts = parts.skip_while(|part| part.system != from.system);
-        for part in parts.filter(|part| !part.changes.is_empty()) {
-            if work.is_empty() {
-                break;
+        let units = rest.plan.units().into_iter();
+        let units = units.skip_while(|unit| unit.iter().all(|part| part.system != from.system));
+        for mut unit in units {
+            unit.retain(|part| !part.changes.is_empty());
+            if work.is_empty() || unit.is_empty() {
+                continue;
             }
-            work = Box::pin(self.one_system(rest, part, work)).await?;
+            work = Box::pin(self.one_unit(rest, &unit, work)).await?;
         }
         Ok(work)
     }

@@ -6,7 +6,7 @@ use super::super::holds::Gate;
 use super::super::record::StepRecord;
 use super::count::count;
 use super::due::must_be_due;
-use super::keep::{Keep, PutOff, still_theirs};
+use super::keep::{Keep, PutOff, Single, still_theirs};
 use super::setback::{Setback, setback, shared};
 use super::{Run, Work, stored};
 use crate::name::TableName;
@@ -22,12 +22,12 @@ use uuid::Uuid;
 const TRIES: u32 = 4;
 
 impl Run<'_> {
-    /// Runs one system for all, then for halves of those that failed, until each bad ticket
-    /// stands alone. Returns those that got through.
-    pub(super) async fn one_system(
+    /// Runs one system, or several that happen together, for all, then for halves of those that failed,
+    /// until each bad ticket stands alone. Returns those that got through.
+    pub(super) async fn one_unit(
         &mut self,
         planned: &Planned,
-        part: &SystemPlan,
+        unit: &[&SystemPlan],
         work: Vec<Work>,
     ) -> Result<Vec<Work>, StoreError> {
         let mut through = Vec::with_capacity(work.len());
@@ -36,7 +36,14 @@ impl Run<'_> {
             if group.is_empty() {
                 continue;
             }
-            match self.one_group(planned, part, &mut group).await? {
+            let outcome = match unit {
+                [part] => {
+                    let alone = self.one_group(planned, part, &mut group).await?;
+                    alone.map_err(|setback| (*part, setback))
+                }
+                parts => self.together(planned, parts, &mut group).await?,
+            };
+            let (part, setback) = match outcome {
                 Ok(cut_short) => {
                     let (cut_short, done): (Vec<Work>, Vec<Work>) = group
                         .into_iter()
@@ -46,28 +53,32 @@ impl Run<'_> {
                         self.suspend(&cut_short).await?;
                     }
                     through.extend(done);
+                    continue;
                 }
-                Err(Setback::Later(cause, problem)) if shared(cause) || group.len() == 1 => {
+                Err(setback) => setback,
+            };
+            match setback {
+                Setback::Later(cause, problem) if shared(cause) || group.len() == 1 => {
                     self.later(&group, cause, &problem).await?;
                 }
-                Err(Setback::Stuck(code, problem)) if group.len() == 1 => {
+                Setback::Stuck(code, problem) if group.len() == 1 => {
                     self.fail(&group[0].ticket, code, &problem).await?;
                 }
-                Err(Setback::Held(tickets)) => {
+                Setback::Held(tickets) => {
                     let (held, free): (Vec<Work>, Vec<Work>) = group
                         .into_iter()
                         .partition(|w| tickets.contains(&w.ticket.id));
                     self.suspend(&held).await?;
                     groups.push(free);
                 }
-                Err(Setback::HeldRows(found)) => {
+                Setback::HeldRows(found) => {
                     let (held, free): (Vec<Work>, Vec<Work>) = group
                         .into_iter()
                         .partition(|w| found.iter().any(|row| row.ticket == w.ticket.id));
                     groups.push(free);
                     self.beside(planned, part, held, found).await?;
                 }
-                Err(_) => {
+                _ => {
                     let half = group.split_off(group.len() / 2);
                     groups.push(half);
                     groups.push(group);
@@ -113,6 +124,17 @@ impl Run<'_> {
             Ok(outcome) => outcome,
             Err(error) => return Ok(Err(setback(error).after_pieces(part))),
         };
+        self.steps_done(part, group, &outcome).await?;
+        Ok(Ok(cut_short(part, group, &outcome)))
+    }
+
+    /// Writes down what has committed on one system.
+    pub(super) async fn steps_done(
+        &self,
+        part: &SystemPlan,
+        group: &[Work],
+        outcome: &Outcome,
+    ) -> Result<(), StoreError> {
         crash_point("before-step-done");
         let done: Vec<_> = group
             .iter()
@@ -129,10 +151,8 @@ impl Run<'_> {
             .step_done(self.token, &part.system, &done)
             .await?;
         crash_point("after-step-done");
-        count(part, &outcome);
-        let ended = group.iter().zip(&outcome.counts);
-        let cut_short = ended.filter(|(_, counts)| part.left.is_empty() && !counts.left.is_empty());
-        Ok(Ok(cut_short.map(|(work, _)| work.ticket.id).collect()))
+        count(part, outcome);
+        Ok(())
     }
 
     /// Before the first write under another plan than the one that the tickets began under.
@@ -163,28 +183,9 @@ impl Run<'_> {
         group: &mut [Work],
         gate: &mut Gate,
     ) -> Result<Outcome, NotErased> {
-        let system = self
-            .context
-            .systems
-            .get(&part.system)
-            .ok_or_else(|| NotErased::Drift {
-                system: part.system.clone(),
-            })?;
         let known = self.put_off_before(part, group).await?;
-        let mut client = system
-            .pool
-            .get()
-            .await
-            .map_err(|e| NotErased::Database(e.to_string(), Failure::Transient(e.cause())))?;
-        let subjects: Vec<Subject> = group
-            .iter()
-            .map(|w| Subject {
-                ticket: w.ticket.id,
-                generation: w.ticket.generation,
-                keys: vec![w.identity.key.clone()],
-                identifiers: w.identity.forms(&planned.policy),
-            })
-            .collect();
+        let mut client = self.session(&part.system).await?;
+        let subjects = subjects(planned, group);
         let hash = |text: &str| self.context.hash_key.hash("column", text);
         let rows_held = gate.rows.clone();
         let execution = Execution {
@@ -196,6 +197,7 @@ impl Run<'_> {
             piece_rows: self.context.config.limits.piece_rows.get().into(),
             stamp: planned.stamps.get(&part.system).map_or("", String::as_str),
             batch: self.token,
+            prepare: None,
             dry: false,
             hash: &hash,
         };
@@ -216,18 +218,26 @@ impl Run<'_> {
             }
         };
         let started = Instant::now();
-        let mut keep = Keep {
-            context: self.context,
-            token: self.token,
-            planned,
-            part,
-            group,
-            known,
-            active: Vec::new(),
+        // Where another system is erased the root's session has asked.
+        let due = match held {
+            Some(_) => Vec::new(),
+            None => must_be_due(part, group),
+        };
+        let mut single = Single {
+            keep: Keep {
+                context: self.context,
+                token: self.token,
+                planned,
+                part,
+                group,
+                known,
+                active: Vec::new(),
+                due,
+            },
             held: held.as_ref(),
             gate,
         };
-        let outcome = execution.run(&mut client, &mut keep).await;
+        let outcome = execution.run(&mut client, &mut single).await;
         metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
             .record(started.elapsed().as_secs_f64());
         outcome
@@ -248,17 +258,29 @@ impl Run<'_> {
         else {
             return Ok(None);
         };
+        Ok(Some((root, self.session(&root.system).await?)))
+    }
+
+    /// A session for erasing.
+    pub(super) async fn session(
+        &self,
+        system: &str,
+    ) -> Result<deadpool_postgres::Client, NotErased> {
         let lost =
             |e: ConnectError| NotErased::Database(e.to_string(), Failure::Transient(e.cause()));
-        let system = self.context.systems.get(&root.system);
-        let system = system.ok_or_else(|| NotErased::Drift {
-            system: root.system.clone(),
+        let registered = self.context.systems.get(system);
+        let registered = registered.ok_or_else(|| NotErased::Drift {
+            system: system.to_owned(),
         })?;
-        Ok(Some((root, system.pool.get().await.map_err(lost)?)))
+        registered.pool.get().await.map_err(lost)
     }
 
     /// What committed steps of earlier generations have put off on this system.
-    async fn put_off_before(&self, part: &SystemPlan, group: &[Work]) -> Result<PutOff, NotErased> {
+    pub(super) async fn put_off_before(
+        &self,
+        part: &SystemPlan,
+        group: &[Work],
+    ) -> Result<PutOff, NotErased> {
         let again = group.iter().filter(|w| w.ticket.generation > 1);
         let ids: Vec<Uuid> = again.map(|w| w.ticket.id).collect();
         let mut known = PutOff::new();
@@ -279,4 +301,21 @@ impl Run<'_> {
         }
         Ok(known)
     }
+}
+
+/// Those whose step had been committed before and had left something to a hold.
+pub(super) fn cut_short(part: &SystemPlan, group: &[Work], outcome: &Outcome) -> Vec<Uuid> {
+    let ended = group.iter().zip(&outcome.counts);
+    let cut_short = ended.filter(|(_, counts)| part.left.is_empty() && !counts.left.is_empty());
+    cut_short.map(|(work, _)| work.ticket.id).collect()
+}
+
+pub(super) fn subjects(planned: &Planned, group: &[Work]) -> Vec<Subject> {
+    let subjects = group.iter().map(|w| Subject {
+        ticket: w.ticket.id,
+        generation: w.ticket.generation,
+        keys: vec![w.identity.key.clone()],
+        identifiers: w.identity.forms(&planned.policy),
+    });
+    subjects.collect()
 }

@@ -3,7 +3,6 @@
 use super::super::context::{Context, Planned};
 use super::super::holds::Gate;
 use super::Work;
-use super::due::must_be_due;
 use crate::name::TableName;
 use crate::plan::SystemPlan;
 use crate::store::StoreError;
@@ -57,18 +56,25 @@ pub(super) struct Keep<'a> {
     /// Of the group those whose step had not committed before. What the others put off was staged
     /// then, their rows are gone, and staging for them again would forget it.
     pub(super) active: Vec<usize>,
+    /// Who must be due where these rows are locked.
+    pub(super) due: Vec<MustBeDue>,
+}
+
+/// Rows that an earlier step has put off: ticket, table, key.
+pub(super) type PutOff = BTreeSet<(Uuid, TableName, Vec<String>)>;
+
+/// What one system's part writes down, and the last word before its COMMIT.
+pub(super) struct Single<'a> {
+    pub(super) keep: Keep<'a>,
     /// Where the root's rows are held while another system is erased.
     pub(super) held: Option<&'a Transaction<'a>>,
     /// Asked last.
     pub(super) gate: &'a mut Gate,
 }
 
-/// Rows that an earlier step has put off: ticket, table, key.
-pub(super) type PutOff = BTreeSet<(Uuid, TableName, Vec<String>)>;
-
-impl BeforeChange for Keep<'_> {
+impl BeforeChange for Single<'_> {
     fn take_part(&mut self, active: &[usize]) {
-        self.active = active.to_vec();
+        self.keep.active = active.to_vec();
     }
 
     fn ready(
@@ -76,27 +82,19 @@ impl BeforeChange for Keep<'_> {
         seen: Vec<Seen>,
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>> {
-        Box::pin(self.write(seen, deferred))
+        Box::pin(self.keep.write(seen, deferred))
     }
 
-    /// Where another system is erased the root's session has asked.
     fn must_be_due(&self) -> Vec<MustBeDue> {
-        match self.held {
-            Some(_) => Vec::new(),
-            None => must_be_due(self.part, self.group),
-        }
+        self.keep.due.clone()
     }
 
     fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(async {
-            // That session says nothing meanwhile: the server may have ended it, and with it the locks.
-            if let Some(tx) = self.held {
-                tx.batch_execute("/* erasured:still held */ SELECT").await?;
-            }
-            let active = self.active.iter().map(|&at| self.group[at].ticket.id);
-            let active: Vec<Uuid> = active.collect();
-            let time = self.context.config.limits.longest_statement() + ON_THE_WAY;
-            self.gate.ask(self.context, &active, time).await
+            still_held(self.held).await?;
+            let context = self.keep.context;
+            let time = context.config.limits.longest_statement() + ON_THE_WAY;
+            self.gate.ask(context, &self.keep.taking_part(), time).await
         })
     }
 
@@ -105,15 +103,38 @@ impl BeforeChange for Keep<'_> {
     }
 
     fn put_off(&self, ticket: usize, table: &TableName, key: &[String]) -> bool {
+        self.keep.put_off(ticket, table, key)
+    }
+}
+
+/// That session says nothing meanwhile: the server may have ended it, and with it the locks.
+pub(super) async fn still_held(held: Option<&Transaction<'_>>) -> Result<(), NotErased> {
+    if let Some(tx) = held {
+        tx.batch_execute("/* erasured:still held */ SELECT").await?;
+    }
+    Ok(())
+}
+
+impl Keep<'_> {
+    /// The tickets of which something is to be done.
+    pub(super) fn taking_part(&self) -> Vec<Uuid> {
+        let active = self.active.iter();
+        active.map(|&at| self.group[at].ticket.id).collect()
+    }
+
+    /// Whether an earlier step has put this row off.
+    pub(super) fn put_off(&self, ticket: usize, table: &TableName, key: &[String]) -> bool {
         !self.known.is_empty()
             && self
                 .known
                 .contains(&(self.group[ticket].ticket.id, table.clone(), key.to_vec()))
     }
-}
 
-impl Keep<'_> {
-    async fn write(&mut self, seen: Vec<Seen>, deferred: Vec<Deferred>) -> Result<(), NotErased> {
+    pub(super) async fn write(
+        &mut self,
+        seen: Vec<Seen>,
+        deferred: Vec<Deferred>,
+    ) -> Result<(), NotErased> {
         let mut grown = Vec::new();
         for seen in seen {
             let work = &mut self.group[seen.ticket];
@@ -130,8 +151,7 @@ impl Keep<'_> {
                 ));
             }
         }
-        let active = self.active.iter().map(|&at| self.group[at].ticket.id);
-        let ids: Vec<Uuid> = active.collect();
+        let ids = self.taking_part();
         let deferrals: Vec<NewDeferral> = deferred.iter().map(|d| self.deferral(d)).collect();
         let hook = |e: StoreError| NotErased::Hook(e.to_string());
         if !grown.is_empty() {

@@ -1,5 +1,6 @@
 //! What steps whose result is not known did: their systems are asked.
 
+use super::super::in_doubt;
 use super::super::recall;
 use super::setback::{Setback, setback};
 use super::{Run, Work};
@@ -9,6 +10,29 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 impl Run<'_> {
+    /// Ends what earlier attempts at these tickets have left prepared: only then the systems can say what was
+    /// done. Returns the tickets of which nothing is left so; the others are put off.
+    pub(super) async fn nothing_in_doubt(
+        &mut self,
+        work: Vec<Work>,
+        began: bool,
+    ) -> Result<Vec<Work>, StoreError> {
+        let tried = work.iter().map(|w| &w.ticket);
+        let tried = tried.filter(|t| began || t.generation > 1);
+        let ids: Vec<Uuid> = tried.map(|t| t.id).collect();
+        if ids.is_empty() {
+            return Ok(work);
+        }
+        let in_the_way = in_doubt::of_tickets(self.context, &ids).await?;
+        let (held, work): (Vec<Work>, Vec<Work>) = work
+            .into_iter()
+            .partition(|w| in_the_way.contains_key(&w.ticket.id));
+        if let Some(problem) = in_the_way.into_values().next() {
+            self.later(&held, "in_doubt", &problem).await?;
+        }
+        Ok(work)
+    }
+
     /// Writes down what steps of earlier generations did whose result is not known. Returns the
     /// tickets of which now all is known; the others are put off.
     pub(super) async fn recall(&mut self, work: Vec<Work>) -> Result<Vec<Work>, StoreError> {

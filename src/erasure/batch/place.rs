@@ -360,6 +360,7 @@ impl<'a> Taking<'a> {
             piece_rows: self.context.config.limits.piece_rows.get().into(),
             stamp: stamp.map_or("", String::as_str),
             batch: self.run.token,
+            prepare: None,
             dry: false,
             hash: &hash,
         };

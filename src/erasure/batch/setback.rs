@@ -52,6 +52,7 @@ pub(super) fn shared(cause: &str) -> bool {
             | "overtaken"
             | "control"
             | "commit_unknown"
+            | "in_doubt"
             | "legal_hold"
             | "pending"
     )
@@ -73,6 +74,8 @@ pub(super) fn setback(error: NotErased) -> Setback {
         NotErased::Database(_, Failure::Transient(cause)) => Setback::Later(cause, said),
         NotErased::Database(_, Failure::Permanent) => Setback::Stuck("E0508", said),
         NotErased::CommitUnknown(_) => Setback::Later("commit_unknown", said),
+        NotErased::InDoubt { .. } => Setback::Later("in_doubt", said),
+        NotErased::CannotPrepare { .. } => Setback::Stuck("E0550", said),
         NotErased::Drift { .. } => Setback::Later("drift", said),
         NotErased::Mismatch { .. } => Setback::Stuck("E0502", said),
         NotErased::Residual { .. } => Setback::Stuck("E0503", said),

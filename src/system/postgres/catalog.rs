@@ -24,7 +24,7 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
         client.query_one(
             "/* erasured:catalog */ SELECT current_setting('server_version_num')::int4, \
              current_setting('server_encoding') = 'UTF8', EXISTS (SELECT FROM pg_largeobject_metadata AS m \
-             WHERE NOT pg_has_role(m.lomowner, 'USAGE'))",
+             WHERE NOT pg_has_role(m.lomowner, 'USAGE')), current_setting('max_prepared_transactions') <> '0'",
             &[]
         ),
         query(client, TABLES),
@@ -69,6 +69,7 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
         tables: by_name,
         foreign_keys: keys.iter().map(foreign_key).collect(),
         objects_of_others: about.get(2),
+        prepares: about.get(3),
     })
 }
 
@@ -103,7 +104,7 @@ pub const STAMP: &str = "/* erasured:catalog stamp */ WITH ours AS MATERIALIZED 
   (SELECT string_agg(concat_ws(':', inhrelid, inhparent), ',' ORDER BY inhrelid, inhparent)
      FROM pg_inherits WHERE inhparent IN (SELECT oid FROM ours)),
   (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_enum),
-  current_setting('session_replication_role'),
+  current_setting('session_replication_role'), current_setting('max_prepared_transactions') <> '0',
   (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_publication),
   (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_publication_namespace),
   (SELECT concat_ws(':', count(*), sum(hashint8extended(xmin::text::int8, oid::int8) % 1000000007)) FROM pg_publication_rel)))";

@@ -85,6 +85,9 @@ pub struct Execution<'a> {
     pub batch: Uuid,
     /// Rows that legal holds cover: a ticket that would change one of them stops before the first change.
     pub held: &'a [HeldRows],
+    /// The name under which it is to be prepared, where it happens together with what others do; `None`: it
+    /// is committed.
+    pub prepare: Option<&'a str>,
     /// Count only: no lock is taken and nothing changes.
     pub dry: bool,
     /// Hashes a value for [`crate::policy::Strategy::Hash`].
@@ -121,6 +124,7 @@ impl Execution<'_> {
         if repeated.len() == self.subjects.len() {
             let outcome = self.recall(&tx, repeated).await?;
             tx.rollback().await?;
+            before_change.the_others().await?;
             return Ok(outcome);
         }
         let mut captured = Captured::new(self.plan);
@@ -174,6 +178,7 @@ impl Execution<'_> {
             wal: about.get(1),
             server_version: about.get(2),
             repeated,
+            prepared: self.prepare.is_some(),
         };
         if !outcome.repeated.is_empty() {
             let tx = client.transaction().await?;

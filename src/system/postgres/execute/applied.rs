@@ -47,6 +47,7 @@ impl Execution<'_> {
             wal: String::new(),
             server_version: 0,
             repeated,
+            prepared: false,
         };
         for row in rows {
             outcome.counts[position(row.get(0))] = counts(row.get(1))?;

@@ -59,6 +59,12 @@ pub trait BeforeChange: Send {
     /// erases must say who was asked.
     fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>>;
 
+    /// Brings those who happen together with this one as far as this one is: all is done and probed, and they
+    /// are prepared. Asked in place of the last word, which whoever decides asks once for all.
+    fn the_others(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The COMMIT has been answered: what the last word has taken may be let go.
     fn committed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))

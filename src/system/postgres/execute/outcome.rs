@@ -20,6 +20,8 @@ pub struct Outcome {
     pub server_version: i32,
     /// Positions in the batch of tickets whose step had been committed before.
     pub repeated: Vec<usize>,
+    /// It is prepared and waits to be committed: the times are those of the preparing.
+    pub prepared: bool,
 }
 
 /// Why a batch did not happen. Nothing here holds personal data.
@@ -111,6 +113,24 @@ pub enum NotErased {
     /// Rows could not be archived.
     #[error("E0532: rows could not be archived: {0}")]
     Archive(String),
+    /// What several systems have prepared is decided, and one of them has still to be told.
+    #[error(
+        "{system} has still to be told what became of a transaction that it has prepared: {problem}"
+    )]
+    InDoubt {
+        /// Which system.
+        system: String,
+        /// What is in the way.
+        problem: String,
+    },
+    /// The server prepares no such transaction, and so it cannot happen together with others.
+    #[error("{system}: {why}")]
+    CannotPrepare {
+        /// Which system.
+        system: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// The step between capture and change could not be done.
     #[error("{0}")]
     Hook(String),
