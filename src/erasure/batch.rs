@@ -43,6 +43,9 @@ pub struct Ended {
     pub held: usize,
 }
 
+/// Why tickets wait for a system, while they go on in the others.
+type Late = BTreeMap<Uuid, (&'static str, String)>;
+
 /// A ticket at work.
 struct Work {
     ticket: LeasedTicket,
@@ -293,17 +296,22 @@ impl Run<'_> {
             // Of whom nothing was there nothing has gone: they are asked about still.
             work = self.all_places(planned, work, &done).await?;
         }
+        let root = &planned.policy.root.0.system;
+        let mut late = Late::new();
         for unit in planned.plan.units() {
+            // The person's own row goes when all the rest has gone: by it they are found again.
+            if unit.iter().any(|part| part.system == *root) {
+                work = self.put_off(work, std::mem::take(&mut late)).await?;
+            }
             let (finished, pending): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|w| {
                 let (ticket, generation) = (w.ticket.id, w.ticket.generation);
                 let mut parts = unit.iter();
                 parts.all(|part| done.contains(&(ticket, generation, part.system.clone())))
             });
             work = finished;
-            let mut through = self.one_unit(planned, &unit, pending).await?;
-            through.iter_mut().for_each(Work::has_begun);
-            work.extend(through);
+            work.extend(self.one_unit(planned, &unit, pending, &mut late).await?);
         }
+        let work = self.put_off(work, late).await?;
         // Once more: a daemon that had lost its lease may have committed meanwhile.
         let work = self.recall(work).await?;
         if work.is_empty() {

@@ -153,6 +153,85 @@ fn a_paused_system_is_left_alone_and_who_is_done_in_part_is_seen() {
     });
 }
 
+const THREE: &str = r#"
+subject = "customer"
+root    = "a.public.customer"
+identifier.member_no = { column = "member_no", find = true }
+scope.account = { tables = "all", verify = { at_least = "basic" }, sla = "jp-appi" }
+
+[[table]]
+name   = "a.public.customer"
+action = "delete"
+
+[[table]]
+name   = "b.public.visit"
+link   = { columns = ["member_no"], identifier = "member_no" }
+action = "delete"
+
+[[table]]
+name   = "c.public.visit"
+link   = { columns = ["member_no"], identifier = "member_no" }
+action = "delete"
+"#;
+
+/// What is away holds up neither the other systems nor, for longer than it is away, itself.
+#[test]
+fn others_go_on_while_one_system_is_away() {
+    let server = Server::shared();
+    let [a, b, c, control] = ["a", "b", "c", "control"].map(|stem| server.fresh_database(stem));
+    server.execute(&a, "CREATE TABLE customer (id int PRIMARY KEY, member_no text UNIQUE NOT NULL); INSERT INTO customer SELECT n, 'M-' || n FROM generate_series(1, 9) n");
+    for other in [&b, &c] {
+        server.execute(other, "CREATE TABLE visit (id int PRIMARY KEY, member_no text NOT NULL); INSERT INTO visit SELECT n, 'M-' || n % 10 FROM generate_series(1, 40) n");
+    }
+    let systems = [
+        ("a", server.url(&a)),
+        ("b", server.url(&b)),
+        ("c", server.url(&c)),
+    ];
+    let mut workspace = Workspace::new(&server.url(&control), &systems);
+    workspace.write_policy("customer.toml", THREE);
+    workspace.configure("[limits]\npoll = \"150 ms\"\n");
+    crate::company::prepare(server, &workspace);
+    let daemon = Running::start(&workspace, &["run"], "");
+    // It has seen all of them once.
+    wait_until("the daemon to be ready", LONG, || {
+        get(&workspace.http(), "/readyz", None).is_some_and(|(status, _)| status == 200)
+    });
+    says(
+        &workspace,
+        &["system", "pause", "b", "--reason", "disk change"],
+    );
+    let resting = r#"erasured_system_maintenance{system="b"}"#;
+    wait_until("the daemon to hear of it", LONG, || {
+        metric(&workspace, resting) == 1.0
+    });
+    server.execute(&control, "DO $$ DECLARE t uuid; BEGIN
+           t := erasured.submit_ticket('CRM-1', 'customer', jsonb_build_object('member_no', 'M-1'), 'account', 'policy');
+           PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'login_reauth');
+           PERFORM set_config('erasured.actor', 'lead', true); PERFORM erasured.approve_ticket(t);
+         END $$");
+    let visits = "SELECT count(*) FROM visit WHERE member_no = 'M-1'";
+    let own = "SELECT count(*) FROM customer WHERE member_no = 'M-1'";
+    wait_until("what lies in c to go", LONG, || {
+        server.count(&c, visits) == 0
+    });
+    let waits = r#"erasured_partial_tickets{system="b"}"#;
+    wait_until("who waits for b", LONG, || metric(&workspace, waits) == 1.0);
+    assert_eq!(
+        (server.count(&b, visits), server.count(&a, own)),
+        (4, 1),
+        "{}",
+        daemon.log()
+    );
+    says(&workspace, &["system", "resume", "b"]);
+    wait_until("the ticket to be done", LONG, || {
+        server.count(&control, OPEN) == 0
+    });
+    assert_eq!((server.count(&b, visits), server.count(&a, own)), (0, 0));
+    let steps = "SELECT count(*) FROM erasured.applied_step";
+    assert_eq!([&a, &b, &c].map(|of| server.count(of, steps)), [1, 1, 1]);
+}
+
 /// A pause whose time is over is none; one without a reason or into the past is refused.
 #[test]
 fn a_pause_ends_by_itself() {

@@ -2,7 +2,7 @@
 
 use super::super::context::{Context, Unplanned};
 use super::setback::{backoff, shared};
-use super::{Run, Work};
+use super::{Late, Run, Work};
 use crate::store::StoreError;
 use crate::store::lease::LeasedTicket;
 use std::collections::BTreeMap;
@@ -23,6 +23,27 @@ impl Run<'_> {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Puts off those that are late; returns the others.
+    pub(super) async fn put_off(
+        &mut self,
+        work: Vec<Work>,
+        late: Late,
+    ) -> Result<Vec<Work>, StoreError> {
+        let (waiting, work): (Vec<Work>, Vec<Work>) = work
+            .into_iter()
+            .partition(|w| late.contains_key(&w.ticket.id));
+        let mut alike: BTreeMap<(&'static str, String), Vec<Work>> = BTreeMap::new();
+        for work in waiting {
+            if let Some(why) = late.get(&work.ticket.id) {
+                alike.entry(why.clone()).or_default().push(work);
+            }
+        }
+        for ((cause, problem), work) in alike {
+            self.later(&work, cause, &problem).await?;
+        }
+        Ok(work)
     }
 
     /// Legal holds keep these; those that no hold keeps any more are tried again.

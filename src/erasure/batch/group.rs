@@ -7,8 +7,8 @@ use super::super::record::StepRecord;
 use super::count::count;
 use super::due::must_be_due;
 use super::keep::{Keep, PutOff, Single, still_theirs};
-use super::setback::{Setback, setback, shared};
-use super::{Run, Work, stored};
+use super::setback::{Setback, away, setback, shared};
+use super::{Late, Run, Work, stored};
 use crate::name::TableName;
 use crate::plan::SystemPlan;
 use crate::store::StoreError;
@@ -23,12 +23,14 @@ const TRIES: u32 = 4;
 
 impl Run<'_> {
     /// Runs one system, or several that happen together, for all, then for halves of those that failed,
-    /// until each bad ticket stands alone. Returns those that got through.
+    /// until each bad ticket stands alone. Returns those that may go on: who waits because the system is
+    /// away goes on in the others first.
     pub(super) async fn one_unit(
         &mut self,
         planned: &Planned,
         unit: &[&SystemPlan],
         work: Vec<Work>,
+        late: &mut Late,
     ) -> Result<Vec<Work>, StoreError> {
         let mut through = Vec::with_capacity(work.len());
         let mut groups = vec![work];
@@ -45,19 +47,25 @@ impl Run<'_> {
             };
             let (part, setback) = match outcome {
                 Ok(cut_short) => {
-                    let (cut_short, done): (Vec<Work>, Vec<Work>) = group
+                    let (cut_short, mut done): (Vec<Work>, Vec<Work>) = group
                         .into_iter()
                         .partition(|w| cut_short.contains(&w.ticket.id));
                     // Whoever did it died before putting them on hold.
                     if !cut_short.is_empty() {
                         self.suspend(&cut_short).await?;
                     }
+                    done.iter_mut().for_each(Work::has_begun);
                     through.extend(done);
                     continue;
                 }
                 Err(setback) => setback,
             };
             match setback {
+                Setback::Later(cause, problem) if away(cause) => {
+                    through.extend(group.into_iter().inspect(|work| {
+                        late.insert(work.ticket.id, (cause, problem.clone()));
+                    }));
+                }
                 Setback::Later(cause, problem) if shared(cause) || group.len() == 1 => {
                     self.later(&group, cause, &problem).await?;
                 }

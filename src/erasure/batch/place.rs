@@ -12,7 +12,7 @@ use super::super::record::PlacesRecord;
 use super::due::must_be_due;
 use super::keep::still_theirs;
 use super::setback::{Setback, setback, shared};
-use super::{Run, Work};
+use super::{Late, Run, Work};
 use crate::plan::{ChangeKind, Counts, Identifiers, KeptRows, PlacePlan, PlacesPlan};
 use crate::store::StoreError;
 use crate::system::place::{Address, Erased, Failed, Person, System};
@@ -28,9 +28,6 @@ const AT_ONCE: usize = 50;
 const MARKING: Duration = Duration::from_secs(10);
 /// How often what has come back meanwhile is taken away, before the rest is left to a later try.
 const ROUNDS: usize = 3;
-
-/// Why tickets wait for a system, while they go on in the others.
-type Late = BTreeMap<Uuid, (&'static str, String)>;
 
 impl Run<'_> {
     /// All places of these tickets, system after system. Returns those that are through all of them;
@@ -49,19 +46,7 @@ impl Run<'_> {
             work = finished;
             work.extend(self.places_of(planned, part, pending, &mut late).await?);
         }
-        let (waiting, work): (Vec<Work>, Vec<Work>) = work
-            .into_iter()
-            .partition(|w| late.contains_key(&w.ticket.id));
-        let mut alike: BTreeMap<(&'static str, String), Vec<Work>> = BTreeMap::new();
-        for work in waiting {
-            if let Some(why) = late.get(&work.ticket.id) {
-                alike.entry(why.clone()).or_default().push(work);
-            }
-        }
-        for ((cause, problem), work) in alike {
-            self.later(&work, cause, &problem).await?;
-        }
-        Ok(work)
+        self.put_off(work, late).await
     }
 
     /// One system for all, a few people at a time, then for halves of those that failed. Returns

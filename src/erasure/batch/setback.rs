@@ -58,6 +58,14 @@ pub(super) fn shared(cause: &str) -> bool {
     )
 }
 
+/// The system is away, whatever the ticket: others may be there.
+pub(super) fn away(cause: &str) -> bool {
+    matches!(
+        cause,
+        "unreachable" | "maintenance" | "read_only" | "out_of_resources" | "too_many_connections"
+    )
+}
+
 /// One second, doubling to ten minutes; `chance` moves it by up to a half.
 pub(super) fn backoff(attempt: i32, chance: u16) -> chrono::Duration {
     let seconds = 2_i64
