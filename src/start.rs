@@ -16,7 +16,6 @@ use crate::system::postgres::libpq::Settings;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// Why nothing can start.
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +119,9 @@ pub fn settings(database: &Database) -> Result<Settings, StartError> {
         tracing::warn!("{warning}");
     }
     if let Some(source) = &database.password {
-        let secret = source.load()?;
-        let text = secret.expose_line().unwrap_or_default();
-        settings = settings.with_password(Zeroizing::new(text.to_owned()));
+        // What cannot be had is told before anything begins; each session reads it again.
+        source.load()?;
+        settings = settings.with_password_from(source.clone());
     }
     if let Some(tls) = &database.tls {
         settings = settings.with_tls(

@@ -189,7 +189,7 @@ async fn open_one(
         .application_name(format!("erasured/{role}"))
         // TLS is under it already.
         .ssl_mode(tokio_postgres::config::SslMode::Disable);
-    if let Some(password) = &endpoint.password {
+    if let Some(password) = settings.password(endpoint)? {
         config.password(password.as_str());
     }
     let failed = |error| explain(settings, endpoint, &error);

@@ -2,7 +2,8 @@
 //!
 //! What is written in the connection string comes before the service file, which comes before
 //! the environment, which comes before the defaults. A password is taken from
-//! [`Settings::with_password`], then from those places in that order, then from `.pgpass`.
+//! [`Settings::with_password_from`], then from those places in that order, then from `.pgpass`.
+//! What a file says is read again for each session: a password may be changed while we run.
 //!
 //! One default is not libpq's. Where nothing says how TLS is to be done, a Unix socket goes
 //! without it, a loopback address gets `prefer`, and any other host gets `verify-full`: what
@@ -25,6 +26,7 @@ use tokio_postgres::config::Host;
 use zeroize::Zeroizing;
 
 use super::connect::ConnectError;
+use crate::config::SecretSource;
 use text::bad;
 
 /// Where Debian's PostgreSQL keeps its socket, and so libpq's host when none is named.
@@ -69,7 +71,8 @@ pub struct Endpoint {
     pub(super) host: Host,
     pub(super) address: Option<IpAddr>,
     pub(super) port: u16,
-    pub(super) password: Option<Zeroizing<String>>,
+    /// As it was when the settings were resolved.
+    password: Option<Zeroizing<String>>,
 }
 
 impl Endpoint {
@@ -144,7 +147,19 @@ pub struct Settings {
     pub(super) load_balance: bool,
     /// The options that tokio-postgres handles itself, already understood.
     pub(super) session: tokio_postgres::Config,
+    password_from: PasswordFrom,
     warnings: Vec<String>,
+}
+
+/// Where a session's password is.
+#[derive(Clone, Debug)]
+enum PasswordFrom {
+    /// With the endpoints.
+    Settings,
+    /// In a file of many, as libpq reads it.
+    Passfile(PathBuf),
+    /// Where the configuration says.
+    Source(SecretSource),
 }
 
 impl Settings {
@@ -197,20 +212,15 @@ impl Settings {
             .map_or_else(|| user.clone(), |name| name.to_string());
         let mut endpoints = options::endpoints(&options)?;
         let known = options.get("password").cloned();
-        if known.is_none() {
-            files::find_passwords(
-                &mut endpoints,
-                &options,
-                &user,
-                &dbname,
-                home.as_deref(),
-                read_file,
-                &mut warnings,
-            );
-        } else {
-            endpoints
-                .iter_mut()
-                .for_each(|endpoint| endpoint.password.clone_from(&known));
+        let passfile = match known {
+            None => files::passfile(&options, home.as_deref(), read_file, &mut warnings),
+            Some(_) => None,
+        };
+        for endpoint in &mut endpoints {
+            endpoint.password = match &passfile {
+                Some((_, text)) => files::password(text, endpoint, &user, &dbname),
+                None => known.clone(),
+            };
         }
         let tls = options::tls(&options, home.as_deref(), read_file)?;
         Ok(Self {
@@ -226,6 +236,10 @@ impl Settings {
             )?
             .unwrap_or(false),
             session: options::session(&options)?,
+            password_from: match passfile {
+                Some((path, _)) => PasswordFrom::Passfile(path),
+                None => PasswordFrom::Settings,
+            },
             user,
             dbname,
             warnings,
@@ -240,13 +254,41 @@ impl Settings {
         Self::resolve(text, &|name| std::env::var(name).ok(), &read_file)
     }
 
-    /// Takes this password for every host, whatever else was found.
+    /// Takes the password of every host from there, whatever else was found.
     #[must_use]
-    pub fn with_password(mut self, password: Zeroizing<String>) -> Self {
-        for endpoint in &mut self.endpoints {
-            endpoint.password = Some(password.clone());
-        }
+    pub fn with_password_from(mut self, source: SecretSource) -> Self {
+        self.password_from = PasswordFrom::Source(source);
         self
+    }
+
+    /// What a server that asks for a password is told by a session that is opened now.
+    ///
+    /// # Errors
+    /// [`ConnectError::BadSettings`] where the secret cannot be had.
+    pub(super) fn password(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Option<Zeroizing<String>>, ConnectError> {
+        match &self.password_from {
+            PasswordFrom::Settings => Ok(endpoint.password.clone()),
+            PasswordFrom::Passfile(path) => Ok(match read_file(path, Access::OwnerOnly) {
+                Ok(text) => {
+                    files::password(&Zeroizing::new(text), endpoint, &self.user, &self.dbname)
+                }
+                // Between two versions of it there may be none.
+                Err(_) => endpoint.password.clone(),
+            }),
+            PasswordFrom::Source(source) => {
+                let secret = source.load().map_err(|error| {
+                    bad(
+                        format!("E0009: {error}"),
+                        "sessions are opened again once it is there",
+                    )
+                })?;
+                let line = secret.expose_line().unwrap_or_default();
+                Ok(Some(Zeroizing::new(line.to_owned())))
+            }
+        }
     }
 
     /// Takes these files for TLS, where given; a CA file raises an unsaid mode to `verify-full`.

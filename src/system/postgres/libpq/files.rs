@@ -74,26 +74,21 @@ pub(super) fn system_user(
         .filter(|name| !name.is_empty())
 }
 
-pub(super) fn find_passwords(
-    endpoints: &mut [Endpoint],
+/// The password file that is to be read, and what it says.
+pub(super) fn passfile(
     options: &Options,
-    user: &str,
-    dbname: &str,
     home: Option<&Path>,
     read_file: &dyn Fn(&Path, Access) -> io::Result<String>,
     warnings: &mut Vec<String>,
-) {
+) -> Option<(PathBuf, Zeroizing<String>)> {
     let asked = options
         .get("passfile")
         .map(|path| PathBuf::from(path.as_str()));
-    let Some(path) = asked
+    let path = asked
         .clone()
-        .or_else(|| home.map(|home| home.join(".pgpass")))
-    else {
-        return;
-    };
-    let file = match read_file(&path, Access::OwnerOnly) {
-        Ok(file) => Zeroizing::new(file),
+        .or_else(|| home.map(|home| home.join(".pgpass")))?;
+    match read_file(&path, Access::OwnerOnly) {
+        Ok(text) => Some((path, Zeroizing::new(text))),
         Err(error) => {
             // A password file that nobody asked for may well be absent.
             if asked.is_some() || error.kind() == io::ErrorKind::PermissionDenied {
@@ -102,24 +97,31 @@ pub(super) fn find_passwords(
                     "password file {path} is ignored: {error}; it must exist with mode 0600 or less"
                 ));
             }
-            return;
+            None
         }
-    };
-    for endpoint in endpoints {
-        let name = endpoint.host();
-        let hosts = if name == SOCKET_FOLDER || name == "/run/postgresql" || name == "/tmp" {
-            vec!["localhost", name.as_str()]
-        } else {
-            vec![name.as_str()]
-        };
-        endpoint.password = text::password(
-            &file,
-            &text::Wanted {
-                hosts: &hosts,
-                port: endpoint.port,
-                dbname,
-                user,
-            },
-        );
     }
+}
+
+/// What a password file says of a server.
+pub(super) fn password(
+    file: &str,
+    endpoint: &Endpoint,
+    user: &str,
+    dbname: &str,
+) -> Option<Zeroizing<String>> {
+    let name = endpoint.host();
+    let hosts = if name == SOCKET_FOLDER || name == "/run/postgresql" || name == "/tmp" {
+        vec!["localhost", name.as_str()]
+    } else {
+        vec![name.as_str()]
+    };
+    text::password(
+        file,
+        &text::Wanted {
+            hosts: &hosts,
+            port: endpoint.port,
+            dbname,
+            user,
+        },
+    )
 }

@@ -164,10 +164,39 @@ fn text_before_service_before_environment() {
     assert_eq!((settings.user(), password(&settings)), ("eu", Some("ep")));
     let again = machine("service=other dbname=mine", &env, &files).unwrap();
     assert_eq!(places(&again), ["wrong:5432/mine"]);
-    assert_eq!(
-        password(&again.with_password(Zeroizing::new("given".into()))),
-        Some("given")
-    );
+}
+
+/// A password that is changed while we run is taken by the next session.
+#[test]
+fn a_password_is_read_for_each_session() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    let write = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let now = |settings: &Settings| {
+        let password = settings.password(&settings.endpoints()[0]).unwrap();
+        password.map(|password| password.to_string())
+    };
+    write("first\n");
+    let source = crate::config::SecretSource::File(file.clone());
+    let settings = plain("host=h user=u password=other").with_password_from(source);
+    assert_eq!(now(&settings).as_deref(), Some("first"));
+    write("second\n");
+    assert_eq!(now(&settings).as_deref(), Some("second"));
+    std::fs::remove_file(&file).unwrap();
+    let error = settings.password(&settings.endpoints()[0]).unwrap_err();
+    assert!(error.to_string().contains("E0009"), "{error}");
+
+    write("h:*:*:u:third\n");
+    let text = format!("host=h user=u passfile={}", file.display());
+    let settings = Settings::resolve(&text, &|_| None, &read_file).unwrap();
+    write("h:*:*:u:fourth\n");
+    assert_eq!(now(&settings).as_deref(), Some("fourth"));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(now(&settings).as_deref(), Some("third"), "the last known");
 }
 
 #[test]
