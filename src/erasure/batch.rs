@@ -276,7 +276,7 @@ impl Run<'_> {
         }
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("after-begin");
-        let mut work = self.recall(work).await?;
+        let mut work = self.recall(planned, work).await?;
         // Whether a step happened a database says itself; what is no database is not asked twice.
         let fresh = planned.plan.places.is_empty()
             && work
@@ -313,7 +313,7 @@ impl Run<'_> {
         }
         let work = self.put_off(work, late).await?;
         // Once more: a daemon that had lost its lease may have committed meanwhile.
-        let work = self.recall(work).await?;
+        let work = self.recall(planned, work).await?;
         if work.is_empty() {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! What steps whose result is not known did: their systems are asked.
 
+use super::super::context::Planned;
 use super::super::in_doubt;
 use super::super::recall;
 use super::setback::{Setback, setback};
@@ -33,19 +34,26 @@ impl Run<'_> {
         Ok(work)
     }
 
-    /// Writes down what steps of earlier generations did whose result is not known. Returns the
-    /// tickets of which now all is known; the others are put off.
-    pub(super) async fn recall(&mut self, work: Vec<Work>) -> Result<Vec<Work>, StoreError> {
-        let again = work.iter().filter(|w| w.ticket.generation > 1);
+    /// Writes down what steps did whose result is not known, of earlier generations or under another
+    /// plan than this: it is told as that plan's. Returns the tickets of which now all is known; the
+    /// others are put off.
+    pub(super) async fn recall(
+        &mut self,
+        planned: &Planned,
+        work: Vec<Work>,
+    ) -> Result<Vec<Work>, StoreError> {
+        let again = work
+            .iter()
+            .filter(|w| w.ticket.generation > 1 || w.ticket.taken_over || w.ticket.attempt > 0);
         let current: BTreeMap<Uuid, i32> =
             again.map(|w| (w.ticket.id, w.ticket.generation)).collect();
         if current.is_empty() {
             return Ok(work);
         }
         let ids: Vec<Uuid> = current.keys().copied().collect();
-        let earlier = |s: &StepRow| s.generation < current[&s.ticket];
-        let planned = recall::planned(self.context, &ids, earlier).await?;
-        self.learn(work, &planned).await
+        let unlike = |s: &StepRow| s.generation < current[&s.ticket] || s.plan_id != planned.id;
+        let unknown = recall::planned(self.context, &ids, unlike).await?;
+        self.learn(work, &unknown).await
     }
 
     /// Asks the targets about these steps. Returns the tickets of which now all is known; the others are put
