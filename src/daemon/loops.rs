@@ -67,7 +67,7 @@ const BAR: Duration = Duration::from_millis(500);
 
 pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
     if !matches!(work, Work::Ledger | Work::Outbox(_) | Work::Drop)
-        && let Some(problem) = shared.clock_problem()
+        && let Some(problem) = shared.context.clock_problem()
     {
         return Round::Hindered(problem);
     }

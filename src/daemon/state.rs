@@ -11,9 +11,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-/// Minutes.
-const CLOCKS_MAY_DIFFER: i64 = 5;
-
 const A_SECOND: Duration = Duration::from_secs(1);
 
 /// One daemon's shared state.
@@ -34,8 +31,6 @@ pub struct Shared {
     stop: watch::Sender<bool>,
     idle: Mutex<Vec<Seen>>,
     idle_changed: Notify,
-    /// What is wrong with this host's clock.
-    clock: Mutex<Option<String>>,
     /// A reload whose scopes are not yet published to the desk.
     unpublished: AtomicBool,
 }
@@ -87,7 +82,6 @@ impl Shared {
             stop: watch::Sender::new(false),
             idle: Mutex::new(Vec::new()),
             idle_changed: Notify::new(),
-            clock: Mutex::new(None),
             unpublished: AtomicBool::new(false),
         })
     }
@@ -133,27 +127,10 @@ impl Shared {
         self.idle_changed.notify_waiters();
     }
 
-    /// Compares this host's clock with the control database's: dates decide what the law keeps
-    /// and what a certificate says, so with a wrong one nothing is done.
+    /// Compares this host's clock with the control database's.
     pub(super) fn compare_clocks(&self, theirs: DateTime<Utc>) {
-        let skew = self.context.now() - theirs;
-        let problem = (skew.abs() > chrono::Duration::minutes(CLOCKS_MAY_DIFFER)).then(|| {
-            format!(
-                "E0512: this host's clock and the control database's differ by {} seconds; nothing is erased until they agree",
-                skew.num_seconds()
-            )
-        });
-        self.health
-            .set("clock", problem.clone().map_or(Ok(()), Err));
-        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-    }
-
-    /// Why dates cannot be trusted now.
-    pub(super) fn clock_problem(&self) -> Option<String> {
-        self.clock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let problem = self.context.compare_clocks(theirs);
+        self.health.set("clock", problem.map_or(Ok(()), Err));
     }
 
     /// Marks, or clears, that the desk's functions do not know the policies in force yet.

@@ -1,5 +1,6 @@
 //! What every step needs: the store, the systems, the keys, the policies in force.
 
+use super::agreement::Agreement;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -53,6 +54,7 @@ pub struct Context {
     pub holder: String,
     /// The time.
     pub clock: Clock,
+    agreement: Agreement,
     failures: AtomicU64,
     policies: RwLock<Arc<Policies>>,
     beside: RwLock<Arc<Beside>>,
@@ -267,6 +269,7 @@ impl Context {
             key_ring,
             holder: format!("{}:{}", host.trim(), std::process::id()),
             clock,
+            agreement: Agreement::default(),
             failures: AtomicU64::new(0),
             policies: RwLock::new(Arc::new(policies)),
             beside: RwLock::new(Arc::new(beside)),
@@ -325,6 +328,16 @@ impl Context {
     /// How often something came to wait for a person since the start.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Compares our clock with the control database's; what is wrong, if they differ.
+    pub fn compare_clocks(&self, theirs: DateTime<Utc>) -> Option<String> {
+        self.agreement.compare(self.now(), theirs)
+    }
+
+    /// Why our clock is not to be believed now.
+    pub fn clock_problem(&self) -> Option<String> {
+        self.agreement.problem(self.now())
     }
 
     /// The time by the daemon's clock.

@@ -112,7 +112,7 @@ impl Gate {
     ) -> Result<(), NotErased> {
         let (systems, known) = (self.systems.clone(), self.known.clone());
         let asked = context.store.permit(tickets, &systems, &known, time);
-        self.admit(asked, |verdict| match verdict {
+        self.admit(context, asked, |verdict| match verdict {
             Verdict::Free => None,
             Verdict::Held(tickets) => Some(NotErased::Held(tickets)),
             Verdict::Unread => Some(NotErased::HoldUnread),
@@ -123,9 +123,10 @@ impl Gate {
     /// Asks, and keeps what was permitted until [`Gate::close`]; `refusal` says what an answer means.
     ///
     /// # Errors
-    /// The refusal, or [`NotErased::Hook`] if nobody could be asked.
+    /// The refusal, [`NotErased::Hook`] if nobody could be asked, or that our clock is wrong by now.
     pub(crate) async fn admit<T>(
         &mut self,
+        context: &Context,
         asked: impl Future<Output = Result<(Permit, T), StoreError>>,
         refusal: impl FnOnce(T) -> Option<NotErased>,
     ) -> Result<(), NotErased> {
@@ -144,7 +145,9 @@ impl Gate {
         if let Some(before) = before {
             before.end().await;
         }
-        match refusal(answer) {
+        let clock = context.clock_problem();
+        let clock = clock.map(|why| NotErased::Database(why, Failure::Transient("clock")));
+        match refusal(answer).or(clock) {
             None => Ok(()),
             Some(refusal) => {
                 self.close().await;

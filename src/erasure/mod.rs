@@ -6,6 +6,7 @@
 //! comes back for what the law kept; [`holds`] are asked before every COMMIT. Each step is durable before the next begins, and each may be
 //! done twice without harm.
 
+mod agreement;
 pub mod batch;
 pub mod certify;
 pub mod clock;

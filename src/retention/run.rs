@@ -687,7 +687,7 @@ impl BeforeChange for LastWord<'_> {
                 Barred::Unread => Some(NotErased::HoldUnread),
                 Barred::Lost => Some(NotErased::Hook("the run is another daemon's now".into())),
             };
-            self.gate.admit(asked, refusal).await
+            self.gate.admit(passage.context, asked, refusal).await
         })
     }
 

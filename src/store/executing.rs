@@ -2,10 +2,11 @@
 
 use super::forecast;
 use super::lease::{self, hold};
-use super::{Result, Store, Tx, run_tx};
+use super::{Result, Store, Tx, run_tx, seconds};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A plan as it is kept.
@@ -418,14 +419,15 @@ impl Store {
     }
 
     /// Puts tickets back for a later attempt under the same plan; steps that are done stay done.
-    /// `most` bounds the count of attempts: what was no fault of a ticket must not use them up.
+    /// `most` bounds the count of attempts: what was no fault of a ticket must not use them up. How long
+    /// is counted by the database's clock: ours may be what is wrong.
     pub async fn retry_later(
         &self,
         token: Uuid,
         tickets: &[Uuid],
         code: &str,
         cause: &str,
-        at: DateTime<Utc>,
+        after: Duration,
         most: i32,
     ) -> Result<()> {
         run_tx!(self, "retry_later", |tx| {
@@ -433,8 +435,8 @@ impl Store {
             lease::end(tx, tickets).await?;
             tx.execute(
                 "/* erasured:retry_later */ UPDATE erasured.ticket SET state = 'scheduled', attempt = greatest(attempt, least(attempt + 1, $5)), \
-                        next_attempt_at = $4, problem_code = $2, problem = $3 WHERE id = ANY ($1)",
-                &[&tickets, &code, &cause, &at, &most],
+                        next_attempt_at = now() + make_interval(secs => $4), problem_code = $2, problem = $3 WHERE id = ANY ($1)",
+                &[&tickets, &code, &cause, &seconds(after), &most],
             )
             .await?;
             Ok(())

@@ -898,7 +898,7 @@ async fn a_lease_is_one_daemons_until_it_runs_out() {
             &ids[2..4],
             "40P01",
             "deadlock",
-            Utc::now() + Days::hours(1),
+            Duration::from_secs(3600),
             8,
         )
         .await

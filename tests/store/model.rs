@@ -725,9 +725,9 @@ impl Day {
         let daemon = self.stores[&Who::Daemon].clone();
         let (token, now) = (batch.token, self.now);
         if matches!(step, Move::PutOff) {
-            let at = Utc::now() + chrono::Duration::hours(2);
+            let after = std::time::Duration::from_secs(2 * 3600);
             let put_off = daemon
-                .retry_later(token, &ids, "E0501", "busy", at, 5)
+                .retry_later(token, &ids, "E0501", "busy", after, 5)
                 .await;
             put_off.unwrap();
         }

@@ -120,11 +120,12 @@ impl Run<'_> {
             }
         }
         for (attempt, ids) in by_attempt {
-            let at = self.context.now() + backoff(attempt, rand::random());
-            tracing::warn!(tickets = ids.len(), cause, problem, again_at = %at, "put off");
+            let after = backoff(attempt, rand::random());
+            let again_after = after.as_secs_f64();
+            tracing::warn!(tickets = ids.len(), cause, problem, again_after, "put off");
             self.context
                 .store
-                .retry_later(self.token, &ids, "E0501", cause, at, most)
+                .retry_later(self.token, &ids, "E0501", cause, after, most)
                 .await?;
             self.ended.later += ids.len();
         }

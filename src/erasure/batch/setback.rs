@@ -3,6 +3,7 @@
 use crate::plan::SystemPlan;
 use crate::system::postgres::execute::{HeldRow, NotErased};
 use crate::system::postgres::failure::Failure;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Why a group of tickets did not get through one system.
@@ -48,6 +49,7 @@ pub(super) fn shared(cause: &str) -> bool {
             | "read_only"
             | "out_of_resources"
             | "too_many_connections"
+            | "clock"
             | "drift"
             | "overtaken"
             | "control"
@@ -67,13 +69,11 @@ pub(super) fn away(cause: &str) -> bool {
 }
 
 /// One second, doubling to ten minutes; `chance` moves it by up to a half.
-pub(super) fn backoff(attempt: i32, chance: u16) -> chrono::Duration {
-    let seconds = 2_i64
+pub(super) fn backoff(attempt: i32, chance: u16) -> Duration {
+    let seconds = 2_u64
         .saturating_pow(u32::try_from(attempt.clamp(0, 20)).unwrap_or(0))
         .min(600);
-    chrono::Duration::milliseconds(
-        seconds * 1000 + seconds * 500 * i64::from(chance) / i64::from(u16::MAX),
-    )
+    Duration::from_millis(seconds * 1000 + seconds * 500 * u64::from(chance) / u64::from(u16::MAX))
 }
 
 pub(super) fn setback(error: NotErased) -> Setback {
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn waiting_grows_and_is_bounded() {
-        assert_eq!(backoff(0, 0), chrono::Duration::seconds(1));
-        assert_eq!(backoff(5, 0), chrono::Duration::seconds(32));
-        assert!(backoff(1000, u16::MAX) <= chrono::Duration::seconds(900));
+        assert_eq!(backoff(0, 0), Duration::from_secs(1));
+        assert_eq!(backoff(5, 0), Duration::from_secs(32));
+        assert!(backoff(1000, u16::MAX) <= Duration::from_secs(900));
     }
 }
