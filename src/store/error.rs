@@ -69,12 +69,12 @@ impl StoreError {
 }
 
 /// SQLSTATEs that pass by themselves: conflicts, lock and statement timeouts, lost connections, a
-/// server that is full, stopping or starting.
+/// server that is stopping or starting, or that lacks connections, memory or room on its disk.
 pub fn is_transient(code: &str) -> bool {
     matches!(
         code,
-        "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "53300"
-    ) || code.starts_with("08")
+        "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P03"
+    ) || ["08", "53"].iter().any(|class| code.starts_with(class))
 }
 
 impl StoreError {
