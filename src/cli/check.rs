@@ -318,6 +318,7 @@ async fn places_believed(
             let plan = PlacePlan {
                 place: place.name.place.clone(),
                 sought: place.sought.clone(),
+                kept: Vec::new(),
             };
             // What its kind cannot look for is told already.
             if place.sought.iter().any(|s| !kinds[&system.name].finds(s)) {

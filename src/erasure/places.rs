@@ -168,6 +168,10 @@ struct Look {
     people: Vec<usize>,
 }
 
+/// How many things of a ticket a system has said that it keeps, by the ticket's position, the system
+/// and the place: by the last step that asked.
+type Stay = BTreeMap<(usize, String, String), usize>;
+
 /// Looks once more, by connections of its own, into every place in which something was done for these
 /// tickets; what is left is written down as a finding. Returns the tickets that get no certificate for
 /// now: they wait for a place that is down, or have failed because one will not answer.
@@ -180,7 +184,7 @@ pub(super) async fn look_again(
     token: Uuid,
     tickets: &[Opened],
 ) -> Result<BTreeSet<Uuid>, SweepFailed> {
-    let (looks, mut stuck) = looks(context, tickets).await?;
+    let (looks, stay, mut stuck) = looks(context, tickets).await?;
     let mut away = BTreeSet::new();
     let mut problem = String::new();
     for look in looks {
@@ -189,7 +193,7 @@ pub(super) async fn look_again(
         let at_once = AT_ONCE.min(bears.max(1));
         let mut groups: Vec<&[usize]> = look.people.chunks(at_once).collect();
         while let Some(some) = groups.pop() {
-            match look.at(context, policy, tickets, some).await {
+            match look.at(context, policy, tickets, some, &stay).await {
                 Ok(left) => context.store.left_there(token, &left).await?,
                 Err(failed) => {
                     let ids = some.iter().map(|at| tickets[*at].ticket.id);
@@ -219,13 +223,13 @@ pub(super) async fn look_again(
     Ok(away)
 }
 
-/// Every place of a step of these tickets, but where the system has said that something stays; and
-/// the tickets of which that cannot be read.
+/// Every place of a step of these tickets, what may stay there, and the tickets of which that cannot
+/// be read.
 async fn looks(
     context: &Context,
     tickets: &[Opened],
-) -> Result<(Vec<Look>, Vec<Uuid>), StoreError> {
-    let mut unreadable = Vec::new();
+) -> Result<(Vec<Look>, Stay, Vec<Uuid>), StoreError> {
+    let (mut stay, mut unreadable) = (Stay::new(), Vec::new());
     let ids: Vec<Uuid> = tickets.iter().map(|t| t.ticket.id).collect();
     let mut plans: BTreeMap<String, Option<Plan>> = BTreeMap::new();
     let mut looks: BTreeMap<(String, String, String), Look> = BTreeMap::new();
@@ -249,14 +253,12 @@ async fn looks(
             continue;
         };
         for place in &part.places {
-            if record
-                .counts
-                .kept
-                .iter()
-                .any(|kept| kept.table == place.place)
-            {
-                continue;
-            }
+            // Steps come generation by generation: what stayed once and went since stays no more.
+            let kept = record.counts.kept.iter();
+            let kept = kept.filter(|kept| kept.table == place.place);
+            let rows: i64 = kept.map(|kept| kept.rows).sum();
+            let of = (at, step.system.clone(), place.place.clone());
+            stay.insert(of, usize::try_from(rows).unwrap_or(0));
             let key = (
                 step.plan_id.clone(),
                 step.system.clone(),
@@ -272,7 +274,7 @@ async fn looks(
             }
         }
     }
-    Ok((looks.into_values().collect(), unreadable))
+    Ok((looks.into_values().collect(), stay, unreadable))
 }
 
 impl Look {
@@ -283,6 +285,7 @@ impl Look {
         policy: &Policy,
         tickets: &[Opened],
         which: &[usize],
+        stay: &Stay,
     ) -> Result<Vec<LeftThere>, Failed> {
         let system = &self.part.system;
         let asked = context.places.get(system).ok_or_else(|| {
@@ -300,15 +303,18 @@ impl Look {
         let nothing: Vec<Vec<Address>> = people.iter().map(|_| Vec::new()).collect();
         let place = &self.place.place;
         let found = asked.probe(place, &people, &nothing).await?;
-        let left = which
-            .iter()
-            .zip(found)
-            .filter(|(_, found)| !found.is_empty());
-        let left = left.map(|(at, found)| LeftThere {
-            ticket: tickets[*at].ticket.id,
+        let more = |at: usize, found: &[Address]| {
+            let stays = stay.get(&(at, system.clone(), place.clone()));
+            found.len().saturating_sub(stays.copied().unwrap_or(0))
+        };
+        let left = which.iter().zip(&found);
+        let left = left.map(|(at, found)| (*at, more(*at, found)));
+        let left = left.filter(|(_, things)| *things > 0);
+        let left = left.map(|(at, things)| LeftThere {
+            ticket: tickets[at].ticket.id,
             system: system.clone(),
             place: place.clone(),
-            things: i64::try_from(found.len()).unwrap_or(i64::MAX),
+            things: i64::try_from(things).unwrap_or(i64::MAX),
         });
         Ok(left.collect())
     }

@@ -26,6 +26,9 @@ pub struct PlacePlan {
     pub place: String,
     /// By what is found what lies there.
     pub sought: Vec<Sought>,
+    /// For which reasons the system may say that it keeps something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
 }
 
 /// Something of one person to look for. It holds values of identifiers: no Debug.
@@ -115,6 +118,11 @@ impl PlacePlan {
 }
 
 impl PlacePlan {
+    /// Whether something may stay there for this reason. Those of a store of objects are words of ours.
+    pub fn may_be_kept_for(&self, kind: Kind, reason: &str) -> bool {
+        kind == Kind::ObjectStore || self.kept.iter().any(|known| known == reason)
+    }
+
     /// Values that nobody has of the identifiers by which a system itself knows people here, of the form
     /// of these; `None` where it is always told by whole names what to look for.
     pub fn nobody(
@@ -175,6 +183,7 @@ pub fn places(policy: &Policy, scope: &str, kinds: &BTreeMap<String, Kind>) -> V
         plan.places.push(PlacePlan {
             place: place.name.place.clone(),
             sought: place.sought.clone(),
+            kept: place.kept.clone(),
         });
     }
     systems.into_values().collect()

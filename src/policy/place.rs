@@ -45,6 +45,8 @@ pub struct Place {
     pub name: PlaceName,
     /// By what is found what lies there; never empty.
     pub sought: Vec<Sought>,
+    /// For which reasons the system may say that it keeps something: words that stand on certificates.
+    pub kept: Vec<String>,
     /// Where the file says its name.
     pub span: Span,
 }
@@ -129,13 +131,30 @@ fn place(table: &Table<'_>, identifiers: &Identifiers) -> Option<Place> {
     let name = table.parsed("name", CODES.bad_value, NAME_HELP, own_name);
     table.word("action", UNKNOWN_WORD, &[("delete", ())]);
     let sought = sought(table, identifiers);
+    let kept = kept(table);
     table.finish();
     let (system, (place, span)) = (system?.0, name?);
     Some(Place {
         name: PlaceName { system, place },
         sought: sought?,
+        kept: kept?,
         span,
     })
+}
+
+/// Reasons for keeping, which a certificate repeats.
+fn kept(table: &Table<'_>) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    for (word, span) in unique(table, "kept")? {
+        if word.len() > 40 || own_name(&word).is_err() {
+            let message = format!("{} is no reason for keeping", quoted(&word));
+            let help = "write a word of up to 40 lower-case letters, digits, `-` and `_`: kept = [\"open-invoice\"]";
+            table.reader().error(CODES.bad_value, span, message, help);
+            return None;
+        }
+        words.push(word);
+    }
+    Some(words)
 }
 
 /// What all its keys say together; `None` if one of them has a mistake.

@@ -95,7 +95,7 @@ impl Terms {
         let places = places.flat_map(|of| {
             let names = of.places.iter();
             names.map(move |one| {
-                let sought = serde_json::to_string(one).unwrap_or_default();
+                let sought = serde_json::to_string(one).expect("a plan is always JSON");
                 format!("{}.{} {sought}", of.system, one.place)
             })
         });

@@ -78,6 +78,68 @@ fn who_comes_back_when_something_may_have_gone_goes_whole() {
     }
 }
 
+/// A step that is done says only that somebody has looked: it is what went that counts.
+#[test]
+fn a_place_with_nothing_in_it_is_no_beginning() {
+    for empty in [true, false] {
+        let company = due();
+        if empty {
+            company.list.say("list", "2 c2@x.jp\n");
+        }
+        company.dies_at("after-place-done=return");
+        comes_back(&company);
+        company.says(&["run", "--until-idle"], 0);
+        let (state, left) = if empty {
+            ("rejected", 20)
+        } else {
+            ("completed", 19)
+        };
+        assert_eq!(ended(&company), state);
+        assert_eq!(company.count("SELECT count(*) FROM customer"), left);
+    }
+}
+
+/// Who has approved a rule has not approved that more goes of the same people.
+#[test]
+fn a_place_more_is_approved_anew() {
+    let asks = RULE.replace("timezone", "approval = \"first\"\ntimezone");
+    let company = Company::with(&format!("{POLICY}{asks}"));
+    let write = |places: &str| {
+        let policy = format!("{POLICY}{asks}{places}");
+        company.workspace.write_policy("customer.toml", &policy);
+        // What may be asked for is published by a daemon.
+        company.says(&["run", "--until-idle"], 0);
+    };
+    let run = |code: i32| company.says(&["retention", "run", "members"], code);
+    let asked = |what: &str| {
+        let said = run(1);
+        assert!(said.contains("E0526"), "{what}: {said}");
+        let shown = company.says(&["retention", "approve", "members"], 0);
+        assert!(shown.contains(what), "{shown}");
+        company.says(&["retention", "approve", "members", "--rows", "1"], 0);
+    };
+    let due = |n: u32| {
+        let sql = format!("UPDATE customer SET seen_on = current_date - 3000 WHERE id = {n}");
+        company.server.execute(&company.shop, &sql);
+    };
+    due(1);
+    asked("newsletter.subscriptions");
+    run(0);
+    due(2);
+    run(0);
+    due(3);
+    let more =
+        "[[place]]\nsystem = \"newsletter\"\nname = \"letters\"\nidentifiers = [\"email\"]\n";
+    write(more);
+    asked("newsletter.letters");
+    run(0);
+    due(4);
+    // The same place by another way is another place.
+    write(&more.replace("\"email\"", "\"member_no\""));
+    asked("newsletter.letters");
+    run(0);
+}
+
 /// Within one try too: the database does not ask again what the list has decided.
 #[test]
 fn who_comes_back_between_the_list_and_the_rows_goes_at_the_first_try() {

@@ -32,6 +32,7 @@ action = "delete"
 system      = "newsletter"
 name        = "subscriptions"
 identifiers = ["email", "member_no"]
+kept        = ["open-invoice"]
 "#;
 
 /// The company on databases of its own.
@@ -56,6 +57,11 @@ impl Company {
     }
 
     pub(crate) fn with(policy: &str) -> Self {
+        Self::beside(policy, "")
+    }
+
+    /// With these systems more.
+    pub(crate) fn beside(policy: &str, systems: &str) -> Self {
         let subscriptions = subscriptions();
         let pairs: Vec<(&str, &str)> = subscriptions.iter().map(|(a, b)| (&**a, &**b)).collect();
         let list = List::of(&pairs);
@@ -68,7 +74,7 @@ impl Company {
         let mut workspace = Workspace::new(&server.url(&control), &[("shop", server.url(&shop))]);
         workspace.configure(&format!(
             "[system.newsletter]\nkind = \"command\"\ncommand = {:?}\ntimeout = \"10 s\"\n\n\
-             [limits]\nlease = \"5 seconds\"\npoll = \"150ms\"\nattempts = 3\n",
+             [limits]\nlease = \"5 seconds\"\npoll = \"150ms\"\nattempts = 3\n\n{systems}",
             list.command()
         ));
         workspace.write_policy("customer.toml", policy);

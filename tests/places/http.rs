@@ -1,5 +1,6 @@
 //! The adapter of services over HTTP, against one.
 
+use crate::company::{Company, POLICY};
 use crate::service::{Asked, Service, bare, decoded, json};
 use crate::support::blocking;
 use erasured::config;
@@ -808,4 +809,26 @@ fn who_does_not_exist_has_nothing_there() {
     assert_eq!(nobody().unwrap(), 0, "a value that it refuses");
     service.say("find", &bare(503, ""));
     failed(nobody(), true, "it cannot be asked");
+}
+
+/// It bears so few requests a second that all at once would not be through in a call's time.
+#[test]
+fn so_many_people_are_asked_about_at_once_as_it_bears() {
+    let contacts: Vec<(String, String)> = (1..=10)
+        .map(|n| (format!("c-{n}"), format!("c{n}@x.jp")))
+        .collect();
+    let contacts: Vec<(&str, &str)> = contacts.iter().map(|(a, b)| (&**a, &**b)).collect();
+    let service = Service::of(&contacts);
+    let crm = format!(
+        "[system.crm]\nkind = \"http\"\nurl = \"http://127.0.0.1:{}/api\"\ntimeout = \"4 s\"\nper_second = 2\n{REQUESTS}",
+        service.port
+    );
+    let policy = POLICY.replace("newsletter", "crm");
+    let policy = policy.replace("[\"email\", \"member_no\"]", "[\"email\"]");
+    let company = Company::beside(&policy, &crm);
+    company.file(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "account");
+    company.says(&["run", "--until-idle"], 0);
+    assert_eq!(service.left(), [""; 0]);
+    let late = "SELECT count(*) FROM erasured.ledger WHERE entry LIKE '%E0501%'";
+    assert_eq!(company.control(late), "0", "nobody was put off");
 }

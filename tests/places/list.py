@@ -2,7 +2,7 @@
 """A mailing list as `kind = "command"` knows one: a folder with a file of subscriptions, one `id email` a line.
 
 Other files of the folder say how it behaves: `down` and `broken` (exit codes), `slow` (seconds), `silent`, `garbage`,
-`kept` (a reason), `pending` (how often), `child` (leaves a process behind), `everybody` (is found, whoever is asked for). `calls` is what it was asked to do."""
+`kept` (a reason), `keeps` (an id that stays, for an open invoice), `broken-erase`, `pending` (how often), `child` (leaves a process behind), `everybody` (is found, whoever is asked for). `calls` is what it was asked to do."""
 import json, os, subprocess, sys, time
 
 folder = sys.argv[1]
@@ -60,14 +60,17 @@ for person in question["people"]:
     if says("kept") is not None:
         answers.append({"result": "kept", "reason": says("kept")})
         continue
+    if says("broken-erase") is not None:
+        sys.exit(3)
     if int(says("pending") or 0):
         with open(path("pending"), "w") as file:
             file.write("0")
         answers.append({"result": "pending"})
         continue
-    left = [(id, email) for id, email in lines() if id not in person["found"]]
+    left = [(id, email) for id, email in lines() if id not in person["found"] or id == says("keeps")]
     with open(path("new"), "w") as file:
         file.writelines(f"{id} {email}\n" for id, email in left)
     os.replace(path("new"), path("list"))
-    answers.append({"result": "gone"})
+    stays = says("keeps") in person["found"]
+    answers.append({"result": "kept", "reason": "open-invoice"} if stays else {"result": "gone"})
 print(json.dumps({"people": answers}))

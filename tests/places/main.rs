@@ -9,6 +9,7 @@ mod begun;
 mod bucket;
 mod command;
 mod company;
+mod generations;
 mod http;
 mod list;
 mod nobody;

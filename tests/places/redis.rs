@@ -298,3 +298,15 @@ in = "online"
         "{said}"
     );
 }
+
+/// A server that is slow for a moment is waited for, as long as the settings say.
+#[test]
+fn a_slow_answer_is_waited_for() {
+    let redis = Redis::start();
+    redis.run(&["SET session:1 x"]);
+    let system = system(&redis, None);
+    let wanted = [person(vec![key("session:1")])];
+    redis.run(&["CLIENT PAUSE 2500 ALL"]);
+    let found = blocking(async { system.find("sessions", &wanted).await });
+    assert_eq!(counts(&found.unwrap()), [1]);
+}

@@ -349,6 +349,48 @@ fn what_the_system_keeps_is_said() {
     );
 }
 
+/// A reason stands on a certificate: one that the policy does not list may be somebody's name.
+#[test]
+fn a_reason_that_the_policy_does_not_list_is_repeated_nowhere() {
+    let mut company = Company::open();
+    company.workspace.configure("[log]\nlevel = \"trace\"");
+    company.list.say("kept", "taro-yamada");
+    company.file(&[1], "account");
+    let said = company.says(&["run", "--until-idle"], 1);
+    let shown = company.says(&["ticket", "show", "account-1"], 0);
+    assert_eq!(company.states(), ["account-1 failed E0543"]);
+    assert!(
+        !format!("{said}{shown}").contains("yamada"),
+        "{said}{shown}"
+    );
+    company.list.unsay("kept");
+    company.says(&["ticket", "retry", "account-1"], 0);
+    company.says(&["run", "--until-idle"], 0);
+    assert_eq!(company.certified("account-1"), (2, 6));
+}
+
+/// Where something stays the rest is looked after all the same.
+#[test]
+fn what_comes_back_beside_what_stays_refuses_the_certificate() {
+    let company = Company::open();
+    company.list.say("keeps", "101");
+    company.file(&[1], "account");
+    company.dies_at("after-verifying=return");
+    let left = company.list.read("list");
+    company.list.say("list", &format!("{left}777 c1@x.jp\n"));
+    company.says(&["run", "--until-idle"], 1);
+    assert_eq!(company.states(), ["account-1 failed E0510"]);
+    company.says(&["ticket", "retry", "account-1"], 0);
+    company.says(&["run", "--until-idle"], 0);
+    assert_eq!(company.certified("account-1"), (2, 6));
+    let certificate = company.certificate("account-1");
+    let stays: Vec<_> = certificate.places[0]
+        .stays()
+        .map(|(_, s)| s.things)
+        .collect();
+    assert_eq!(stays, [1]);
+}
+
 #[test]
 fn what_takes_its_time_is_asked_again() {
     let company = Company::open();

@@ -453,6 +453,23 @@ async fn only_the_drawn_moves_exist() {
     }
 }
 
+/// A step that is planned anew, of whichever generation, takes a ticket back from verifying, and keeps none from
+/// being put off.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_system_has_lost_is_done_again() {
+    let db = Database::new().await;
+    let admin = db.client("owner").await;
+    let planned = "UPDATE erasured.ticket SET generation = 2; UPDATE erasured.step SET state = 'planned', counts = NULL, committed_at = NULL";
+    for from in ["executing", "verifying", "failed"] {
+        admin.batch_execute("BEGIN").await.unwrap();
+        admin.batch_execute(&row_in(from)).await.unwrap();
+        admin.batch_execute(planned).await.unwrap();
+        let moved = "UPDATE erasured.ticket SET state = 'scheduled'";
+        admin.batch_execute(moved).await.unwrap();
+        admin.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
 /// A ticket in this state with everything that any move asks for.
 fn row_in(state: &str) -> String {
     format!(

@@ -99,9 +99,25 @@ impl Run<'_> {
                     let (held, free): (Vec<Work>, Vec<Work>) = group
                         .into_iter()
                         .partition(|w| tickets.contains(&w.ticket.id));
+                    if held.is_empty() {
+                        wait_for_holds(&free, late);
+                        through.extend(free);
+                        continue;
+                    }
                     self.suspend(&held).await?;
                     groups.push(free);
                 }
+                // Nothing there goes beside what is held, so all of it waits.
+                Err(Setback::HeldRows(found)) => {
+                    let held = |w: &Work| found.iter().any(|row| row.ticket == w.ticket.id);
+                    let none = !group.iter().any(held);
+                    let (held, free): (Vec<Work>, Vec<Work>) =
+                        group.into_iter().partition(|w| none || held(w));
+                    wait_for_holds(&held, late);
+                    through.extend(held);
+                    groups.push(free);
+                }
+                // More than one: a single one's setback has its own way above.
                 Err(_) => {
                     let half = group.split_off(group.len() / 2);
                     groups.push(half);
@@ -150,6 +166,15 @@ impl Run<'_> {
         count(&part.system, &records);
         Ok(Ok(pending))
     }
+}
+
+/// These tickets wait until what is held is released.
+fn wait_for_holds(work: &[Work], late: &mut Late) {
+    let why = (
+        "legal_hold",
+        "a legal hold covers what would be erased".to_owned(),
+    );
+    late.extend(work.iter().map(|work| (work.ticket.id, why.clone())));
 }
 
 /// One group of people in one system.
@@ -420,6 +445,9 @@ impl Taking<'_> {
             match erased {
                 Erased::Gone => {}
                 Erased::Pending => drop(self.pending.insert(self.group[at].ticket.id)),
+                Erased::Kept(reason) if !place.may_be_kept_for(self.part.kind, &reason) => {
+                    return Err(Setback::Stuck("E0543", unlisted(&self.part.system, place)));
+                }
                 Erased::Kept(reason) => {
                     let kept = (reason, found[at].len());
                     self.kept.insert((place.place.clone(), at), kept);
@@ -494,6 +522,14 @@ fn count(system: &str, records: &[(Uuid, i32, PlacesRecord)]) {
     for ((place, action), n) in things {
         metrics::counter!(crate::metrics::ROWS, "system" => system.to_owned(), "table" => place.to_owned(), "action" => action).increment(n);
     }
+}
+
+/// The reason itself may be a value: it is not repeated.
+fn unlisted(system: &str, place: &PlacePlan) -> String {
+    format!(
+        "{system}.{}: it keeps something for a reason that the policy does not list",
+        place.place
+    )
 }
 
 fn control(error: StoreError) -> Setback {
