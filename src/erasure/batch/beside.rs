@@ -8,7 +8,7 @@
 
 use super::super::context::Planned;
 use super::super::crash_point;
-use super::{Run, Work};
+use super::{Late, Run, Work};
 use crate::name::QualifiedTable;
 use crate::plan::SystemPlan;
 use crate::store::StoreError;
@@ -74,7 +74,9 @@ impl Run<'_> {
             if work.is_empty() || unit.is_empty() {
                 continue;
             }
-            work = Box::pin(self.one_unit(rest, &unit, work)).await?;
+            let mut late = Late::new();
+            work = Box::pin(self.one_unit(rest, &unit, work, &mut late)).await?;
+            work = self.put_off(work, late).await?;
         }
         Ok(work)
     }
