@@ -10,9 +10,10 @@ use crate::notice::Templates;
 use crate::policy::folder::Beside;
 use crate::policy::{Draft, Policy, folder};
 use crate::store::Store;
-use crate::system::place;
+use crate::system::mariadb::connect::Address;
 use crate::system::postgres::connect::{self, ConnectError, Pool, Timeouts};
 use crate::system::postgres::libpq::Settings;
+use crate::system::{mariadb, place};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +46,14 @@ pub enum StartError {
     /// A connection string or its files are wrong.
     #[error("{0}")]
     Connection(#[from] ConnectError),
+    /// A URL of MariaDB's is wrong.
+    #[error("the url of system {system}: {problem}")]
+    Address {
+        /// Which.
+        system: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 /// Reads the configuration; `secrets` are not looked at.
@@ -162,9 +171,10 @@ pub fn with_policies(
             .clone(),
     );
     let systems = systems(&config)?;
+    let mariadb = mariadb(&config)?;
     let places = places(&config);
     Ok(Context::new(
-        config, store, systems, places, hash, signing, ring, policies, beside, clock,
+        config, store, systems, mariadb, places, hash, signing, ring, policies, beside, clock,
     ))
 }
 
@@ -192,7 +202,35 @@ pub fn systems(config: &Config) -> Result<BTreeMap<String, System>, StartError> 
     Ok(systems)
 }
 
-/// The registered systems that are no PostgreSQL databases. Nothing is asked yet.
+/// The registered MariaDB servers. Nothing is asked yet, and no key is needed.
+///
+/// # Errors
+/// [`StartError::Secret`], [`StartError::Address`].
+pub fn mariadb(config: &Config) -> Result<BTreeMap<String, mariadb::System>, StartError> {
+    let servers = config.mariadb.iter();
+    let system = |(name, server): (&String, &Database)| {
+        let address = address(name, server)?;
+        Ok((name.clone(), mariadb::System::new(name, address)))
+    };
+    servers.map(system).collect()
+}
+
+/// Where and how to connect to a MariaDB server.
+///
+/// # Errors
+/// [`StartError::Secret`], [`StartError::Address`].
+pub fn address(name: &str, server: &Database) -> Result<Address, StartError> {
+    let secret = server.password.as_ref().map(|s| s.load()).transpose()?;
+    let password = secret.map(|s| Zeroizing::new(s.expose_line().unwrap_or_default().to_owned()));
+    Address::new(&server.url, password, server.tls.as_ref()).map_err(|problem| {
+        StartError::Address {
+            system: name.to_owned(),
+            problem,
+        }
+    })
+}
+
+/// The registered systems that are no databases. Nothing is asked yet.
 pub fn places(config: &Config) -> BTreeMap<String, place::System> {
     let places = config.places.iter();
     places
@@ -275,9 +313,9 @@ impl StartError {
                 self.to_string(),
                 "mend the path or the rights",
             )],
-            Self::Connection(error) => vec![Diagnostic::error(
+            Self::Connection(_) | Self::Address { .. } => vec![Diagnostic::error(
                 "E0301",
-                error.to_string(),
+                self.to_string(),
                 "mend the url in erasured.toml",
             )],
         }

@@ -3,15 +3,22 @@
 //! Partitions are not tables of their own here: a partitioned table stands for all of them, as
 //! it does in SQL.
 
+mod mariadb;
+
+pub use mariadb::MariaDbType;
+
 use crate::name::TableName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The catalog of one PostgreSQL database, as its daemon role sees it.
+/// The catalog of one PostgreSQL database, or of one MariaDB server, as its daemon role sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Catalog {
     /// The registered system's name.
     pub system: String,
+    /// Whose server it is.
+    #[serde(default, skip_serializing_if = "Dialect::is_postgres")]
+    pub dialect: Dialect,
     /// `server_version_num`, such as 150018.
     pub server_version: i32,
     /// Whether the database is encoded in UTF-8; `normalize()` needs it.
@@ -28,6 +35,23 @@ pub struct Catalog {
     pub prepares: bool,
 }
 
+/// In whose SQL a system is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dialect {
+    /// PostgreSQL's.
+    #[default]
+    Postgres,
+    /// MariaDB's.
+    MariaDb,
+}
+
+impl Dialect {
+    /// Whether it is PostgreSQL's.
+    pub fn is_postgres(&self) -> bool {
+        *self == Self::Postgres
+    }
+}
+
 /// What kind of relation a [`Table`] is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TableKind {
@@ -42,6 +66,8 @@ pub enum TableKind {
     MaterializedView,
     /// A foreign table.
     Foreign,
+    /// A table of MariaDB's that keeps what its rows were.
+    Versioned,
 }
 
 /// One table.
@@ -123,6 +149,9 @@ pub struct Column {
     pub not_null: bool,
     /// Computed by the database: cannot be set.
     pub generated: bool,
+    /// The database gives it a value of its own whenever its row is changed (ON UPDATE).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub touched: bool,
     /// The daemon's role may not set it; no part of the fingerprint.
     #[serde(skip)]
     pub denied: bool,

@@ -17,6 +17,7 @@ use crate::policy::{Draft, Policy, atomic, place};
 use crate::retention::{self, archive::Archive, throttle::Reason};
 use crate::start::{self, StartError};
 use crate::store::{self, Store};
+use crate::system::mariadb;
 use crate::system::postgres::{failure, partition, prepared, readable};
 use chrono::Utc;
 use clap::Args;
@@ -66,14 +67,21 @@ impl Check {
             return self.end(&drafts, &found, &[], "are well formed");
         }
         // Not the keys: they may be readable by the service alone.
-        let systems = start::systems(&config)?;
+        let (systems, mariadb) = (start::systems(&config)?, start::mariadb(&config)?);
         found.extend(ready(&config, &systems).await?);
+        let unfit = mariadb_ready(&mariadb).await?;
+        // What cannot be seen cannot be traced.
+        let blind = !unfit.is_empty();
+        found.extend(unfit);
         found.extend(places_ready(&config).await?);
+        if blind {
+            return self.end(&drafts, &found, &[], "fit the databases");
+        }
         let mut names: BTreeSet<String> =
             drafts.iter().flat_map(lineage::systems_of_draft).collect();
         let rules = drafts.iter().flat_map(|d| &d.so_far().retention);
         names.extend(rules.map(|rule| rule.table.system.clone()));
-        let (catalogs, _) = catalogs(&systems, names).await?;
+        let (catalogs, _) = catalogs(&systems, &mariadb, names).await?;
         found.extend(places_believed(&config, &drafts, &catalogs).await?);
         let in_force: Vec<&Policy> = drafts.iter().map(|d| d.so_far()).collect();
         for draft in &drafts {
@@ -332,6 +340,24 @@ async fn places_believed(
                 let told = Diagnostic::error(NOT_BELIEVED, message, help);
                 found.push(told.at(&policy.source, place.span.clone()));
             }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the MariaDB servers are as the erasure needs them.
+async fn mariadb_ready(
+    servers: &BTreeMap<String, mariadb::System>,
+) -> Result<Vec<Diagnostic>, Failure> {
+    let mut found = Vec::new();
+    for (name, server) in servers {
+        for (problem, help) in server
+            .misfits()
+            .await
+            .map_err(|unread| Failure::unreachable(format!("{name}: {unread}")))?
+        {
+            let message = format!("system {name}: {problem}");
+            found.push(Diagnostic::error("E0310", message, help));
         }
     }
     Ok(found)

@@ -140,6 +140,11 @@ impl Discover {
 type Catalogs = BTreeMap<String, crate::catalog::Catalog>;
 
 async fn read_catalogs(config: &Config, names: BTreeSet<String>) -> Result<Catalogs, Failure> {
+    if let Some(other) = names.iter().find(|n| config.mariadb.contains_key(*n)) {
+        return Err(Failure::usage(format!(
+            "the system {other:?} is MariaDB's: discover looks at PostgreSQL only; write its rules by hand"
+        )));
+    }
     if let Some(unknown) = names.iter().find(|n| !config.systems.contains_key(*n)) {
         let known: Vec<&str> = config.systems.keys().map(String::as_str).collect();
         return Err(Failure::usage(format!(
@@ -147,7 +152,8 @@ async fn read_catalogs(config: &Config, names: BTreeSet<String>) -> Result<Catal
             known.join(", ")
         )));
     }
-    Ok(catalogs(&start::systems(config)?, names).await?.0)
+    let none = BTreeMap::new();
+    Ok(catalogs(&start::systems(config)?, &none, names).await?.0)
 }
 
 async fn ask(

@@ -55,15 +55,15 @@ impl Graph {
         let draft = self.draft(&drafts)?;
         let scope = self.scope(draft.so_far())?;
         let names = lineage::systems_of_draft(draft);
-        let systems = start::systems(&config)?;
-        let unknown: BTreeSet<&String> =
-            names.iter().filter(|n| !systems.contains_key(*n)).collect();
+        let (systems, mariadb) = (start::systems(&config)?, start::mariadb(&config)?);
+        let registered = |n: &String| systems.contains_key(n) || mariadb.contains_key(n);
+        let unknown: BTreeSet<&String> = names.iter().filter(|n| !registered(n)).collect();
         if let Some(system) = unknown.first() {
             return Err(Failure::usage(format!(
                 "the policy names the system {system:?}, which erasured.toml does not register: erasured check"
             )));
         }
-        let (catalogs, _) = catalogs(&systems, names).await?;
+        let (catalogs, _) = catalogs(&systems, &mariadb, names).await?;
         let picture = graph::picture(draft, &scope, &catalogs);
         let text = match self.drawing() {
             Drawing::Dot => graph::dot::dot(&picture),

@@ -9,16 +9,28 @@ use crate::system::postgres::connect::{self, Timeouts};
 use crate::system::postgres::libpq::Settings;
 use clap::Args;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// Settings from a URL that somebody typed.
 pub(super) fn typed(url: &str) -> Result<Settings, Failure> {
+    without_password(url)?;
+    Ok(Settings::from_process(url)?)
+}
+
+/// Nothing, unless a URL that somebody typed holds a password.
+pub(super) fn without_password(url: &str) -> Result<(), Failure> {
     if holds_password(url) {
         return Err(Failure::usage(
             "the URL holds a password, which arguments and process lists would show: take it out, \
              change it, and use .pgpass, PGPASSWORD or PGSERVICE",
         ));
     }
-    Ok(Settings::from_process(url)?)
+    Ok(())
+}
+
+/// What MariaDB's own programs take as the password, if anything.
+pub(super) fn password() -> Option<Zeroizing<String>> {
+    std::env::var("MYSQL_PWD").ok().map(Zeroizing::new)
 }
 
 /// The control database of a command that needs nothing else.

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub mod api;
 pub mod bucket;
 pub mod drop_folder;
+pub mod mariadb;
 mod mask;
 pub mod opendsr;
 pub mod outbox;
@@ -44,6 +45,8 @@ pub struct Config {
     pub control: Database,
     /// The PostgreSQL databases, by name.
     pub systems: BTreeMap<String, System>,
+    /// The MariaDB servers, by name.
+    pub mariadb: BTreeMap<String, Database>,
     /// The other systems, by name.
     pub places: BTreeMap<String, PlaceSystem>,
     /// Signing and hashing.
@@ -68,10 +71,10 @@ pub struct Config {
     pub templates: Option<PathBuf>,
 }
 
-/// How to reach one PostgreSQL database.
+/// How to reach one PostgreSQL database, or one MariaDB server.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// libpq URL or `key=value` text, without password.
+    /// libpq URL or `key=value` text, or a URL of MariaDB's; without password.
     pub url: String,
     /// Where the password is, if not in `.pgpass` and the like.
     pub password: Option<SecretSource>,

@@ -38,7 +38,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             database
         });
         top.need("system", "register a database: [system.NAME] url = \"…\"");
-        let (systems, places) = systems(top, folder);
+        let (systems, mariadb, places) = systems(top, folder);
         top.need(
             "keys",
             "say where the keys are: [keys] signing = { file = \"…\" }, hash = { file = \"…\" }",
@@ -63,6 +63,7 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             policies: policies.unwrap_or_else(|| folder.join("policies")),
             control: control?,
             systems,
+            mariadb,
             places,
             keys: keys?,
             http,
@@ -94,11 +95,23 @@ pub(super) fn path_at(table: &Table<'_>, key: &'static str, folder: &Path) -> Op
         .map(|(path, _)| path)
 }
 
-type Systems = (BTreeMap<String, System>, BTreeMap<String, PlaceSystem>);
+type Systems = (
+    BTreeMap<String, System>,
+    BTreeMap<String, Database>,
+    BTreeMap<String, PlaceSystem>,
+);
+
+/// What a system is.
+#[derive(Clone, Copy)]
+enum Is {
+    Postgres,
+    MariaDb,
+    Place(Kind),
+}
 
 /// The databases, and the systems of other kinds.
 fn systems(file: &Table<'_>, folder: &Path) -> Systems {
-    let (mut systems, mut places) = Systems::default();
+    let (mut systems, mut mariadb, mut places) = Systems::default();
     for (name, span, table) in file.named("system") {
         let plain = name.len() <= 63
             && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -114,12 +127,17 @@ fn systems(file: &Table<'_>, folder: &Path) -> Systems {
             );
         }
         match kind(&table) {
-            None => {
+            Is::Postgres => {
                 if let Some(system) = system(&table, folder) {
                     systems.insert(name, system);
                 }
             }
-            Some(kind) => {
+            Is::MariaDb => {
+                if let Some(server) = super::mariadb::read(&table, folder) {
+                    mariadb.insert(name, server);
+                }
+            }
+            Is::Place(kind) => {
                 if let Some(place) = place::read(&table, kind, folder) {
                     places.insert(name, place);
                 }
@@ -127,14 +145,14 @@ fn systems(file: &Table<'_>, folder: &Path) -> Systems {
         }
         table.finish();
     }
-    (systems, places)
+    (systems, mariadb, places)
 }
 
-/// `None` is a PostgreSQL database.
-fn kind(table: &Table<'_>) -> Option<Kind> {
-    let mut kinds = vec![("postgres", None)];
-    kinds.extend(Kind::ALL.map(|kind| (kind.word(), Some(kind))));
-    table.word("kind", CODES.bad_value, &kinds)?.0
+fn kind(table: &Table<'_>) -> Is {
+    let mut kinds = vec![("postgres", Is::Postgres), ("mariadb", Is::MariaDb)];
+    kinds.extend(Kind::ALL.map(|kind| (kind.word(), Is::Place(kind))));
+    let kind = table.word("kind", CODES.bad_value, &kinds);
+    kind.map_or(Is::Postgres, |(kind, _)| kind)
 }
 
 fn system(table: &Table<'_>, folder: &Path) -> Option<System> {

@@ -431,7 +431,7 @@ pub(super) async fn reload(shared: &Arc<Shared>) {
                 .values()
                 .flat_map(|p| lineage::systems_of(p))
                 .collect::<std::collections::BTreeSet<_>>();
-            match catalogs(&context.systems, names).await {
+            match catalogs(&context.systems, &context.mariadb, names).await {
                 Ok((catalogs, _)) => {
                     let found: Vec<_> = policies
                         .values()

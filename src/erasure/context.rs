@@ -13,11 +13,11 @@ use crate::policy::folder::Beside;
 use crate::policy::{self, Policy};
 use crate::store::definitions::{Remembered, When};
 use crate::store::{Store, StoreError};
-use crate::system::place;
 use crate::system::postgres::catalog;
 use crate::system::postgres::connect::{ConnectError, Pool};
 use crate::system::postgres::execute::Timeouts;
 use crate::system::postgres::failure;
+use crate::system::{mariadb, place};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,8 +40,10 @@ pub struct Context {
     pub config: Config,
     /// The control database.
     pub store: Store,
-    /// By registered name.
+    /// The PostgreSQL databases, by registered name.
     pub systems: BTreeMap<String, System>,
+    /// The MariaDB servers, by registered name.
+    pub mariadb: BTreeMap<String, mariadb::System>,
     /// The systems that are no databases, by registered name.
     pub places: BTreeMap<String, place::System>,
     /// For hashes and seals.
@@ -250,6 +252,7 @@ impl Context {
         config: Config,
         store: Store,
         systems: BTreeMap<String, System>,
+        mariadb: BTreeMap<String, mariadb::System>,
         places: BTreeMap<String, place::System>,
         hash_key: HashKey,
         signing_key: SigningKey,
@@ -263,6 +266,7 @@ impl Context {
             config,
             store,
             systems,
+            mariadb,
             places,
             hash_key,
             signing_key,
@@ -403,6 +407,8 @@ impl Context {
         for name in lineage::systems_of(&policy) {
             if let Some(system) = self.systems.get(&name) {
                 stamps.insert(name, system.catalog().await?.0);
+            } else if let Some(system) = self.mariadb.get(&name) {
+                stamps.insert(name, on_mariadb(system).await?.0);
             }
         }
         let key = (subject.to_owned(), scope.to_owned());
@@ -416,7 +422,8 @@ impl Context {
         {
             return Ok(planned.clone());
         }
-        let (catalogs, stamps) = catalogs(&self.systems, lineage::systems_of(&policy)).await?;
+        let (catalogs, stamps) =
+            catalogs(&self.systems, &self.mariadb, lineage::systems_of(&policy)).await?;
         let (lineage, mut warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
         self.kept_elsewhere(&policy)?;
@@ -532,7 +539,8 @@ impl Context {
 
     /// The plan of a scope that covers less than the policy in force says.
     async fn narrowed(&self, policy: Policy, scope: &str) -> Result<Planned, Unplanned> {
-        let (catalogs, stamps) = catalogs(&self.systems, lineage::systems_of(&policy)).await?;
+        let (catalogs, stamps) =
+            catalogs(&self.systems, &self.mariadb, lineage::systems_of(&policy)).await?;
         let (lineage, warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
         self.kept_elsewhere(&policy)?;
@@ -607,18 +615,32 @@ fn definitions(
 /// As [`System::catalog`].
 pub async fn catalogs(
     systems: &BTreeMap<String, System>,
+    mariadb: &BTreeMap<String, mariadb::System>,
     names: impl IntoIterator<Item = String>,
 ) -> Result<(BTreeMap<String, Catalog>, BTreeMap<String, String>), Unplanned> {
     let (mut catalogs, mut stamps) = (BTreeMap::new(), BTreeMap::new());
     for name in names {
-        let Some(system) = systems.get(&name) else {
-            continue;
+        let (stamp, catalog) = match (systems.get(&name), mariadb.get(&name)) {
+            (Some(system), _) => {
+                let (stamp, catalog) = system.catalog().await?;
+                (stamp, (*catalog).clone())
+            }
+            (None, Some(system)) => on_mariadb(system).await?,
+            (None, None) => continue,
         };
-        let (stamp, catalog) = system.catalog().await?;
-        catalogs.insert(name.clone(), (*catalog).clone());
+        catalogs.insert(name.clone(), catalog);
         stamps.insert(name, stamp);
     }
     Ok((catalogs, stamps))
+}
+
+async fn on_mariadb(system: &mariadb::System) -> Result<(String, Catalog), Unplanned> {
+    let read = system.catalog().await;
+    read.map_err(|unread| Unplanned::Failed {
+        system: system.name.clone(),
+        problem: unread.problem,
+        transient: unread.transient,
+    })
 }
 
 /// What a failed write to the control database means for a running step.

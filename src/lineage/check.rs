@@ -2,6 +2,7 @@
 
 mod columns;
 pub(super) mod keys;
+mod mariadb;
 mod objects;
 mod pieces;
 mod server;
@@ -56,6 +57,7 @@ impl Check<'_> {
         }
         for system in systems {
             self.objects_in_reach(system);
+            self.on_mariadb(system);
             for reached in &system.tables {
                 self.table(system, reached);
                 self.objects_decided(system, reached);

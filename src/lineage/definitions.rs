@@ -241,6 +241,7 @@ fn kind_of(table: &Table) -> String {
         TableKind::View => "view",
         TableKind::MaterializedView => "materialized view",
         TableKind::Foreign => "foreign",
+        TableKind::Versioned => "system-versioned",
     };
     let heirs = if table.has_heirs { ", inherited" } else { "" };
     let rules = if table.rewrites { ", with rules" } else { "" };

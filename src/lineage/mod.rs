@@ -30,7 +30,7 @@ pub use draft::{check_draft, systems_of_draft};
 pub use found_again::FoundAgain;
 pub use minimum::kept_from_tickets;
 pub use owners::Owners;
-pub use retention::{OfRule, check_rules, due_on, of_rule, unregistered};
+pub use retention::{OfRule, check_rules, due_on, not_on_mariadb, of_rule, unregistered};
 pub use still::Still;
 pub use survey::{Survey, survey};
 pub use types::*;

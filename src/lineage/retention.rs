@@ -8,7 +8,7 @@ use super::{
     Below, ConditionOf, DateKind, Due, Edge, Lineage, Linked, Parent, Reached, Spares, Step,
     SystemLineage, archive, condition, leads_from, linked, minimum, partition, still, trace,
 };
-use crate::catalog::{Catalog, ForeignKey, Table};
+use crate::catalog::{Catalog, Dialect, ForeignKey, Table};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::name::{QualifiedTable, TableName};
 use crate::policy::retention::{Cutoff, Keep, RetentionAction, RetentionRule};
@@ -57,6 +57,9 @@ pub fn of_rule(
     now: DateTime<Utc>,
     catalog: &Catalog,
 ) -> Result<Option<OfRule>, Vec<Diagnostic>> {
+    if catalog.dialect == Dialect::MariaDb {
+        return Err(vec![not_on_mariadb(policy, rule)]);
+    }
     let mut found = Vec::new();
     let mut error = |code, message: String, help: &str| {
         let diagnostic = Diagnostic::error(code, message, help);
@@ -312,6 +315,16 @@ pub fn unregistered(policy: &Policy, rule: &RetentionRule) -> Diagnostic {
     );
     let help = format!("add [system.{system}] to erasured.toml, or mend the name here");
     Diagnostic::error("E0226", message, help).at(&policy.source, rule.span.clone())
+}
+
+/// That rows of a MariaDB system go by tickets only.
+pub fn not_on_mariadb(policy: &Policy, rule: &RetentionRule) -> Diagnostic {
+    let (name, table) = (&rule.name, &rule.table);
+    let message = format!(
+        "the retention rule {name} is for {table}, in a MariaDB system: rows go there by tickets only"
+    );
+    let help = "take the rule out: what goes by its age is the application's own business there";
+    Diagnostic::error("E0290", message, help).at(&policy.source, rule.span.clone())
 }
 
 /// What goes with the rule's rows, or loses its link to them.

@@ -1,7 +1,7 @@
 //! The values that lineage is made of.
 
 use super::still::Still;
-use crate::catalog::{Catalog, ForeignKey, Table};
+use crate::catalog::{Catalog, Dialect, ForeignKey, Table};
 use crate::name::TableName;
 use crate::policy::condition::Condition;
 use crate::policy::retention::Cutoff;
@@ -37,6 +37,8 @@ pub struct Lineage {
 pub struct SystemLineage {
     /// The registered name.
     pub system: String,
+    /// Whose server it is.
+    pub dialect: Dialect,
     /// Whether the database is encoded in UTF-8.
     pub utf8: bool,
     /// Parents before children; those of a ring one after the other.
@@ -62,6 +64,7 @@ impl SystemLineage {
     ) -> Self {
         Self {
             system: catalog.system.clone(),
+            dialect: catalog.dialect,
             utf8: catalog.utf8,
             rings,
             object_columns,
@@ -75,6 +78,7 @@ impl SystemLineage {
     pub(super) fn with(&self, tables: Vec<Reached>) -> Self {
         Self {
             system: self.system.clone(),
+            dialect: self.dialect,
             utf8: self.utf8,
             rings: self.rings.clone(),
             object_columns: self.object_columns.clone(),

@@ -137,9 +137,11 @@ impl Prepared {
         at: DateTime<Utc>,
     ) -> Result<Self, Unplanned> {
         let Some(system) = context.systems.get(&rule.table.system) else {
-            return Err(Unplanned::Misfit(vec![lineage::unregistered(
-                &policy, &rule,
-            )]));
+            let told = match context.mariadb.contains_key(&rule.table.system) {
+                true => lineage::not_on_mariadb(&policy, &rule),
+                false => lineage::unregistered(&policy, &rule),
+            };
+            return Err(Unplanned::Misfit(vec![told]));
         };
         let known = |bucket: &str| context.config.buckets.contains_key(bucket);
         if let Some(unknown) = lineage::unknown_bucket(&policy, &rule, known) {

@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod demo;
+mod mariadb;
 mod pooler;
 mod proxy;
 mod redis;
@@ -14,6 +15,7 @@ mod server;
 mod workspace;
 
 pub use demo::{Demo, load_demo};
+pub use mariadb::MariaDb;
 pub use pooler::Pooler;
 pub use proxy::{Fault, Proxy, Rule, Way, When};
 pub use redis::Redis;

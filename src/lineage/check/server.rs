@@ -2,7 +2,7 @@
 
 use super::super::{Fate, Reached, SystemLineage};
 use super::Check;
-use crate::catalog::{TableKind, Trigger};
+use crate::catalog::{Dialect, TableKind, Trigger};
 use crate::name::TableName;
 use crate::policy::Span;
 use crate::system::postgres::quote::identifier;
@@ -36,33 +36,7 @@ impl Check<'_> {
                 "ALTER ROLE … BYPASSRLS for the login that erasured.toml names (a group's is not inherited), or make it the owner without FORCE ROW LEVEL SECURITY",
             );
         }
-        let lacks = [
-            (!access.select, "SELECT"),
-            (!access.update, "UPDATE"),
-            (deletes && !access.delete, "DELETE"),
-        ];
-        let lacks: Vec<_> = lacks
-            .iter()
-            .filter(|(lacks, _)| *lacks)
-            .map(|(_, right)| *right)
-            .collect();
-        if !lacks.is_empty() {
-            // One column is enough to lock rows; those that are set are told one by one.
-            let one = reached.facts.row_key().first().map(|one| identifier(one));
-            let grants: Vec<String> = lacks
-                .iter()
-                .map(|right| match (&one, *right) {
-                    (Some(one), "UPDATE") => format!("UPDATE ({one})"),
-                    (_, right) => right.to_owned(),
-                })
-                .collect();
-            self.error(
-                "E0214",
-                &span,
-                format!("the daemon's role lacks {} on {name} (rows are locked with FOR UPDATE, which needs UPDATE of a column)", lacks.join(", ")),
-                format!("GRANT {} ON {} TO erasured_daemon", grants.join(", "), reached.table),
-            );
-        }
+        self.rights(system, reached, &span, deletes);
         if deletes && access.delete_unpublishable || updates && access.update_unpublishable {
             self.error(
                 "E0215",
@@ -73,6 +47,8 @@ impl Check<'_> {
         }
         match reached.facts.kind {
             TableKind::Ordinary | TableKind::Partitioned if !reached.facts.rewrites => {}
+            // Said elsewhere, and why.
+            TableKind::Versioned => {}
             TableKind::Ordinary | TableKind::Partitioned => self.error(
                 "E0216",
                 &span,
@@ -86,7 +62,9 @@ impl Check<'_> {
                 "decide the tables behind it, or exempt it with a reason",
             ),
         }
-        if let Some(method) = &reached.facts.storage {
+        if system.dialect == Dialect::Postgres
+            && let Some(method) = &reached.facts.storage
+        {
             self.error(
                 "E0250",
                 &span,
@@ -108,9 +86,52 @@ impl Check<'_> {
                 format!("REFRESH MATERIALIZED VIEW {} between the erasure and the sweep: [sweep] schedule", views.join("; and ")),
             );
         }
-        if deletes || updates {
+        if system.dialect == Dialect::Postgres && (deletes || updates) {
             self.triggers(system, reached, &span, deletes, updates);
         }
+    }
+
+    fn rights(&mut self, system: &SystemLineage, reached: &Reached, span: &Span, deletes: bool) {
+        let name = format!("{}.{}", system.system, reached.table);
+        let access = reached.facts.access;
+        let lacks = [
+            (!access.select, "SELECT"),
+            (!access.update, "UPDATE"),
+            (deletes && !access.delete, "DELETE"),
+        ];
+        let lacks: Vec<_> = lacks
+            .iter()
+            .filter(|(lacks, _)| *lacks)
+            .map(|(_, right)| *right)
+            .collect();
+        if lacks.is_empty() {
+            return;
+        }
+        if system.dialect == Dialect::MariaDb {
+            let lacks = lacks.join(", ");
+            self.error(
+                "E0214",
+                span,
+                format!("the login lacks {lacks} on {name} (rows are locked with FOR UPDATE, which needs UPDATE)"),
+                format!("GRANT {lacks} ON {} TO the login itself, not to a role of it", reached.table),
+            );
+            return;
+        }
+        // One column is enough to lock rows; those that are set are told one by one.
+        let one = reached.facts.row_key().first().map(|one| identifier(one));
+        let grants: Vec<String> = lacks
+            .iter()
+            .map(|right| match (&one, *right) {
+                (Some(one), "UPDATE") => format!("UPDATE ({one})"),
+                (_, right) => right.to_owned(),
+            })
+            .collect();
+        self.error(
+            "E0214",
+            span,
+            format!("the daemon's role lacks {} on {name} (rows are locked with FOR UPDATE, which needs UPDATE of a column)", lacks.join(", ")),
+            format!("GRANT {} ON {} TO erasured_daemon", grants.join(", "), reached.table),
+        );
     }
 
     fn triggers(

@@ -1,7 +1,7 @@
 //! Reads a database's catalog into a [`Catalog`] value.
 
 use crate::catalog::{
-    Access, Catalog, Check, Column, ForeignKey, OnDelete, Table, TableKind, Trigger,
+    Access, Catalog, Check, Column, Dialect, ForeignKey, OnDelete, Table, TableKind, Trigger,
 };
 use crate::name::TableName;
 use crate::system::postgres::spared::passes_over;
@@ -64,6 +64,7 @@ pub async fn read(client: &impl GenericClient, system: &str) -> Result<Catalog, 
     }
     Ok(Catalog {
         system: system.to_owned(),
+        dialect: Dialect::Postgres,
         server_version: about.get(0),
         utf8: about.get(1),
         tables: by_name,
@@ -353,6 +354,7 @@ fn column(row: &Row) -> Column {
         max_chars: row.get(6),
         not_null: row.get(7),
         generated: row.get(8),
+        touched: false,
         denied: row.get(9),
         labels: row.get(10),
     }

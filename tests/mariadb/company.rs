@@ -1,0 +1,117 @@
+//! A shop whose customers have a row in PostgreSQL and all else in a CRM on MariaDB.
+
+use crate::support::{MariaDb, Server, Workspace};
+
+const SHOP: &str = "
+CREATE TABLE customer (id int PRIMARY KEY, member_no text UNIQUE NOT NULL, email text);
+INSERT INTO customer SELECT n, 'm-' || n, 'c' || n || '@x.jp' FROM generate_series(1, 20) n;
+";
+
+/// Contacts are known by the member's number; what hangs on a contact hangs by keys.
+pub(crate) const CRM: &str = "
+CREATE DATABASE crm CHARACTER SET utf8mb4;
+CREATE TABLE crm.contact (id BIGINT UNSIGNED PRIMARY KEY, member_no VARCHAR(40) COLLATE utf8mb4_general_ci NOT NULL,
+  email VARCHAR(100) CHARACTER SET utf8mb3, note TEXT, KEY (member_no));
+CREATE TABLE crm.call_log (id INT AUTO_INCREMENT PRIMARY KEY, contact BIGINT UNSIGNED NOT NULL, said TEXT,
+  CONSTRAINT call_of FOREIGN KEY (contact) REFERENCES crm.contact (id));
+CREATE TABLE crm.quote (id INT AUTO_INCREMENT PRIMARY KEY, contact BIGINT UNSIGNED, name VARCHAR(40), price DECIMAL(9,2),
+  changed TIMESTAMP NOT NULL DEFAULT '2020-01-01 00:00:00' ON UPDATE CURRENT_TIMESTAMP,
+  CONSTRAINT quote_of FOREIGN KEY (contact) REFERENCES crm.contact (id) ON DELETE SET NULL);
+CREATE TABLE crm.invoice (no VARCHAR(20) PRIMARY KEY, member_no VARCHAR(40) NOT NULL, issued DATE NOT NULL, name VARCHAR(40));
+INSERT INTO crm.contact SELECT 18446744073709551000 + seq, CONCAT('M-', seq), CONCAT('c', seq, '@x.jp'), 'x' FROM seq_1_to_20;
+INSERT INTO crm.call_log (contact, said) SELECT 18446744073709551000 + 1 + seq % 20, CONCAT('said ', seq) FROM seq_1_to_60;
+INSERT INTO crm.quote (contact, name, price) SELECT 18446744073709551000 + seq, CONCAT('Name ', seq), seq FROM seq_1_to_20;
+INSERT INTO crm.invoice SELECT CONCAT('I', seq), CONCAT('m-', seq), IF(seq % 2, '2010-05-01', CURRENT_DATE), CONCAT('Name ', seq) FROM seq_1_to_20;
+";
+
+pub(crate) const POLICY: &str = r#"
+subject = "customer"
+root    = "shop.public.customer"
+identifier.member_no = { column = "member_no", find = true, residual = true }
+identifier.email = { column = "email", type = "email", residual = true }
+scope.account = { tables = "all", verify = { at_least = "basic" }, sla = "jp-appi" }
+
+[[table]]
+name   = "shop.public.customer"
+action = "delete"
+
+[[table]]
+name   = "crm.crm.contact"
+link   = { columns = ["member_no"], identifier = "member_no" }
+action = "delete"
+
+[[table]]
+name   = "crm.crm.call_log"
+action = "delete"
+
+[[table]]
+name   = "crm.crm.quote"
+action = "anonymize"
+set    = { name = "redact", contact = "null" }
+
+[[table]]
+name    = "crm.crm.invoice"
+link    = { columns = ["member_no"], identifier = "member_no" }
+action  = "retain"
+until   = { column = "issued", plus = "7 years" }
+because = "jp-ctax-7"
+then    = "delete"
+set     = { name = "null", member_no = "hash" }
+"#;
+
+/// The least that the login needs, as docs/systems.md says it.
+pub(crate) const GRANTS: &str = "
+CREATE USER 'erasured'@'127.0.0.1';
+GRANT SHOW DATABASES ON *.* TO 'erasured'@'127.0.0.1';
+GRANT SELECT, TRIGGER ON crm.* TO 'erasured'@'127.0.0.1';
+GRANT UPDATE, DELETE ON crm.contact TO 'erasured'@'127.0.0.1';
+GRANT UPDATE, DELETE ON crm.call_log TO 'erasured'@'127.0.0.1';
+GRANT UPDATE, DELETE ON crm.quote TO 'erasured'@'127.0.0.1';
+GRANT UPDATE, DELETE ON crm.invoice TO 'erasured'@'127.0.0.1';
+";
+
+pub(crate) struct Company {
+    pub(crate) crm: MariaDb,
+    pub(crate) workspace: Workspace,
+}
+
+impl Company {
+    pub(crate) fn open() -> Self {
+        Self::with(MariaDb::start(), CRM, POLICY)
+    }
+
+    pub(crate) fn with(crm: MariaDb, schema: &str, policy: &str) -> Self {
+        let server = Server::shared();
+        let (shop, control) = (
+            server.fresh_database("shop"),
+            server.fresh_database("control"),
+        );
+        server.execute(&shop, SHOP);
+        crm.execute(schema);
+        let mut workspace = Workspace::new(&server.url(&control), &[("shop", server.url(&shop))]);
+        workspace.configure(&format!(
+            "[system.crm]\nkind = \"mariadb\"\nurl = \"{}\"\n\n[limits]\nlease = \"5 seconds\"\npoll = \"150ms\"\nattempts = 3\n",
+            crm.url("erasured")
+        ));
+        workspace.write_policy("customer.toml", policy);
+        let company = Self { crm, workspace };
+        company.crm.execute(GRANTS);
+        company.says(&["migrate", "--only", "control"], 0);
+        company.says(&["migrate", "--only", "shop"], 0);
+        let root = format!("mariadb://root@127.0.0.1:{}/", company.crm.port());
+        company.says(&["migrate", "--only", "crm", "--url", &root], 0);
+        company
+            .crm
+            .execute("GRANT SELECT, INSERT ON erasured.applied_step TO 'erasured'@'127.0.0.1'");
+        company
+    }
+
+    /// Runs the program, which must end so; what it said on both.
+    pub(crate) fn says(&self, arguments: &[&str], code: i32) -> String {
+        let output = self.workspace.erasured(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        said
+    }
+}
