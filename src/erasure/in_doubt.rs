@@ -8,7 +8,7 @@ use crate::store::joint::{Joint, Verdict};
 use crate::system::postgres::execute::NotErased;
 use crate::system::postgres::failure::Failure;
 use crate::system::postgres::prepared::{self, Ended, Name, Waiting};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The code under which it is told that one cannot be decided.
@@ -51,27 +51,41 @@ async fn written_down(context: &Context, name: &Name, at: chrono::DateTime<chron
     }
 }
 
-/// Ends what these tickets have left open, for whoever holds their lease: nobody else can decide now. What is in
-/// the way, by ticket; nothing if all has ended.
+/// What earlier attempts at tickets have left prepared.
+#[derive(Default)]
+pub(super) struct Left {
+    /// What is in the way of ending it, by ticket.
+    pub(super) in_the_way: BTreeMap<Uuid, String>,
+    /// Tickets of which all has ended, and something was committed.
+    pub(super) committed: BTreeSet<Uuid>,
+}
+
+/// Ends what these tickets have left open, for whoever holds their lease: nobody else can decide now.
 ///
 /// # Errors
 /// [`StoreError`].
-pub(super) async fn of_tickets(
-    context: &Context,
-    tickets: &[Uuid],
-) -> Result<BTreeMap<Uuid, String>, StoreError> {
-    let mut in_the_way = BTreeMap::new();
-    for (joint, tickets) in context.store.open_joints_of(tickets).await? {
+pub(super) async fn of_tickets(context: &Context, tickets: &[Uuid]) -> Result<Left, StoreError> {
+    let mut left = Left::default();
+    for (joint, tickets) in context.store.joints_of(tickets).await? {
         let verdict = match joint.verdict {
             Some(verdict) => verdict,
             None => context.store.abort_joint(joint.id).await?,
         };
-        if let Some(problem) = end_all(context, &joint, verdict).await? {
-            let tickets = tickets.into_iter();
-            in_the_way.extend(tickets.map(|ticket| (ticket, problem.clone())));
+        let problem = match joint.ended {
+            true => None,
+            false => end_all(context, &joint, verdict).await?,
+        };
+        match (problem, verdict) {
+            (Some(problem), _) => {
+                let tickets = tickets.into_iter();
+                left.in_the_way
+                    .extend(tickets.map(|ticket| (ticket, problem.clone())));
+            }
+            (None, Verdict::Committed) => left.committed.extend(tickets),
+            (None, Verdict::Aborted) => {}
         }
     }
-    Ok(in_the_way)
+    Ok(left)
 }
 
 /// Ends what nobody is at work on; how many of them, and what is in the way of the others.

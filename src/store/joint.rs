@@ -49,18 +49,20 @@ impl Store {
         })
     }
 
-    /// Before the first is prepared, for steps of these tickets on these systems.
+    /// Before the first is prepared, for steps of these tickets on these systems. Its id, behind the
+    /// installation's.
     pub async fn begin_joint(
         &self,
         token: Uuid,
         tickets: &[Uuid],
         systems: &[String],
-    ) -> Result<Uuid> {
+    ) -> Result<(Uuid, Uuid)> {
         run_tx!(self, "begin_joint", |tx| {
             hold(tx, token, tickets).await?;
             let row = tx
                 .query_one(
-                    "/* erasured:joint */ INSERT INTO erasured.joint (token, systems) VALUES ($1, $2) RETURNING id",
+                    "/* erasured:joint */ INSERT INTO erasured.joint (token, systems) VALUES ($1, $2) \
+                     RETURNING id, (SELECT i.id FROM erasured.installation i)",
                     &[&token, &systems],
                 )
                 .await?;
@@ -72,7 +74,7 @@ impl Store {
                 &[&tickets, &systems, &id],
             )
             .await?;
-            Ok(id)
+            Ok((row.get(1), id))
         })
     }
 
@@ -153,15 +155,17 @@ impl Store {
         })
     }
 
-    /// Those of them in which steps of these tickets take part, with the tickets.
-    pub async fn open_joints_of(&self, tickets: &[Uuid]) -> Result<Vec<(Joint, Vec<Uuid>)>> {
-        run_tx!(self, "open_joints", |tx| {
+    /// Those in which steps of these tickets take part that are not known to be done, and may be or may come to
+    /// be; with the tickets.
+    pub async fn joints_of(&self, tickets: &[Uuid]) -> Result<Vec<(Joint, Vec<Uuid>)>> {
+        run_tx!(self, "joints_of", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:joint */ SELECT j.id, j.systems, j.outcome, j.begun_at, false AS over, \
+                    "/* erasured:joint */ SELECT j.id, j.systems, j.outcome, j.begun_at, j.ended_at IS NOT NULL AS over, \
                             array_agg(DISTINCT s.ticket_id) AS tickets \
                        FROM erasured.joint j JOIN erasured.step s ON s.joint_id = j.id \
-                      WHERE j.ended_at IS NULL AND s.ticket_id = ANY ($1) GROUP BY j.id",
+                      WHERE s.ticket_id = ANY ($1) AND s.state = 'planned' \
+                        AND (j.ended_at IS NULL OR j.outcome = 'committed') GROUP BY j.id",
                     &[&tickets],
                 )
                 .await?;

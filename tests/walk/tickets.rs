@@ -14,14 +14,21 @@ const WALKERS: usize = 4;
 #[test]
 fn whatever_request_is_its_last_every_ticket_is_done_once() {
     let server = Server::start_with(ServerOptions {
-        settings: vec![("max_connections".into(), "300".into())],
+        settings: vec![
+            ("max_connections".into(), "300".into()),
+            ("max_prepared_transactions".into(), "50".into()),
+        ],
         ..ServerOptions::default()
     });
     let company = Company::new(&server, 60, people(4));
     let walked = Walked::default();
     let survived: usize = std::thread::scope(|scope| {
         let walkers: Vec<_> = (0..WALKERS)
-            .map(|_| scope.spawn(|| walk(&company, &walked)))
+            .map(|_| {
+                scope.spawn(|| {
+                    walk(&company, &walked, Way::OneByOne) + walk(&company, &walked, Way::Together)
+                })
+            })
             .collect();
         walkers.into_iter().map(|w| w.join().unwrap()).sum()
     });
@@ -35,13 +42,26 @@ fn whatever_request_is_its_last_every_ticket_is_done_once() {
     }
 }
 
+/// How a ticket goes over its systems.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    OneByOne,
+    /// `atomic`: all or not at all.
+    Together,
+}
+
 /// Walks until nothing new is met; how often it died.
-fn walk(company: &Company<'_>, walked: &Walked) -> usize {
+fn walk(company: &Company<'_>, walked: &Walked, way: Way) -> usize {
     let mut all = 0;
     loop {
         let case = company.copy();
-        let deaths = die(&case, walked);
+        let deaths = die(&case, walked, way);
         case.is_whole();
+        let waiting = format!(
+            "SELECT count(*) FROM pg_prepared_xacts WHERE database IN ('{}', '{}')",
+            case.shop, case.loyalty
+        );
+        assert_eq!(case.server().count("postgres", &waiting), 0);
         all += deaths;
         if deaths == 0 {
             return all;
@@ -49,7 +69,7 @@ fn walk(company: &Company<'_>, walked: &Walked) -> usize {
     }
 }
 
-fn die(case: &Case<'_>, walked: &Walked) -> usize {
+fn die(case: &Case<'_>, walked: &Walked, way: Way) -> usize {
     let doomed = Doomed::new(walked);
     let relay = |name| Relay::open(name, case.server(), &doomed);
     let (control, shop, loyalty) = (relay("control"), relay("shop"), relay("loyalty"));
@@ -59,6 +79,12 @@ fn die(case: &Case<'_>, walked: &Walked) -> usize {
     ];
     let mut workspace = Workspace::new(&control.url(&case.control), &systems);
     workspace.copy_policies(&repository().join("policies/travel"));
+    if way == Way::Together {
+        let file = workspace.path().join("policies/customer.toml");
+        let policy = std::fs::read_to_string(&file).unwrap();
+        let policy = format!("atomic = [\"shop\", \"loyalty\"]\n{policy}");
+        std::fs::write(file, policy).unwrap();
+    }
     workspace.configure(&QUICK.replace("[log]", "attempts = 100\n[log]"));
     for deaths in 0.. {
         let start = || Running::start(&workspace, &["run", "--until-idle"], "");

@@ -24,14 +24,21 @@ impl Run<'_> {
         if ids.is_empty() {
             return Ok(work);
         }
-        let in_the_way = in_doubt::of_tickets(self.context, &ids).await?;
+        let left = in_doubt::of_tickets(self.context, &ids).await?;
         let (held, work): (Vec<Work>, Vec<Work>) = work
             .into_iter()
-            .partition(|w| in_the_way.contains_key(&w.ticket.id));
-        if let Some(problem) = in_the_way.into_values().next() {
+            .partition(|w| left.in_the_way.contains_key(&w.ticket.id));
+        if let Some(problem) = left.in_the_way.into_values().next() {
             self.later(&held, "in_doubt", &problem).await?;
         }
-        Ok(work)
+        let open = work.iter().map(|w| w.ticket.id);
+        let committed: Vec<Uuid> = open.filter(|id| left.committed.contains(id)).collect();
+        if committed.is_empty() {
+            return Ok(work);
+        }
+        // Written down while it is known with which others each was.
+        let planned = recall::planned(self.context, &committed, |_| true).await?;
+        self.learn(work, &planned).await
     }
 
     /// Writes down what steps did whose result is not known, of earlier generations or under another

@@ -61,8 +61,8 @@ impl Run<'_> {
         let systems: Vec<String> = parts.iter().map(|p| p.system.clone()).collect();
         let tickets: Vec<Uuid> = group.iter().map(|w| w.ticket.id).collect();
         let store = &self.context.store;
-        let installation = store.installation().await?;
-        let joint = store.begin_joint(self.token, &tickets, &systems).await?;
+        let begun = store.begin_joint(self.token, &tickets, &systems).await;
+        let (installation, joint) = begun?;
         crash_point("joint-begun");
         let name = |system: &String| Name {
             installation,
@@ -125,6 +125,27 @@ impl Attempt<'_> {
         gate: &mut Gate,
         reached: &mut Reached,
     ) -> Result<(), NotErased> {
+        match self.decided(group, gate, reached).await {
+            Ok(true) => self.commit(reached).await,
+            // All of it had been committed before.
+            Ok(false) => {
+                self.give_up().await;
+                Ok(())
+            }
+            Err(error) => {
+                self.give_up().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether there is something to be committed now.
+    async fn decided(
+        &self,
+        group: &mut [Work],
+        gate: &mut Gate,
+        reached: &mut Reached,
+    ) -> Result<bool, NotErased> {
         let subjects = subjects(self.planned, group);
         let hash = |text: &str| self.run.context.hash_key.hash("column", text);
         // Where the root's part is among them its own transaction holds the rows for the others, as it is first.
@@ -147,18 +168,12 @@ impl Attempt<'_> {
                 Some(held)
             }
         };
-        let decided = match self.from(0, group, reached).await {
-            Ok(()) if reached.prepared.is_none() => return self.nothing_to_do().await,
-            Ok(()) => self.decide(group, held.as_ref(), gate, reached).await,
-            Err(error) => Err(error),
-        };
-        match decided {
-            Ok(()) => self.commit(reached).await,
-            Err(error) => {
-                self.give_up().await;
-                Err(error)
-            }
+        self.from(0, group, reached).await?;
+        if reached.prepared.is_none() {
+            return Ok(false);
         }
+        self.decide(group, held.as_ref(), gate, reached).await?;
+        Ok(true)
     }
 
     fn is_root(&self, part: &SystemPlan) -> bool {
@@ -264,30 +279,34 @@ impl Attempt<'_> {
         reached: &Reached,
     ) -> Result<(), NotErased> {
         let context = self.run.context;
-        let most = context.config.limits.idle_timeout;
-        let time = context.config.limits.longest_statement() + ON_THE_WAY;
+        let limits = &context.config.limits;
+        let most = limits.idle_timeout;
+        // No hold can be placed for longer than the decision may take.
+        let time = limits.longest_statement().max(most) + ON_THE_WAY;
         let active: Vec<Uuid> = reached.active.iter().copied().collect();
-        let spent = reached.prepared.map_or(Duration::ZERO, |at| at.elapsed());
-        let last_word = async {
+        let tickets: Vec<Uuid> = group.iter().map(|w| w.ticket.id).collect();
+        let decision = async {
             still_held(held).await?;
-            gate.ask(context, &active, time).await
+            gate.ask(context, &active, time).await?;
+            crash_point("before-decision");
+            let decided = self.commit_joint(&tickets).await;
+            decided.map_err(|e| NotErased::Hook(e.to_string()))
         };
-        let in_time = tokio::time::timeout(most.saturating_sub(spent), last_word).await;
-        in_time.map_err(|_| {
-            NotErased::Database(
+        let spent = reached.prepared.map_or(Duration::ZERO, |at| at.elapsed());
+        let decided = tokio::time::timeout(most.saturating_sub(spent), decision).await;
+        let decided = decided.unwrap_or_else(|_| {
+            Err(NotErased::Database(
                 format!("what was prepared waited longer than {most:?} for its decision"),
                 Failure::Transient("idle_timeout"),
-            )
-        })??;
-        crash_point("before-decision");
-        let tickets: Vec<Uuid> = group.iter().map(|w| w.ticket.id).collect();
-        match self.commit_joint(&tickets).await {
+            ))
+        });
+        match decided {
             Ok(Verdict::Committed) => {}
             Ok(Verdict::Aborted) => return Err(overtaken()),
             // The answer may be all that was lost. Whoever is first has decided.
-            Err(lost) => match context.store.abort_joint(self.joint).await {
+            Err(error) => match context.store.abort_joint(self.joint).await {
                 Ok(Verdict::Committed) => {}
-                Ok(Verdict::Aborted) | Err(_) => return Err(NotErased::Hook(lost.to_string())),
+                Ok(Verdict::Aborted) | Err(_) => return Err(error),
             },
         }
         crash_point("after-decision");
@@ -357,12 +376,6 @@ impl Attempt<'_> {
             tokio::time::sleep(Duration::from_millis(100 << tries)).await;
             tries += 1;
         }
-    }
-
-    /// Nothing was prepared: nothing is decided but that.
-    async fn nothing_to_do(&self) -> Result<(), NotErased> {
-        self.give_up().await;
-        Ok(())
     }
 
     /// They are rolled back, as far as somebody answers; whoever comes after does the rest.
