@@ -1,7 +1,7 @@
 //! A shop whose customers have letters in its database and subscriptions in somebody else's list.
 
 use crate::list::List;
-use crate::support::{Server, Workspace};
+use crate::support::{History, Server, Workspace};
 use std::process::{Child, Stdio};
 
 const SCHEMA: &str = "
@@ -179,6 +179,9 @@ impl Company {
         let kept = "SELECT (SELECT count(*) FROM erasured.found) + (SELECT count(*) FROM erasured.deferral) + (SELECT count(*) FROM erasured.ticket WHERE sealed IS NOT NULL)";
         assert_eq!(self.control(kept), "0");
         self.says(&["ledger", "verify"], 0);
+        let systems = [("shop", self.server.url(&self.shop))];
+        let history = History::read(self.workspace.control_url(), &systems);
+        assert_eq!(history.wrong(&self.workspace.verifying_key()), [""; 0]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::calls;
 use crate::company::{Running, prepare};
-use crate::support::{Server, ServerOptions, Workspace, wait_until};
+use crate::support::{History, Server, ServerOptions, Workspace, wait_until};
 use std::time::Duration;
 
 struct Company {
@@ -119,6 +119,10 @@ impl Company {
             .output()
             .unwrap();
         assert!(verify.status.success(), "{verify:?}");
+        let systems = [("shop", self.standby.url(&self.shop))];
+        let history = History::read(self.workspace.control_url(), &systems);
+        assert_eq!(history.wrong(&self.workspace.verifying_key()), [""; 0]);
+        assert_eq!(history.unsettled(), [""; 0]);
     }
 
     fn calls_of(&self, n: u32) -> i64 {

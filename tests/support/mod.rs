@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod demo;
+mod history;
 mod mariadb;
 mod pooler;
 mod proxy;
@@ -15,9 +16,10 @@ mod server;
 mod workspace;
 
 pub use demo::{Demo, load_demo};
+pub use history::{Applied, Before, History, Link};
 pub use mariadb::MariaDb;
 pub use pooler::Pooler;
 pub use proxy::{Fault, Proxy, Rule, Way, When};
 pub use redis::Redis;
 pub use server::{Server, ServerOptions, blocking, connect, free_port, quoted, told, wait_until};
-pub use workspace::{SIGNING_SEED, Workspace, erasured, repository};
+pub use workspace::{HASH_KEY, SIGNING_SEED, Workspace, erasured, repository};

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// Seed of the signing key of every workspace: tests may rebuild the key.
 pub const SIGNING_SEED: [u8; 32] = [7; 32];
+/// The hash key of every workspace.
+pub const HASH_KEY: [u8; 32] = [9; 32];
 
 /// The root of the repository.
 pub fn repository() -> &'static Path {
@@ -110,6 +112,11 @@ impl Workspace {
         self.path().join("keys/signing.pub.pem")
     }
 
+    /// That key, as a reader of certificates has it who uses no code of ours.
+    pub fn verifying_key(&self) -> ed25519_dalek::VerifyingKey {
+        ed25519_dalek::SigningKey::from_bytes(&SIGNING_SEED).verifying_key()
+    }
+
     /// Appends TOML (such as a `[limits]` section) to the configuration.
     pub fn configure(&mut self, toml: &str) {
         self.extra.push_str(toml);
@@ -170,7 +177,7 @@ impl Workspace {
             .verifying_key()
             .to_public_key_pem(LineEnding::LF)
             .expect("a PEM");
-        let hash = base64::engine::general_purpose::STANDARD.encode([9; 32]);
+        let hash = base64::engine::general_purpose::STANDARD.encode(HASH_KEY);
         for (name, text) in [
             ("signing.pem", private.as_str()),
             ("signing.pub.pem", &public),

@@ -1,7 +1,7 @@
 //! The demo company with tickets filed and counted, copied for each test, and the real binary
 //! at work on it.
 
-use super::support::{Demo, Server, Workspace, load_demo, quoted, repository};
+use super::support::{Demo, History, Server, Workspace, load_demo, quoted, repository};
 use super::truth::Truth;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -153,6 +153,14 @@ impl Case<'_> {
         self.workspace.as_ref().expect("made with the copy")
     }
 
+    /// The same with the daemon's files there.
+    pub fn on(self, workspace: Workspace) -> Self {
+        Case {
+            workspace: Some(workspace),
+            ..self
+        }
+    }
+
     /// The server.
     pub fn server(&self) -> &Server {
         self.company.server
@@ -226,6 +234,25 @@ impl Case<'_> {
             .output()
             .unwrap();
         assert!(verify.status.success(), "{verify:?}");
+        self.history_holds();
+    }
+
+    /// What control, systems and certificates say has happened.
+    pub fn history(&self) -> History {
+        let (server, system) = (self.server(), |name| self.server().url(name));
+        let systems = [
+            ("shop", system(&self.shop)),
+            ("loyalty", system(&self.loyalty)),
+        ];
+        History::read(&server.url(&self.control), &systems)
+    }
+
+    /// It is one that may have happened, and nothing is left to do.
+    pub fn history_holds(&self) {
+        let history = self.history();
+        let mut wrong = history.wrong(&self.workspace().verifying_key());
+        wrong.extend(history.unsettled());
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     /// One certificate for each ticket, with the counts that were counted beforehand.
