@@ -17,6 +17,7 @@ use crate::system::{mariadb, place};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Why nothing can start.
 #[derive(Debug, thiserror::Error)]

@@ -91,6 +91,7 @@ pub async fn read(conn: &mut Conn, system: &str) -> Result<(String, Catalog), Er
     }
     let keys = foreign_keys(&rows(conn, FOREIGN_KEYS).await?);
     let catalog = Catalog {
+        prepares: false,
         system: system.to_owned(),
         dialect: Dialect::MariaDb,
         server_version: super::connect::version_number(&version.unwrap_or_default()),
