@@ -31,8 +31,9 @@ pub fn read(state_dir: &Path) -> Result<Option<Head>, std::io::Error> {
     }
 }
 
-/// Whether the ledger still holds the head seen last.
+/// At the start: whether the ledger still holds the head seen last.
 pub(super) async fn check(context: &Context) -> Result<(), DaemonError> {
+    tidy(&context.config.state_dir);
     known_and_held(context).await.map(|_| ())
 }
 
@@ -74,9 +75,28 @@ pub(super) async fn advance(context: &Context, head: LedgerHead) -> Result<(), D
     replace(&context.config.state_dir, &head.to_string()).map_err(DaemonError::State)
 }
 
+/// What a head is called that is not written to its end.
+const FRESH: &str = ".ledger-head.";
+
+/// Removes what daemons have left that were killed while they wrote. Other things may lie there.
+fn tidy(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let writer = name.to_str().and_then(|name| name.strip_prefix(FRESH));
+        let gone = |pid: u32| !Path::new("/proc").join(pid.to_string()).exists();
+        if writer.and_then(|pid| pid.parse().ok()).is_some_and(gone) {
+            // Whoever starts beside us may have been quicker.
+            std::fs::remove_file(entry.path()).ok();
+        }
+    }
+}
+
 /// All or nothing, and on disk before it counts.
 fn replace(folder: &Path, text: &str) -> std::io::Result<()> {
-    let fresh = folder.join(format!(".ledger-head.{}", std::process::id()));
+    let fresh = folder.join(format!("{FRESH}{}", std::process::id()));
     let mut file = File::create(&fresh)?;
     writeln!(file, "{text}")?;
     file.sync_all()?;
