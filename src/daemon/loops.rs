@@ -187,7 +187,12 @@ async fn sweep_kind(shared: &Shared, subject: &str, since: DateTime<Utc>) -> Rou
             worked(swept.tickets == 0 || swept.closed + swept.found + swept.again > 0)
         }
         Ok(None) => Round::Elsewhere,
-        Err(sweep::SweepFailed::Store(error)) => hindered(&error),
+        Err(sweep::SweepFailed::Store(error)) => {
+            if matches!(error, StoreError::LeaseLost { .. }) {
+                tracing::warn!("the lease was lost while searching; another daemon has the sweep");
+            }
+            hindered(&error)
+        }
         Err(error) => Round::Hindered(error.to_string()),
     }
 }
