@@ -9,6 +9,7 @@ use super::outbox::length;
 use crate::policy::Sought;
 use crate::reading::Table;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub struct PlaceSystem {
     /// How long one call may take.
     pub timeout: Duration,
+    /// Groups of people at the same time, of one daemon.
+    pub concurrency: NonZeroUsize,
     /// What it is, and how it is reached.
     pub reached: Reached,
 }
@@ -111,6 +114,8 @@ impl PlaceSystem {
     }
 }
 
+const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(4).expect("it is not zero");
+
 /// Reads the settings of a system of this kind; the caller finishes the table.
 pub(super) fn read(table: &Table<'_>, kind: Kind, folder: &Path) -> Option<PlaceSystem> {
     let bounds = Duration::from_millis(100)..=Duration::from_secs(600);
@@ -121,5 +126,11 @@ pub(super) fn read(table: &Table<'_>, kind: Kind, folder: &Path) -> Option<Place
         Kind::ObjectStore => Reached::ObjectStore(object_store::read(table, folder)?),
         Kind::Http => Reached::Http(Box::new(http::read(table, folder)?)),
     };
-    Some(PlaceSystem { timeout, reached })
+    let concurrency = table.integer("concurrency", 1..=64);
+    let concurrency = concurrency.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));
+    Some(PlaceSystem {
+        timeout,
+        concurrency: concurrency.unwrap_or(CONCURRENCY),
+        reached,
+    })
 }

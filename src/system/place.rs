@@ -10,6 +10,7 @@ use crate::plan::Wanted;
 use futures_util::future::BoxFuture;
 use std::sync::RwLock;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -102,6 +103,7 @@ pub struct System {
     timeout: Duration,
     adapter: Box<dyn Adapter>,
     rest: RwLock<Option<String>>,
+    turns: Semaphore,
 }
 
 impl System {
@@ -113,7 +115,11 @@ impl System {
             Reached::ObjectStore(store) => Box::new(object_store::ObjectStore::new(store)),
             Reached::Http(http) => Box::new(http::Http::new(http, settings.timeout)),
         };
-        Self::with(name, settings.kind(), settings.timeout, adapter)
+        let system = Self::with(name, settings.kind(), settings.timeout, adapter);
+        Self {
+            turns: Semaphore::new(settings.concurrency.get()),
+            ..system
+        }
     }
 
     /// A system by its adapter.
@@ -124,6 +130,7 @@ impl System {
             timeout,
             adapter,
             rest: RwLock::default(),
+            turns: Semaphore::new(1),
         }
     }
 
@@ -141,6 +148,13 @@ impl System {
     /// How long what is held for one call must be held.
     pub fn patience(&self) -> Duration {
         self.timeout + Duration::from_secs(10)
+    }
+
+    /// A turn at it, among the groups of people that this daemon asks about at the same time. Its end is the
+    /// end of the turn.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it.
+        self.turns.acquire().await.ok()
     }
 
     /// As [`Adapter::people_at_once`].
@@ -312,5 +326,31 @@ impl Address {
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::place::command;
+    use std::num::NonZeroUsize;
+
+    #[tokio::test]
+    async fn there_are_so_many_turns_at_once_and_no_more() {
+        let settings = PlaceSystem {
+            timeout: Duration::from_secs(1),
+            concurrency: NonZeroUsize::new(2).unwrap(),
+            reached: Reached::Command(command::Command {
+                command: vec!["/bin/true".into()],
+            }),
+        };
+        let system = System::new("list", &settings);
+        let (first, second) = (system.turn().await, system.turn().await);
+        let mut third = std::pin::pin!(system.turn());
+        let waits = tokio::time::timeout(Duration::from_millis(50), &mut third);
+        assert!(waits.await.is_err(), "the third waits");
+        drop(first);
+        assert!(third.await.is_some());
+        drop(second);
     }
 }

@@ -14,7 +14,14 @@ fn system(list: &List, timeout: Duration) -> System {
         command: list.command(),
     };
     let reached = Reached::Command(command);
-    System::new("newsletter", &PlaceSystem { timeout, reached })
+    System::new(
+        "newsletter",
+        &PlaceSystem {
+            timeout,
+            concurrency: std::num::NonZeroUsize::MIN,
+            reached,
+        },
+    )
 }
 
 fn named(pairs: &[(&str, &str)]) -> Person {
@@ -127,6 +134,7 @@ fn how_it_ends_says_whether_to_try_again() {
     let system = System::new(
         "x",
         &PlaceSystem {
+            concurrency: std::num::NonZeroUsize::MIN,
             timeout: SOON,
             reached,
         },

@@ -25,7 +25,14 @@ fn system(redis: &Redis, password: Option<SecretSource>) -> System {
         password,
     });
     let timeout = Duration::from_secs(20);
-    System::new("cache", &PlaceSystem { timeout, reached })
+    System::new(
+        "cache",
+        &PlaceSystem {
+            timeout,
+            concurrency: std::num::NonZeroUsize::MIN,
+            reached,
+        },
+    )
 }
 
 fn person(wanted: Vec<Wanted>) -> Person {

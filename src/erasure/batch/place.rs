@@ -136,6 +136,12 @@ impl Run<'_> {
         group: &mut [Work],
     ) -> Result<Result<BTreeSet<Uuid>, Setback>, StoreError> {
         self.under_plan(planned, &part.system, group).await?;
+        // Before anything is held.
+        let system = self.context.places.get(&part.system);
+        let _turn = match system {
+            Some(system) => system.turn().await,
+            None => None,
+        };
         let started = Instant::now();
         let mut taking = match Taking::begin(self, planned, part, group).await {
             Ok(taking) => taking,
