@@ -87,3 +87,58 @@ pub fn misfits(policy: &Policy, kinds: &BTreeMap<String, Kind>) -> Vec<Diagnosti
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::policy::read::read;
+
+    const GOOD: &str = include_str!("../../tests/fixtures/policies/customer.toml");
+
+    fn codes(atomic: &str, policy: &str) -> Vec<&'static str> {
+        match read("f", &format!("{atomic}\n{policy}")) {
+            Ok(_) => Vec::new(),
+            Err(found) => found.iter().map(|d| d.code).collect(),
+        }
+    }
+
+    #[test]
+    fn one_group_or_several() {
+        let groups = |atomic: &str| -> Vec<Vec<String>> {
+            let policy = read("f", &format!("{atomic}\n{GOOD}")).unwrap();
+            let groups = policy.atomic.into_iter();
+            groups.map(|t| t.systems.into_iter().collect()).collect()
+        };
+        assert!(groups("").is_empty());
+        assert_eq!(groups("atomic = [\"shop\", \"crm\"]"), [["crm", "shop"]]);
+        assert_eq!(
+            groups("atomic = [[\"shop\", \"crm\"], [\"a\", \"b\"]]"),
+            [["crm", "shop"], ["a", "b"]]
+        );
+        for bad in [
+            "[\"shop\"]",
+            "[]",
+            "[\"shop\", \"shop\"]",
+            "[[\"shop\", \"crm\"], [\"a\", \"crm\"]]",
+        ] {
+            assert_eq!(codes(&format!("atomic = {bad}"), GOOD), ["E0106"], "{bad}");
+        }
+        assert_eq!(codes("atomic = \"shop\"", GOOD), ["E0105"]);
+        assert_eq!(
+            codes("atomic = [[\"shop\", \"crm\"], \"a\"]", GOOD),
+            ["E0105"]
+        );
+    }
+
+    /// Batches commit by themselves.
+    #[test]
+    fn nothing_goes_in_batches_there() {
+        let policy = GOOD.replacen(
+            "action = \"delete\"",
+            "action = \"delete\"\nlarge = \"batches\"",
+            1,
+        );
+        assert_ne!(policy, GOOD);
+        assert_eq!(codes("atomic = [\"shop\", \"crm\"]", &policy), ["E0109"]);
+        assert!(codes("atomic = [\"loyalty\", \"crm\"]", &policy).is_empty());
+    }
+}

@@ -44,7 +44,7 @@ impl Store {
     /// What tells transactions of ours from those of others.
     pub async fn installation(&self) -> Result<Uuid> {
         run_tx!(self, "installation", |tx| {
-            let sql = "/* erasured:joint */ SELECT id FROM erasured.installation";
+            let sql = "/* erasured:installation */ SELECT id FROM erasured.installation";
             Ok(tx.query_one(sql, &[]).await?.get(0))
         })
     }
@@ -61,14 +61,14 @@ impl Store {
             hold(tx, token, tickets).await?;
             let row = tx
                 .query_one(
-                    "/* erasured:joint */ INSERT INTO erasured.joint (token, systems) VALUES ($1, $2) \
+                    "/* erasured:begin_joint */ INSERT INTO erasured.joint (token, systems) VALUES ($1, $2) \
                      RETURNING id, (SELECT i.id FROM erasured.installation i)",
                     &[&token, &systems],
                 )
                 .await?;
             let id: Uuid = row.get(0);
             tx.execute(
-                "/* erasured:joint */ UPDATE erasured.step s SET joint_id = $3 FROM erasured.ticket t \
+                "/* erasured:begin_joint steps */ UPDATE erasured.step s SET joint_id = $3 FROM erasured.ticket t \
                   WHERE t.id = ANY ($1) AND s.ticket_id = t.id AND s.generation = t.generation \
                     AND s.system = ANY ($2) AND s.state = 'planned'",
                 &[&tickets, &systems, &id],
@@ -100,7 +100,7 @@ impl Store {
         run_tx!(self, "abort_joint", |tx| {
             let left = tx
                 .query_opt(
-                    "/* erasured:joint */ SELECT FROM erasured.joint j WHERE j.id = $1 AND NOT EXISTS ( \
+                    "/* erasured:abort_joint left */ SELECT FROM erasured.joint j WHERE j.id = $1 AND NOT EXISTS ( \
                        SELECT FROM erasured.lease l WHERE l.token = j.token AND l.until > now()) FOR UPDATE OF j",
                     &[&id],
                 )
@@ -116,13 +116,13 @@ impl Store {
     pub async fn joint_ended(&self, id: Uuid, system: &str, at: DateTime<Utc>) -> Result<()> {
         run_tx!(self, "joint_ended", |tx| {
             tx.execute(
-                "/* erasured:joint */ UPDATE erasured.joint j \
+                "/* erasured:joint_ended */ UPDATE erasured.joint j \
                     SET ended = jsonb_build_object($2::text, $3::timestamptz) || j.ended WHERE j.id = $1",
                 &[&id, &system, &at],
             )
             .await?;
             tx.execute(
-                "/* erasured:joint */ UPDATE erasured.joint j SET ended_at = now() \
+                "/* erasured:joint_ended all */ UPDATE erasured.joint j SET ended_at = now() \
                   WHERE j.id = $1 AND j.ended_at IS NULL AND j.outcome IS NOT NULL AND j.ended ?& j.systems",
                 &[&id],
             )
@@ -161,7 +161,7 @@ impl Store {
         run_tx!(self, "joints_of", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:joint */ SELECT j.id, j.systems, j.outcome, j.begun_at, j.ended_at IS NOT NULL AS over, \
+                    "/* erasured:joints_of */ SELECT j.id, j.systems, j.outcome, j.begun_at, j.ended_at IS NOT NULL AS over, \
                             array_agg(DISTINCT s.ticket_id) AS tickets \
                        FROM erasured.joint j JOIN erasured.step s ON s.joint_id = j.id \
                       WHERE s.ticket_id = ANY ($1) AND s.state = 'planned' \
@@ -202,14 +202,14 @@ fn verdict(word: &str) -> Verdict {
 async fn decide(tx: &super::Tx<'_>, id: Uuid, wanted: Verdict) -> Result<Verdict> {
     let decided = tx
         .execute(
-            "/* erasured:joint */ UPDATE erasured.joint SET outcome = $2, decided_at = now() \
+            "/* erasured:decide */ UPDATE erasured.joint SET outcome = $2, decided_at = now() \
               WHERE id = $1 AND outcome IS NULL",
             &[&id, &wanted.word()],
         )
         .await?;
     if decided > 0 {
         tx.execute(
-            "/* erasured:joint */ INSERT INTO erasured.event (kind, body) \
+            "/* erasured:decide event */ INSERT INTO erasured.event (kind, body) \
              SELECT 'joint', jsonb_build_object('joint', j.id, 'outcome', j.outcome, 'systems', j.systems) \
                FROM erasured.joint j WHERE j.id = $1",
             &[&id],
@@ -219,7 +219,7 @@ async fn decide(tx: &super::Tx<'_>, id: Uuid, wanted: Verdict) -> Result<Verdict
     }
     let row = tx
         .query_one(
-            "/* erasured:joint */ SELECT outcome FROM erasured.joint WHERE id = $1",
+            "/* erasured:decided */ SELECT outcome FROM erasured.joint WHERE id = $1",
             &[&id],
         )
         .await?;

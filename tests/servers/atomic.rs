@@ -420,3 +420,96 @@ fn through_poolers() {
     start(&workspace, "").ends_well();
     whole(&case);
 }
+
+/// What goes together need not be the root's: then its rows are held meanwhile, as for each alone.
+#[test]
+fn the_persons_row_is_held_for_those_that_go_together() {
+    let case = company().copy();
+    let crm = server().fresh_database("crm");
+    let people = "SELECT string_agg(format('(%L)', member_no), ',') FROM customer";
+    let rows = server().value(&case.shop, people);
+    let sql = format!(
+        "CREATE TABLE contact (member_no text NOT NULL); INSERT INTO contact VALUES {rows}"
+    );
+    server().execute(&crm, &sql);
+    let mut workspace = Workspace::new(
+        &server().url(&case.control),
+        &[
+            ("shop", server().url(&case.shop)),
+            ("loyalty", server().url(&case.loyalty)),
+            ("crm", server().url(&crm)),
+        ],
+    );
+    workspace.copy_policies(&repository().join("policies/travel"));
+    workspace.configure(ONE_BATCH);
+    let file = workspace.path().join("policies/customer.toml");
+    let policy = std::fs::read_to_string(&file).unwrap();
+    let rule = "[[table]]\nname = \"crm.public.contact\"\nlink = { columns = [\"member_no\"], identifier = \"member_no\" }\naction = \"delete\"\n";
+    std::fs::write(
+        file,
+        format!("atomic = [[\"crm\", \"loyalty\"]]\n{policy}\n{rule}"),
+    )
+    .unwrap();
+    let migrated = workspace.erasured(["migrate"]).output().unwrap();
+    assert!(migrated.status.success(), "{migrated:?}");
+    let daemon = start(&workspace, "before-decision=1*sleep(3000)");
+    wait_until("both prepared", Duration::from_secs(60), || {
+        let waiting = format!(
+            "SELECT count(*) FROM pg_prepared_xacts WHERE database IN ('{crm}', '{}')",
+            case.loyalty
+        );
+        server().count("postgres", &waiting) == 2
+    });
+    let first = company().people[0];
+    let lock = format!("SELECT FROM customer WHERE id = {first} FOR UPDATE NOWAIT");
+    let refused = server().try_execute(&case.shop, &lock).unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "55P03");
+    daemon.ends_well();
+    let steps = "SELECT count(*) FROM erasured.applied_step";
+    assert_eq!((applied(&case), server().count(&crm, steps)), ((6, 6), 6));
+    let left = "SELECT count(*) FROM contact";
+    assert_eq!(server().count(&crm, left), 54);
+    // One transaction of shop's own, and one decision for the other two.
+    let joints = case.control("SELECT string_agg(DISTINCT array_to_string(systems, ' '), ',') FROM erasured.joint WHERE outcome = 'committed'");
+    assert!(
+        joints == "crm loyalty" || joints == "loyalty crm",
+        "{joints}"
+    );
+}
+
+/// What hangs together with a held row stays in both; the rest goes in both or in none.
+#[test]
+fn the_rest_beside_a_held_row_goes_together() {
+    let case = company().copy();
+    let host = host(&case, ONE_BATCH);
+    let member = "SELECT l.member_id FROM tier_history l JOIN member m ON m.id = l.member_id WHERE m.member_no = ANY ($people) LIMIT 1";
+    let people = company().people.iter().map(|n| format!("'TM-{n:07}'"));
+    let people = format!("ARRAY[{}]", people.collect::<Vec<_>>().join(","));
+    let member = server().value(&case.loyalty, &member.replace("$people", &people));
+    let hold = format!(
+        "SELECT set_config('erasured.actor', 'lead', true);
+         SELECT erasured.place_row_hold('case-2', 'court-order', 'loyalty.public.tier_history',
+           '[{{\"column\": \"member_id\", \"op\": \"=\", \"values\": [\"{member}\"]}}]')"
+    );
+    server().execute(&case.control, &hold);
+    start(&host, "").ends_well();
+    let held =
+        "SELECT count(*) FROM erasured.ticket WHERE state = 'on_hold' AND problem_code = 'E0521'";
+    assert_eq!(server().count(&case.control, held), 1);
+    assert_eq!(prepared(&case), 0);
+    let left = "SELECT count(*) FROM erasured.applied_step WHERE counts->'left' IS NOT NULL";
+    let (shop, loyalty) = (
+        server().count(&case.shop, left),
+        server().count(&case.loyalty, left),
+    );
+    println!("beside the hold: {shop} in shop, {loyalty} in loyalty");
+    assert_eq!(applied(&case).0, 5 + shop);
+    assert_eq!(applied(&case).1, 5 + loyalty);
+    assert!(shop > 0, "the rest goes on");
+    let release = "SELECT set_config('erasured.actor', 'lead', true);
+                   SELECT erasured.release_matter('case-2')";
+    server().execute(&case.control, release);
+    start(&host, "").ends_well();
+    case.is_whole();
+    assert_eq!(prepared(&case), 0);
+}

@@ -89,9 +89,12 @@ pub struct Ended {
 /// # Errors
 /// [`NotErased`]: how it ended is not known.
 pub async fn end(client: &Client, name: &Name, commit: bool) -> Result<Ended, NotErased> {
-    let how = if commit { "COMMIT" } else { "ROLLBACK" };
+    let (how, label) = match commit {
+        true => ("COMMIT", "commit prepared"),
+        false => ("ROLLBACK", "rollback prepared"),
+    };
     let sql = format!(
-        "/* erasured:joint */ {how} PREPARED {}",
+        "/* erasured:{label} */ {how} PREPARED {}",
         literal(&name.to_string())
     );
     match client.batch_execute(&sql).await {
@@ -107,22 +110,12 @@ pub async fn end(client: &Client, name: &Name, commit: bool) -> Result<Ended, No
     })
 }
 
-/// How many transactions the server may have prepared at once; 0 if it prepares none.
-///
-/// # Errors
-/// [`NotErased`].
-pub async fn most(client: &Client) -> Result<i32, NotErased> {
-    Ok(client.query_one(MOST, &[]).await?.get(0))
-}
-
-const WAITING: &str = "/* erasured:joint */ SELECT gid, extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) prepared)::pg_catalog.float8 \
+const WAITING: &str = "/* erasured:prepared */ SELECT gid, extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) prepared)::pg_catalog.float8 \
      FROM pg_catalog.pg_prepared_xacts WHERE database OPERATOR(pg_catalog.=) pg_catalog.current_database() \
       AND pg_catalog.starts_with(gid, $1) ORDER BY prepared";
 
-const STANDS: &str = "/* erasured:joint */ SELECT EXISTS (SELECT FROM erasured.applied_step AS s WHERE s.batch OPERATOR(pg_catalog.=) $1), \
+const STANDS: &str = "/* erasured:ended */ SELECT EXISTS (SELECT FROM erasured.applied_step AS s WHERE s.batch OPERATOR(pg_catalog.=) $1), \
      pg_catalog.clock_timestamp(), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text";
-
-const MOST: &str = "/* erasured:joint */ SELECT pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4";
 
 #[cfg(test)]
 mod tests {

@@ -43,7 +43,7 @@ impl Execution<'_> {
     async fn prepare(&self, tx: Transaction<'_>, name: &str) -> Result<(), NotErased> {
         // The session gets another that it can end, as it is about to.
         let sql = format!(
-            "/* erasured:joint */ PREPARE TRANSACTION {}; BEGIN",
+            "/* erasured:prepare */ PREPARE TRANSACTION {}; BEGIN",
             literal(name)
         );
         tx.batch_execute(&sql)
