@@ -70,7 +70,7 @@ impl Kind {
         match self {
             Self::Command | Self::Http => matches!(sought, Sought::Person(_)),
             Self::Redis => !matches!(sought, Sought::Person(_)),
-            Self::ObjectStore => matches!(sought, Sought::Key(_)),
+            Self::ObjectStore => matches!(sought, Sought::Key(_) | Sought::Named(_)),
         }
     }
 
@@ -78,8 +78,8 @@ impl Kind {
     pub fn ways(self) -> &'static str {
         match self {
             Self::Command | Self::Http => "identifiers",
-            Self::Redis => "keys, prefix, members with in",
-            Self::ObjectStore => "keys, prefix",
+            Self::Redis => "keys, prefix, members with in, from",
+            Self::ObjectStore => "keys, prefix, from",
         }
     }
 

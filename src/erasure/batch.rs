@@ -8,6 +8,7 @@ mod end;
 mod group;
 mod keep;
 mod learn;
+mod named;
 mod place;
 mod recognise;
 mod setback;

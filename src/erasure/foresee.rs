@@ -4,12 +4,13 @@
 use super::context::{Context, Planned, Unplanned};
 use super::identity::Identity;
 use super::intake::{self, IntakeFailed};
+use super::places::{self, NamedThings};
 use crate::plan::Counts;
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::tickets::IdentifierValue;
 use crate::system::postgres::connect::ConnectError;
-use crate::system::postgres::execute::{Execution, NotErased, Subject};
+use crate::system::postgres::execute::{Execution, Names, NotErased, Subject};
 use crate::system::postgres::failure::Failure;
 use crate::system::postgres::{failure, readable};
 use serde::Serialize;
@@ -193,11 +194,7 @@ pub(super) async fn counted(
         identifiers: identity.forms(&planned.policy),
     }];
     let hash = |text: &str| context.hash_key.hash("column", text);
-    let mut counts = BTreeMap::new();
-    for part in &planned.plan.places {
-        let found = super::places::count(context, &planned.policy, part, identity).await?;
-        counts.insert(part.system.clone(), found);
-    }
+    let (mut counts, mut named) = (BTreeMap::new(), NamedThings::new());
     for part in &planned.plan.systems {
         let system = &context.systems[&part.system];
         let execution = Execution {
@@ -213,10 +210,27 @@ pub(super) async fn counted(
             dry: true,
             hash: &hash,
         };
+        let failed = |e| Unforeseen::NotCounted(part.system.clone(), e);
         let mut client = system.pool.get().await?;
         let counted = execution.dry_run(&mut client).await;
-        let mut counted = counted.map_err(|e| Unforeseen::NotCounted(part.system.clone(), e))?;
+        let mut counted = counted.map_err(failed)?;
         counts.insert(part.system.clone(), counted.remove(0));
+        if part.things.is_empty() {
+            continue;
+        }
+        let none = Names::default();
+        let held = execution.hold_things(&mut client, &[], &none).await;
+        let (tx, _, names) = held.map_err(failed)?;
+        drop(tx);
+        for ((_, of), names) in &names.0 {
+            let place = &part.things[*of].place;
+            let found = named.entry(place.system.clone()).or_default();
+            found.name(&place.place, names.clone());
+        }
+    }
+    for part in &planned.plan.places {
+        let found = places::count(context, &planned.policy, part, identity, &named).await?;
+        counts.insert(part.system.clone(), found);
     }
     Ok((planned, counts))
 }

@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::record::PlacesRecord;
 use super::sweep::{Opened, SweepFailed, fail_waiting};
 use crate::keys::{HashKey, Unsealable};
-use crate::plan::{ChangeKind, Counts, Identifiers, PlacePlan, PlacesPlan, Plan};
+use crate::plan::{ChangeKind, Counts, Identifiers, PlacePlan, PlacesPlan, Plan, Wanted};
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::verifying::LeftThere;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 const NOT_SEEN: &str = "a system that is no database could not be looked into again before the certificate; see the log for why";
 
@@ -34,10 +35,23 @@ pub(super) fn values(policy: &Policy, identity: &Identity) -> Identifiers {
     Identifiers(values)
 }
 
-/// What has been found of one person in one system: keyed hashes of addresses, by place. The same
-/// thing found twice is one.
+/// What has been found of one person in one system. The same thing found twice is one.
 #[derive(Default, Serialize, Deserialize)]
-pub(super) struct Found(BTreeMap<String, BTreeSet<String>>);
+pub(super) struct Found {
+    /// Keyed hashes of addresses, by place.
+    things: BTreeMap<String, BTreeSet<String>>,
+    /// By place the names under which rows of the person's name things: when the rows have gone it is
+    /// known by them what to look for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    named: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        let names = std::mem::take(&mut self.named).into_values().flatten();
+        names.for_each(|name| drop(Zeroizing::new(name)));
+    }
+}
 
 impl Found {
     /// Adds what was found in a place; whether anything of it is new.
@@ -45,7 +59,7 @@ impl Found {
         if addresses.is_empty() {
             return false;
         }
-        let known = self.0.entry(place.to_owned()).or_default();
+        let known = self.things.entry(place.to_owned()).or_default();
         let before = known.len();
         known.extend(addresses.iter().map(|address| {
             let mut hash = key.hash("address", &hex(address.bytes()));
@@ -56,21 +70,58 @@ impl Found {
         known.len() > before
     }
 
-    /// Adds what an earlier try has found.
-    pub(super) fn unite(&mut self, other: Self) {
-        for (place, addresses) in other.0 {
-            self.0.entry(place).or_default().extend(addresses);
+    /// Adds what an earlier try has found: to what is counted only if it was not counted before.
+    pub(super) fn unite(&mut self, mut other: Self, counts: bool) {
+        for (place, names) in std::mem::take(&mut other.named) {
+            self.named.entry(place).or_default().extend(names);
+        }
+        for (place, addresses) in std::mem::take(&mut other.things) {
+            if counts {
+                self.things.entry(place).or_default().extend(addresses);
+            }
         }
     }
 
     /// How many things were found in a place.
     pub(super) fn count(&self, place: &str) -> usize {
-        self.0.get(place).map_or(0, BTreeSet::len)
+        self.things.get(place).map_or(0, BTreeSet::len)
+    }
+
+    /// What rows name in a place.
+    pub(super) fn named(&self, place: &str) -> impl Iterator<Item = &str> {
+        let names = self.named.get(place).into_iter().flatten();
+        names.map(String::as_str)
+    }
+
+    /// Whether that is among it.
+    pub(super) fn is_named(&self, place: &str, name: &str) -> bool {
+        self.named
+            .get(place)
+            .is_some_and(|names| names.contains(name))
+    }
+
+    /// Rows name this by now, and nothing else; whether that is new.
+    pub(super) fn name(&mut self, place: &str, names: BTreeSet<String>) -> bool {
+        let known = self.named.entry(place.to_owned()).or_default();
+        let is_new = *known != names;
+        let before = std::mem::replace(known, names);
+        before
+            .into_iter()
+            .for_each(|name| drop(Zeroizing::new(name)));
+        is_new
+    }
+
+    /// What to look for under these names.
+    pub(super) fn wanted(&self, place: &PlacePlan) -> Vec<Wanted> {
+        let from = place.from().into_iter();
+        let keys = from.flat_map(|from| self.named(&place.place).map(|name| from.name(name)));
+        keys.map(Wanted::Key).collect()
     }
 
     /// Encrypts it, bound to the ticket.
     pub(super) fn seal(&self, key: &HashKey, ticket: Uuid, nonce: [u8; 24]) -> Vec<u8> {
-        let plain = serde_json::to_vec(self).expect("hashes are always JSON");
+        let plain = serde_json::to_vec(self).expect("texts are always JSON");
+        let plain = Zeroizing::new(plain);
         key.seal(ticket.as_bytes(), &plain, nonce)
     }
 
@@ -124,6 +175,9 @@ pub async fn nobodys_things(
     system.names_of_nobody(&place.place, nobody).await
 }
 
+/// By system what rows of one person name there.
+pub(super) type NamedThings = BTreeMap<String, Found>;
+
 /// How much lies in each place, for one person. Changes nothing.
 ///
 /// # Errors
@@ -133,6 +187,7 @@ pub(super) async fn count(
     policy: &Policy,
     part: &PlacesPlan,
     identity: &Identity,
+    named: &NamedThings,
 ) -> Result<Counts, Unforeseen> {
     let values = values(policy, identity);
     let mut counts = Counts::default();
@@ -140,11 +195,15 @@ pub(super) async fn count(
         return Ok(counts);
     };
     for place in &part.places {
+        let mut wanted = place
+            .wanted(&values.0)
+            .map_err(|unfit| Unforeseen::Unfound("E0540", unfit.to_string()))?;
+        if let Some(found) = named.get(&part.system) {
+            wanted.extend(found.wanted(place));
+        }
         let person = [Person {
             request: Uuid::nil(),
-            wanted: place
-                .wanted(&values.0)
-                .map_err(|unfit| Unforeseen::Unfound("E0540", unfit.to_string()))?,
+            wanted,
         }];
         let found = system.find(&place.place, &person).await;
         let found = found.map_err(|failed| Unplanned::Failed {
@@ -185,6 +244,7 @@ pub(super) async fn look_again(
     tickets: &[Opened],
 ) -> Result<BTreeSet<Uuid>, SweepFailed> {
     let (looks, stay, mut stuck) = looks(context, tickets).await?;
+    let named = named(context, &looks, tickets).await?;
     let mut away = BTreeSet::new();
     let mut problem = String::new();
     for look in looks {
@@ -193,7 +253,10 @@ pub(super) async fn look_again(
         let at_once = AT_ONCE.min(bears.max(1));
         let mut groups: Vec<&[usize]> = look.people.chunks(at_once).collect();
         while let Some(some) = groups.pop() {
-            match look.at(context, policy, tickets, some, &stay).await {
+            match look
+                .at(context, policy, tickets, some, (&stay, &named))
+                .await
+            {
                 Ok(left) => context.store.left_there(token, &left).await?,
                 Err(failed) => {
                     let ids = some.iter().map(|at| tickets[*at].ticket.id);
@@ -277,6 +340,31 @@ async fn looks(
     Ok((looks.into_values().collect(), stay, unreadable))
 }
 
+/// What rows of a ticket's person named, by system and ticket.
+type Named = BTreeMap<(String, Uuid), Found>;
+
+/// The rows have gone by now: only what was written down says what they named.
+async fn named(
+    context: &Context,
+    looks: &[Look],
+    tickets: &[Opened],
+) -> Result<Named, SweepFailed> {
+    let by_rows = looks.iter().filter(|look| look.place.from().is_some());
+    let systems: BTreeSet<&str> = by_rows.map(|look| look.part.system.as_str()).collect();
+    let ids: Vec<Uuid> = tickets.iter().map(|t| t.ticket.id).collect();
+    let mut named = Named::new();
+    for system in systems {
+        for found in context.store.found(&ids, system).await? {
+            let opened = Found::open(&context.hash_key, found.ticket, &found.sealed);
+            let opened =
+                opened.map_err(|e| SweepFailed::Reading(system.to_owned(), e.to_string()))?;
+            let of = (system.to_owned(), found.ticket);
+            named.entry(of).or_default().unite(opened, true);
+        }
+    }
+    Ok(named)
+}
+
 impl Look {
     /// What is left of some people.
     async fn at(
@@ -285,7 +373,7 @@ impl Look {
         policy: &Policy,
         tickets: &[Opened],
         which: &[usize],
-        stay: &Stay,
+        (stay, named): (&Stay, &Named),
     ) -> Result<Vec<LeftThere>, Failed> {
         let system = &self.part.system;
         let asked = context.places.get(system).ok_or_else(|| {
@@ -295,10 +383,12 @@ impl Look {
         for at in which {
             let values = values(policy, &tickets[*at].identity);
             let wanted = self.place.wanted(&values.0);
-            people.push(Person {
-                request: tickets[*at].ticket.id,
-                wanted: wanted.map_err(|unfit| Failed::stuck(unfit.to_string()))?,
-            });
+            let mut wanted = wanted.map_err(|unfit| Failed::stuck(unfit.to_string()))?;
+            let request = tickets[*at].ticket.id;
+            if let Some(found) = named.get(&(system.clone(), request)) {
+                wanted.extend(found.wanted(&self.place));
+            }
+            people.push(Person { request, wanted });
         }
         let nothing: Vec<Vec<Address>> = people.iter().map(|_| Vec::new()).collect();
         let place = &self.place.place;

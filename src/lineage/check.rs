@@ -6,6 +6,7 @@ mod mariadb;
 mod objects;
 mod pieces;
 mod server;
+mod things;
 mod together;
 
 pub(super) use server::written_to;
@@ -52,6 +53,7 @@ impl Check<'_> {
         self.identifiers();
         self.together();
         self.scopes();
+        self.things();
         for rule in &self.policy.tables {
             self.rule(rule, systems);
         }

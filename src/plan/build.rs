@@ -6,13 +6,15 @@ mod objects;
 mod piece;
 mod probe;
 mod spared;
+mod things;
 
 use super::sql::{self, Set};
 use super::{Plan, SystemPlan};
 use crate::catalog::OnDelete;
 use crate::lineage::{Edge, Fate, Lineage, Parent, Reached, SystemLineage};
 use crate::name::TableName;
-use crate::policy::{Action, Policy};
+use crate::policy::place::{FromRows, PlaceName};
+use crate::policy::{Action, Policy, Sought};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Builds the plan of a traced scope. The policy must be the one that was traced.
@@ -46,7 +48,7 @@ fn build_so(policy: &Policy, lineage: &Lineage, capture_all: bool) -> Plan {
         systems: lineage
             .systems
             .iter()
-            .map(|system| Builder::new(policy, system, capture_all).build())
+            .map(|system| Builder::new(policy, &lineage.scope, system, capture_all).build())
             .collect(),
     }
 }
@@ -64,6 +66,8 @@ fn atomic(policy: &Policy, lineage: &Lineage) -> Vec<BTreeSet<String>> {
 struct Builder<'a> {
     policy: &'a Policy,
     system: &'a SystemLineage,
+    /// Places of the scope whose things rows name.
+    sources: Vec<(&'a PlaceName, &'a FromRows)>,
     /// Nothing is left to be found again.
     capture_all: bool,
     /// Index into `sets` of the tables whose rows are captured.
@@ -76,7 +80,15 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(policy: &'a Policy, system: &'a SystemLineage, capture_all: bool) -> Self {
+    fn new(policy: &'a Policy, scope: &str, system: &'a SystemLineage, capture_all: bool) -> Self {
+        let places = policy.places_of(scope);
+        let sources = places.flat_map(|place| {
+            let named = place.sought.iter().filter_map(|sought| match sought {
+                Sought::Named(from) => Some(from),
+                _ => None,
+            });
+            named.map(|from| (&place.name, from))
+        });
         let mut children: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for reached in &system.tables {
             for edge in edges(reached) {
@@ -88,6 +100,7 @@ impl<'a> Builder<'a> {
         Self {
             policy,
             system,
+            sources: sources.collect(),
             capture_all,
             children,
             captured: BTreeMap::new(),
@@ -100,6 +113,7 @@ impl<'a> Builder<'a> {
                 rings: Vec::new(),
                 pieces: Vec::new(),
                 spared: Vec::new(),
+                things: Vec::new(),
                 changes: Vec::new(),
                 probes: Vec::new(),
                 exempt: BTreeMap::new(),
@@ -141,6 +155,7 @@ impl<'a> Builder<'a> {
             group.iter().for_each(|reached| self.probe(reached));
         }
         self.unlink();
+        self.things();
         tables.iter().for_each(|reached| self.spared(reached));
         let held = self
             .held

@@ -23,7 +23,7 @@ pub use stretch::{Between, Stretch};
 
 use crate::lineage::Fate;
 use crate::name::{QualifiedTable, TableName};
-use crate::policy::{Covers, IdentifierKind, Period};
+use crate::policy::{Covers, IdentifierKind, Period, PlaceName};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -80,6 +80,9 @@ pub struct SystemPlan {
     /// that nothing keeps them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spared: Vec<Probe>,
+    /// Columns of captured rows that name things in other systems, which go before the rows do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub things: Vec<Things>,
     /// The changes, children first.
     pub changes: Vec<Change>,
     /// What must hold before COMMIT.
@@ -93,6 +96,35 @@ pub struct SystemPlan {
     /// subject there or in what hangs together with them: a later generation of the ticket does the rest.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub left: BTreeSet<QualifiedTable>,
+}
+
+/// Things in a system that is no database, named by a column of captured rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Things {
+    /// Where they lie.
+    pub place: PlaceName,
+    /// The table whose rows name them.
+    pub table: TableName,
+    /// The column in which the names stand.
+    pub column: String,
+    /// Its position among the captured columns.
+    pub at: usize,
+    /// How a value is read.
+    pub form: ValueForm,
+    /// The rows that go, or stay and lose the name.
+    pub rows: Vec<Rows>,
+    /// Counts for each name the rows of the table that have it, whoever's they are.
+    pub count: String,
+}
+
+/// How a value becomes a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueForm {
+    /// It is one.
+    Text,
+    /// In the one writing of a UUID.
+    Uuid,
 }
 
 /// The rows of one table that the batch's subjects reach.
@@ -413,6 +445,25 @@ impl SystemPlan {
             }
         }
         groups
+    }
+
+    /// The sets whose rows name things, those on the way to them, and the subjects' own.
+    pub fn ways_to_things(&self) -> Vec<usize> {
+        let named = self.things.iter().flat_map(|things| &things.rows);
+        let mut ways: Vec<usize> = named.map(|rows| rows.set).collect();
+        let own = self.sets.iter().enumerate().filter(|(_, set)| {
+            let mut captures = set.captures.iter();
+            captures.any(|capture| capture.label == crate::lineage::SUBJECT)
+        });
+        ways.extend(own.map(|(at, _)| at));
+        let mut done = BTreeSet::new();
+        while let Some(set) = ways.pop() {
+            if done.insert(set) {
+                let captures = self.sets[set].captures.iter();
+                ways.extend(captures.filter_map(|capture| capture.parent));
+            }
+        }
+        done.into_iter().collect()
     }
 
     /// Every statement.

@@ -2,7 +2,7 @@
 
 use crate::config::place::Kind;
 use crate::identifier::nobody;
-use crate::policy::place::Unfit;
+use crate::policy::place::{FromRows, Unfit};
 use crate::policy::{Policy, Sought};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,6 +111,8 @@ impl PlacePlan {
                     }));
                 }
                 Sought::Person(names) => wanted.extend(person(names, values)),
+                // Not by what the person is called.
+                Sought::Named(_) => {}
             }
         }
         Ok(wanted)
@@ -118,6 +120,14 @@ impl PlacePlan {
 }
 
 impl PlacePlan {
+    /// The column in which names of things stand, if they are found so.
+    pub fn from(&self) -> Option<&FromRows> {
+        self.sought.iter().find_map(|sought| match sought {
+            Sought::Named(from) => Some(from),
+            _ => None,
+        })
+    }
+
     /// Whether something may stay there for this reason. Those of a store of objects are words of ours.
     pub fn may_be_kept_for(&self, kind: Kind, reason: &str) -> bool {
         kind == Kind::ObjectStore || self.kept.iter().any(|known| known == reason)

@@ -18,6 +18,7 @@ mod partition;
 mod probe;
 mod spared;
 mod stretch;
+pub(super) mod things;
 
 pub(super) use archive::archived;
 pub(super) use capture::{KnownRows, capture, capture_by_key_alone, lock_rows};

@@ -3,10 +3,13 @@
 mod fit;
 mod template;
 
-use super::read::{CODES, NAME_HELP, UNKNOWN_WORD, own_name};
+use super::read::{
+    CODES, DATABASE_NAME_HELP, NAME_HELP, UNKNOWN_WORD, database_name, own_name, table_name,
+};
 use super::rule::CONTRADICTION;
 use super::scope::{Declared, TWICE, UNKNOWN_NAME, unique};
 use super::{Extent, Identifier, Listed, Policy, Scope, Span};
+use crate::name::QualifiedTable;
 use crate::reading::{Table, choose, quoted};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -66,6 +69,28 @@ pub enum Sought {
     },
     /// Whatever the system itself knows of the person by these identifiers.
     Person(Vec<String>),
+    /// What the person's rows name.
+    Named(FromRows),
+}
+
+/// A column in which names of things stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromRows {
+    /// Its table.
+    pub table: QualifiedTable,
+    /// The column.
+    pub column: String,
+    /// What stands before a value in the thing's name.
+    pub before: String,
+    /// And behind it.
+    pub after: String,
+}
+
+impl FromRows {
+    /// The name of a thing by a value of the column.
+    pub fn name(&self, value: &str) -> String {
+        format!("{}{value}{}", self.before, self.after)
+    }
 }
 
 impl Sought {
@@ -77,6 +102,7 @@ impl Sought {
                 value: template, ..
             } => template.identifiers().collect(),
             Self::Person(names) => names.iter().map(String::as_str).collect(),
+            Self::Named(_) => Vec::new(),
         }
     }
 }
@@ -87,6 +113,12 @@ impl fmt::Display for Sought {
             Self::Key(template) => write!(f, "{template}"),
             Self::Member { of, value } => write!(f, "{value} in {of}"),
             Self::Person(names) => write!(f, "by {}", names.join(", ")),
+            Self::Named(from) => write!(
+                f,
+                "{} of {}",
+                from.name(&format!("{{{}}}", from.column)),
+                from.table
+            ),
         }
     }
 }
@@ -159,10 +191,10 @@ fn kept(table: &Table<'_>) -> Option<Vec<String>> {
 
 /// What all its keys say together; `None` if one of them has a mistake.
 fn sought(table: &Table<'_>, identifiers: &Identifiers) -> Option<Vec<Sought>> {
-    let keys = ["keys", "prefix", "members", "identifiers"];
+    let keys = ["keys", "prefix", "members", "identifiers", "from"];
     if !keys.iter().any(|key| table.has(key)) {
         let message = format!("{} does not say what of a person lies there", table.label());
-        let help = "write keys, prefix, members with in, or identifiers";
+        let help = "write keys, prefix, members with in, identifiers, or from";
         table
             .reader()
             .error(NOTHING_SOUGHT, table.span(), message, help);
@@ -186,7 +218,43 @@ fn sought(table: &Table<'_>, identifiers: &Identifiers) -> Option<Vec<Sought>> {
             named.into_iter().map(|(name, _)| name).collect(),
         ));
     }
+    if table.has("from") {
+        sought.push(Sought::Named(from_rows(&table.table("from")?)?));
+    }
     Some(sought)
+}
+
+/// `{ table = "shop.public.avatar", column = "path", key = "avatars/{value}" }`.
+fn from_rows(table: &Table<'_>) -> Option<FromRows> {
+    table
+        .need("table", "name the table: table = \"system.schema.table\"")
+        .need("column", "name the column in which the names stand");
+    let of = table_name(table, "table");
+    let column = table.parsed("column", CODES.bad_value, DATABASE_NAME_HELP, database_name);
+    let help = "write {value} once, alone or with what stands around it: key = \"session:{value}\"";
+    let key = match table.has("key") {
+        true => table.parsed("key", CODES.bad_value, help, around),
+        false => Some(((String::new(), String::new()), table.span())),
+    };
+    table.finish();
+    let ((before, after), _) = key?;
+    Some(FromRows {
+        table: of?.0,
+        column: column?.0,
+        before,
+        after,
+    })
+}
+
+/// What stands before and behind `{value}`.
+fn around(text: &str) -> Result<(String, String), String> {
+    let (before, after) = text
+        .split_once("{value}")
+        .ok_or("it does not hold {value}")?;
+    match format!("{before}{after}").contains(['{', '}', '*']) {
+        true => Err("beside {value} no brace and no `*` can stand in it".into()),
+        false => Ok((before.into(), after.into())),
+    }
 }
 
 fn members(table: &Table<'_>, identifiers: &Identifiers) -> Option<Vec<Sought>> {

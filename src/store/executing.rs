@@ -47,6 +47,16 @@ pub struct StepRow {
     pub committed_at: Option<DateTime<Utc>>,
 }
 
+/// What a step has found in a system that is no database.
+pub struct StoredFound {
+    /// The ticket.
+    pub ticket: Uuid,
+    /// What it is, encrypted.
+    pub sealed: Vec<u8>,
+    /// Whether it is counted by no step yet: neither its own nor a later one is done.
+    pub open: bool,
+}
+
 impl StepRow {
     /// Whether it left something to a legal hold: it is not the ticket's last then.
     pub fn is_partial(&self) -> bool {
@@ -244,22 +254,40 @@ impl Store {
         })
     }
 
-    /// What steps that are not done, of whichever generation, have found of these tickets on a system,
-    /// sealed. What a later one has counted is its own.
-    pub async fn found(&self, tickets: &[Uuid], system: &str) -> Result<Vec<(Uuid, Vec<u8>)>> {
+    /// What steps of whichever generation have found of these tickets on a system.
+    pub async fn found(&self, tickets: &[Uuid], system: &str) -> Result<Vec<StoredFound>> {
         run_tx!(self, "found", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:found */ SELECT f.ticket_id, f.sealed FROM erasured.found f \
-                       JOIN erasured.step s USING (ticket_id, generation, system) \
-                      WHERE f.ticket_id = ANY ($1) AND f.system = $2 AND s.state = 'planned' AND NOT EXISTS ( \
+                    "/* erasured:found */ SELECT f.ticket_id, f.sealed, s.state = 'planned' AND NOT EXISTS ( \
                              SELECT FROM erasured.step d WHERE d.ticket_id = f.ticket_id AND d.system = f.system \
-                                AND d.generation > f.generation AND d.state = 'done') \
-                      ORDER BY f.generation",
+                                AND d.generation > f.generation AND d.state = 'done') AS open \
+                       FROM erasured.found f JOIN erasured.step s USING (ticket_id, generation, system) \
+                      WHERE f.ticket_id = ANY ($1) AND f.system = $2 ORDER BY f.generation",
                     &[&tickets, &system],
                 )
                 .await?;
-            Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+            let rows = rows.iter().map(|r| StoredFound {
+                ticket: r.get("ticket_id"),
+                sealed: r.get("sealed"),
+                open: r.get("open"),
+            });
+            Ok(rows.collect())
+        })
+    }
+
+    /// A place that was done has more in it: its step is to be done once more.
+    pub async fn look_again(&self, token: Uuid, system: &str, tickets: &[Uuid]) -> Result<()> {
+        run_tx!(self, "look_again", |tx| {
+            hold(tx, token, tickets).await?;
+            tx.execute(
+                "/* erasured:look_again */ UPDATE erasured.step s SET state = 'planned', counts = NULL, committed_at = NULL \
+                   FROM erasured.ticket t WHERE t.id = ANY ($1) AND s.ticket_id = t.id AND s.generation = t.generation \
+                    AND s.system = $2 AND s.state = 'done'",
+                &[&tickets, &system],
+            )
+            .await?;
+            Ok(())
         })
     }
 

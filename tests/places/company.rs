@@ -62,6 +62,11 @@ impl Company {
 
     /// With these systems more.
     pub(crate) fn beside(policy: &str, systems: &str) -> Self {
+        Self::built(policy, systems, "")
+    }
+
+    /// And with these tables more.
+    pub(crate) fn built(policy: &str, systems: &str, schema: &str) -> Self {
         let subscriptions = subscriptions();
         let pairs: Vec<(&str, &str)> = subscriptions.iter().map(|(a, b)| (&**a, &**b)).collect();
         let list = List::of(&pairs);
@@ -70,7 +75,7 @@ impl Company {
             server.fresh_database("shop"),
             server.fresh_database("control"),
         );
-        server.execute(&shop, SCHEMA);
+        server.execute(&shop, &format!("{SCHEMA}{schema}"));
         let mut workspace = Workspace::new(&server.url(&control), &[("shop", server.url(&shop))]);
         workspace.configure(&format!(
             "[system.newsletter]\nkind = \"command\"\ncommand = {:?}\ntimeout = \"10 s\"\n\n\

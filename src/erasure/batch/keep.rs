@@ -3,12 +3,13 @@
 use super::super::context::{Context, Planned};
 use super::super::holds::Gate;
 use super::Work;
+use super::named::all_are_known;
 use crate::name::TableName;
 use crate::plan::SystemPlan;
 use crate::store::StoreError;
 use crate::store::executing::NewDeferral;
 use crate::system::postgres::connect::ON_THE_WAY;
-use crate::system::postgres::execute::{BeforeChange, Deferred, MustBeDue, NotErased, Seen};
+use crate::system::postgres::execute::{BeforeChange, Deferred, MustBeDue, Names, NotErased, Seen};
 use deadpool_postgres::Transaction;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
@@ -85,6 +86,10 @@ impl BeforeChange for Single<'_> {
         Box::pin(self.keep.write(seen, deferred))
     }
 
+    fn named(&mut self, names: Names) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(self.keep.named(names))
+    }
+
     fn must_be_due(&self) -> Vec<MustBeDue> {
         self.keep.due.clone()
     }
@@ -120,6 +125,11 @@ impl Keep<'_> {
     pub(super) fn taking_part(&self) -> Vec<Uuid> {
         let active = self.active.iter();
         active.map(|&at| self.group[at].ticket.id).collect()
+    }
+
+    /// What the rows name elsewhere must have gone before them.
+    pub(super) async fn named(&mut self, names: Names) -> Result<(), NotErased> {
+        all_are_known(self.context, self.token, self.part, &*self.group, &names).await
     }
 
     /// Whether an earlier step has put this row off.

@@ -11,12 +11,15 @@ use super::super::places::{Found, NOT_BELIEVED, nobodys_things, unbelievable, va
 use super::super::record::PlacesRecord;
 use super::due::must_be_due;
 use super::keep::still_theirs;
+use super::named::source;
 use super::setback::{Setback, setback, shared};
 use super::{Late, Run, Work};
-use crate::plan::{ChangeKind, Counts, Identifiers, KeptRows, PlacePlan, PlacesPlan};
+use crate::plan::{
+    ChangeKind, Counts, HeldRows, Identifiers, KeptRows, PlacePlan, PlacesPlan, SystemPlan,
+};
 use crate::store::StoreError;
 use crate::system::place::{Address, Erased, Failed, Person, System};
-use crate::system::postgres::execute::{Execution, NotErased, Seen, Subject};
+use crate::system::postgres::execute::{Execution, Names, NotErased, Seen, Subject};
 use deadpool_postgres::Transaction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -183,6 +186,26 @@ fn wait_for_holds(work: &[Work], late: &mut Late) {
     late.extend(work.iter().map(|work| (work.ticket.id, why.clone())));
 }
 
+/// What is done while rows are held.
+#[derive(Clone, Copy)]
+enum What<'w> {
+    /// Nothing: what they say is compared.
+    Look,
+    /// It is read what they name in a place.
+    Name(&'w PlacePlan),
+    /// What was found is taken away.
+    Take(&'w PlacePlan, &'w [Vec<Address>]),
+}
+
+impl<'w> What<'w> {
+    fn place(self) -> Option<&'w PlacePlan> {
+        match self {
+            Self::Look => None,
+            Self::Name(place) | Self::Take(place, _) => Some(place),
+        }
+    }
+}
+
 /// One group of people in one system.
 struct Taking<'a> {
     context: &'a Context,
@@ -215,12 +238,12 @@ impl<'a> Taking<'a> {
         let stored = context.store.found(&tickets, &part.system).await;
         let stored = stored.map_err(control)?;
         let mut found: Vec<Found> = group.iter().map(|_| Found::default()).collect();
-        for (ticket, sealed) in stored {
-            let at = tickets.iter().position(|id| *id == ticket);
-            let opened = Found::open(&context.hash_key, ticket, &sealed);
+        for stored in stored {
+            let at = tickets.iter().position(|id| *id == stored.ticket);
+            let opened = Found::open(&context.hash_key, stored.ticket, &stored.sealed);
             let opened = opened.map_err(|e| Setback::Stuck("E0507", e.to_string()))?;
             if let Some(found) = at.and_then(|at| found.get_mut(at)) {
-                found.unite(opened);
+                found.unite(opened, stored.open);
             }
         }
         let mut taking = Self {
@@ -235,7 +258,7 @@ impl<'a> Taking<'a> {
             pending: BTreeSet::new(),
         };
         // Whatever the person is called today is looked for too.
-        taking.while_held(None).await?;
+        taking.while_held(What::Look).await?;
         Ok(taking)
     }
 
@@ -265,6 +288,10 @@ impl<'a> Taking<'a> {
     async fn one_place(&mut self, place: &PlacePlan) -> Result<(), Setback> {
         self.is_believed(place).await?;
         for _ in 0..ROUNDS {
+            if place.from().is_some() {
+                self.while_held(What::Name(place)).await?;
+                crash_point("after-named");
+            }
             let people = self.people(place)?;
             let found = self.system.find(&place.place, &people).await;
             let found = self.open_ones(place, found.map_err(failed)?);
@@ -273,7 +300,7 @@ impl<'a> Taking<'a> {
             }
             self.remember(place, &found).await?;
             crash_point("after-found");
-            self.while_held(Some((place, &found))).await?;
+            self.while_held(What::Take(place, &found)).await?;
             crash_point("after-place-erased");
             let left = self.system.probe(&place.place, &people, &found).await;
             let left = left.map_err(failed)?;
@@ -301,13 +328,13 @@ impl<'a> Taking<'a> {
 
     /// What to look for of each.
     fn people(&self, place: &PlacePlan) -> Result<Vec<Person>, Setback> {
-        let people = self.group.iter().map(|work| {
+        let people = self.group.iter().zip(&self.found).map(|(work, found)| {
             let values = values(&self.planned.policy, &work.identity);
             let wanted = place.wanted(&values.0);
-            Ok(Person {
-                request: work.ticket.id,
-                wanted: wanted.map_err(|unfit| Setback::Stuck("E0540", unfit.to_string()))?,
-            })
+            let mut wanted = wanted.map_err(|unfit| Setback::Stuck("E0540", unfit.to_string()))?;
+            wanted.extend(found.wanted(place));
+            let request = work.ticket.id;
+            Ok(Person { request, wanted })
         });
         people.collect()
     }
@@ -327,50 +354,110 @@ impl<'a> Taking<'a> {
     async fn remember(&mut self, place: &PlacePlan, found: &[Vec<Address>]) -> Result<(), Setback> {
         let mut grown = Vec::new();
         for (at, addresses) in found.iter().enumerate() {
-            let ticket = &self.group[at].ticket;
             let key = &self.context.hash_key;
             if self.found[at].add(key, &place.place, addresses) {
-                let sealed = self.found[at].seal(key, ticket.id, rand::random());
-                grown.push((ticket.id, ticket.generation, sealed));
+                grown.push(at);
             }
         }
+        self.write_down(&grown).await
+    }
+
+    /// What is known of these.
+    async fn write_down(&self, grown: &[usize]) -> Result<(), Setback> {
         if grown.is_empty() {
             return Ok(());
         }
+        let sealed = grown.iter().map(|at| {
+            let ticket = &self.group[*at].ticket;
+            let found = &self.found[*at];
+            let sealed = found.seal(&self.context.hash_key, ticket.id, rand::random());
+            (ticket.id, ticket.generation, sealed)
+        });
+        let sealed: Vec<_> = sealed.collect();
         let store = &self.context.store;
-        let kept = store.keep_found(self.run.token, &self.part.system, &grown);
+        let kept = store.keep_found(self.run.token, &self.part.system, &sealed);
         kept.await.map_err(control)
     }
 
-    /// Compares the people with their rows under lock, and, while that is held, takes away what was
-    /// found.
-    async fn while_held(
-        &mut self,
-        take: Option<(&PlacePlan, &[Vec<Address>])>,
-    ) -> Result<(), Setback> {
-        let root = self.run.root_of(self.planned, &self.part.system).await;
-        let mut root = root.map_err(setback)?;
-        let subjects: Vec<Subject> = self
-            .group
-            .iter()
-            .map(|w| Subject {
-                ticket: w.ticket.id,
-                generation: w.ticket.generation,
-                keys: vec![w.identity.key.clone()],
-                identifiers: w.identity.forms(&self.planned.policy),
-            })
-            .collect();
-        let Some((root_part, client)) = &mut root else {
-            return self.take(take, None).await;
-        };
+    /// Compares the people with their rows under lock, and does something while that is held.
+    async fn while_held(&mut self, what: What<'_>) -> Result<(), Setback> {
+        let place = what.place();
+        let source =
+            place.and_then(|place| source(&self.planned.plan.systems, &self.part.system, place));
+        // The rows that name things may be the root's, or lie beside them.
+        let holder = source.map_or(self.part.system.as_str(), |(part, _)| &part.system);
+        let gate = Gate::open(self.context, &self.run.door, holder, |table| {
+            source.is_some_and(|(part, _)| part.touches(table))
+        });
+        let mut gate = gate.await.map_err(setback)?;
+        let subjects = self.subjects();
+        let mut root = self
+            .run
+            .root_of(self.planned, holder)
+            .await
+            .map_err(setback)?;
+        let mut namer = self.namer(source).await?;
         let hash = |text: &str| self.context.hash_key.hash("column", text);
-        let stamp = self.planned.stamps.get(&root_part.system);
+        let (mut held, mut seen) = (Vec::new(), Vec::new());
+        if let Some((root_part, client)) = &mut root {
+            let execution = self.execution(root_part, &subjects, &[], &hash);
+            let due = must_be_due(root_part, self.group);
+            let holding = execution.hold_subjects(client, &due).await;
+            let (tx, said) = holding.map_err(setback)?;
+            held.push(tx);
+            seen.extend(said);
+        }
+        let mut names = None;
+        if let (Some((part, of)), Some(client)) = (source, &mut namer) {
+            let execution = self.execution(part, &subjects, &gate.rows, &hash);
+            let due = match part.system == self.planned.policy.root.0.system {
+                true => must_be_due(part, self.group),
+                false => Vec::new(),
+            };
+            let known = self.known_names(place, of);
+            let holding = execution.hold_things(client, &due, &known).await;
+            let (tx, said, named) = holding.map_err(setback)?;
+            held.push(tx);
+            seen.extend(said);
+            names = Some(named);
+        }
+        still_theirs(self.planned, self.group, &seen).map_err(setback)?;
+        self.meet(&seen).await?;
+        let renamed = match (place, names) {
+            (Some(place), Some(names)) => self.learn_names(place, names).await?,
+            _ => false,
+        };
+        match what {
+            What::Take(..) if renamed => Err(setback(NotErased::NewThing)),
+            What::Take(place, found) => self.take(place, found, &held, &mut gate).await,
+            What::Look | What::Name(_) => Ok(()),
+        }
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let subjects = self.group.iter().map(|w| Subject {
+            ticket: w.ticket.id,
+            generation: w.ticket.generation,
+            keys: vec![w.identity.key.clone()],
+            identifiers: w.identity.forms(&self.planned.policy),
+        });
+        subjects.collect()
+    }
+
+    fn execution<'e>(
+        &'e self,
+        part: &'e SystemPlan,
+        subjects: &'e [Subject],
+        held: &'e [HeldRows],
+        hash: &'e (dyn Fn(&str) -> String + Sync),
+    ) -> Execution<'e> {
+        let stamp = self.planned.stamps.get(&part.system);
         let mut timeouts = self.context.timeouts(self.group.len());
-        timeouts.idle = timeouts.idle.max(self.system.patience());
-        let execution = Execution {
-            plan: root_part,
-            held: &[],
-            subjects: &subjects,
+        timeouts.idle = timeouts.idle.max(MARKING + self.system.patience());
+        Execution {
+            plan: part,
+            held,
+            subjects,
             now: self.context.now(),
             timeouts,
             piece_rows: self.context.config.limits.piece_rows.get().into(),
@@ -378,14 +465,52 @@ impl<'a> Taking<'a> {
             batch: self.run.token,
             prepare: None,
             dry: false,
-            hash: &hash,
+            hash,
+        }
+    }
+
+    /// A session where the rows are that name things.
+    async fn namer(
+        &self,
+        source: Option<(&SystemPlan, usize)>,
+    ) -> Result<Option<deadpool_postgres::Client>, Setback> {
+        let Some((part, _)) = source else {
+            return Ok(None);
         };
-        let due = must_be_due(root_part, self.group);
-        let held = execution.hold_subjects(client, &due).await;
-        let (held, seen) = held.map_err(setback)?;
-        still_theirs(self.planned, self.group, &seen).map_err(setback)?;
-        self.meet(&seen).await?;
-        self.take(take, Some(&held)).await
+        let system = self.context.systems.get(&part.system).ok_or_else(|| {
+            let system = part.system.clone();
+            setback(NotErased::Drift { system })
+        })?;
+        let client = system.pool.get().await;
+        let client = client.map_err(|e| Setback::Later("unreachable", e.to_string()))?;
+        Ok(Some(client))
+    }
+
+    /// What is known to have been named in a place, for the column of the plan's that names it.
+    fn known_names(&self, place: Option<&PlacePlan>, of: usize) -> Names {
+        let mut known = Names::default();
+        for (at, found) in self.found.iter().enumerate() {
+            let names = place
+                .into_iter()
+                .flat_map(|place| found.named(&place.place));
+            let names: BTreeSet<String> = names.map(str::to_owned).collect();
+            if !names.is_empty() {
+                known.0.insert((at, of), names);
+            }
+        }
+        known
+    }
+
+    /// Writes down what rows name by now; whether that is new.
+    async fn learn_names(&mut self, place: &PlacePlan, mut names: Names) -> Result<bool, Setback> {
+        let mut grown = Vec::new();
+        for ((at, _), names) in std::mem::take(&mut names.0) {
+            if self.found[at].name(&place.place, names) {
+                grown.push(at);
+            }
+        }
+        self.write_down(&grown).await?;
+        Ok(!grown.is_empty())
     }
 }
 
@@ -416,12 +541,11 @@ impl Taking<'_> {
 
     async fn take(
         &mut self,
-        take: Option<(&PlacePlan, &[Vec<Address>])>,
-        held: Option<&Transaction<'_>>,
+        place: &PlacePlan,
+        found: &[Vec<Address>],
+        held: &[Transaction<'_>],
+        gate: &mut Gate,
     ) -> Result<(), Setback> {
-        let Some((place, found)) = take else {
-            return Ok(());
-        };
         let of: Vec<usize> = (0..found.len())
             .filter(|at| !found[*at].is_empty())
             .collect();
@@ -432,15 +556,13 @@ impl Taking<'_> {
             .collect();
         let addresses: Vec<Vec<Address>> = of.iter().map(|at| found[*at].clone()).collect();
         let tickets: Vec<Uuid> = of.iter().map(|at| self.group[*at].ticket.id).collect();
-        let gate = Gate::open(self.context, &self.run.door, &self.part.system, |_| false);
-        let mut gate = gate.await.map_err(setback)?;
         let time = MARKING + self.system.patience();
         let asked = gate.ask(self.context, &tickets, time).await;
         asked.map_err(setback)?;
         crash_point("before-place-mark");
         self.mark(&of, &tickets).await?;
-        // That session has said nothing meanwhile: the server may have ended it, and with it the locks.
-        if let Some(tx) = held {
+        // These sessions have said nothing meanwhile: the server may have ended them, and with them the locks.
+        for tx in held {
             let still = tx.batch_execute("/* erasured:still held */ SELECT").await;
             still.map_err(|error| setback(error.into()))?;
         }

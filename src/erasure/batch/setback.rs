@@ -93,6 +93,7 @@ pub(super) fn setback(error: NotErased) -> Setback {
         NotErased::Held(tickets) => Setback::Held(tickets),
         NotErased::HeldRows(found) => Setback::HeldRows(found),
         NotErased::NotDue => Setback::Later("not_due", said),
+        NotErased::NewThing => Setback::Later("new_thing", said),
         NotErased::ContactChanged => Setback::Later("contact_changed", said),
         NotErased::HoldUnfit { .. } => Setback::Stuck("E0523", said),
         NotErased::HoldUnread => Setback::Later("legal_hold", said),

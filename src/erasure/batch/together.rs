@@ -20,7 +20,7 @@ use crate::store::StoreError;
 use crate::store::joint::Verdict;
 use crate::system::postgres::connect::ON_THE_WAY;
 use crate::system::postgres::execute::{
-    BeforeChange, Deferred, Execution, MustBeDue, NotErased, Outcome, Seen, Subject,
+    BeforeChange, Deferred, Execution, MustBeDue, Names, NotErased, Outcome, Seen, Subject,
 };
 use crate::system::postgres::failure::Failure;
 use crate::system::postgres::prepared::{Ended, Name};
@@ -426,6 +426,10 @@ impl BeforeChange for Joined<'_> {
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>> {
         Box::pin(self.keep.write(seen, deferred))
+    }
+
+    fn named(&mut self, names: Names) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(self.keep.named(names))
     }
 
     fn must_be_due(&self) -> Vec<MustBeDue> {

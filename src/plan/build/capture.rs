@@ -26,6 +26,7 @@ impl<'a> Builder<'a> {
             || super::spared::may_be_spared(reached)
             || reached.found_again().is_none()
             || !self.object_columns(reached).is_empty()
+            || !self.thing_columns(reached).is_empty()
     }
 
     pub(super) fn add_set(&mut self, reached: &'a Reached, needed: &BTreeSet<&TableName>) {
@@ -107,7 +108,7 @@ impl<'a> Builder<'a> {
         let Some(entry) = edges(reached).find(|e| e.parent == Parent::Subject) else {
             return;
         };
-        let objects = self.object_columns(reached);
+        let objects = [self.object_columns(reached), self.thing_columns(reached)].concat();
         let set = &mut self.plan.sets[at];
         let RowKey::Columns(key) = &set.key else {
             return;
@@ -215,7 +216,7 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        for column in self.object_columns(reached) {
+        for column in [self.object_columns(reached), self.thing_columns(reached)].concat() {
             add(&column.to_owned());
         }
         names

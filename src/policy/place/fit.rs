@@ -38,6 +38,7 @@ fn unknown_way(place: &Place, kind: Kind) -> Option<Diagnostic> {
         Sought::Key(_) => "keys or prefix",
         Sought::Member { .. } => "members",
         Sought::Person(_) => "identifiers",
+        Sought::Named(_) => "from",
     };
     let message = format!(
         "the place {} is found by {by}, which a system of kind {} does not know",

@@ -17,6 +17,7 @@ mod probe;
 mod spared;
 mod statement;
 mod stretch;
+mod things;
 mod unanswered;
 
 pub(super) use applied::RECORD;
@@ -27,6 +28,7 @@ pub(super) use commit::not_committed;
 pub use due::MustBeDue;
 pub use outcome::{HeldRow, NotErased, Outcome};
 pub use stretch::Went;
+pub use things::Names;
 pub use unanswered::Unanswered;
 
 use super::capture::{self, Captured};
@@ -152,6 +154,10 @@ impl Execution<'_> {
         let mut counts = vec![blank; self.subjects.len()];
         let deferred = capture::kept(self, &captured, &mut counts, before_change);
         before_change.take_part(&active);
+        if !self.plan.things.is_empty() {
+            let names = self.names(&tx, &captured, &Names::default()).await?;
+            before_change.named(names).await?;
+        }
         before_change
             .ready(capture::seen(self, &captured), deferred)
             .await?;

@@ -1,6 +1,6 @@
 //! What goes on elsewhere while a batch's transaction is open.
 
-use super::{MustBeDue, NotErased, Unanswered};
+use super::{MustBeDue, Names, NotErased, Unanswered};
 use crate::name::TableName;
 use crate::plan::{ArchivedFile, HandedOver, Statement};
 use chrono::{DateTime, Utc};
@@ -43,6 +43,11 @@ pub trait BeforeChange: Send {
         seen: Vec<Seen>,
         deferred: Vec<Deferred>,
     ) -> BoxFuture<'_, Result<(), NotErased>>;
+
+    /// Is given what the captured rows name in other systems: it must be known, for it goes with them.
+    fn named(&mut self, _names: Names) -> BoxFuture<'_, Result<(), NotErased>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Of which tickets the subjects must be due, whose rows this plan locks.
     fn must_be_due(&self) -> Vec<MustBeDue> {

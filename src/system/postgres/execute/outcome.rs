@@ -131,6 +131,9 @@ pub enum NotErased {
         /// Why not.
         why: &'static str,
     },
+    /// Rows name something in another system that was not taken away before.
+    #[error("rows name something in another system that was not there a moment ago")]
+    NewThing,
     /// The step between capture and change could not be done.
     #[error("{0}")]
     Hook(String),
