@@ -326,6 +326,7 @@ async fn places_believed(
             let plan = PlacePlan {
                 place: place.name.place.clone(),
                 sought: place.sought.clone(),
+                excluded: BTreeMap::new(),
                 kept: Vec::new(),
             };
             // What its kind cannot look for is told already.

@@ -2,7 +2,7 @@
 
 use crate::config::place::Kind;
 use crate::identifier::nobody;
-use crate::policy::place::{FromRows, Unfit};
+use crate::policy::place::{FromRows, Template, Unfit};
 use crate::policy::{Policy, Sought};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,9 @@ pub struct PlacePlan {
     pub place: String,
     /// By what is found what lies there.
     pub sought: Vec<Sought>,
+    /// By identifier the characters that stand in no value which becomes part of an address.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub excluded: BTreeMap<String, String>,
     /// For which reasons the system may say that it keeps something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<String>,
@@ -92,6 +95,13 @@ impl PlacePlan {
     pub fn wanted(&self, values: &BTreeMap<String, Vec<String>>) -> Result<Vec<Wanted>, Unfit> {
         let mut wanted = Vec::new();
         for sought in &self.sought {
+            if let Sought::Key(template)
+            | Sought::Member {
+                value: template, ..
+            } = sought
+            {
+                self.holds_nothing_excluded(template, values)?;
+            }
             match sought {
                 Sought::Key(template) => {
                     let made = template.render(values)?.into_iter();
@@ -120,6 +130,28 @@ impl PlacePlan {
 }
 
 impl PlacePlan {
+    fn holds_nothing_excluded(
+        &self,
+        template: &Template,
+        values: &BTreeMap<String, Vec<String>>,
+    ) -> Result<(), Unfit> {
+        for name in template.identifiers() {
+            let excluded = self.excluded.get(name).map_or("", String::as_str);
+            let values = values.get(name).map_or(&[][..], Vec::as_slice);
+            let closer = values
+                .iter()
+                .find_map(|v| v.chars().find(|c| excluded.contains(*c)));
+            if let Some(closer) = closer {
+                return Err(Unfit::Closer {
+                    identifier: name.to_owned(),
+                    closer,
+                    template: template.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The column in which names of things stand, if they are found so.
     pub fn from(&self) -> Option<&FromRows> {
         self.sought.iter().find_map(|sought| match sought {
@@ -176,6 +208,16 @@ impl PlacesPlan {
     }
 }
 
+fn excluded(policy: &Policy, sought: &[Sought]) -> BTreeMap<String, String> {
+    let templates = sought.iter().filter(|s| !matches!(s, Sought::Person(_)));
+    let names = templates.flat_map(Sought::identifiers);
+    let excluded = names.filter_map(|name| {
+        let excludes = &policy.identifiers.get(name)?.excludes;
+        (!excludes.is_empty()).then(|| (name.to_owned(), excludes.clone()))
+    });
+    excluded.collect()
+}
+
 /// The places of a scope by system; systems that are not registered are left out, for
 /// [`crate::policy::place::misfits`] has told them.
 pub fn places(policy: &Policy, scope: &str, kinds: &BTreeMap<String, Kind>) -> Vec<PlacesPlan> {
@@ -193,6 +235,7 @@ pub fn places(policy: &Policy, scope: &str, kinds: &BTreeMap<String, Kind>) -> V
         plan.places.push(PlacePlan {
             place: place.name.place.clone(),
             sought: place.sought.clone(),
+            excluded: excluded(policy, &place.sought),
             kept: place.kept.clone(),
         });
     }

@@ -82,6 +82,41 @@ fn mistakes_are_told() {
     assert_eq!(policy(&twice).unwrap_err(), ["E0111"]);
 }
 
+/// Whatever parts an application's names: what one template makes of a value another makes of none.
+#[test]
+fn two_templates_of_one_system_lead_to_no_two_people() {
+    let two = |one: &str, other: &str, system: &str| {
+        let place = |system: &str, name: &str, template: &str| {
+            format!("[[place]]\nsystem = {system:?}\nname = {name:?}\nkeys = [{template:?}]\n")
+        };
+        policy(&(place("cache", "a", one) + &place(system, "b", other)))
+    };
+    for (one, other) in [
+        ("user-{email}", "user-{email}-cart"),
+        ("user-{email}-cart", "user-{email}"),
+        ("user-{member_no}", "user-{email}-cart"),
+        ("{email}-cart", "user-{email}-cart"),
+        ("user-{email}.png", "user-{member_no}/*"),
+    ] {
+        assert_eq!(
+            two(one, other, "cache").map(drop),
+            Err(vec!["E0150"]),
+            "{one} {other}"
+        );
+        // In two systems they are two things.
+        two(one, other, "files").unwrap();
+    }
+    for (one, other) in [
+        ("exports/{email}.zip", "exports/{email}.json"),
+        ("session:{email}", "cart:{email}"),
+        ("user:{email}", "user:{email}:cart"),
+        ("user-{member_no}", "user-{member_no}/cart"),
+        ("user-{member_no}/cart", "user-{member_no}/*"),
+    ] {
+        two(one, other, "cache").unwrap_or_else(|codes| panic!("{one} {other}: {codes:?}"));
+    }
+}
+
 #[test]
 fn a_scope_covers_the_places_that_it_lists() {
     const PLACES: &str = r#"

@@ -115,6 +115,42 @@ impl Template {
         beside.filter(|c| matches!(c, ':' | '/' | '|' | '#'))
     }
 
+    /// What stands before its one identifier and behind it, and whether anything may follow.
+    fn lone(&self) -> Option<(&str, &str, &str, bool)> {
+        let is_one = |part: &Part| matches!(part, Part::Identifier(_));
+        let at = self.parts.iter().position(is_one)?;
+        let (before, behind) = (&self.parts[..at], &self.parts[at + 1..]);
+        let Part::Identifier(name) = &self.parts[at] else {
+            return None;
+        };
+        if behind.iter().any(is_one) {
+            return None;
+        }
+        let open = behind.contains(&Part::Rest);
+        Some((first_text(before), name, first_text(behind), open))
+    }
+
+    /// The identifier of this template, and the character without which no value of it makes an address to which
+    /// the other one leads for another value: `user-{login}` for `bob-cart` is `user-{login}-cart` for Bob.
+    pub fn may_meet(&self, other: &Self) -> Option<(&str, char)> {
+        let (before, name, behind, _) = self.lone()?;
+        let (before_other, _, behind_other, open) = other.lone()?;
+        let longer = behind != behind_other && (open || behind_other.ends_with(behind));
+        let c = if before == before_other && longer {
+            behind_other.chars().next()
+        } else if behind == behind_other
+            && before != before_other
+            && before_other.starts_with(before)
+        {
+            before_other.chars().next_back()
+        } else {
+            None
+        };
+        // What parts names beside it stands in no value anyway.
+        c.filter(|c| self.parted_by(name).all(|of| of != *c))
+            .map(|c| (name, c))
+    }
+
     /// Why it could lead to what is somebody else's.
     ///
     /// # Errors
@@ -200,6 +236,13 @@ impl Template {
             return Err(Unfit::Path { identifier });
         }
         Ok(())
+    }
+}
+
+fn first_text(parts: &[Part]) -> &str {
+    match parts.first() {
+        Some(Part::Text(text)) => text,
+        _ => "",
     }
 }
 
