@@ -482,7 +482,7 @@ impl<'a> Taking<'a> {
             setback(NotErased::Drift { system })
         })?;
         let client = system.pool.get().await;
-        let client = client.map_err(|e| Setback::Later("unreachable", e.to_string()))?;
+        let client = client.map_err(|e| Setback::Later(e.cause(), e.to_string()))?;
         Ok(Some(client))
     }
 
