@@ -95,7 +95,10 @@ impl List {
         if !self.control.is_given() {
             let config = start::configuration(config)?;
             for system in config.systems.keys() {
-                lines.entry(system.clone()).or_default().kind = Some("postgresql");
+                lines.entry(system.clone()).or_default().kind = Some("postgres");
+            }
+            for system in config.mariadb.keys() {
+                lines.entry(system.clone()).or_default().kind = Some("mariadb");
             }
             for (system, kind) in config.kinds() {
                 lines.entry(system).or_default().kind = Some(kind.word());
@@ -150,7 +153,12 @@ impl Pause {
             .await?;
         let known = self.control.is_given() || {
             let config = start::configuration(config)?;
-            config.systems.contains_key(system) || config.places.contains_key(system)
+            [
+                config.systems.contains_key(system),
+                config.mariadb.contains_key(system),
+                config.places.contains_key(system),
+            ]
+            .contains(&true)
         };
         if !met && !known {
             eprintln!(
