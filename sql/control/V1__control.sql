@@ -346,7 +346,7 @@ CREATE TABLE erasured.found (
     FOREIGN KEY (ticket_id, generation, system) REFERENCES erasured.step
 );
 COMMENT ON COLUMN erasured.found.taken IS 'Whether something of it may have been taken away: written behind the last question and just before the order.';
-COMMENT ON TABLE erasured.found IS 'What a step has found in a system that is no database, written before anything is taken away there, so that each thing is counted once: keyed hashes, encrypted by the daemon. It goes when the ticket is closed or ends undone.';
+COMMENT ON TABLE erasured.found IS 'What a step has found in a system that is no database, written before anything is taken away there, so that each thing is counted once: keyed hashes, and the names by which rows name things there, encrypted by the daemon. It goes when the ticket is closed or ends undone.';
 
 CREATE TABLE erasured.deferral (
     id           uuid        PRIMARY KEY DEFAULT gen_random_uuid(),

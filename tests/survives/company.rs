@@ -255,6 +255,27 @@ impl Case<'_> {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
+    /// Customer numbers.
+    pub fn people(&self) -> &[i64] {
+        &self.company.people
+    }
+
+    /// How many things in systems that are no databases each certificate says went.
+    pub fn certified_of_places(&self) -> Vec<u64> {
+        let ring = [erasured::start::public_key(&self.workspace().public_key()).unwrap()]
+            .into_iter()
+            .collect();
+        let sql = "SELECT c.jws FROM erasured.certificate c WHERE c.kind = 'erasure'";
+        let rows = self.server().query(&self.control, sql).into_iter();
+        let things = rows.map(|row| {
+            let jws = row[0].as_deref().unwrap();
+            let certificate = erasured::certificate::verify(jws, &ring).unwrap();
+            let found = certificate.places.iter().flat_map(|place| &place.found);
+            found.map(|found| found.erased).sum()
+        });
+        things.collect()
+    }
+
     /// One certificate for each ticket, with the counts that were counted beforehand.
     pub fn certificates_say_the_truth(&self) {
         let ring = [erasured::start::public_key(&self.workspace().public_key()).unwrap()]

@@ -1,4 +1,4 @@
-//! The walk: every request that the program makes of a database is a boundary, found by looking at the
+//! The walk: every request that the program makes of a database or of a service is a boundary, found by looking at the
 //! wire. The program is killed just before each reaches the server, and just before each answer
 //! reaches the program; then it starts again, and in the end every ticket is done once and whole.
 //!
@@ -17,6 +17,7 @@ mod company;
 #[path = "../survives/truth.rs"]
 mod truth;
 
+mod place;
 mod relay;
 mod runs;
 mod tickets;

@@ -1,6 +1,7 @@
-//! Tickets over two systems.
+//! Tickets over two databases and a service.
 
 use super::company::{Case, Company, QUICK, Running, people};
+use super::place::{self, Place};
 use super::relay::Relay;
 use super::support::{Server, ServerOptions, Workspace, repository};
 use super::walked::{Doomed, Walked};
@@ -10,6 +11,8 @@ use std::time::Duration;
 const DEATHS: usize = 20;
 /// Cases at once: most of what they do is to wait.
 const WALKERS: usize = 4;
+/// Of the demo company.
+const CUSTOMERS: u32 = 60;
 
 #[test]
 fn whatever_request_is_its_last_every_ticket_is_done_once() {
@@ -20,7 +23,7 @@ fn whatever_request_is_its_last_every_ticket_is_done_once() {
         ],
         ..ServerOptions::default()
     });
-    let company = Company::new(&server, 60, people(4));
+    let company = Company::new(&server, CUSTOMERS, people(4));
     let walked = Walked::default();
     let survived: usize = std::thread::scope(|scope| {
         let walkers: Vec<_> = (0..WALKERS)
@@ -40,6 +43,8 @@ fn whatever_request_is_its_last_every_ticket_is_done_once() {
     for server in ["control", "shop", "loyalty"] {
         assert!(found.get(server).is_some_and(|n| *n > 5), "{found:?}");
     }
+    // To find, to erase and to probe, before and after, behind each other.
+    assert!(found.get(place::NAME).is_some_and(|n| *n >= 6), "{found:?}");
 }
 
 /// How a ticket goes over its systems.
@@ -78,14 +83,18 @@ fn die(case: &Case<'_>, walked: &Walked, way: Way) -> usize {
         ("loyalty", loyalty.url(&case.loyalty)),
     ];
     let mut workspace = Workspace::new(&control.url(&case.control), &systems);
-    workspace.copy_policies(&repository().join("policies/travel"));
-    if way == Way::Together {
-        let file = workspace.path().join("policies/customer.toml");
-        let policy = std::fs::read_to_string(&file).unwrap();
-        let policy = format!("atomic = [\"shop\", \"loyalty\"]\n{policy}");
-        std::fs::write(file, policy).unwrap();
-    }
-    workspace.configure(&QUICK.replace("[log]", "attempts = 100\n[log]"));
+    let policies = repository().join("policies/travel");
+    workspace.copy_policies(&policies);
+    let policy = std::fs::read_to_string(policies.join("customer.toml")).unwrap();
+    let atomic = match way {
+        Way::OneByOne => "",
+        Way::Together => "atomic = [\"shop\", \"loyalty\"]\n",
+    };
+    let policy = format!("{atomic}{policy}{}", place::POLICY);
+    workspace.write_policy("customer.toml", &policy);
+    let crm = Place::open(CUSTOMERS, &doomed);
+    let quick = QUICK.replace("[log]", "attempts = 100\n[log]");
+    workspace.configure(&format!("{quick}\n{}", crm.settings()));
     for deaths in 0.. {
         let start = || Running::start(&workspace, &["run", "--until-idle"], "");
         let daemon = doomed.starts(deaths == DEATHS, start);
@@ -97,6 +106,13 @@ fn die(case: &Case<'_>, walked: &Walked, way: Way) -> usize {
             }
             None => {
                 assert_eq!(status.code(), Some(0), "{log}");
+                let of_ours = |n: &i64| format!("TM-{n:07}");
+                let gone: Vec<String> = case.people().iter().map(of_ours).collect();
+                let all = (1..=CUSTOMERS).map(|n| of_ours(&n.into()));
+                let others: Vec<String> = all.filter(|m| !gone.contains(m)).collect();
+                assert_eq!(crm.left(), others);
+                let ones = vec![2; gone.len()];
+                assert_eq!(case.certified_of_places(), ones, "counted once");
                 return deaths;
             }
         }
