@@ -4,7 +4,7 @@ PG ?= 15
 export KEEP CUSTOMERS STORIES
 N ?= 1000
 
-.PHONY: demo stories test chance fuzz simulate walk schemas history bench fmt lint ci
+.PHONY: demo stories test chance fuzz simulate walk schemas history soak bench fmt lint ci
 .DEFAULT_GOAL := demo
 
 # The main job on a private server with the demo company; KEEP=1 leaves it up, STORIES=1 goes on with the stories.
@@ -54,6 +54,13 @@ walk:
 	@scripts/install.sh test
 	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin WALK_ONE_IN=1 WALK_ALL=$(ALL) exec cargo test --locked --features failpoints \
 		--test walk -- --nocapture
+
+# Two daemons, people and old rows coming in all the while, a fault every few seconds: make soak MINUTES=5 SEED=7
+MINUTES ?= 30
+soak:
+	@scripts/install.sh test
+	@bin=$$(scripts/postgres.sh $(PG)) && ERASURED_TEST_PGBIN=$$bin SOAK_MINUTES=$(MINUTES) SOAK_SEED=$(SEED) exec cargo test --locked --features failpoints \
+		--test soak -- --ignored --nocapture
 
 # What ledger, tickets, systems and certificates say has happened, read by code that shares none with the program:
 # make history CONTROL=postgresql://… SYSTEMS="shop=postgresql://… billing=postgresql://…" KEY=signing.pub.pem

@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ struct State {
     rule: Mutex<Option<Rule>>,
     broken: AtomicUsize,
     shut: AtomicBool,
+    connections: Mutex<Vec<Weak<Connection>>>,
 }
 
 /// The proxy; ends with the test.
@@ -106,6 +107,20 @@ impl Proxy {
         *self.state.rule.lock().expect("the rule") = Some(rule);
     }
 
+    /// Lets nothing go wrong any more.
+    pub fn disarm(&self) {
+        *self.state.rule.lock().expect("the rule") = None;
+    }
+
+    /// The way is whole again: what had fallen silent is reset, as by whoever knows nothing of it.
+    pub fn heal(&self) {
+        let mut all = self.state.connections.lock().expect("the connections");
+        all.retain(|connection| connection.strong_count() > 0);
+        let all: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
+        let silent = all.iter().filter(|c| c.silent.load(Ordering::Relaxed));
+        silent.for_each(|connection| connection.close());
+    }
+
     /// How often something has gone wrong.
     pub fn broken(&self) -> usize {
         self.state.broken.load(Ordering::Relaxed)
@@ -139,6 +154,11 @@ impl Connection {
             seen: Mutex::default(),
             state,
         });
+        let known = &this.state.connections;
+        known
+            .lock()
+            .expect("the connections")
+            .push(Arc::downgrade(&this));
         for way in [Way::Up, Way::Down] {
             let this = this.clone();
             thread::spawn(move || this.carry(way));
