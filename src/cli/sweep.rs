@@ -8,6 +8,8 @@ use crate::config::Config;
 use crate::identifier::{self, Normalised};
 use crate::policy::{Draft, IdentifierKind};
 use crate::start;
+use crate::system::mariadb;
+use crate::system::mariadb::connect::Bounds;
 use crate::system::postgres::connect::{self, Timeouts as Connecting};
 use crate::system::postgres::{readable, sweep as reading};
 use crate::verify::{Matcher, Needle};
@@ -63,7 +65,7 @@ impl Sweep {
             .map(|((_, value), tag)| Needle::new(value, tag));
         let matcher = Matcher::new(needles.collect());
         for name in &self.systems {
-            if !config.systems.contains_key(name) {
+            if !config.systems.contains_key(name) && !config.mariadb.contains_key(name) {
                 return Err(Failure::usage(format!("there is no system {name:?}")));
             }
         }
@@ -71,6 +73,11 @@ impl Sweep {
         for name in config.systems.keys() {
             if self.systems.is_empty() || self.systems.contains(name) {
                 found.extend(one_system(&config, name, &matcher, &sought).await?);
+            }
+        }
+        for (name, system) in start::mariadb(&config)? {
+            if self.systems.is_empty() || self.systems.contains(&name) {
+                found.extend(one_mariadb(&config, &system, &matcher, &sought).await?);
             }
         }
         self.tell(&found)
@@ -179,6 +186,51 @@ async fn one_system(
     }
     let found = report.findings.into_iter().map(|f| Found {
         system: name.to_owned(),
+        table: f.table.to_string(),
+        column: f.column,
+        identifier: sought[f.tag as usize].0.clone(),
+        rows: f.rows,
+        row_keys: f.row_keys,
+    });
+    Ok(found.collect())
+}
+
+async fn one_mariadb(
+    config: &Config,
+    system: &mariadb::System,
+    matcher: &Matcher,
+    sought: &[(String, Normalised)],
+) -> Result<Vec<Found>, Failure> {
+    let name = &system.name;
+    let failed = |e: mariadb::Unread| Failure::unreachable(format!("{name}: {e}"));
+    let bounds = Bounds {
+        lock: config.limits.lock_timeout,
+        statement: config.limits.statement_timeout,
+        idle: config.limits.idle_timeout,
+    };
+    let readable = system.readable(bounds).await.map_err(failed)?;
+    let bar = bar(name, readable.targets.iter().map(|t| t.bytes).sum());
+    let sweep = mariadb::sweep::Sweep {
+        exempt: &|_, _| None,
+        matcher,
+        pace: config.limits.sweep_bytes_per_second,
+        clock: &Utc::now,
+    };
+    let mut found = Vec::new();
+    for target in &readable.targets {
+        let read = mariadb::sweep::read(system, bounds, &sweep, target).await;
+        match read.map_err(failed)? {
+            Some((_, findings)) => found.extend(findings),
+            None => eprintln!("not read: {name}.{}: dropped or renamed", target.table),
+        }
+        bar.inc(target.bytes);
+    }
+    bar.finish_and_clear();
+    for (table, reason) in &readable.not_covered {
+        eprintln!("not read: {name}.{table}: {reason}");
+    }
+    let found = found.into_iter().map(|f| Found {
+        system: name.clone(),
         table: f.table.to_string(),
         column: f.column,
         identifier: sought[f.tag as usize].0.clone(),

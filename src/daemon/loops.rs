@@ -552,7 +552,8 @@ async fn heed_operators(context: &Context) {
     ) else {
         return;
     };
-    let systems = context.systems.keys().chain(context.places.keys());
+    let databases = context.systems.keys().chain(context.mariadb.keys());
+    let systems = databases.chain(context.places.keys());
     for system in systems {
         let of = all.iter().find(|p| p.system == *system);
         let late = overdue.iter().find(|p| p.system == *system);

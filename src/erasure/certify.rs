@@ -7,6 +7,7 @@ use super::recheck;
 use super::record::{PlacesRecord, StepRecord};
 use super::subscribers;
 use super::sweep::{Opened, fail_waiting};
+use crate::catalog::Dialect;
 use crate::certificate::{
     self, Assurance, AssuranceLevel, Certificate, Deferral, FORMAT, IdentifierHash, Kept,
     LedgerPosition, Probes, Program, Refused, Table,
@@ -434,11 +435,7 @@ pub(super) fn of_system(
 ) -> certificate::System {
     certificate::System {
         system: system.to_owned(),
-        server_version: format!(
-            "{}.{}",
-            last.server_version / 10_000,
-            last.server_version % 10_000
-        ),
+        server_version: server(last),
         catalog_fingerprint: last.catalog_fingerprint.clone(),
         committed_at: at,
         subscribers: Vec::new(),
@@ -447,6 +444,14 @@ pub(super) fn of_system(
             by_query: last.probed_by_query,
             by_foreign_key: last.probed_by_foreign_key,
         },
+    }
+}
+
+fn server(last: &StepRecord) -> String {
+    let (major, rest) = (last.server_version / 10_000, last.server_version % 10_000);
+    match last.dialect {
+        Dialect::Postgres => format!("{major}.{rest}"),
+        Dialect::MariaDb => format!("MariaDB {major}.{}.{}", rest / 100, rest % 100),
     }
 }
 
@@ -583,6 +588,7 @@ mod tests {
         let readable = serde_json::to_value(StepRecord {
             counts: Counts::default(),
             server_version: 150_000,
+            dialect: Dialect::Postgres,
             catalog_fingerprint: String::new(),
             probed_by_query: 0,
             probed_by_foreign_key: 0,

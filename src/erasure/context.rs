@@ -316,6 +316,11 @@ impl Context {
                 pool.rest(reason.as_deref());
             }
         }
+        for server in self.mariadb.values() {
+            let reason = reason(&server.name);
+            show(&server.name, reason.is_some());
+            server.rest(reason.as_deref());
+        }
         for place in self.places.values() {
             let reason = reason(&place.name);
             show(&place.name, reason.is_some());

@@ -237,12 +237,9 @@ async fn erase(
         dry: false,
         hash: &hash,
     };
-    let system = context
-        .systems
-        .get(&view.system)
-        .ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))?;
-    let mut client = system.pool.get().await?;
-    let outcome = execution.run(&mut client, &mut dates).await;
+    let database = context.database(&view.system).await;
+    let mut database = database.ok_or_else(|| Unplanned::NoPolicy(deferral.subject.clone()))??;
+    let outcome = database.run(&execution, &mut dates).await;
     if let Err(NotErased::CommitUnknown(unanswered)) = &outcome {
         dates.gate.until_over(context, unanswered).await;
     }

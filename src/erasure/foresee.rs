@@ -2,6 +2,7 @@
 //! read-only snapshot, and what the sweep will read.
 
 use super::context::{Context, Planned, Unplanned};
+use super::database::Database;
 use super::identity::Identity;
 use super::intake::{self, IntakeFailed};
 use super::places::{self, NamedThings};
@@ -196,7 +197,6 @@ pub(super) async fn counted(
     let hash = |text: &str| context.hash_key.hash("column", text);
     let (mut counts, mut named) = (BTreeMap::new(), NamedThings::new());
     for part in &planned.plan.systems {
-        let system = &context.systems[&part.system];
         let execution = Execution {
             plan: part,
             subjects: &subjects,
@@ -211,15 +211,18 @@ pub(super) async fn counted(
             hash: &hash,
         };
         let failed = |e| Unforeseen::NotCounted(part.system.clone(), e);
-        let mut client = system.pool.get().await?;
-        let counted = execution.dry_run(&mut client).await;
+        let mut database = context.database_of(&part.system).await.map_err(failed)?;
+        let counted = database.dry_run(&execution).await;
         let mut counted = counted.map_err(failed)?;
         counts.insert(part.system.clone(), counted.remove(0));
+        let Database::Postgres(client) = &mut database else {
+            continue;
+        };
         if part.things.is_empty() {
             continue;
         }
         let none = Names::default();
-        let held = execution.hold_things(&mut client, &[], &none).await;
+        let held = execution.hold_things(client, &[], &none).await;
         let (tx, _, names) = held.map_err(failed)?;
         drop(tx);
         for ((_, of), names) in &names.0 {
@@ -250,6 +253,21 @@ async fn forecast(context: &Context) -> Result<Vec<SweepForecast>, Unforeseen> {
             system: system.name.clone(),
             tables: readable.targets.len(),
             bytes: readable::forecast(&readable.targets),
+        });
+    }
+    for system in context.mariadb.values() {
+        let readable = system
+            .readable(super::sweep::mariadb::bounds(context))
+            .await;
+        let readable = readable.map_err(|e| Unplanned::Failed {
+            system: system.name.clone(),
+            problem: e.problem,
+            transient: true,
+        })?;
+        forecasts.push(SweepForecast {
+            system: system.name.clone(),
+            tables: readable.targets.len(),
+            bytes: readable.targets.iter().map(|t| t.bytes).sum(),
         });
     }
     Ok(forecasts)

@@ -1,6 +1,6 @@
 //! Legal holds: the last question before every COMMIT that deletes, and what a hold covers.
 
-use super::context::{Context, Unplanned};
+use super::context::{Context, Unplanned, catalogs};
 use super::intake::{self, IntakeFailed};
 use crate::name::TableName;
 use crate::plan::{Comparison, Condition, HeldRows, OWN_OPERATORS, Parameter};
@@ -191,11 +191,11 @@ impl Gate {
     async fn is_over(&self, context: &Context, lost: &Unanswered) -> Result<bool, NotErased> {
         let unreachable = || NotErased::Hook("the system cannot be reached".into());
         // What happens together is not committed, but prepared: then no COMMIT has no answer.
-        let system = self.systems.first();
-        let system = system.and_then(|name| context.systems.get(name));
-        let system = system.ok_or_else(unreachable)?;
-        let client = system.pool.get().await.map_err(|_| unreachable())?;
-        lost.is_over(&client).await
+        let system = self.systems.first().ok_or_else(unreachable)?;
+        let database = context.database(system).await;
+        let database = database.ok_or_else(unreachable)?;
+        let database = database.map_err(|_| unreachable())?;
+        database.is_over(lost).await
     }
 
     /// Lets holds be placed again.
@@ -221,11 +221,10 @@ struct Types(Vec<(String, String)>);
 
 impl Types {
     async fn of(context: &Context, system: &str, table: &TableName) -> Result<Self, Unplanned> {
-        let Some(system) = context.systems.get(system) else {
-            return Ok(Self(Vec::new()));
-        };
-        let (_, catalog) = system.catalog().await?;
-        let facts = catalog.tables.get(table);
+        let name = system.to_owned();
+        let (catalogs, _) = catalogs(&context.systems, &context.mariadb, [name]).await?;
+        let catalog = catalogs.values().next();
+        let facts = catalog.and_then(|c| c.tables.get(table));
         let columns = facts.into_iter().flat_map(|t| &t.columns);
         Ok(Self(
             columns
@@ -378,7 +377,7 @@ enum Misfit {
 /// Why the conditions cannot be compared with any rows that a policy touches.
 async fn misfit(context: &Context, hold: &UnreadRowHold) -> Result<Option<Misfit>, IntakeFailed> {
     let (system, table) = (&hold.system, &hold.table);
-    if !context.systems.contains_key(system) {
+    if !context.systems.contains_key(system) && !context.mariadb.contains_key(system) {
         let problem = "it names a system that is not registered";
         return Ok(Some(Misfit::NotYet(problem.into())));
     }
@@ -432,6 +431,9 @@ async fn incomparable(
     system: &str,
     held: &HeldRows,
 ) -> Result<Option<String>, Unplanned> {
+    if context.mariadb.contains_key(system) {
+        return Ok(held.incomparable_on_mariadb().map(str::to_owned));
+    }
     let client = context.systems[system].pool.get().await?;
     let (whole, values) = held.comparable();
     let wrong = |error: tokio_postgres::Error, what: &str| match failure::classify(&error) {

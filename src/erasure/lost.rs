@@ -4,7 +4,6 @@
 use super::context::Context;
 use super::sweep::{Opened, SweepFailed};
 use crate::store::executing::StepRow;
-use crate::system::postgres::execute::applied;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -45,12 +44,13 @@ async fn steps(context: &Context, tickets: &[Uuid]) -> Result<Vec<StepRow>, Swee
     }
     let mut lost = Vec::new();
     for (name, steps) in by_system {
-        let Some(system) = context.systems.get(&name) else {
+        let Some(database) = context.database(&name).await else {
             continue;
         };
-        let client = system.pool.get().await?;
+        let database = database?;
         let keys: Vec<(Uuid, i32)> = steps.iter().map(|s| (s.ticket, s.generation)).collect();
-        let standing = applied(&client, &name, &keys)
+        let standing = database
+            .applied(&name, &keys)
             .await
             .map_err(|error| SweepFailed::Reading(name.clone(), error.to_string()))?;
         let standing: BTreeSet<_> = standing.iter().map(|a| (a.ticket, a.generation)).collect();

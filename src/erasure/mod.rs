@@ -11,6 +11,7 @@ pub mod batch;
 pub mod certify;
 pub mod clock;
 pub mod context;
+mod database;
 pub mod deferral;
 pub mod forecast;
 pub mod foresee;

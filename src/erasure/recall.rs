@@ -6,7 +6,7 @@ use super::record::StepRecord;
 use crate::plan::Plan;
 use crate::store::StoreError;
 use crate::store::executing::StepRow;
-use crate::system::postgres::execute::{NotErased, applied};
+use crate::system::postgres::execute::NotErased;
 use crate::system::postgres::failure::Failure;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -73,19 +73,16 @@ async fn of_system(
     plans: &BTreeMap<String, Option<Plan>>,
 ) -> Result<Vec<Done>, NotErased> {
     let stuck = |problem: String| NotErased::Database(problem, Failure::Permanent);
-    let system = context.systems.get(name).ok_or_else(|| {
+    let database = context.database(name).await.ok_or_else(|| {
         stuck(format!(
             "an earlier attempt may have committed on {name}, which is not in the configuration any more"
         ))
     })?;
-    let client = system
-        .pool
-        .get()
-        .await
-        .map_err(|e| NotErased::Database(e.to_string(), Failure::Transient(e.cause())))?;
+    let database =
+        database.map_err(|e| NotErased::Database(e.to_string(), Failure::Transient(e.cause())))?;
     let keys: Vec<(Uuid, i32)> = steps.iter().map(|s| (s.ticket, s.generation)).collect();
     let mut done = Vec::new();
-    for applied in applied(&client, name, &keys).await? {
+    for applied in database.applied(name, &keys).await? {
         let step = steps
             .iter()
             .find(|s| (s.ticket, s.generation) == (applied.ticket, applied.generation));

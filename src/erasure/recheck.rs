@@ -10,6 +10,7 @@ use crate::name::TableName;
 use crate::policy::{LinkFrom, LinkTo, Policy, TableRule};
 use crate::store::StoreError;
 use crate::store::recheck::{CameBack, Due};
+use crate::system::mariadb;
 use crate::system::postgres::failure;
 use crate::system::postgres::returned::parts;
 use crate::system::postgres::sweep::{self as reading, Sweep, readable};
@@ -161,10 +162,14 @@ async fn look(
     };
     let mut found = Vec::new();
     for (name, tables) in places(policy) {
-        let Some(system) = context.systems.get(&name) else {
-            return Err(SweepFailed::Reading(name, "it is not registered".into()));
+        let read = match (context.systems.get(&name), context.mariadb.get(&name)) {
+            (Some(system), _) => read(context, system, &tables, &returned).await?,
+            (None, Some(system)) => read_mariadb(context, system, &tables, &returned).await?,
+            (None, None) => {
+                return Err(SweepFailed::Reading(name, "it is not registered".into()));
+            }
         };
-        for finding in read(context, system, &tables, &returned).await? {
+        for finding in read {
             let (ticket, identifier) = whose[finding.tag as usize];
             found.push(CameBack {
                 ticket,
@@ -224,4 +229,38 @@ async fn read(
     let report = reading::sweep(&client, &sweep, |_| {}).await;
     let report = report.map_err(|e| SweepFailed::Reading(system.name.clone(), e.to_string()))?;
     Ok(report.findings)
+}
+
+async fn read_mariadb(
+    context: &Context,
+    system: &mariadb::System,
+    tables: &BTreeMap<TableName, BTreeSet<String>>,
+    returned: &Returned<'_>,
+) -> Result<Vec<reading::Finding>, SweepFailed> {
+    let failed = |e: mariadb::Unread| SweepFailed::Reading(system.name.clone(), e.problem);
+    let bounds = super::sweep::mariadb::bounds(context);
+    let readable = system.readable(bounds).await.map_err(failed)?;
+    let sweep = mariadb::sweep::Sweep {
+        exempt: &|table, column| {
+            let read = tables.get(table).is_some_and(|c| c.contains(column));
+            (!read).then(String::new)
+        },
+        matcher: returned,
+        pace: context.config.limits.sweep_bytes_per_second,
+        clock: &|| context.now(),
+    };
+    let mut found = Vec::new();
+    for table in tables.keys() {
+        let target = readable.targets.iter().find(|t| t.table == *table);
+        let read = match target {
+            Some(target) => mariadb::sweep::read(system, bounds, &sweep, target).await,
+            None => Ok(None),
+        };
+        let Some((_, findings)) = read.map_err(failed)? else {
+            let gone = format!("the table {table} is not there");
+            return Err(SweepFailed::Reading(system.name.clone(), gone));
+        };
+        found.extend(findings);
+    }
+    Ok(found)
 }

@@ -1,5 +1,6 @@
 //! What is remembered of one step until its certificate is written.
 
+use crate::catalog::Dialect;
 use crate::config::place::Kind;
 use crate::plan::{Counts, SystemPlan};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub struct StepRecord {
     pub counts: Counts,
     /// `server_version_num`.
     pub server_version: i32,
+    /// Whose server it is.
+    #[serde(default, skip_serializing_if = "Dialect::is_postgres")]
+    pub dialect: Dialect,
     /// Of the catalog that the plan was made for.
     pub catalog_fingerprint: String,
     /// Tables probed by a query of ours.
@@ -41,6 +45,7 @@ impl StepRecord {
         Self {
             counts,
             server_version,
+            dialect: plan.dialect,
             catalog_fingerprint: plan.catalog_fingerprint.clone(),
             probed_by_query: by_query.len() as u64,
             probed_by_foreign_key: plan.probed_by_foreign_key.len() as u64,

@@ -1,5 +1,7 @@
 //! The search for residuals, for all tickets of one subject kind that wait for it.
 
+pub(super) mod mariadb;
+
 use super::certify;
 use super::context::{Context, System};
 use super::crash_point;
@@ -158,6 +160,9 @@ async fn all_systems(
     let mut reads = Vec::new();
     for system in context.systems.values() {
         reads.push(one_system(context, system, &open, &hunt, &tickets).await?);
+    }
+    for system in context.mariadb.values() {
+        reads.push(mariadb::one_system(context, system, &open, &hunt, &tickets).await?);
     }
     subscribers::have_applied(context, &lineage::systems_of(policy)).await?;
     crash_point("before-sign");
@@ -331,7 +336,8 @@ async fn one_system(
                     .await?
                 }
             };
-            note(&mut read, target, table.as_ref(), &exempt);
+            let columns = target.columns.iter().map(|c| c.name.as_str());
+            note(&mut read, &target.table, columns, table.as_ref(), &exempt);
         }
         let again = readable::readable(&client, timeouts(context));
         targets = again.await.map_err(failed)?.targets;
@@ -493,9 +499,10 @@ fn findings(hunt: &Hunt<'_>, tickets: &[Opened], found: &[reading::Finding]) -> 
 }
 
 /// Adds one table to what the certificate says was read.
-fn note(
+fn note<'t>(
     read: &mut certificate::Sweep,
-    target: &Target,
+    table: &TableName,
+    columns: impl Iterator<Item = &'t str>,
     swept: Option<&SweptTable>,
     exempt: &dyn Fn(&TableName, &str) -> Option<String>,
 ) {
@@ -507,13 +514,13 @@ fn note(
     read.rows += swept.rows.unsigned_abs();
     read.bytes += swept.bytes.unsigned_abs();
     read.tables.push(TableRead {
-        table: target.table.to_string(),
+        table: table.to_string(),
         read_at: swept.started_at,
     });
-    for column in target.columns.iter().map(|c| c.name.as_str()) {
-        match exempt(&target.table, column) {
+    for column in columns {
+        match exempt(table, column) {
             Some(reason) => read.exempt.push(ExemptColumn {
-                table: target.table.to_string(),
+                table: table.to_string(),
                 column: column.to_owned(),
                 reason,
             }),

@@ -8,7 +8,7 @@ mod probe;
 mod spared;
 mod things;
 
-use super::sql::{self, Set};
+use super::sql::Set;
 use super::{Plan, SystemPlan};
 use crate::catalog::OnDelete;
 use crate::lineage::{Edge, Fate, Lineage, Parent, Reached, SystemLineage};
@@ -101,12 +101,14 @@ impl<'a> Builder<'a> {
             policy,
             system,
             sources: sources.collect(),
-            capture_all,
+            // What is found again is so by statements that MariaDB has not.
+            capture_all: capture_all || !system.dialect.is_postgres(),
             children,
             captured: BTreeMap::new(),
             held: BTreeMap::new(),
             plan: SystemPlan {
                 system: system.system.clone(),
+                dialect: system.dialect,
                 catalog_fingerprint: system.fingerprint.clone(),
                 hold_definitions: String::new(),
                 sets: Vec::new(),
@@ -161,7 +163,8 @@ impl<'a> Builder<'a> {
             .held
             .iter()
             .map(|(table, column)| (*table, column.as_deref()));
-        self.plan.hold_definitions = sql::hold_definitions(held);
+        let hold = system.dialect.hold_definitions(held, &self.plan.sets);
+        self.plan.hold_definitions = hold;
         self.exempt();
         self.plan
     }

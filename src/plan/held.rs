@@ -1,6 +1,7 @@
 //! Rows that a legal hold covers: conditions as data, never anybody's SQL text.
 
 use super::Statement;
+use crate::catalog::MariaDbType;
 use crate::name::TableName;
 use uuid::Uuid;
 
@@ -20,6 +21,35 @@ impl HeldRows {
     /// that it accepts if the value reads as its column's type.
     pub fn comparable(&self) -> (Statement, Vec<Statement>) {
         super::sql::comparable(self)
+    }
+}
+
+impl HeldRows {
+    /// What keeps the conditions from being compared on MariaDB, which takes what is no number for zero.
+    pub fn incomparable_on_mariadb(&self) -> Option<&'static str> {
+        let date = |v: &str| {
+            let day = v.parse::<chrono::NaiveDate>().is_ok();
+            day || chrono::NaiveDateTime::parse_from_str(v, "%Y-%m-%d %H:%M:%S%.f").is_ok()
+        };
+        let number = |v: &str| {
+            let digits = v.strip_prefix('-').unwrap_or(v);
+            let plain = |c: char| c.is_ascii_digit() || c == '.';
+            !digits.is_empty() && digits.chars().all(plain) && digits.parse::<f64>().is_ok()
+        };
+        self.conditions.iter().find_map(|condition| {
+            let values = || condition.values.iter().map(String::as_str);
+            let reads = match MariaDbType::of(&condition.sql_type) {
+                MariaDbType::Text { .. } => true,
+                MariaDbType::Integer { .. } | MariaDbType::Decimal(_) => values().all(number),
+                MariaDbType::Time("TIME(6)") => values().next().is_none(),
+                MariaDbType::Time(_) => values().all(date),
+                // Whether it is there at all can be asked of any.
+                MariaDbType::Bytes | MariaDbType::Uuid | MariaDbType::Other => {
+                    values().next().is_none()
+                }
+            };
+            (!reads).then_some("a value does not read as its column's type, or the type cannot be compared: name another column")
+        })
     }
 }
 

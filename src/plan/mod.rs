@@ -21,6 +21,7 @@ pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_changes, read_subject, rows_holding};
 pub use stretch::{Between, Stretch};
 
+use crate::catalog::Dialect;
 use crate::lineage::Fate;
 use crate::name::{QualifiedTable, TableName};
 use crate::policy::{Covers, IdentifierKind, Period, PlaceName};
@@ -64,6 +65,9 @@ pub struct Plan {
 pub struct SystemPlan {
     /// The registered name.
     pub system: String,
+    /// In whose SQL the statements are.
+    #[serde(default, skip_serializing_if = "Dialect::is_postgres")]
+    pub dialect: Dialect,
     /// Of the definitions that the statements were made for.
     pub catalog_fingerprint: String,
     /// Keeps the definitions as they are until the end of the transaction; empty if no row changes.
@@ -237,6 +241,19 @@ pub enum Parameter {
     Value(String, String),
     /// `int8`: how many rows go in one piece, see [`Piece`].
     PieceRows,
+    /// One JSON text: a list of rows, each with a value of each of these. The first is a number, the others
+    /// are texts.
+    Json(Vec<Parameter>),
+}
+
+impl Parameter {
+    /// Itself, or what it is put together from.
+    fn parts(&self) -> &[Self] {
+        match self {
+            Self::Json(parts) => parts,
+            _ => std::slice::from_ref(self),
+        }
+    }
 }
 
 /// Some of the rows of a set.
@@ -490,7 +507,7 @@ impl SystemPlan {
     /// Of each statement: the ordinals of the tickets that would change rows which a hold covers. Of
     /// `only` one table, where not all sets are captured.
     pub fn covered(&self, held: &HeldRows, only: Option<&TableName>) -> Vec<Statement> {
-        sql::covered(self, held, only)
+        self.dialect.covered(self, held, only)
     }
 
     /// Every probe, those before a change among them.
@@ -511,7 +528,7 @@ impl Plan {
     /// the scope that only leads on to rows inside.
     pub fn identifiers(&self) -> BTreeSet<String> {
         let statements = self.systems.iter().flat_map(SystemPlan::statements);
-        let parameters = statements.flat_map(|s| &s.parameters);
+        let parameters = statements.flat_map(|s| s.parameters.iter().flat_map(Parameter::parts));
         let of_places = self.places.iter().flat_map(PlacesPlan::identifiers);
         parameters
             .filter_map(|parameter| match parameter {

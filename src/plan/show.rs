@@ -466,5 +466,9 @@ fn meaning(system: &SystemPlan, parameter: &Parameter) -> String {
         }
         Parameter::Text(text) | Parameter::Value(text, _) => format!("{text:?}"),
         Parameter::PieceRows => "limits.piece_rows".into(),
+        Parameter::Json(parts) => {
+            let parts: Vec<String> = parts.iter().map(|p| meaning(system, p)).collect();
+            format!("as JSON: {}", parts.join("; "))
+        }
     }
 }

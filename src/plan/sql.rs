@@ -7,10 +7,12 @@ mod capture;
 mod change;
 mod condition;
 mod covered;
+mod dialect;
 mod due;
 mod elements;
 mod forecast;
 mod found_again;
+mod mariadb;
 pub(super) mod objects;
 mod overdue;
 mod owners;
@@ -21,10 +23,11 @@ mod stretch;
 pub(super) mod things;
 
 pub(super) use archive::archived;
-pub(super) use capture::{KnownRows, capture, capture_by_key_alone, lock_rows};
-pub(super) use change::{Set, delete_by_key, update_by_key};
+pub(super) use capture::KnownRows;
+pub(super) use change::Set;
 pub(crate) use covered::OWN_OPERATORS;
-pub(super) use covered::{comparable, covered};
+pub(super) use covered::comparable;
+use covered::covered;
 pub(super) use due::{captured_days, due_count, due_rows, oldest, undated};
 pub(super) use elements::drop_elements;
 pub(super) use forecast::{comes_due, table_size};
@@ -32,7 +35,6 @@ pub(super) use found_again::{delete_found_again, delete_piece};
 pub(super) use overdue::overdue;
 pub(super) use owners::owners;
 pub(super) use partition::whole_count;
-pub(super) use probe::{count_by_key, strangers_by_edge};
 pub(super) use spared::{keepers, lock_linked, lock_subjects, not_due, still_due};
 pub(super) use stretch::{
     children_left, delete_children, delete_stretch, lock_stretch, stretch_left,

@@ -10,6 +10,7 @@ INSERT INTO customer SELECT n, 'm-' || n, 'c' || n || '@x.jp' FROM generate_seri
 /// Contacts are known by the member's number; what hangs on a contact hangs by keys.
 pub(crate) const CRM: &str = "
 CREATE DATABASE crm CHARACTER SET utf8mb4;
+USE crm;
 CREATE TABLE crm.contact (id BIGINT UNSIGNED PRIMARY KEY, member_no VARCHAR(40) COLLATE utf8mb4_general_ci NOT NULL,
   email VARCHAR(100) CHARACTER SET utf8mb3, note TEXT, KEY (member_no));
 CREATE TABLE crm.call_log (id INT AUTO_INCREMENT PRIMARY KEY, contact BIGINT UNSIGNED NOT NULL, said TEXT,
@@ -73,6 +74,8 @@ GRANT UPDATE, DELETE ON crm.invoice TO 'erasured'@'127.0.0.1';
 pub(crate) struct Company {
     pub(crate) crm: MariaDb,
     pub(crate) workspace: Workspace,
+    server: &'static Server,
+    control: String,
 }
 
 impl Company {
@@ -90,11 +93,16 @@ impl Company {
         crm.execute(schema);
         let mut workspace = Workspace::new(&server.url(&control), &[("shop", server.url(&shop))]);
         workspace.configure(&format!(
-            "[system.crm]\nkind = \"mariadb\"\nurl = \"{}\"\n\n[limits]\nlease = \"5 seconds\"\npoll = \"150ms\"\nattempts = 3\n",
+            "[system.crm]\nkind = \"mariadb\"\nurl = \"{}\"\n\n[limits]\nlease = \"5 seconds\"\npoll = \"150ms\"\nattempts = 3\nstatement_timeout = \"3 s\"\n",
             crm.url("erasured")
         ));
         workspace.write_policy("customer.toml", policy);
-        let company = Self { crm, workspace };
+        let company = Self {
+            crm,
+            workspace,
+            server,
+            control,
+        };
         company.crm.execute(GRANTS);
         company.says(&["migrate", "--only", "control"], 0);
         company.says(&["migrate", "--only", "shop"], 0);
@@ -113,5 +121,73 @@ impl Company {
         let said = String::from_utf8(said).unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
         said
+    }
+
+    /// Files, verifies and approves a ticket for each.
+    pub(crate) fn file(&self, people: &[u32]) {
+        // What may be asked for is published by a daemon.
+        self.says(&["run", "--until-idle"], 0);
+        let mut sql = String::from("DO $$ DECLARE t uuid; BEGIN\n");
+        for n in people {
+            sql.push_str(&format!(
+                "t := erasured.submit_ticket('T-{n}', 'customer', '{{\"member_no\": \"m-{n}\"}}', 'account', 'policy');
+                 PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'login_reauth');
+                 PERFORM set_config('erasured.actor', 'lead', true); PERFORM erasured.approve_ticket(t);\n"
+            ));
+        }
+        sql.push_str("END $$");
+        self.server.execute(&self.control, &sql);
+    }
+
+    pub(crate) fn control(&self, sql: &str) -> String {
+        self.server.value(&self.control, sql)
+    }
+
+    /// State and code of each ticket, by reference.
+    pub(crate) fn states(&self) -> Vec<String> {
+        let sql = "SELECT reference || ' ' || state || coalesce(' ' || problem_code, '') FROM erasured.ticket ORDER BY reference";
+        let rows = self.server.query(&self.control, sql).into_iter();
+        rows.map(|row| row[0].clone().unwrap()).collect()
+    }
+
+    pub(crate) fn certificate(&self, reference: &str) -> erasured::certificate::Certificate {
+        let ring = [erasured::start::public_key(&self.workspace.public_key()).unwrap()];
+        let sql = format!(
+            "SELECT c.jws FROM erasured.certificate c JOIN erasured.ticket t ON t.id = c.ticket_id WHERE t.reference = '{reference}'"
+        );
+        let rows = self.server.query(&self.control, &sql);
+        assert_eq!(rows.len(), 1, "{reference}: one certificate");
+        let jws = rows[0][0].as_deref().unwrap();
+        erasured::certificate::verify(jws, &ring.into_iter().collect()).unwrap()
+    }
+
+    /// The CRM is reached by this port of this host.
+    pub(crate) fn goes_through(&self, port: u16) {
+        let file = self.workspace.config();
+        let config = std::fs::read_to_string(&file).unwrap();
+        let there = format!("127.0.0.1:{port}/");
+        let here = format!("127.0.0.1:{}/", self.crm.port());
+        std::fs::write(file, config.replace(&here, &there)).unwrap();
+    }
+
+    /// Orders that rows of the CRM are kept.
+    pub(crate) fn hold(&self, table: &str, conditions: &str) {
+        self.server.execute(
+            &self.control,
+            &format!("SELECT erasured.place_row_hold('case-1', 'court-order', 'crm.{table}', '{conditions}')"),
+        );
+    }
+
+    /// Of a ticket for the third customer each row went once, and was counted once.
+    pub(crate) fn was_done_once(&self) {
+        assert_eq!(self.states(), ["T-3 completed"]);
+        let steps = "SELECT COUNT(*) FROM erasured.applied_step";
+        assert_eq!(self.crm.count(steps), 1);
+        let calls = "SELECT COUNT(*) FROM crm.call_log";
+        assert_eq!(self.crm.count(calls), 57);
+        let certificate = self.certificate("T-3");
+        // Contact, three calls, an invoice; and the customer in the shop.
+        assert_eq!(certificate.totals().deleted, 6);
+        assert_eq!(certificate.totals().anonymized, 1);
     }
 }

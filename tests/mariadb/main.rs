@@ -7,3 +7,8 @@ mod support;
 
 mod check;
 mod company;
+mod holds;
+mod network;
+mod survives;
+mod sweep;
+mod ticket;

@@ -72,7 +72,8 @@ impl MariaDb {
             .max_allowed_packet(Some(64 << 20))
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("s")
     }
 
@@ -93,14 +94,12 @@ impl MariaDb {
             conn.query_drop("SET NAMES utf8mb4")
                 .await
                 .expect("a session");
-            let mut result = conn.query_iter(statements).await.expect(statements);
-            loop {
-                result.collect::<Row>().await.expect(statements);
-                if result.is_empty() {
-                    break;
+            // None of them holds a semicolon.
+            for one in statements.split(';').filter(|s| !s.trim().is_empty()) {
+                if let Err(error) = conn.query_drop(one).await {
+                    panic!("{one}: {error}");
                 }
             }
-            drop(result);
             conn.disconnect().await.ok();
         });
     }

@@ -192,7 +192,7 @@ impl Run<'_> {
         gate: &mut Gate,
     ) -> Result<Outcome, NotErased> {
         let known = self.put_off_before(part, group).await?;
-        let mut client = self.session(&part.system).await?;
+        let mut database = self.context.database_of(&part.system).await?;
         let subjects = subjects(planned, group);
         let hash = |text: &str| self.context.hash_key.hash("column", text);
         let rows_held = gate.rows.clone();
@@ -245,7 +245,7 @@ impl Run<'_> {
             held: held.as_ref(),
             gate,
         };
-        let outcome = execution.run(&mut client, &mut single).await;
+        let outcome = database.run(&execution, &mut single).await;
         metrics::histogram!(crate::metrics::STEP_SECONDS, "system" => part.system.clone())
             .record(started.elapsed().as_secs_f64());
         outcome

@@ -16,15 +16,6 @@ impl Check<'_> {
             return;
         }
         let (root, span) = self.policy.root.clone();
-        self.error(
-            NOT_DONE,
-            &span,
-            format!(
-                "{} is a MariaDB system, in which nothing is erased yet",
-                system.system
-            ),
-            "exempt what is there, and erase there by other means",
-        );
         if root.system == system.system {
             self.error(
                 NOT_DONE,

@@ -35,6 +35,14 @@ impl Check<'_> {
             return self.error("E0273", &place.span, message, help);
         }
         let catalog = self.catalogs.get(&from.table.system);
+        if catalog.is_some_and(|catalog| !catalog.dialect.is_postgres()) {
+            let message = format!(
+                "the place {} is named by {name}: that is not done in a MariaDB system",
+                place.name
+            );
+            let help = "look for the things by keys or prefix";
+            return self.error("E0290", &place.span, message, help);
+        }
         let Some(table) = catalog.and_then(|catalog| catalog.tables.get(&from.table.table)) else {
             // Its rule says that it is not there.
             return;

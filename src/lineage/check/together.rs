@@ -10,7 +10,15 @@ impl Check<'_> {
         for together in &policy.atomic {
             let systems: BTreeSet<&String> = together.systems.iter().collect();
             for system in systems {
-                if self.catalogs.get(system).is_some_and(|c| !c.prepares) {
+                let catalog = self.catalogs.get(system);
+                if catalog.is_some_and(|c| !c.dialect.is_postgres()) {
+                    self.error(
+                        "E0280",
+                        &together.span,
+                        format!("`atomic` names {system}, a MariaDB server, whose prepared transactions are not used"),
+                        "take it out",
+                    );
+                } else if catalog.is_some_and(|c| !c.prepares) {
                     self.error(
                         "E0281",
                         &together.span,

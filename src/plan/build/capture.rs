@@ -1,9 +1,7 @@
 //! Which rows are read and locked before the first change, and which of their columns.
 
 use super::super::sql::{KnownRows, ParentRows};
-use super::super::{
-    Capture, CapturedColumn, GONE_BEFORE, Part, Retained, RowKey, RowSet, Rows, sql,
-};
+use super::super::{Capture, CapturedColumn, GONE_BEFORE, Part, Retained, RowKey, RowSet, Rows};
 use super::{Builder, edges};
 use crate::catalog::TableKind;
 use crate::lineage::{Edge, Fate, Join, Parent, Reached};
@@ -59,7 +57,7 @@ impl<'a> Builder<'a> {
                 let parent = self.parent_rows(edge, part, &parent_columns);
                 let texts = self.texts(reached, edge, retained.as_ref(), &columns[..key_width]);
                 let statement = |leaving| {
-                    sql::capture(
+                    self.system.dialect.capture(
                         &reached.table,
                         &reached.facts,
                         edge,
@@ -80,7 +78,7 @@ impl<'a> Builder<'a> {
                     parent: parent_set,
                     statement: statement(leaving.as_ref()),
                     texts: texts.clone(),
-                    lock: sql::lock_rows(&key, fate == Fate::Untouched),
+                    lock: self.system.dialect.lock_rows(&key, fate == Fate::Untouched),
                     fate,
                     rule: edge.decision.rule,
                     claim: self.claim(reached, edge),
@@ -109,6 +107,7 @@ impl<'a> Builder<'a> {
             return;
         };
         let objects = [self.object_columns(reached), self.thing_columns(reached)].concat();
+        let dialect = self.system.dialect;
         let set = &mut self.plan.sets[at];
         let RowKey::Columns(key) = &set.key else {
             return;
@@ -120,7 +119,7 @@ impl<'a> Builder<'a> {
         set.captures.push(Capture {
             label: GONE_BEFORE.into(),
             parent: None,
-            statement: sql::capture_by_key_alone(&reached.table, &set.columns, key.len()),
+            statement: dialect.capture_by_key_alone(&reached.table, &set.columns, key.len()),
             texts: Vec::new(),
             lock: String::new(),
             fate: Fate::Untouched,

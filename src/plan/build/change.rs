@@ -72,7 +72,7 @@ impl<'a> Builder<'a> {
                 (&reached.table, &set.key, set.columns.as_slice(), *rows)
             })
             .collect();
-        let statement = sql::delete_by_key(&deletes);
+        let statement = self.system.dialect.delete_by_key(&deletes);
         let labels: BTreeSet<String> = parts.iter().map(|(reached, _)| labels(reached)).collect();
         let before = parts.iter();
         let before = before.flat_map(|(reached, rows)| self.before_the_cascade(reached, *rows));
@@ -125,7 +125,7 @@ impl<'a> Builder<'a> {
                     "rows that the plan missed would go, or change, by {}",
                     edge.label
                 ),
-                statement: sql::strangers_by_edge(
+                statement: self.system.dialect.strangers_by_edge(
                     &child.table,
                     &child.facts,
                     edge,
@@ -238,7 +238,7 @@ impl<'a> Builder<'a> {
             Part::LinkedBy(claim)
         };
         let rows = Rows { set, part };
-        let (statement, probe) = sql::update_by_key(
+        let (statement, probe) = self.system.dialect.update_by_key(
             &reached.table,
             &reached.facts,
             &row_set.key,

@@ -1,6 +1,6 @@
 //! What must hold before COMMIT.
 
-use super::super::{Part, Probe, Rows, sql};
+use super::super::{Part, Probe, Rows};
 use super::{Builder, cascades, edges};
 use crate::catalog::OnDelete;
 use crate::lineage::{Edge, Fate, Parent, Reached};
@@ -34,7 +34,7 @@ impl<'a> Builder<'a> {
                         },
                     )
                 });
-                let statement = sql::strangers_by_edge(
+                let statement = self.system.dialect.strangers_by_edge(
                     &reached.table,
                     &reached.facts,
                     edge,
@@ -66,7 +66,7 @@ impl<'a> Builder<'a> {
     fn probe_captured(&mut self, reached: &Reached, set: usize, guarded: bool) {
         let row_set = &self.plan.sets[set];
         let count = |part| {
-            sql::count_by_key(
+            self.system.dialect.count_by_key(
                 &reached.table,
                 &row_set.key,
                 &row_set.columns,

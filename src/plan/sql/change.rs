@@ -166,7 +166,7 @@ pub(super) fn differs(binds: &mut Binds, still: &Still) -> String {
 }
 
 /// What is bound where we make the value ourselves.
-fn made(
+pub(super) fn made(
     strategy: &Strategy,
     rows: Rows,
     at: usize,

@@ -32,6 +32,11 @@ fn by_number(code: u16) -> Failure {
     })
 }
 
+/// Whether the server says that the whole transaction is undone.
+pub(super) fn rolled_back(error: &Error) -> bool {
+    matches!(error, Error::Server(server) if matches!(server.code, 1205 | 1213))
+}
+
 /// Describes an error without any value of a row.
 pub fn describe(error: &Error) -> String {
     match error {

@@ -1,10 +1,12 @@
 //! A registered MariaDB server.
 
 use super::connect::{Address, Bounds, Unreachable};
+use super::sweep::{self, Readable};
 use super::{catalog, failure, fit};
 use crate::catalog::Catalog;
 use crate::system::postgres::failure::Failure;
 use mysql_async::Conn;
+use std::sync::RwLock;
 
 /// One registered server, with all its databases.
 #[derive(Debug)]
@@ -12,6 +14,7 @@ pub struct System {
     /// Its name.
     pub name: String,
     address: Address,
+    rest: RwLock<Option<String>>,
 }
 
 impl System {
@@ -20,7 +23,19 @@ impl System {
         Self {
             name: name.to_owned(),
             address,
+            rest: RwLock::default(),
         }
+    }
+
+    /// Lets no session begin for this reason, or again.
+    pub fn rest(&self, reason: Option<&str>) {
+        let mut rest = self.rest.write().unwrap_or_else(|e| e.into_inner());
+        *rest = reason.map(str::to_owned);
+    }
+
+    fn rests(&self) -> Option<String> {
+        let rest = self.rest.read().unwrap_or_else(|e| e.into_inner());
+        rest.clone()
     }
 
     /// A session.
@@ -28,10 +43,38 @@ impl System {
     /// # Errors
     /// [`Unreachable`].
     pub async fn connect(&self, bounds: Bounds) -> Result<Conn, Unreachable> {
+        if let Some(reason) = self.rests() {
+            return Err(Unreachable::Away(format!(
+                "{} is in maintenance: {reason}; `erasured system resume` ends that",
+                self.name
+            )));
+        }
         let opened = self.address.connect(bounds).await;
         metrics::gauge!(crate::metrics::SYSTEM_UP, "system" => self.name.clone())
             .set(f64::from(u8::from(opened.is_ok())));
         opened
+    }
+
+    /// What a sweep would read, and what not.
+    ///
+    /// # Errors
+    /// [`Unread`].
+    pub async fn readable(&self, bounds: Bounds) -> Result<Readable, Unread> {
+        let away = |e: Unreachable| Unread {
+            problem: e.to_string(),
+            transient: true,
+        };
+        let mut conn = self.connect(bounds).await.map_err(away)?;
+        let hidden = catalog::hidden(&mut conn).await?;
+        if let Some(first) = hidden.first() {
+            return Err(Unread {
+                problem: format!("E0310: the login may not see {first}"),
+                transient: true,
+            });
+        }
+        let readable = sweep::readable(&mut conn).await?;
+        conn.disconnect().await.ok();
+        Ok(readable)
     }
 
     /// What must be mended before anything is erased there, and how; empty if nothing.

@@ -4,13 +4,14 @@ use super::execute::{BeforeChange, Deferred, Execution, NotErased, Seen, positio
 use super::value::Raw;
 use crate::lineage::Fate;
 use crate::plan::{Capture, ChangeKind, Counts, KeptRows, Part, Rows, SystemPlan};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use deadpool_postgres::GenericClient;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::Row;
 
 /// One captured row.
-pub(super) struct CapturedRow {
+pub(in crate::system) struct CapturedRow {
     /// Position in the batch of the ticket that the row is counted for: the first that reached it.
     pub ticket: usize,
     /// In the order of the set's columns.
@@ -35,7 +36,7 @@ struct Retention {
 }
 
 /// All sets of a plan, filled.
-pub(super) struct Captured {
+pub(in crate::system) struct Captured {
     /// Positions of the tickets that take part.
     pub active: Vec<usize>,
     sets: Vec<Vec<CapturedRow>>,
@@ -44,7 +45,7 @@ pub(super) struct Captured {
 }
 
 impl Captured {
-    pub(super) fn new(plan: &SystemPlan) -> Self {
+    pub(in crate::system) fn new(plan: &SystemPlan) -> Self {
         let claims = plan.sets.iter().map(|set| {
             let claims: BTreeSet<usize> = set.captures.iter().map(|c| c.claim).collect();
             claims.into_iter().collect()
@@ -57,7 +58,7 @@ impl Captured {
     }
 
     /// Those of [`Captured::rows`] that changed in a round or later.
-    pub(super) fn rows_since(
+    pub(in crate::system) fn rows_since(
         &self,
         rows: Rows,
         round: usize,
@@ -67,7 +68,7 @@ impl Captured {
     }
 
     /// Some of the rows of a set, in the order in which they were found.
-    pub(super) fn rows(&self, rows: Rows) -> impl Iterator<Item = &CapturedRow> {
+    pub(in crate::system) fn rows(&self, rows: Rows) -> impl Iterator<Item = &CapturedRow> {
         let claim = match rows.part {
             Part::ChangedBy(claim) | Part::LinkedBy(claim) => self.bit(rows.set, claim),
             _ => 0,
@@ -85,7 +86,7 @@ impl Captured {
     }
 
     /// How many of them, by ticket.
-    pub(super) fn count(&self, rows: Rows) -> BTreeMap<usize, i64> {
+    pub(in crate::system) fn count(&self, rows: Rows) -> BTreeMap<usize, i64> {
         let mut counts = BTreeMap::new();
         for row in self.rows(rows) {
             *counts.entry(row.ticket).or_default() += 1;
@@ -95,7 +96,7 @@ impl Captured {
 
     /// How many of them a report names, by ticket: a row that goes is counted as gone, not also as
     /// having lost its link before.
-    pub(super) fn reported(&self, rows: Rows) -> BTreeMap<usize, i64> {
+    pub(in crate::system) fn reported(&self, rows: Rows) -> BTreeMap<usize, i64> {
         let part = match rows.part {
             Part::LinkedBy(claim) => Part::ChangedBy(claim),
             part => part,
@@ -143,12 +144,93 @@ impl CapturedRow {
     }
 }
 
+/// One row that a capture has found.
+pub(in crate::system) struct Found {
+    /// Position of the ticket.
+    pub ticket: usize,
+    /// In the order of the set's columns.
+    pub values: Vec<Raw>,
+    /// Of a row retained until a date: which, if it has one.
+    pub until: Option<DateTime<Utc>>,
+    /// In the order of [`Capture::texts`].
+    pub texts: Vec<Option<String>>,
+}
+
+/// Who runs the captures.
+#[async_trait]
+pub(in crate::system) trait Finds: Send {
+    /// Runs one of the set at this position, with a lock clause, for rows that changed in this round or later.
+    async fn find(
+        &mut self,
+        captured: &Captured,
+        at: usize,
+        capture: &Capture,
+        lock: &str,
+        since: usize,
+    ) -> Result<Vec<Found>, NotErased>;
+}
+
+/// PostgreSQL.
+struct ByClient<'a, C> {
+    client: &'a C,
+    execution: &'a Execution<'a>,
+}
+
+#[async_trait]
+impl<C: GenericClient> Finds for ByClient<'_, C> {
+    async fn find(
+        &mut self,
+        captured: &Captured,
+        at: usize,
+        capture: &Capture,
+        lock: &str,
+        since: usize,
+    ) -> Result<Vec<Found>, NotErased> {
+        let width = self.execution.plan.sets[at].columns.len();
+        let found = self
+            .execution
+            .query_since(self.client, captured, &capture.statement, lock, since)
+            .await?;
+        Ok(found.iter().map(|row| read(row, width, capture)).collect())
+    }
+}
+
+/// The end, and behind it the columns read as text, stand last.
+fn read(row: &Row, width: usize, capture: &Capture) -> Found {
+    let dated = capture.retained.as_ref().is_some_and(|r| r.until.is_some());
+    let until = dated.then(|| row.get::<_, Raw>(width + 1));
+    let first = 1 + width + usize::from(dated);
+    Found {
+        ticket: position(row.get(0)),
+        values: (0..width).map(|i| row.get(i + 1)).collect(),
+        until: until.and_then(|until| until.timestamp()),
+        texts: (first..first + capture.texts.len())
+            .map(|i| row.get(i))
+            .collect(),
+    }
+}
+
+/// See [`all_by`].
+pub(super) async fn all(
+    tx: &impl GenericClient,
+    execution: &Execution<'_>,
+    active: &[usize],
+    captured: &mut Captured,
+    only: Option<&[usize]>,
+) -> Result<(), NotErased> {
+    let mut by = ByClient {
+        client: tx,
+        execution,
+    };
+    all_by(&mut by, execution, active, captured, only).await
+}
+
 /// Fills every set, parents first. Where a table refers to itself, or tables to each other, the
 /// captures by that are repeated with the rows that changed in the round before until none does: a
 /// row found late, or found again by a way that makes it the subject's own, brings its own
 /// children. `only` names the sets that are wanted, if not all are.
-pub(super) async fn all(
-    tx: &impl GenericClient,
+pub(in crate::system) async fn all_by(
+    by: &mut impl Finds,
     execution: &Execution<'_>,
     active: &[usize],
     captured: &mut Captured,
@@ -171,7 +253,7 @@ pub(super) async fn all(
         for &at in &group {
             let captures = followed(at, false);
             let known = &mut known[at];
-            changed |= one_round(tx, execution, captured, known, at, &captures, round).await?;
+            changed |= one_round(by, execution, captured, known, at, &captures, round).await?;
         }
         while changed {
             round += 1;
@@ -179,7 +261,7 @@ pub(super) async fn all(
             for &at in &group {
                 let captures = followed(at, true);
                 let known = &mut known[at];
-                changed |= one_round(tx, execution, captured, known, at, &captures, round).await?;
+                changed |= one_round(by, execution, captured, known, at, &captures, round).await?;
             }
         }
     }
@@ -190,7 +272,7 @@ pub(super) async fn all(
             .iter()
             .filter(|c| !c.fate.is_followed())
             .collect();
-        one_round(tx, execution, captured, &mut known[at], at, &detached, 0).await?;
+        one_round(by, execution, captured, &mut known[at], at, &detached, 0).await?;
     }
     Ok(())
 }
@@ -202,6 +284,10 @@ pub(super) async fn subjects(
     active: &[usize],
     captured: &mut Captured,
 ) -> Result<(), NotErased> {
+    let mut by = ByClient {
+        client: tx,
+        execution,
+    };
     captured.active = active.to_vec();
     for (at, set) in execution.plan.sets.iter().enumerate() {
         let own = set
@@ -209,14 +295,23 @@ pub(super) async fn subjects(
             .iter()
             .filter(|c| c.label == crate::lineage::SUBJECT);
         let own: Vec<&Capture> = own.collect();
-        one_round(tx, execution, captured, &mut HashMap::new(), at, &own, 0).await?;
+        one_round(
+            &mut by,
+            execution,
+            captured,
+            &mut HashMap::new(),
+            at,
+            &own,
+            0,
+        )
+        .await?;
     }
     Ok(())
 }
 
 /// Whether it changed what becomes of any row.
 async fn one_round(
-    tx: &impl GenericClient,
+    by: &mut impl Finds,
     execution: &Execution<'_>,
     captured: &mut Captured,
     known: &mut HashMap<Vec<Raw>, usize>,
@@ -236,11 +331,9 @@ async fn one_round(
         };
         // Of the sets above all rows are meant, of this ring's those since the round before.
         let since = round.saturating_sub(1);
-        let found = execution
-            .query_since(tx, captured, &capture.statement, lock, since)
-            .await?;
+        let found = by.find(captured, at, capture, lock, since).await?;
         for row in found.into_iter().filter(|_| !capture.only_locks) {
-            changed |= claim(execution, captured, known, at, capture, &row, round)?;
+            changed |= claim(execution, captured, known, at, capture, row, round)?;
         }
     }
     Ok(changed)
@@ -254,21 +347,24 @@ fn claim(
     known: &mut HashMap<Vec<Raw>, usize>,
     at: usize,
     capture: &Capture,
-    row: &Row,
+    found: Found,
     round: usize,
 ) -> Result<bool, NotErased> {
     let set = &execution.plan.sets[at];
-    let width = set.columns.len();
-    let values: Vec<Raw> = (0..width).map(|i| row.get(i + 1)).collect();
-    let retention = retention(execution, at, capture, row)?;
+    let retention = retention(execution, at, capture, &found)?;
     let claim = captured.bit(at, capture.claim);
-    let own = texts(execution, at, capture, row);
+    let Found {
+        ticket,
+        values,
+        texts,
+        ..
+    } = found;
     let rows = &mut captured.sets[at];
     let place = *known
         .entry(values[..set.key_width].to_vec())
         .or_insert_with(|| {
             rows.push(CapturedRow {
-                ticket: position(row.get(0)),
+                ticket,
                 values,
                 gone: false,
                 kept: false,
@@ -282,7 +378,7 @@ fn claim(
         });
     let row = &mut rows[place];
     if capture.label == crate::lineage::SUBJECT {
-        row.texts = own;
+        row.texts = texts;
     }
     let before = (row.followed, row.gone, row.kept);
     row.followed |= capture.fate.is_followed();
@@ -315,7 +411,7 @@ fn retention(
     execution: &Execution<'_>,
     at: usize,
     capture: &Capture,
-    row: &Row,
+    found: &Found,
 ) -> Result<Option<Retention>, NotErased> {
     let Some(retained) = &capture.retained else {
         return Ok(None);
@@ -331,15 +427,13 @@ fn retention(
         }));
     };
     let set = &execution.plan.sets[at];
-    let width = set.columns.len();
-    let until: Raw = row.get(width + 1);
-    let Some(until) = until.timestamp() else {
+    let Some(until) = found.until else {
         return Err(NotErased::NoEnd {
             table: set.table.clone(),
             column: column.clone(),
         });
     };
-    let texts = texts(execution, at, capture, row);
+    let texts = &found.texts;
     let key = texts[texts.len() - set.key_width..]
         .iter()
         .map(|part| part.clone().unwrap_or_default())
@@ -351,22 +445,8 @@ fn retention(
     }))
 }
 
-/// The columns read as text stand last.
-fn texts(
-    execution: &Execution<'_>,
-    at: usize,
-    capture: &Capture,
-    row: &Row,
-) -> Vec<Option<String>> {
-    let end = usize::from(capture.retained.as_ref().is_some_and(|r| r.until.is_some()));
-    let first = 1 + execution.plan.sets[at].columns.len() + end;
-    (first..first + capture.texts.len())
-        .map(|i| row.get(i))
-        .collect()
-}
-
 /// What the locked root rows say of their subjects' identifiers.
-pub(super) fn seen(execution: &Execution<'_>, captured: &Captured) -> Vec<Seen> {
+pub(in crate::system) fn seen(execution: &Execution<'_>, captured: &Captured) -> Vec<Seen> {
     let root = execution.plan.sets.iter().position(|set| {
         set.captures
             .iter()
@@ -396,7 +476,7 @@ pub(super) fn seen(execution: &Execution<'_>, captured: &Captured) -> Vec<Seen> 
 type Group<'a> = (usize, Option<DateTime<Utc>>, &'a str);
 
 /// Adds what stays to the counts, and gives the keys to come back for.
-pub(super) fn kept(
+pub(in crate::system) fn kept(
     execution: &Execution<'_>,
     captured: &Captured,
     counts: &mut [Counts],
@@ -451,7 +531,11 @@ pub(super) fn kept(
 }
 
 /// How the captured rows would be changed, for a dry run: by table and kind.
-pub(super) fn would_change(execution: &Execution<'_>, captured: &Captured, counts: &mut [Counts]) {
+pub(in crate::system) fn would_change(
+    execution: &Execution<'_>,
+    captured: &Captured,
+    counts: &mut [Counts],
+) {
     for change in &execution.plan.changes {
         for (table, rows) in change.captured() {
             for (ticket, n) in captured.reported(rows) {

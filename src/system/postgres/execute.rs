@@ -21,7 +21,7 @@ mod things;
 mod unanswered;
 
 pub(super) use applied::RECORD;
-pub(super) use applied::counts;
+pub(in crate::system) use applied::counts;
 pub use applied::{Applied, applied};
 pub use before_change::{BeforeChange, Deferred, HandOver, Nothing, Seen};
 pub(super) use commit::not_committed;

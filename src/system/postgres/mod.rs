@@ -1,6 +1,6 @@
 //! PostgreSQL, versions 15 to 18.
 
-mod capture;
+pub(in crate::system) mod capture;
 pub mod catalog;
 pub mod connect;
 pub mod discovery;

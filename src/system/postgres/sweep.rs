@@ -589,14 +589,14 @@ const PAGE: u64 = 8192;
 
 /// Sleeps so that no more than so many bytes a second pass, a tenth of a second's worth ahead
 /// at most.
-struct Pace {
+pub(in crate::system) struct Pace {
     rate: Option<NonZeroU64>,
     /// When the bytes that have passed may have passed.
     due: tokio::time::Instant,
 }
 
 impl Pace {
-    fn new(rate: Option<NonZeroU64>) -> Self {
+    pub(in crate::system) fn new(rate: Option<NonZeroU64>) -> Self {
         Self {
             rate,
             due: tokio::time::Instant::now(),
@@ -609,7 +609,7 @@ impl Pace {
         u32::try_from(bytes / PAGE).unwrap_or(u32::MAX).max(1)
     }
 
-    async fn passed(&mut self, bytes: u64) {
+    pub(in crate::system) async fn passed(&mut self, bytes: u64) {
         let Some(rate) = self.rate else { return };
         let now = tokio::time::Instant::now();
         // Time in which nothing was read is not saved up.

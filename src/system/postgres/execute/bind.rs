@@ -29,6 +29,48 @@ impl Execution<'_> {
             .collect()
     }
 
+    /// A column of values as texts, ordinals too: as MariaDB takes them.
+    pub(in crate::system) fn texts(
+        &self,
+        captured: &Captured,
+        parameter: &Parameter,
+        since: usize,
+    ) -> Vec<Option<String>> {
+        let number = |at: usize| Some(ordinal(at).to_string());
+        match parameter {
+            Parameter::SubjectTickets => {
+                let entries = self.entries(captured);
+                entries.map(|(i, _)| number(i)).collect()
+            }
+            Parameter::SubjectKey(part) => self
+                .entries(captured)
+                .map(|(_, key)| key.get(*part).cloned())
+                .collect(),
+            Parameter::IdentifierTickets(name) => {
+                let forms = self.forms(captured, name);
+                forms.map(|(i, _)| number(i)).collect()
+            }
+            Parameter::IdentifierValues(name) => self
+                .forms(captured, name)
+                .map(|(_, form)| Some(form.to_owned()))
+                .collect(),
+            Parameter::Tickets(rows) => captured
+                .rows_since(*rows, since)
+                .map(|row| number(row.ticket))
+                .collect(),
+            Parameter::Column(rows, at) => captured
+                .rows_since(*rows, since)
+                .map(|row| row.values[*at].text().map(str::to_owned))
+                .collect(),
+            Parameter::Hashes(rows, at) => self.hashes(captured, *rows, *at),
+            Parameter::Made(rows, at, maker) => self.made(captured, *rows, *at, maker),
+            Parameter::Text(_)
+            | Parameter::Value(..)
+            | Parameter::PieceRows
+            | Parameter::Json(_) => Vec::new(),
+        }
+    }
+
     fn value<'c>(
         &'c self,
         captured: &'c Captured,
@@ -73,6 +115,8 @@ impl Execution<'_> {
             // Values stand in no ticket's statement.
             Parameter::Text(text) | Parameter::Value(text, _) => Box::new(text.clone()),
             Parameter::PieceRows => Box::new(self.piece_rows),
+            // MariaDB's.
+            Parameter::Json(_) => Box::new(None::<String>),
         }
     }
 

@@ -10,6 +10,9 @@ use tokio_postgres::error::SqlState;
 pub struct Unanswered {
     backend: i32,
     transaction: String,
+    /// Of MariaDB's, where the others say nothing: the lock that its session holds as long as it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lock: Option<String>,
 }
 
 impl Unanswered {
@@ -20,7 +23,22 @@ impl Unanswered {
         Ok(Self {
             backend: row.get(0),
             transaction: row.get(1),
+            lock: None,
         })
+    }
+
+    /// Of a session on MariaDB that holds a lock of this name.
+    pub(in crate::system) fn holding(lock: String) -> Self {
+        Self {
+            backend: 0,
+            transaction: String::new(),
+            lock: Some(lock),
+        }
+    }
+
+    /// The lock that a session on MariaDB holds as long as it lives; `None` on PostgreSQL.
+    pub fn lock(&self) -> Option<&str> {
+        self.lock.as_deref()
     }
 
     /// Whether it has committed or never will. If neither, its session is ended: a COMMIT that the server
