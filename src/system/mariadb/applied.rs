@@ -68,6 +68,7 @@ pub(super) async fn recall(run: &mut Run<'_>, repeated: Vec<usize>) -> Result<Ou
         wal: String::new(),
         server_version: 0,
         repeated,
+        prepared: false,
     };
     let found = stood(&mut run.conn, which, &execution.plan.system).await?;
     for (n, about, counts) in found {

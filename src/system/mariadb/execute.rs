@@ -125,6 +125,7 @@ async fn step(run: &mut Run<'_>, before: &mut dyn BeforeChange) -> Result<Outcom
         wal: String::new(),
         server_version: about.server_version,
         repeated,
+        prepared: false,
     };
     if !outcome.repeated.is_empty() {
         let recalled = applied::recall(run, outcome.repeated.clone()).await?;
