@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// A registered database, reached.
 pub(super) enum Database<'c> {
     /// A session of PostgreSQL's.
-    Postgres(Client),
+    Postgres(Box<Client>),
     /// A MariaDB server, which is connected to for each piece of work.
     MariaDb(&'c mariadb::System),
 }
@@ -26,7 +26,8 @@ impl Context {
             return Some(Ok(Database::MariaDb(system)));
         }
         let system = self.systems.get(name)?;
-        Some(system.pool.get().await.map(Database::Postgres))
+        let client = system.pool.get().await;
+        Some(client.map(|client| Database::Postgres(Box::new(client))))
     }
 
     /// The database of a plan's part.
