@@ -7,7 +7,7 @@ use super::connect::Bounds;
 use super::run::{ON_THE_WAY, Run, in_time};
 use super::system::System;
 use super::{applied, failure};
-use crate::plan::{Counts, SystemPlan};
+use crate::plan::Counts;
 use crate::system::postgres::capture::{self, Captured};
 use crate::system::postgres::execute::{
     BeforeChange, Execution, NotErased, Nothing, Outcome, Timeouts, Unanswered,
@@ -81,7 +81,7 @@ async fn open<'e>(execution: &'e Execution<'e>, system: &System) -> Result<Run<'
 
 async fn step(run: &mut Run<'_>, before: &mut dyn BeforeChange) -> Result<Outcome, NotErased> {
     let execution = run.execution;
-    fits(execution.plan, before)?;
+    fits(execution, before)?;
     let unanswered = named(run).await?;
     run.begin("READ COMMITTED", "START TRANSACTION").await?;
     let repeated = applied::repeated(run).await?;
@@ -137,8 +137,11 @@ async fn step(run: &mut Run<'_>, before: &mut dyn BeforeChange) -> Result<Outcom
 }
 
 /// What no plan for MariaDB has, and nobody asks of it: were it there it would be passed over.
-fn fits(plan: &SystemPlan, before: &mut dyn BeforeChange) -> Result<(), NotErased> {
-    let more = !plan.rings.is_empty()
+fn fits(execution: &Execution<'_>, before: &mut dyn BeforeChange) -> Result<(), NotErased> {
+    let plan = execution.plan;
+    let more = execution.prepare.is_some()
+        || !plan.things.is_empty()
+        || !plan.rings.is_empty()
         || !plan.pieces.is_empty()
         || !plan.spared.is_empty()
         || plan.changes.iter().any(|c| c.rows.is_none() || c.moves)
