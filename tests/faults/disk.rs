@@ -2,7 +2,7 @@
 //! fault, and goes on when there is room.
 
 use crate::company::{Case, Company, QUICK, Running, people};
-use crate::support::{Server, wait_until};
+use crate::support::{Server, ServerOptions, wait_until};
 use crate::{LONG, goes_on, metric};
 use std::io::Write;
 use std::path::PathBuf;
@@ -81,8 +81,11 @@ impl Drop for Disk {
 #[test]
 fn the_disk_of_a_system_is_full() {
     let Some(disk) = Disk::mount() else { return };
-    // The server ends before its disk.
-    let server = Server::start();
+    // It ends before its disk. Autovacuum would remove the file without which there are no sessions.
+    let server = Server::start_with(ServerOptions {
+        settings: vec![("autovacuum".into(), "off".into())],
+        ..ServerOptions::default()
+    });
     let company = Company::new(&server, 30, people(3));
     let case = company.copy();
     disk.takes(&case, &case.shop);

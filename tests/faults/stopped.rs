@@ -71,7 +71,13 @@ fn sleeps_at((point, control, shop): &(&str, &str, &str)) {
     let left = [u32::MAX, std::process::id()].map(|pid| state.join(format!(".ledger-head.{pid}")));
     left.iter()
         .for_each(|file| std::fs::write(file, "1").unwrap());
-    let log = Running::start(&other, &["run", "--until-idle"], "").ends_well();
+    let awake = Running::start(&other, &["run"], "");
+    // Who sleeps in the middle of a transaction holds its locks until the server ends it, after a minute.
+    wait_until("the other to do its work", LONG, || {
+        case.control(LEFT) == "0"
+    });
+    awake.signal("TERM");
+    let log = awake.ends_well();
     assert_eq!([left[0].exists(), left[1].exists()], [false, true]);
     let before = case.history();
     assert!(
@@ -80,7 +86,6 @@ fn sleeps_at((point, control, shop): &(&str, &str, &str)) {
     );
     // All is done; but who sleeps while it moves events into the ledger keeps others from that, until the
     // server ends its session.
-    assert_eq!(case.control(LEFT), "0", "{point}");
     assert_eq!(
         before.wrong(&other.verifying_key()),
         [""; 0],
@@ -88,7 +93,9 @@ fn sleeps_at((point, control, shop): &(&str, &str, &str)) {
     );
     daemon.signal("CONT");
     wait_until("the sleeper to find that it is too late", LONG, || {
-        daemon.log().contains("the lease was lost while")
+        // Or its session is not there any more.
+        let log = daemon.log();
+        log.contains("the lease was lost while") || log.contains("\"hindered")
     });
     // Nothing more comes of it.
     std::thread::sleep(Duration::from_millis(500));
