@@ -29,8 +29,8 @@ pub(super) async fn end(
     let system = system.ok_or_else(|| unreachable("it is not registered any more".into()))?;
     let client = system.pool.get().await;
     let client = client.map_err(|e| unreachable(e.to_string()))?;
-    fail::fail_point!("end-prepared", |_| Err(unreachable("failpoint".into())));
     let ended = prepared::end(&client, name, verdict == Verdict::Committed).await?;
+    fail::fail_point!("end-unanswered", |_| Err(unreachable("no answer".into())));
     written_down(context, name, ended.at).await;
     Ok(ended)
 }

@@ -3,6 +3,7 @@
 use crate::company::{Case, Company, QUICK, Running, people};
 use crate::support::{Pooler, Server, ServerOptions, Workspace, repository, wait_until};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A server that prepares transactions; one for all, with connections for several daemons.
@@ -10,8 +11,8 @@ fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         let settings = [
-            ("max_prepared_transactions", "20"),
-            ("max_connections", "200"),
+            ("max_prepared_transactions", "60"),
+            ("max_connections", "400"),
         ];
         Server::start_with(ServerOptions {
             settings: settings.map(|(k, v)| (k.into(), v.into())).to_vec(),
@@ -127,47 +128,55 @@ const POINTS: &[(&str, bool)] = &[
     ("after-step-done=1*off->return", true),
 ];
 
-#[test]
-fn whoever_dies_both_or_neither() {
-    let copies: Vec<_> = POINTS.iter().map(|_| company().copy()).collect();
+/// A copy of the company for each, some at once: most of what they do is to wait.
+fn at_each_point(run: impl Fn(&str, bool, &Case<'_>) + Sync) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((point, decided)) = POINTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            run(point, *decided, &company().copy());
+        }
+    };
     std::thread::scope(|scope| {
-        for ((point, decided), case) in POINTS.iter().zip(&copies) {
-            scope.spawn(move || {
-                let host = host(case, ONE_BATCH);
-                start(&host, point).dies();
-                lease_is_over(case);
-                hold_everybody(case);
-                start(&host, "").ends_well();
-                let all = i64::try_from(company().people.len()).unwrap();
-                let expected = if *decided { (all, all) } else { (0, 0) };
-                assert_eq!(applied(case), expected, "{point}");
-                assert_eq!(prepared(case), 0, "{point}");
-                // When the hold is released what was done counts, and what was not is done.
-                let release = "SELECT set_config('erasured.actor', 'lead', true);
-                               SELECT erasured.release_matter('case-1')";
-                server().execute(&case.control, release);
-                start(&host, "").ends_well();
-                case.is_whole();
-                assert_eq!(prepared(case), 0, "{point}");
-            });
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
     });
 }
 
 #[test]
+fn whoever_dies_both_or_neither() {
+    at_each_point(|point, decided, case| {
+        let host = host(case, ONE_BATCH);
+        start(&host, point).dies();
+        lease_is_over(case);
+        hold_everybody(case);
+        start(&host, "").ends_well();
+        let all = i64::try_from(company().people.len()).unwrap();
+        let expected = if decided { (all, all) } else { (0, 0) };
+        assert_eq!(applied(case), expected, "{point}");
+        assert_eq!(prepared(case), 0, "{point}");
+        // When the hold is released what was done counts, and what was not is done.
+        let release = "SELECT set_config('erasured.actor', 'lead', true);
+                               SELECT erasured.release_matter('case-1')";
+        server().execute(&case.control, release);
+        start(&host, "").ends_well();
+        case.is_whole();
+        assert_eq!(prepared(case), 0, "{point}");
+    });
+}
+
+#[test]
 fn whoever_dies_the_next_does_it_once() {
-    let copies: Vec<_> = POINTS.iter().map(|_| company().copy()).collect();
-    std::thread::scope(|scope| {
-        for ((point, _), case) in POINTS.iter().zip(&copies) {
-            scope.spawn(move || {
-                let host = host(case, ONE_BATCH);
-                start(&host, point).dies();
-                lease_is_over(case);
-                start(&host, "").ends_well();
-                println!("{point}");
-                whole(case);
-            });
-        }
+    at_each_point(|point, _, case| {
+        let host = host(case, ONE_BATCH);
+        start(&host, point).dies();
+        lease_is_over(case);
+        start(&host, "").ends_well();
+        println!("{point}");
+        whole(case);
     });
 }
 
@@ -189,26 +198,50 @@ fn a_decision_whose_answer_is_lost_is_one_or_none() {
     }
 }
 
+/// COMMIT PREPARED without an answer: the system says itself what stands. Where it does not for long, the tickets
+/// wait.
+#[test]
+fn an_end_whose_answer_is_lost_is_asked_for() {
+    for point in ["end-unanswered=1*return", "end-unanswered=9*return"] {
+        let case = company().copy();
+        let host = host(&case, ONE_BATCH);
+        start(&host, point).ends_well();
+        whole(&case);
+        let joints = case.control("SELECT string_agg(outcome, ', ') FROM erasured.joint");
+        assert_eq!(joints, "committed", "{point}");
+    }
+}
+
+/// Whichever comes first.
 #[test]
 fn a_system_that_refuses_to_prepare_keeps_the_other_from_it() {
-    let case = company().copy();
-    let host = host(&case, ONE_BATCH);
-    let loud = "CREATE FUNCTION public.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY gone; RETURN NULL; END $$;
-                CREATE TRIGGER tell AFTER DELETE ON member FOR EACH STATEMENT EXECUTE FUNCTION public.tell()";
-    server().execute(&case.loyalty, loud);
-    let (status, log) = start(&host, "").end(Duration::from_secs(120));
-    assert_eq!(status.code(), Some(1), "{log}");
-    let failed = case.control("SELECT string_agg(DISTINCT state || ' ' || problem_code || ' ' || problem, '; ') FROM erasured.ticket");
-    assert_eq!(
-        failed,
-        "failed E0550 loyalty: a trigger sends NOTIFY, which cannot be prepared"
-    );
-    // Who has nothing there that is deleted is erased in both.
-    let failed = case.control("SELECT count(*) FROM erasured.ticket WHERE state = 'failed'");
-    let failed: i64 = failed.parse().unwrap();
-    assert!(failed > 0);
-    assert_eq!(applied(&case), (6 - failed, 6 - failed));
-    assert_eq!(prepared(&case), 0);
+    for (system, table) in [("loyalty", "member"), ("shop", "customer")] {
+        let case = company().copy();
+        let host = host(&case, ONE_BATCH);
+        let database = match system {
+            "shop" => &case.shop,
+            _ => &case.loyalty,
+        };
+        let loud = format!(
+            "CREATE FUNCTION public.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY gone; RETURN NULL; END $$;
+             CREATE TRIGGER tell AFTER DELETE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION public.tell()"
+        );
+        server().execute(database, &loud);
+        let (status, log) = start(&host, "").end(Duration::from_secs(120));
+        assert_eq!(status.code(), Some(1), "{log}");
+        let failed = case.control(
+            "SELECT string_agg(DISTINCT state || ' ' || problem_code || ' ' || problem, '; ') FROM erasured.ticket",
+        );
+        let refused =
+            format!("failed E0550 {system}: a trigger sends NOTIFY, which cannot be prepared");
+        assert_eq!(failed, refused);
+        // Who has nothing there that is deleted is erased in both.
+        let failed = case.control("SELECT count(*) FROM erasured.ticket WHERE state = 'failed'");
+        let failed: i64 = failed.parse().unwrap();
+        assert!(failed > 0);
+        assert_eq!(applied(&case), (6 - failed, 6 - failed), "{system}");
+        assert_eq!(prepared(&case), 0, "{system}");
+    }
 }
 
 #[test]
