@@ -198,3 +198,40 @@ fn without_recheck_nothing_is_kept() {
     company.run();
     assert_eq!(company.control(watched), 0);
 }
+
+/// What was refused of a ticket rightly has the person's values: nobody is told that they came back.
+#[test]
+fn who_was_refused_a_part_is_not_watched() {
+    let company = Company::open();
+    company.shop(
+        "CREATE TABLE wish (id int PRIMARY KEY, customer int REFERENCES customer);
+         CREATE INDEX ON wish (customer); INSERT INTO wish SELECT n, n FROM generate_series(1, 40) n",
+    );
+    let wishes = "[[table]]\nname = \"shop.public.wish\"\naction = \"delete\"\n";
+    let policy = format!("{POLICY}\n{wishes}");
+    company.workspace.write_policy("customer.toml", &policy);
+    // What may be refused is published by a daemon.
+    company.run();
+    let refuse = "DO $$ DECLARE t uuid; BEGIN
+       t := erasured.submit_ticket('CRM-3', 'customer', '{\"member_no\": \"M-3\"}', 'account', 'policy');
+       PERFORM set_config('erasured.actor', 'desk', true); PERFORM erasured.verify_ticket(t, 'login_reauth');
+       PERFORM set_config('erasured.actor', 'lead', true);
+       PERFORM erasured.refuse_part(t, 'shop.public.subscription', 'contract');
+       PERFORM erasured.approve_ticket(t);
+     END $$";
+    Server::shared().execute(&company.control, refuse);
+    company.file(4, "account");
+    company.run();
+    let closed = "SELECT count(*) FROM erasured.ticket WHERE state = 'completed'";
+    assert_eq!(company.control(closed), 2);
+    let of = |n: u32| {
+        let sql = format!(
+            "SELECT count(*) FROM erasured.watched w JOIN erasured.ticket t ON t.id = w.ticket_id WHERE t.reference = 'CRM-{n}'"
+        );
+        company.control(&sql)
+    };
+    assert_eq!((of(3), of(4)), (0, 2));
+    company.turn("61 min");
+    company.run();
+    assert_eq!(company.come_back(3), [""; 0]);
+}
