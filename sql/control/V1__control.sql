@@ -557,6 +557,7 @@ COMMENT ON FUNCTION erasured.folded IS 'A person''s name for comparing, not for 
 CREATE FUNCTION erasured.has_begun(ticket uuid) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, erasured, pg_temp
 AS $$ SELECT EXISTS (SELECT FROM erasured.step s WHERE s.ticket_id = ticket AND s.state = 'done' AND NOT coalesce(s.counts ? 'kind', false))
+          OR EXISTS (SELECT FROM erasured.step s JOIN erasured.joint j ON j.id = s.joint_id WHERE s.ticket_id = ticket AND j.outcome = 'committed')
           OR EXISTS (SELECT FROM erasured.found f WHERE f.ticket_id = ticket AND f.taken) $$;
 COMMENT ON FUNCTION erasured.has_begun IS 'Whether a step of the ticket is known to have committed, or something may have been taken away in a system that is no database.';
 

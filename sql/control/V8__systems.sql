@@ -52,9 +52,9 @@ BEGIN
     END IF;
     -- What waited for it need not wait for its next try.
     UPDATE erasured.ticket t SET next_attempt_at = now()
-      FROM erasured.step s
-     WHERE s.ticket_id = t.id AND s.generation = t.generation AND s.system = resume_system.system AND s.state = 'planned'
-       AND t.state = 'scheduled' AND t.next_attempt_at > now();
+     WHERE t.state = 'scheduled' AND t.next_attempt_at > now() AND (t.problem = 'maintenance' OR EXISTS (
+           SELECT FROM erasured.step s
+            WHERE s.ticket_id = t.id AND s.generation = t.generation AND s.system = resume_system.system AND s.state = 'planned'));
     INSERT INTO erasured.event (kind, body)
     VALUES ('system_resumed', jsonb_build_object('system', system, 'by', who));
     NOTIFY erasured_ticket;

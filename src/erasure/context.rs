@@ -190,10 +190,11 @@ impl System {
     /// # Errors
     /// [`Unplanned::Unreachable`], [`Unplanned::Failed`].
     pub async fn catalog(&self) -> Result<(String, Arc<Catalog>), Unplanned> {
-        let mut client = match self.pool.get().await {
-            Ok(client) => client,
-            Err(error) => return self.remembered(error).await,
-        };
+        let mut client = self.pool.get().await.inspect_err(|error| {
+            if !matches!(error, ConnectError::Maintenance { .. }) {
+                self.up(false);
+            }
+        })?;
         self.up(true);
         let failed = |e: tokio_postgres::Error| Unplanned::Failed {
             system: self.name.clone(),
@@ -221,16 +222,18 @@ impl System {
         Ok((stamp, catalog))
     }
 
-    /// While a system is away it is taken for what it was, so that people go in the others meanwhile. What it
-    /// has become is asked there before anything changes.
-    async fn remembered(&self, error: ConnectError) -> Result<(String, Arc<Catalog>), Unplanned> {
-        if !matches!(error, ConnectError::Maintenance { .. }) {
-            self.up(false);
-        }
-        let known = self.known.lock().await;
-        match &*known {
-            Some(known) if error.is_transient() => Ok(known.clone()),
-            _ => Err(error.into()),
+    /// For plans alone: while a system is away it is taken for what it was, so that people go in the others
+    /// meanwhile. What it has become is asked there before anything changes.
+    ///
+    /// # Errors
+    /// As [`System::catalog`], where it has not been read before.
+    async fn catalog_for_plans(&self) -> Result<(String, Arc<Catalog>), Unplanned> {
+        match self.catalog().await {
+            Err(Unplanned::Unreachable(error)) if error.is_transient() => {
+                let known = self.known.lock().await;
+                known.clone().ok_or(Unplanned::Unreachable(error))
+            }
+            read => read,
         }
     }
 
@@ -411,7 +414,7 @@ impl Context {
         let mut stamps = BTreeMap::new();
         for name in lineage::systems_of(&policy) {
             if let Some(system) = self.systems.get(&name) {
-                stamps.insert(name, system.catalog().await?.0);
+                stamps.insert(name, system.catalog_for_plans().await?.0);
             } else if let Some(system) = self.mariadb.get(&name) {
                 stamps.insert(name, on_mariadb(system).await?.0);
             }
@@ -427,8 +430,7 @@ impl Context {
         {
             return Ok(planned.clone());
         }
-        let (catalogs, stamps) =
-            catalogs(&self.systems, &self.mariadb, lineage::systems_of(&policy)).await?;
+        let (catalogs, stamps) = self.catalogs_for_plans(&policy).await?;
         let (lineage, mut warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
         self.kept_elsewhere(&policy)?;
@@ -542,10 +544,26 @@ impl Context {
         }
     }
 
+    async fn catalogs_for_plans(&self, policy: &Policy) -> Result<Catalogs, Unplanned> {
+        let (mut catalogs, mut stamps) = (BTreeMap::new(), BTreeMap::new());
+        for name in lineage::systems_of(policy) {
+            let (stamp, catalog) = match (self.systems.get(&name), self.mariadb.get(&name)) {
+                (Some(system), _) => {
+                    let (stamp, catalog) = system.catalog_for_plans().await?;
+                    (stamp, (*catalog).clone())
+                }
+                (None, Some(system)) => on_mariadb(system).await?,
+                (None, None) => continue,
+            };
+            catalogs.insert(name.clone(), catalog);
+            stamps.insert(name, stamp);
+        }
+        Ok((catalogs, stamps))
+    }
+
     /// The plan of a scope that covers less than the policy in force says.
     async fn narrowed(&self, policy: Policy, scope: &str) -> Result<Planned, Unplanned> {
-        let (catalogs, stamps) =
-            catalogs(&self.systems, &self.mariadb, lineage::systems_of(&policy)).await?;
+        let (catalogs, stamps) = self.catalogs_for_plans(&policy).await?;
         let (lineage, warnings) =
             lineage::trace(&policy, scope, &catalogs).map_err(Unplanned::Misfit)?;
         self.kept_elsewhere(&policy)?;
@@ -614,6 +632,9 @@ fn definitions(
     of.collect()
 }
 
+/// Catalogs and stamps, by system.
+type Catalogs = (BTreeMap<String, Catalog>, BTreeMap<String, String>);
+
 /// The catalogs of these systems and their stamps; those that are not registered are left out.
 ///
 /// # Errors
@@ -622,7 +643,7 @@ pub async fn catalogs(
     systems: &BTreeMap<String, System>,
     mariadb: &BTreeMap<String, mariadb::System>,
     names: impl IntoIterator<Item = String>,
-) -> Result<(BTreeMap<String, Catalog>, BTreeMap<String, String>), Unplanned> {
+) -> Result<Catalogs, Unplanned> {
     let (mut catalogs, mut stamps) = (BTreeMap::new(), BTreeMap::new());
     for name in names {
         let (stamp, catalog) = match (systems.get(&name), mariadb.get(&name)) {

@@ -30,6 +30,19 @@ impl Context {
         Some(client.map(|client| Database::Postgres(Box::new(client))))
     }
 
+    /// The same for ending what has begun there, also where an operator has it left alone.
+    pub(super) async fn database_to_end(
+        &self,
+        name: &str,
+    ) -> Option<Result<Database<'_>, ConnectError>> {
+        if let Some(system) = self.mariadb.get(name) {
+            return Some(Ok(Database::MariaDb(system)));
+        }
+        let system = self.systems.get(name)?;
+        let client = system.pool.get_to_end().await;
+        Some(client.map(|client| Database::Postgres(Box::new(client))))
+    }
+
     /// The database of a plan's part.
     ///
     /// # Errors

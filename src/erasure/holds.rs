@@ -192,7 +192,7 @@ impl Gate {
         let unreachable = || NotErased::Hook("the system cannot be reached".into());
         // What happens together is not committed, but prepared: then no COMMIT has no answer.
         let system = self.systems.first().ok_or_else(unreachable)?;
-        let database = context.database(system).await;
+        let database = context.database_to_end(system).await;
         let database = database.ok_or_else(unreachable)?;
         let database = database.map_err(|_| unreachable())?;
         database.is_over(lost).await

@@ -27,7 +27,7 @@ pub(super) async fn end(
         |problem: String| NotErased::Database(problem, Failure::Transient("unreachable"));
     let system = context.systems.get(&name.system);
     let system = system.ok_or_else(|| unreachable("it is not registered any more".into()))?;
-    let client = system.pool.get().await;
+    let client = system.pool.get_to_end().await;
     let client = client.map_err(|e| unreachable(e.to_string()))?;
     let ended = prepared::end(&client, name, verdict == Verdict::Committed).await?;
     fail::fail_point!("end-unanswered", |_| Err(unreachable("no answer".into())));
@@ -144,7 +144,7 @@ pub async fn look(context: &Context) -> Result<(), StoreError> {
     let installation = context.store.installation().await?;
     for (name, system) in &context.systems {
         // That it is away is told elsewhere, and what it was last seen to keep it keeps.
-        let Ok(client) = system.pool.get().await else {
+        let Ok(client) = system.pool.get_to_end().await else {
             continue;
         };
         let Ok(waiting) = prepared::waiting(&client, installation).await else {

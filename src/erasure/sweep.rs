@@ -10,7 +10,6 @@ use super::lost;
 use super::places;
 use super::subscribers;
 use crate::certificate::{self, ExemptColumn, NotCovered, ReadFrom, TableRead};
-use crate::lineage;
 use crate::name::TableName;
 use crate::policy::{Policy, SweepWhen, TableRule};
 use crate::store::StoreError;
@@ -155,6 +154,10 @@ async fn all_systems(
     let waiting = open.tickets.len();
     let (tickets, unreadable) = open_tickets(context, std::mem::take(&mut open.tickets));
     fail_waiting(context, open.token, &unreadable, "E0507", SEALED).await?;
+    let ids: Vec<Uuid> = tickets.iter().map(|t| t.ticket.id).collect();
+    let steps = context.store.steps(&ids).await?;
+    let done_in: BTreeSet<String> = steps.into_iter().map(|step| step.system).collect();
+    subscribers::have_applied(context, &done_in).await?;
     let away = places::look_again(context, policy, open.token, &tickets).await?;
     let hunt = Hunt::new(policy, &tickets);
     let mut reads = Vec::new();
@@ -164,7 +167,6 @@ async fn all_systems(
     for system in context.mariadb.values() {
         reads.push(mariadb::one_system(context, system, &open, &hunt, &tickets).await?);
     }
-    subscribers::have_applied(context, &lineage::systems_of(policy)).await?;
     crash_point("before-sign");
     if let Some(again) = lost::goes_back(context, open.token, &tickets).await? {
         return Ok(Swept {

@@ -119,7 +119,7 @@ fn a_paused_system_is_left_alone_and_who_is_done_in_part_is_seen() {
         );
         locked.join().unwrap();
         // Attempts come and go, and nobody looks in.
-        let tried = "SELECT min(attempt) FROM erasured.ticket";
+        let tried = "SELECT max(attempt) FROM erasured.ticket";
         let before: i64 = case.control(tried).parse().unwrap();
         for _ in 0..20 {
             case.server().execute(&case.control, "UPDATE erasured.ticket SET next_attempt_at = now() WHERE state = 'scheduled' AND next_attempt_at > now()");
@@ -128,7 +128,11 @@ fn a_paused_system_is_left_alone_and_who_is_done_in_part_is_seen() {
         }
         assert!(!gone("customer", &case.shop));
         assert_eq!(case.control(OPEN), "3");
-        assert!(case.control(tried).parse::<i64>().unwrap() >= before);
+        let after: i64 = case.control(tried).parse().unwrap();
+        assert!(
+            before <= after && after <= 4,
+            "half of eight are left: {after}"
+        );
         assert!(
             daemon.log().contains("is in maintenance: disk change"),
             "{}",

@@ -112,6 +112,8 @@ struct Reached {
     outcomes: Vec<Outcome>,
     /// Tickets of which something is to be done.
     active: BTreeSet<Uuid>,
+    /// The parts that have been told to prepare, whether or not they have answered.
+    told: BTreeSet<usize>,
     /// When the first was prepared: so long its locks outlive everybody.
     prepared: Option<Instant>,
     /// The part at which it came to an end.
@@ -129,11 +131,11 @@ impl Attempt<'_> {
             Ok(true) => self.commit(reached).await,
             // All of it had been committed before.
             Ok(false) => {
-                self.give_up().await;
+                self.give_up(reached).await;
                 Ok(())
             }
             Err(error) => {
-                self.give_up().await;
+                self.give_up(reached).await;
                 Err(error)
             }
         }
@@ -379,7 +381,7 @@ impl Attempt<'_> {
     }
 
     /// They are rolled back, as far as somebody answers; whoever comes after does the rest.
-    async fn give_up(&self) {
+    async fn give_up(&self, reached: &Reached) {
         let context = self.run.context;
         match context.store.abort_joint(self.joint).await {
             Ok(Verdict::Aborted) => {}
@@ -389,7 +391,12 @@ impl Attempt<'_> {
                 return;
             }
         }
-        for name in &self.names {
+        for (at, name) in self.names.iter().enumerate() {
+            // A system that was away keeps nothing, and nobody need come back to it.
+            if !reached.told.contains(&at) {
+                in_doubt::none_there(context, name).await;
+                continue;
+            }
             if let Err(error) = in_doubt::end(context, name, Verdict::Aborted).await {
                 let system = &name.system;
                 tracing::warn!(system, %error, "a prepared transaction could not be rolled back yet");
@@ -437,8 +444,12 @@ impl BeforeChange for Joined<'_> {
     }
 
     fn the_others(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
-        self.attempt
-            .from(self.at + 1, &mut *self.keep.group, &mut *self.reached)
+        Box::pin(async {
+            let (group, reached) = (&mut *self.keep.group, &mut *self.reached);
+            self.attempt.from(self.at + 1, group, reached).await?;
+            reached.told.insert(self.at);
+            Ok(())
+        })
     }
 
     /// Asked once for all, when all are prepared.

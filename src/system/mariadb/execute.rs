@@ -207,7 +207,7 @@ async fn commit(
 /// # Errors
 /// [`NotErased`]: the server did not answer.
 pub async fn is_over(system: &System, lock: &str) -> Result<bool, NotErased> {
-    let conn = system.connect(Bounds::PATIENT).await;
+    let conn = system.connect_to_end(Bounds::PATIENT).await;
     let mut conn =
         conn.map_err(|e| NotErased::Database(e.to_string(), Failure::Transient("unreachable")))?;
     let holder: Option<Option<u64>> = conn

@@ -49,6 +49,14 @@ impl System {
                 self.name
             )));
         }
+        self.connect_to_end(bounds).await
+    }
+
+    /// The same for ending what has begun, also where an operator has it left alone.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub async fn connect_to_end(&self, bounds: Bounds) -> Result<Conn, Unreachable> {
         let opened = self.address.connect(bounds).await;
         metrics::gauge!(crate::metrics::SYSTEM_UP, "system" => self.name.clone())
             .set(f64::from(u8::from(opened.is_ok())));

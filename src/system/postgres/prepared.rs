@@ -102,7 +102,9 @@ pub async fn end(client: &Client, name: &Name, commit: bool) -> Result<Ended, No
         Err(e) if e.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
         Err(e) => return Err(e.into()),
     }
-    let row = client.query_one(STANDS, &[&name.joint]).await?;
+    let row = client
+        .query_one(STANDS, &[&name.joint, &name.system])
+        .await?;
     Ok(Ended {
         applied: row.get(0),
         at: row.get(1),
@@ -114,7 +116,7 @@ const WAITING: &str = "/* erasured:prepared */ SELECT gid, extract(epoch FROM pg
      FROM pg_catalog.pg_prepared_xacts WHERE database OPERATOR(pg_catalog.=) pg_catalog.current_database() \
       AND pg_catalog.starts_with(gid, $1) ORDER BY prepared";
 
-const STANDS: &str = "/* erasured:ended */ SELECT EXISTS (SELECT FROM erasured.applied_step AS s WHERE s.batch OPERATOR(pg_catalog.=) $1), \
+const STANDS: &str = "/* erasured:ended */ SELECT EXISTS (SELECT FROM erasured.applied_step AS s WHERE s.batch OPERATOR(pg_catalog.=) $1 AND s.system OPERATOR(pg_catalog.=) $2), \
      pg_catalog.clock_timestamp(), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text";
 
 #[cfg(test)]

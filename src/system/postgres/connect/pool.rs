@@ -29,13 +29,29 @@ impl Pool {
     /// # Errors
     /// As [`connect`](super::connect()); [`ConnectError::PoolBusy`] if none came free.
     pub async fn get(&self) -> Result<deadpool_postgres::Client, ConnectError> {
-        use deadpool_postgres::PoolError;
-        if let Some(reason) = self.rests() {
-            return Err(ConnectError::Maintenance {
+        self.is_open()?;
+        let client = self.get_to_end().await?;
+        // It may have been waited for.
+        self.is_open()?;
+        Ok(client)
+    }
+
+    fn is_open(&self) -> Result<(), ConnectError> {
+        match self.rests() {
+            None => Ok(()),
+            Some(reason) => Err(ConnectError::Maintenance {
                 at: self.at.clone(),
                 reason,
-            });
+            }),
         }
+    }
+
+    /// The same for ending what has begun, which a pause waits for.
+    ///
+    /// # Errors
+    /// As [`Pool::get`].
+    pub async fn get_to_end(&self) -> Result<deadpool_postgres::Client, ConnectError> {
+        use deadpool_postgres::PoolError;
         self.inner.get().await.map_err(|error| match error {
             PoolError::Timeout(_) => ConnectError::PoolBusy {
                 at: self.at.clone(),

@@ -38,8 +38,9 @@ impl Execution<'_> {
         self.settings(&tx).await?;
         let mut captured = Captured::new(self.plan);
         let active: Vec<usize> = (0..self.subjects.len()).collect();
-        let wanted = self.plan.ways_to_things();
-        capture::all(&tx, self, &active, &mut captured, Some(&wanted)).await?;
+        // What a hold covers may hang on the rows that name things: then all is looked at.
+        let wanted = self.held.is_empty().then(|| self.plan.ways_to_things());
+        capture::all(&tx, self, &active, &mut captured, wanted.as_deref()).await?;
         self.nothing_is_covered(&tx, &captured, None).await?;
         self.all_are_due(&tx, &captured, due).await?;
         let names = self.names(&tx, &captured, known).await?;
