@@ -32,6 +32,11 @@ struct Files {
 
 impl Files {
     fn open() -> Self {
+        Self::with("", "")
+    }
+
+    /// With more tables, and rules for them.
+    fn with(schema: &str, rules: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("img/a")).unwrap();
         let system = format!(
@@ -39,8 +44,8 @@ impl Files {
             folder.path()
         );
         let files = |company| Self { company, folder };
-        let policy = format!("{POLICY}{PLACE}");
-        let company = Company::built(&policy, &system, SCHEMA);
+        let policy = format!("{POLICY}{PLACE}{rules}");
+        let company = Company::built(&policy, &system, &format!("{SCHEMA}{schema}"));
         let files = files(company);
         for n in 1..=20 {
             files.put(&format!("a/{n}.png"));
@@ -226,6 +231,44 @@ fn a_hold_on_a_row_keeps_what_it_names() {
     files.runs();
     files.lacks(&["a/1.png", "a/2.png", "a/1b.png"]);
     assert_eq!(files.certified("account-1"), 2);
+}
+
+/// The row that names the file stays, for the held row hangs on it: so must the file.
+#[test]
+fn a_hold_on_what_hangs_on_a_row_keeps_what_that_names() {
+    let schema = "
+CREATE TABLE report (id int PRIMARY KEY, avatar int NOT NULL REFERENCES avatar);
+CREATE TABLE report_line (id int PRIMARY KEY, report int NOT NULL REFERENCES report);
+INSERT INTO report VALUES (1, 101), (2, 2);
+INSERT INTO report_line VALUES (1, 1), (2, 2);";
+    let rules = "
+[[table]]
+name   = \"shop.public.report\"
+action = \"delete\"
+
+[[table]]
+name   = \"shop.public.report_line\"
+action = \"delete\"
+";
+    let files = Files::with(schema, rules);
+    let hold = r#"SELECT erasured.place_row_hold('case-1', 'court-order', 'shop.public.report', '[{"column": "id", "op": "=", "values": ["1"]}]')"#;
+    files.company.server.execute(&files.company.control, hold);
+    files.runs();
+    files.company.file(&[1, 2], "account");
+    let daemon = files.company.daemon();
+    wait_until("the other's to go", Duration::from_secs(60), || {
+        !files.path("a/2.png").exists()
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    drop(daemon);
+    files.lacks(&["a/2.png"]);
+    let release = "SELECT erasured.release_matter('case-1')";
+    files
+        .company
+        .server
+        .execute(&files.company.control, release);
+    files.runs();
+    files.lacks(&["a/1.png", "a/2.png", "a/1b.png"]);
 }
 
 #[test]

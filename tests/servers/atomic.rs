@@ -12,7 +12,7 @@ fn server() -> &'static Server {
     SERVER.get_or_init(|| {
         let settings = [
             ("max_prepared_transactions", "60"),
-            ("max_connections", "400"),
+            ("max_connections", "1000"),
         ];
         Server::start_with(ServerOptions {
             settings: settings.map(|(k, v)| (k.into(), v.into())).to_vec(),
@@ -178,6 +178,62 @@ fn whoever_dies_the_next_does_it_once() {
         println!("{point}");
         whole(case);
     });
+}
+
+/// A pause waits for what is prepared: a daemon ends it as it was decided, and begins nothing.
+#[test]
+fn a_pause_leaves_nothing_prepared() {
+    let case = company().copy();
+    let host = host(&case, ONE_BATCH);
+    start(&host, "after-decision=return").dies();
+    assert!(prepared(&case) > 0);
+    let says = |arguments: &[&str]| {
+        let output = host.erasured(arguments.iter().copied()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    says(&["system", "pause", "shop", "--reason", "disk change"]);
+    says(&["system", "pause", "loyalty", "--reason", "disk change"]);
+    lease_is_over(&case);
+    let daemon = Running::start(&host, &["run"], "");
+    wait_until("what was prepared to end", Duration::from_secs(60), || {
+        prepared(&case) == 0
+    });
+    let all = i64::try_from(company().people.len()).unwrap();
+    assert_eq!(applied(&case), (all, all), "as it was decided");
+    daemon.kill();
+    lease_is_over(&case);
+    says(&["system", "resume", "shop"]);
+    says(&["system", "resume", "loyalty"]);
+    start(&host, "").ends_well();
+    whole(&case);
+}
+
+/// A system that is away when the others are about to prepare leaves nothing in doubt.
+#[test]
+fn who_was_away_is_not_in_doubt() {
+    let case = company().copy();
+    let host = host(&case, ONE_BATCH);
+    let output = host
+        .erasured(["system", "pause", "loyalty", "--reason", "x"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let daemon = Running::start(&host, &["run"], "");
+    let put_off = "SELECT count(*) FROM erasured.ticket WHERE problem = 'maintenance'";
+    wait_until("a try and its end", Duration::from_secs(60), || {
+        case.control(put_off) == "6"
+    });
+    let open = "SELECT count(*) FROM erasured.joint WHERE ended_at IS NULL";
+    assert_eq!(case.control(open), "0", "{}", daemon.log());
+    daemon.kill();
+    let output = host
+        .erasured(["system", "resume", "loyalty"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    lease_is_over(&case);
+    start(&host, "").ends_well();
+    whole(&case);
 }
 
 /// The decision's own COMMIT: it never was sent, or its answer never came.
