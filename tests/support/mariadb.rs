@@ -5,7 +5,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder, Row, Value};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const SERVER: &str = "/usr/sbin/mariadbd";
@@ -141,23 +141,20 @@ impl Drop for MariaDb {
     }
 }
 
-/// A server's files before its first start, made once for each spelling of names.
+/// A server's files before its first start, made once for each spelling of names and kept for the
+/// next run.
 fn template(settings: &[String]) -> PathBuf {
-    static MADE: Mutex<Vec<(Vec<String>, PathBuf)>> = Mutex::new(Vec::new());
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let spelling = settings.iter().filter(|s| s.contains("lower-case"));
-    let spelling: Vec<String> = spelling.cloned().collect();
-    let mut made = MADE
-        .lock()
-        .expect("a test that failed to make one says so itself");
-    if let Some((_, folder)) = made.iter().find(|(known, _)| *known == spelling) {
-        return folder.clone();
+    let spelling: Vec<&String> = spelling.collect();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let made = folder.join(format!("mariadb-template-{}", spelling.len()));
+    if made.exists() {
+        return made;
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
-        "mariadb-{}-{}",
-        std::process::id(),
-        made.len()
-    ));
-    std::fs::remove_dir_all(&folder).ok();
+    let making = folder.join(format!("mariadb-making-{}", std::process::id()));
+    std::fs::remove_dir_all(&making).ok();
     let installed = Command::new("mariadb-install-db")
         .args([
             "--no-defaults",
@@ -168,15 +165,18 @@ fn template(settings: &[String]) -> PathBuf {
             "--innodb-log-file-size=4M",
             "--innodb-data-file-path=ibdata1:4M:autoextend",
         ])
-        .arg(format!("--datadir={}", folder.display()))
+        .arg(format!("--datadir={}", making.display()))
         .args(&spelling)
         .args(as_root())
         .output()
         .expect("mariadb-install-db: run scripts/install.sh test");
     let said = String::from_utf8_lossy(&installed.stderr);
     assert!(installed.status.success(), "{said}");
-    made.push((spelling, folder.clone()));
-    folder
+    // Another process may have been quicker.
+    if std::fs::rename(&making, &made).is_err() {
+        std::fs::remove_dir_all(&making).ok();
+    }
+    made
 }
 
 fn copy(from: &Path, to: &Path) {
