@@ -323,10 +323,20 @@ awk -v n="$(cat "$work/filed")" -v ns="$(($(date +%s%N) - before))" \
 step psql -d erasured_control -qAt -F ': ' -c "
     SELECT state, count(*) FROM erasured.ticket_status GROUP BY state ORDER BY state"
 
-say "11. A customer is never in databases alone: a cache (Redis) and a folder of files, in one ticket"
+say "11. A customer is never in PostgreSQL alone: an old CRM (MariaDB), a cache (Redis) and a folder of files, in one ticket"
 cache_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' 2>/dev/null || echo 56379)
 mkdir "$work/cache" "$work/files"
 redis-server --bind 127.0.0.1 --port "$cache_port" --dir "$work/cache" --save '' --daemonize no </dev/null >"$work/cache.log" 2>&1 &
+crm_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' 2>/dev/null || echo 53306)
+as_root=()
+((EUID != 0)) || as_root=(--user=root)
+step mariadb-install-db --no-defaults --datadir="$work/crm" --skip-test-db --auth-root-authentication-method=normal \
+    "${as_root[@]}" >"$work/crm.log" 2>&1
+/usr/sbin/mariadbd --no-defaults --datadir="$work/crm" --socket="$work/crm.sock" --port="$crm_port" --bind-address=127.0.0.1 \
+    "${as_root[@]}" </dev/null >>"$work/crm.log" 2>&1 &
+old_crm() { mariadb --no-defaults -S "$work/crm.sock" -u root --default-character-set=utf8mb4 -N "$@"; }
+until old_crm -e 'SELECT 1' >/dev/null 2>&1; do step sleep 0.1; done
+old_crm <demo/crm.sql
 cache() { redis-cli -p "$cache_port" "$@"; }
 until cache ping >/dev/null 2>&1; do step sleep 0.1; done
 for n in {0000015..0000017}; do
@@ -335,14 +345,19 @@ for n in {0000015..0000017}; do
     for file in face thumb; do echo "$file" >"$work/files/avatars/TM-$n/$file.jpg"; done
 done | cache >/dev/null
 lies() {
+    echo "MariaDB: $(old_crm -e "SELECT count(*) FROM crm.contact") contacts, $(old_crm -e "SELECT count(contact) FROM crm.visit") visits of theirs"
     echo "Redis: $(cache --raw keys 'session:*' | sort | tr '\n' ' ')and $(cache scard online-now) online; files: $(find "$work/files" -type f | wc -l)"
 }
 lies
-cat demo/places_rule.toml
-cat demo/places_rule.toml >>"$work/policies/customer.toml"
+cat demo/systems_rule.toml
+cat demo/systems_rule.toml >>"$work/policies/customer.toml"
 # Where a member number ends in a path must be known: none holds a slash.
 sed -i '0,/^residual = true/s,,residual = true\nexcludes = "/",' "$work/policies/customer.toml"
 cat >>"$work/erasured.toml" <<TOML
+
+[system.crm]
+kind = "mariadb"
+url  = "mariadb://erasured@127.0.0.1:$crm_port/"
 
 [system.cache]
 kind = "redis"
@@ -352,6 +367,8 @@ url  = "redis://127.0.0.1:$cache_port/0"
 kind   = "object-store"
 folder = "$work/files"
 TOML
+show erasured migrate --only crm --url "mariadb://root@localhost/?socket=$work/crm.sock"
+old_crm -e "GRANT SELECT, INSERT ON erasured.applied_step TO 'erasured'@'127.0.0.1'"
 show erasured check
 ERASURED_CONTROL=$(as hana) show erasured ticket submit --reference LAST-1 --subject customer --scope account --ground policy --identifier member_no=TM-0000015
 crm "SELECT erasured.verify_ticket(id, 'login_reauth') FROM erasured.ticket_status WHERE reference = 'LAST-1'" >/dev/null

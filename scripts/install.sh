@@ -17,12 +17,14 @@ declare -A package_of=(
     [openssl]=openssl
     [curl]=curl
     [redis-server]=redis-server
+    [/usr/sbin/mariadbd]=mariadb-server-core
+    [mariadb-install-db]=mariadb-server-core
+    [mariadb]=mariadb-client-core
 )
 case $what in
 demo) ;;
 test | ci)
     package_of+=([promtool]=prometheus [gdb]=gdb [gcore]=gdb [npm]=npm [python3]=python3
-        [/usr/sbin/mariadbd]=mariadb-server-core [mariadb-install-db]=mariadb-server-core
         [systemd-analyze]=systemd [/usr/sbin/pgbouncer]=pgbouncer)
     ;;
 *)

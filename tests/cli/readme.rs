@@ -102,6 +102,9 @@ fn the_demo_tells_its_story() {
         "the ledger is whole",
         "erasured_sla_met_total{profile=\"jp-appi\"} 3",
         "500 people erased from two databases",
+        "MariaDB: 99 contacts, 297 visits of theirs",
+        "Redis: session:TM-0000016 session:TM-0000017 and 2 online; files: 4",
+        "What was done crm",
         "Done in",
     ] {
         assert!(
