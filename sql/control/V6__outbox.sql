@@ -100,7 +100,7 @@ BEGIN
                         AND (g.name <> 'opendsr' OR n.kind <> 'came_back' AND EXISTS (
                              SELECT FROM erasured.opendsr_request o WHERE o.ticket_id = n.ticket_id AND o.callbacks <> '{}'))) AS targets
           FROM noted n
-         WHERE n.ticket_id IS NOT NULL AND n.kind <> 'step_done'
+         WHERE n.ticket_id IS NOT NULL AND n.kind NOT IN ('step_done', 'step_reopened')
     ), told AS (
         INSERT INTO erasured.outbox (id, ticket_id, seq, kind, created_at, body)
         SELECT w.id, w.ticket_id,

@@ -144,7 +144,7 @@ pub async fn look(context: &Context) -> Result<(), StoreError> {
     let installation = context.store.installation().await?;
     for (name, system) in &context.systems {
         // That it is away is told elsewhere, and what it was last seen to keep it keeps.
-        let Ok(client) = system.pool.get_to_end().await else {
+        let Ok(client) = system.pool.get().await else {
             continue;
         };
         let Ok(waiting) = prepared::waiting(&client, installation).await else {

@@ -281,9 +281,13 @@ impl Store {
         run_tx!(self, "look_again", |tx| {
             hold(tx, token, tickets).await?;
             tx.execute(
-                "/* erasured:look_again */ UPDATE erasured.step s SET state = 'planned', counts = NULL, committed_at = NULL \
-                   FROM erasured.ticket t WHERE t.id = ANY ($1) AND s.ticket_id = t.id AND s.generation = t.generation \
-                    AND s.system = $2 AND s.state = 'done'",
+                "/* erasured:look_again */ WITH reopened AS ( \
+                   UPDATE erasured.step s SET state = 'planned', counts = NULL, committed_at = NULL \
+                     FROM erasured.ticket t WHERE t.id = ANY ($1) AND s.ticket_id = t.id AND s.generation = t.generation \
+                      AND s.system = $2 AND s.state = 'done' RETURNING s.ticket_id, s.system, s.generation) \
+                 INSERT INTO erasured.event (kind, ticket_id, body) \
+                 SELECT 'step_reopened', ticket_id, jsonb_build_object('system', system, 'generation', generation) \
+                   FROM reopened ORDER BY ticket_id",
                 &[&tickets, &system],
             )
             .await?;

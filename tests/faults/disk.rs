@@ -93,9 +93,18 @@ fn the_disk_of_a_system_is_full() {
     let host = case.another_host(QUICK);
     let daemon = Running::start(&host, &["run"], "");
     let put_off = "SELECT count(*) FROM erasured.ticket WHERE problem = 'out_of_resources'";
-    wait_until("all to be put off for want of room", LONG, || {
-        case.control(put_off) == "3"
-    });
+    let end = std::time::Instant::now() + LONG;
+    while case.control(put_off) != "3" {
+        let problems =
+            "SELECT string_agg(concat_ws(' ', state, problem), ', ') FROM erasured.ticket";
+        assert!(
+            std::time::Instant::now() < end,
+            "put off for want of room: {}\n{}",
+            case.control(problems),
+            daemon.log()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     wait_until("the metric", LONG, || {
         metric(&host, "erasured_retries_total", "out_of_resources") >= 3.0
     });

@@ -103,6 +103,7 @@ fn written(events: &[Happened]) -> (Written, Written) {
                     .or_insert(event.at),
             ),
             "step_done" => drop(done.insert((ticket, generation, system), event.at)),
+            "step_reopened" => drop(done.remove(&(ticket, generation, system))),
             _ => {}
         }
     }

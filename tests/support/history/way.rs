@@ -119,6 +119,7 @@ impl<'a> Way<'a> {
         let kind = event.kind.as_str();
         match kind {
             "step_done" => self.step(body),
+            "step_reopened" => self.again(body),
             "certificate" if body.get("deferral").is_none() => {
                 self.certified += 1;
                 if self.state != Some("verifying") {
@@ -183,6 +184,18 @@ impl<'a> Way<'a> {
         if !self.done.insert((generation, system)) && !self.lost {
             self.wrong
                 .push(format!("step {system} of {generation} done twice"));
+        }
+    }
+
+    /// A row has come to name something more in a system that was done: it is done once more.
+    fn again(&mut self, body: &'a serde_json::Value) {
+        let (generation, system) = (body["generation"].as_i64(), body["system"].as_str());
+        let was = generation
+            .zip(system)
+            .is_some_and(|step| self.done.remove(&step));
+        if !was {
+            self.wrong
+                .push(format!("a step reopened that was not done: {body}"));
         }
     }
 
