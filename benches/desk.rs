@@ -105,7 +105,7 @@ async fn questions(store: &Store, server: &Server, control: &str, report: &mut R
 
 async fn question(store: &Store, tickets: &[Uuid], rows: &[Uuid]) -> Result<(), StoreError> {
     let (permit, verdict) = store
-        .permit(tickets, "shop", rows, Duration::from_secs(60))
+        .permit(tickets, &["shop".to_owned()], rows, Duration::from_secs(60))
         .await?;
     assert_eq!(verdict, Verdict::Free);
     permit.end().await;
