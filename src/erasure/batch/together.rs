@@ -3,7 +3,7 @@
 //! Each does all that it would do alone, up to its probes, while those before it keep their locks; then all
 //! are prepared, the last word is asked once for all, and the decision is written down: one row of the
 //! control database, by whoever is first. Only then is the first of them committed. Whoever dies when, what
-//! the systems keep prepared is ended by that row ([`in_doubt`](super::super::in_doubt)).
+//! the systems keep prepared is ended by that row ([`in_doubt`]).
 
 use super::super::context::Planned;
 use super::super::crash_point;
