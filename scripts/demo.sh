@@ -330,7 +330,7 @@ redis-server --bind 127.0.0.1 --port "$cache_port" --dir "$work/cache" --save ''
 crm_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' 2>/dev/null || echo 53306)
 as_root=()
 ((EUID != 0)) || as_root=(--user=root)
-step mariadb-install-db --no-defaults --datadir="$work/crm" --skip-test-db --auth-root-authentication-method=normal \
+step mariadb-install-db --no-defaults --datadir="$work/crm" --skip-test-db --force --auth-root-authentication-method=normal \
     "${as_root[@]}" >"$work/crm.log" 2>&1
 /usr/sbin/mariadbd --no-defaults --datadir="$work/crm" --socket="$work/crm.sock" --port="$crm_port" --bind-address=127.0.0.1 \
     "${as_root[@]}" </dev/null >>"$work/crm.log" 2>&1 &
