@@ -50,8 +50,16 @@ impl Disk {
             "postgres",
             &format!("ALTER DATABASE {database} SET TABLESPACE {name}"),
         );
-        // The first session there writes a file without which there are no others.
-        server.value(database, "SELECT 1");
+        // The first session there writes a file without which there are no others; not if it is told of
+        // changes while it begins.
+        wait_until("that file", LONG, || {
+            server.value(database, "SELECT 1");
+            let find = Command::new("find")
+                .arg(&folder)
+                .args(["-name", "pg_internal.init"])
+                .output();
+            !find.unwrap().stdout.is_empty()
+        });
     }
 
     /// Until not a byte more goes in.
