@@ -239,7 +239,7 @@ impl System {
 
     /// Whether an operator has it left alone.
     pub fn rests(&self) -> bool {
-        self.pool.rests().is_some()
+        self.pool.rests()
     }
 
     fn up(&self, up: bool) {
@@ -297,37 +297,29 @@ impl Context {
     /// # Errors
     /// [`StoreError`]: what was known before holds on.
     pub async fn heed_maintenance(&self) -> Result<(), StoreError> {
+        // Why, and who says so, is an operator's to read, and stands in no log.
         let all = self.store.maintenance().await?;
-        let reason = |system: &str| {
-            let of = all.iter().find(|m| m.system == system)?;
-            let until = of.until.map(|until| format!(" until {until}"));
-            Some(format!(
-                "{}{} (said by {})",
-                of.reason,
-                until.unwrap_or_default(),
-                of.set_by
-            ))
-        };
+        let rests = |system: &str| all.iter().any(|m| m.system == system);
         let show = |system: &str, rests: bool| {
             metrics::gauge!(crate::metrics::SYSTEM_MAINTENANCE, "system" => system.to_owned())
                 .set(f64::from(u8::from(rests)));
         };
         for system in self.systems.values() {
-            let reason = reason(&system.name);
-            show(&system.name, reason.is_some());
+            let rests = rests(&system.name);
+            show(&system.name, rests);
             for pool in std::iter::once(&system.pool).chain(&system.sweep_pool) {
-                pool.rest(reason.as_deref());
+                pool.rest(rests);
             }
         }
         for server in self.mariadb.values() {
-            let reason = reason(&server.name);
-            show(&server.name, reason.is_some());
-            server.rest(reason.as_deref());
+            let rests = rests(&server.name);
+            show(&server.name, rests);
+            server.rest(rests);
         }
         for place in self.places.values() {
-            let reason = reason(&place.name);
-            show(&place.name, reason.is_some());
-            place.rest(reason.as_deref());
+            let rests = rests(&place.name);
+            show(&place.name, rests);
+            place.rest(rests);
         }
         Ok(())
     }

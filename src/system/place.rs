@@ -8,7 +8,7 @@ use super::{command, http, object_store, redis};
 use crate::config::place::{Kind, PlaceSystem, Reached};
 use crate::plan::Wanted;
 use futures_util::future::BoxFuture;
-use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
@@ -102,7 +102,7 @@ pub struct System {
     pub kind: Kind,
     timeout: Duration,
     adapter: Box<dyn Adapter>,
-    rest: RwLock<Option<String>>,
+    rests: AtomicBool,
     turns: Semaphore,
 }
 
@@ -129,20 +129,14 @@ impl System {
             kind,
             timeout,
             adapter,
-            rest: RwLock::default(),
+            rests: AtomicBool::new(false),
             turns: Semaphore::new(1),
         }
     }
 
-    /// Has every call fail for this reason, or none any more.
-    pub fn rest(&self, reason: Option<&str>) {
-        let mut rest = self.rest.write().unwrap_or_else(|e| e.into_inner());
-        *rest = reason.map(str::to_owned);
-    }
-
-    fn rests(&self) -> Option<String> {
-        let rest = self.rest.read().unwrap_or_else(|e| e.into_inner());
-        rest.clone()
+    /// Has every call fail, or none any more.
+    pub fn rest(&self, rests: bool) {
+        self.rests.store(rests, Ordering::SeqCst);
     }
 
     /// How long what is held for one call must be held.
@@ -236,9 +230,9 @@ impl System {
     }
 
     async fn within<T>(&self, call: BoxFuture<'_, Result<T, Failed>>) -> Result<T, Failed> {
-        if let Some(reason) = self.rests() {
+        if self.rests.load(Ordering::SeqCst) {
             return Err(Failed::later(format!(
-                "{} is in maintenance: {reason}; `erasured system resume` ends that",
+                "{} is in maintenance; `erasured system list` says who had it left alone, and why",
                 self.name
             )));
         }

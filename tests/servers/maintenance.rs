@@ -134,7 +134,7 @@ fn a_paused_system_is_left_alone_and_who_is_done_in_part_is_seen() {
             "half of eight are left: {after}"
         );
         assert!(
-            daemon.log().contains("is in maintenance: disk change"),
+            daemon.log().contains("is in maintenance;") && !daemon.log().contains("disk change"),
             "{}",
             daemon.log()
         );

@@ -6,7 +6,7 @@ use super::{catalog, failure, fit};
 use crate::catalog::Catalog;
 use crate::system::postgres::failure::Failure;
 use mysql_async::Conn;
-use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One registered server, with all its databases.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct System {
     /// Its name.
     pub name: String,
     address: Address,
-    rest: RwLock<Option<String>>,
+    rests: AtomicBool,
 }
 
 impl System {
@@ -23,19 +23,13 @@ impl System {
         Self {
             name: name.to_owned(),
             address,
-            rest: RwLock::default(),
+            rests: AtomicBool::new(false),
         }
     }
 
-    /// Lets no session begin for this reason, or again.
-    pub fn rest(&self, reason: Option<&str>) {
-        let mut rest = self.rest.write().unwrap_or_else(|e| e.into_inner());
-        *rest = reason.map(str::to_owned);
-    }
-
-    fn rests(&self) -> Option<String> {
-        let rest = self.rest.read().unwrap_or_else(|e| e.into_inner());
-        rest.clone()
+    /// Lets no session begin, or again.
+    pub fn rest(&self, rests: bool) {
+        self.rests.store(rests, Ordering::SeqCst);
     }
 
     /// A session.
@@ -43,9 +37,9 @@ impl System {
     /// # Errors
     /// [`Unreachable`].
     pub async fn connect(&self, bounds: Bounds) -> Result<Conn, Unreachable> {
-        if let Some(reason) = self.rests() {
+        if self.rests.load(Ordering::SeqCst) {
             return Err(Unreachable::Away(format!(
-                "{} is in maintenance: {reason}; `erasured system resume` ends that",
+                "{} is in maintenance; `erasured system list` says who had it left alone, and why",
                 self.name
             )));
         }

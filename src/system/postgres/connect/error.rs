@@ -68,12 +68,10 @@ pub enum ConnectError {
         what: String,
     },
     /// An operator has daemons leave the system alone.
-    #[error("{at} is in maintenance: {reason}; `erasured system resume` ends that")]
+    #[error("{at} is in maintenance; `erasured system list` says who had it left alone, and why")]
     Maintenance {
         /// `host:port/database`.
         at: String,
-        /// In the operator's words.
-        reason: String,
     },
     /// All sessions of our own pool stayed in use for the time that may be waited.
     #[error("all sessions of the pool to {at} are in use")]

@@ -3,7 +3,8 @@
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::system::postgres::libpq::Settings;
 pub struct Pool {
     inner: deadpool_postgres::Pool,
     at: String,
-    rest: Arc<RwLock<Option<String>>>,
+    rests: Arc<AtomicBool>,
 }
 
 impl Pool {
@@ -38,10 +39,9 @@ impl Pool {
 
     fn is_open(&self) -> Result<(), ConnectError> {
         match self.rests() {
-            None => Ok(()),
-            Some(reason) => Err(ConnectError::Maintenance {
+            false => Ok(()),
+            true => Err(ConnectError::Maintenance {
                 at: self.at.clone(),
-                reason,
             }),
         }
     }
@@ -67,20 +67,17 @@ impl Pool {
         })
     }
 
-    /// Lets no session out for this reason, or again; ends those that nobody uses.
-    pub fn rest(&self, reason: Option<&str>) {
-        let mut rest = self.rest.write().unwrap_or_else(|e| e.into_inner());
-        *rest = reason.map(str::to_owned);
-        drop(rest);
-        if reason.is_some() {
+    /// Lets no session out, or again; ends those that nobody uses.
+    pub fn rest(&self, rests: bool) {
+        self.rests.store(rests, Ordering::SeqCst);
+        if rests {
             self.drop_idle();
         }
     }
 
-    /// Why it lets no session out, if it does not.
-    pub fn rests(&self) -> Option<String> {
-        let rest = self.rest.read().unwrap_or_else(|e| e.into_inner());
-        rest.clone()
+    /// Whether it lets no session out.
+    pub fn rests(&self) -> bool {
+        self.rests.load(Ordering::SeqCst)
     }
 
     /// How many sessions there are and wait.
@@ -141,7 +138,7 @@ pub fn pool(
     Ok(Pool {
         inner,
         at,
-        rest: Arc::default(),
+        rests: Arc::default(),
     })
 }
 
