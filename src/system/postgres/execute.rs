@@ -37,7 +37,7 @@ use chrono::{DateTime, Utc};
 use commit::ABOUT;
 use deadpool_postgres::{Client, Transaction};
 use futures_util::future::join;
-use outcome::already_committed;
+use outcome::{already_committed, both};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
@@ -175,8 +175,7 @@ impl Execution<'_> {
         // Sent without waiting for each other: unless both succeed there is no COMMIT.
         let probed = self.probe(&tx, &captured);
         let (probed, recorded) = join(probed, self.record(&tx, &active, &counts)).await;
-        probed?;
-        recorded?;
+        both(probed, recorded)?;
         let about = self.commit(tx, before_change).await?;
         let mut outcome = Outcome {
             counts,

@@ -2,7 +2,7 @@
 
 use super::super::capture::{self, Captured};
 use super::super::value::Raw;
-use super::outcome::judged;
+use super::outcome::{both, judged};
 use super::{Execution, NotErased, position};
 use crate::name::TableName;
 use crate::plan::{Change, ChangeKind, Counts};
@@ -40,9 +40,7 @@ impl Execution<'_> {
             let (now, later) = rest.split_at(until_move.map_or(rest.len(), |at| at + 1));
             let done = join_all(now.iter().map(|c| self.one_change(tx, captured, c, locked)));
             let (theirs, done, ours) = join3(path(tx, THEIRS), done, path(tx, OURS)).await;
-            theirs?;
-            let done = judged(done)?;
-            ours?;
+            let (_, (done, ())) = both(theirs, both(judged(done), ours))?;
             for (change, done) in now.iter().zip(done) {
                 for (table, by_ticket) in done.by_table {
                     for (ticket, rows) in by_ticket {
@@ -128,8 +126,7 @@ impl Execution<'_> {
         );
         let affected = self.affected(tx, captured, change, &mut moved);
         let (first, affected) = join(first, affected).await;
-        judged(first)?;
-        let affected = affected?;
+        let (_, affected) = both(judged(first), affected)?;
         for (at, (table, _)) in by_table.iter().enumerate() {
             let (matched, affected) = (matched[at], affected.get(at).copied().unwrap_or(0));
             all_of(change, table, matched, affected)?;

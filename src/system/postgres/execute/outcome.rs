@@ -173,6 +173,17 @@ pub(super) fn judged<T>(results: Vec<Result<T, NotErased>>) -> Result<Vec<T>, No
     aborted.map_or(Ok(values), Err)
 }
 
+/// The same for two that were sent together.
+pub(super) fn both<A, B>(
+    first: Result<A, NotErased>,
+    second: Result<B, NotErased>,
+) -> Result<(A, B), NotErased> {
+    match (first, second) {
+        (Err(NotErased::Database(_, Failure::Transient("aborted"))), Err(why)) => Err(why),
+        (first, second) => Ok((first?, second?)),
+    }
+}
+
 pub(super) fn already_committed() -> NotErased {
     NotErased::Database(
         "another daemon committed this step meanwhile".into(),
@@ -208,5 +219,11 @@ mod tests {
         }
         assert!(judged(vec![Ok(()), aborted()]).is_err());
         assert_eq!(judged(vec![Ok::<_, NotErased>(1), Ok(2)]).unwrap(), [1, 2]);
+        for error in [both(aborted(), deadlock()), both(deadlock(), aborted())] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("deadlock"), "{error}");
+        }
+        assert!(both(Ok(()), aborted()).is_err());
+        assert!(both(aborted(), Ok(())).is_err());
     }
 }

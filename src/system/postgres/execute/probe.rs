@@ -1,7 +1,7 @@
 //! Probes: what must be gone, or must still be there, before COMMIT.
 
 use super::super::capture::Captured;
-use super::outcome::judged;
+use super::outcome::{both, judged};
 use super::{Execution, NotErased};
 use crate::plan::Probe;
 use deadpool_postgres::Transaction;
@@ -25,8 +25,7 @@ impl Execution<'_> {
                 .map(|probe| self.one_probe(tx, captured, probe)),
         );
         let (now, probes): (Result<(), NotErased>, _) = join(now, probes).await;
-        now?;
-        judged(probes)?;
+        both(now, judged(probes))?;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::value::AsText;
 use super::change::{OURS, THEIRS, path};
-use super::outcome::judged;
+use super::outcome::{both, judged};
 use super::{BeforeChange, Execution, NotErased};
 use crate::name::TableName;
 use crate::plan::{Between, ChangeKind, Counts, Parameter, Statement, Stretch};
@@ -85,8 +85,7 @@ impl Execution<'_> {
             &left,
         );
         let (left, recorded) = join(left, self.record(&tx, &[0], &counts)).await;
-        left?;
-        recorded?;
+        both(left, recorded)?;
         self.commit(tx, before_change).await?;
         let [counts] = counts;
         Ok(Some(Went {
@@ -112,10 +111,7 @@ impl Execution<'_> {
         let own = execute(tx, &delete);
         let (theirs, gone, own, ours) =
             join4(path(tx, THEIRS), join_all(of), own, path(tx, OURS)).await;
-        theirs?;
-        let mut gone = judged(gone)?;
-        let own = own?;
-        ours?;
+        let ((), (mut gone, (own, ()))) = both(theirs, both(judged(gone), both(own, ours)))?;
         if own != locked {
             return Err(NotErased::Mismatch {
                 table: stretch.table().clone(),
@@ -144,8 +140,8 @@ async fn child<'t>(
         }
     };
     let (gone, left) = join(execute(tx, delete), left).await;
-    let gone = gone?;
-    left.map(|()| (table, gone))
+    let (gone, ()) = both(gone, left)?;
+    Ok((table, gone))
 }
 
 async fn nothing(
