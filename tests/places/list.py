@@ -3,7 +3,7 @@
 
 Other files of the folder say how it behaves: `down` and `broken` (exit codes), `slow` (seconds), `silent`, `garbage`,
 `kept` (a reason), `keeps` (an id that stays, for an open invoice), `broken-erase`, `pending` (how often), `child` (leaves a process behind), `everybody` (is found, whoever is asked for). `calls` is what it was asked to do."""
-import json, os, subprocess, sys, time
+import fcntl, json, os, subprocess, sys, time
 
 folder = sys.argv[1]
 
@@ -67,10 +67,13 @@ for person in question["people"]:
             file.write("0")
         answers.append({"result": "pending"})
         continue
-    left = [(id, email) for id, email in lines() if id not in person["found"] or id == says("keeps")]
-    with open(path("new"), "w") as file:
-        file.writelines(f"{id} {email}\n" for id, email in left)
-    os.replace(path("new"), path("list"))
+    with open(path("lock"), "w") as alone:
+        # What a daemon that died had started may still be at it.
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        left = [(id, email) for id, email in lines() if id not in person["found"] or id == says("keeps")]
+        with open(path("new"), "w") as file:
+            file.writelines(f"{id} {email}\n" for id, email in left)
+        os.replace(path("new"), path("list"))
     stays = says("keeps") in person["found"]
     answers.append({"result": "kept", "reason": "open-invoice"} if stays else {"result": "gone"})
 print(json.dumps({"people": answers}))
