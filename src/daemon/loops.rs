@@ -21,6 +21,7 @@ use crate::store::{self, StoreError};
 use crate::system::postgres::connect::{self, Timeouts};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -310,6 +311,11 @@ pub(super) async fn append(context: &Context) -> Result<bool, DaemonError> {
                 // Compared and written down with the next.
                 Err(DaemonError::Store(error)) => {
                     tracing::warn!(%error, "the ledger's head could not be compared");
+                    Ok(false)
+                }
+                // There may be room again before anybody looks. Until then an older one is compared.
+                Err(DaemonError::State(error)) if error.kind() == ErrorKind::StorageFull => {
+                    tracing::error!(%error, "the ledger's head could not be written down in the state directory");
                     Ok(false)
                 }
                 advanced => advanced.map(|()| moved > 0),

@@ -100,6 +100,10 @@ fn rows(system: &str, report: &Report) -> BTreeMap<TableName, i64> {
 async fn session(context: &Context, system: &str) -> Result<Client, String> {
     let config = context.config.systems.get(system);
     let config = config.ok_or_else(|| "no such system".to_owned())?;
+    // A session of its own, which the pool cannot refuse.
+    if context.systems.get(system).is_some_and(|s| s.pool.rests()) {
+        return Err("an operator has paused it".into());
+    }
     let settings = start::settings(&config.database).map_err(|e| e.to_string())?;
     let session = vacuum::session(&settings, context.config.limits.lock_timeout);
     session.await.map_err(|e| e.to_string())

@@ -19,6 +19,10 @@ impl Disk {
             .tempdir_in("/tmp")
             .unwrap()
             .keep();
+        Self::mount_on(at)
+    }
+
+    fn mount_on(at: PathBuf) -> Option<Disk> {
         let mount = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=96m,mode=777", "none"])
             .arg(&at)
@@ -150,5 +154,33 @@ fn the_disk_of_the_control_database_is_full() {
         "it lives"
     );
     disk.make_room();
+    goes_on(&case, daemon);
+}
+
+/// Where the ledger's head is kept: it is written down later, and nobody is erased later for that.
+#[test]
+fn the_disk_of_the_state_directory_is_full() {
+    let server = Server::start();
+    let company = Company::new(&server, 30, people(3));
+    let case = company.copy();
+    let host = case.another_host(QUICK);
+    let state = host.path().join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    let head = state.join("ledger-head");
+    let Some(disk) = Disk::mount_on(state) else {
+        return;
+    };
+    disk.fill();
+    let daemon = Running::start(&host, &["run"], "");
+    wait_until("the daemon to say it", LONG, || {
+        daemon
+            .log()
+            .contains("could not be written down in the state directory")
+    });
+    let done = "SELECT count(*) FROM erasured.ticket WHERE state IN ('completed', 'deferred')";
+    wait_until("all to be done", LONG, || case.control(done) == "3");
+    assert!(!head.exists());
+    disk.make_room();
+    wait_until("the head to be written down", LONG, || head.exists());
     goes_on(&case, daemon);
 }

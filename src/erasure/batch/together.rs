@@ -308,7 +308,9 @@ impl Attempt<'_> {
             // The answer may be all that was lost. Whoever is first has decided.
             Err(error) => match context.store.abort_joint(self.joint).await {
                 Ok(Verdict::Committed) => {}
-                Ok(Verdict::Aborted) | Err(_) => return Err(error),
+                Ok(Verdict::Aborted) => return Err(error),
+                // Nothing is begun in its place, in halves or again, before somebody knows.
+                Err(unknown) => return Err(NotErased::Hook(unknown.to_string())),
             },
         }
         crash_point("after-decision");
