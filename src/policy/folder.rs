@@ -4,7 +4,7 @@ use super::basis::{self, Bases};
 use super::clocks::{self, Clocks};
 use super::grounds::{self, Grounds};
 use super::proof::{self, Proofs};
-use super::{Draft, Policy, read};
+use super::{Draft, Policy, place, read};
 use crate::diagnostic::Diagnostic;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,10 @@ pub fn read_drafts(folder: &Path) -> Result<Vec<Draft>, Vec<Diagnostic>> {
                 .at(&policy.source, 0..0),
             );
         }
+    }
+    for policy in policies() {
+        let others = policies().filter(|other| other.subject != policy.subject);
+        mistakes.extend(others.flat_map(|other| place::beside(policy, other)));
     }
     if paths.is_empty() {
         mistakes.push(Diagnostic::error(
@@ -248,5 +252,38 @@ mod tests {
         std::fs::write(folder.path().join("b.toml"), b"\xff").unwrap();
         assert_eq!(codes().unwrap_err(), ["E0101"]);
         assert!(read_folder(&folder.path().join("none")).is_err());
+    }
+
+    /// The member 5's session is the clerk 5's, as far as anybody can tell by its key.
+    #[test]
+    fn templates_of_two_policies_name_no_two_people_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let with = |file: &str, text: String| {
+            std::fs::write(folder.path().join(file), text).unwrap();
+        };
+        let codes = || {
+            let read = read_folder(folder.path());
+            read.map_err(|all| all.iter().map(|d| d.code).collect::<Vec<_>>())
+                .map(|_| ())
+        };
+        let place = |key: &str| {
+            format!("[[place]]\nsystem = \"cache\"\nname = \"sessions\"\nkeys = [{key:?}]\n")
+        };
+        with("a.toml", format!("{SMALL}{}", place("s:{member_no}")));
+        let clerks = SMALL
+            .replace("subject = \"customer\"", "subject = \"clerk\"")
+            .replace("public.customer", "public.clerk");
+        for (key, expected) in [
+            ("clerk:{member_no}", Ok(())),
+            ("s:{member_no}", Err(vec!["E0150", "E0150"])),
+            ("s:{member_no}-cart", Err(vec!["E0150"])),
+        ] {
+            with("b.toml", format!("{clerks}{}", place(key)));
+            assert_eq!(codes(), expected, "{key}");
+        }
+        // The same people by the same column.
+        let same = SMALL.replace("subject = \"customer\"", "subject = \"client\"");
+        with("b.toml", format!("{same}{}", place("s:{member_no}")));
+        assert_eq!(codes(), Ok(()));
     }
 }

@@ -1,5 +1,6 @@
 //! Reading `[[place]]`: what of a person lies in a system that has no tables of ours to trace.
 
+mod apart;
 mod fit;
 mod template;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use apart::beside;
 pub use fit::misfits;
 pub use template::{Rendered, Template, Unfit};
 
@@ -149,47 +151,8 @@ pub(super) fn places(file: &Table<'_>, identifiers: &Identifiers) -> Vec<Place> 
             places.push(place);
         }
     }
-    apart(file, &places, identifiers);
+    apart::within(file, &places, identifiers);
     places
-}
-
-/// Two templates of one system never lead to the same thing for two people.
-fn apart(file: &Table<'_>, places: &[Place], identifiers: &Identifiers) {
-    let templates = |place: &'_ Place| -> Vec<(Option<String>, Template)> {
-        let sought = place.sought.iter().filter_map(|sought| match sought {
-            Sought::Key(template) => Some((None, template.clone())),
-            Sought::Member { of, value } => Some((Some(of.clone()), value.clone())),
-            Sought::Person(_) | Sought::Named(_) => None,
-        });
-        sought.collect()
-    };
-    for place in places {
-        let beside = places.iter();
-        let beside = beside.filter(|other| other.name.system == place.name.system);
-        let others: Vec<_> = beside.flat_map(templates).collect();
-        for (of, template) in templates(place) {
-            let meets = others.iter().filter(|(other_of, _)| *other_of == of);
-            for (_, other) in meets {
-                let Some((name, closer)) = template.may_meet(other) else {
-                    continue;
-                };
-                let known = identifiers.get(name).and_then(Option::as_ref);
-                if known.is_none_or(|identifier| !identifier.may_hold(closer)) {
-                    continue;
-                }
-                let message = format!(
-                    "{} for one person could be {} for another: a value of {name} may hold {closer:?}",
-                    quoted(&template.to_string()),
-                    quoted(&other.to_string())
-                );
-                let help = format!(
-                    "if none ever does, write excludes = \"{closer}\" in [identifier.{name}]"
-                );
-                file.reader()
-                    .error(NOT_ONE_PERSONS, place.span.clone(), message, help);
-            }
-        }
-    }
 }
 
 fn place(table: &Table<'_>, identifiers: &Identifiers) -> Option<Place> {

@@ -106,18 +106,22 @@ pub(crate) fn open(desk: &mut Desk, more: &str) -> Door {
     desk.workspace.configure(&format!(
         "[api]\nlisten = \"{address}\"\ntokens = \"tokens.toml\"\n{more}\n[api.control]\nurl = \"{url}\"\n[limits]\npoll = \"150ms\"\n"
     ));
-    let daemon = Daemon::start(desk);
-    // It is ready a moment before this door opens.
-    wait_until("the door", Duration::from_secs(20), || {
-        TcpStream::connect(&address).is_ok()
-    });
-    Door {
-        address,
-        _daemon: daemon,
-    }
+    Door::of_a_daemon(desk, address)
 }
 
 impl Door {
+    fn of_a_daemon(desk: &Desk, address: String) -> Self {
+        let daemon = Daemon::start(desk);
+        // It is ready a moment before this door opens.
+        wait_until("the door", Duration::from_secs(20), || {
+            TcpStream::connect(&address).is_ok()
+        });
+        Self {
+            address,
+            _daemon: daemon,
+        }
+    }
+
     /// One request, as its bytes.
     fn raw(&self, request: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.address).unwrap();
@@ -410,11 +414,7 @@ fn who_may_not_come_in_is_told_so_and_no_more() {
     desk.server
         .execute("postgres", "REVOKE erasured_trusted FROM erasured_api");
     drop(door);
-    let daemon = Daemon::start(&desk);
-    let door = Door {
-        address: desk_address(&desk),
-        _daemon: daemon,
-    };
+    let door = Door::of_a_daemon(&desk, desk_address(&desk));
     assert_eq!(
         door.ask("kenji", "GET", "/v1/tickets", None).problem(),
         (503, "E0646".into())

@@ -121,7 +121,8 @@ fn metrics_health_and_certificates() {
     // A state is counted by the clock, so wait for the next census.
     wait_until("the census", Duration::from_secs(20), || {
         let (_, metrics) = get(&http, "/metrics", None).unwrap();
-        metrics.contains("erasured_tickets{state=\"failed\"} 1")
+        let counted = |state| metrics.contains(&format!("erasured_tickets{{state=\"{state}\"}} 1"));
+        counted("failed") && counted("deferred")
     });
     let (_, metrics) = get(&http, "/metrics", None).unwrap();
     promtool_check(&metrics);

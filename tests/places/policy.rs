@@ -106,6 +106,10 @@ fn two_templates_of_one_system_lead_to_no_two_people() {
         // In two systems they are two things.
         two(one, other, "files").unwrap();
     }
+    // A login may be somebody else's number. Both are told of it.
+    let alike = |system: &str| two("user:{email}", "user:{member_no}", system).map(drop);
+    assert_eq!(alike("cache"), Err(vec!["E0150", "E0150"]));
+    assert_eq!(alike("files"), Ok(()));
     for (one, other) in [
         ("exports/{email}.zip", "exports/{email}.json"),
         ("session:{email}", "cart:{email}"),

@@ -151,6 +151,15 @@ impl Template {
             .map(|c| (name, c))
     }
 
+    /// Whether both are the same but for whose values stand in them.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let like = |(one, another): (&Part, &Part)| match (one, another) {
+            (Part::Identifier(_), Part::Identifier(_)) => true,
+            (one, another) => one == another,
+        };
+        self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(like)
+    }
+
     /// Why it could lead to what is somebody else's.
     ///
     /// # Errors
