@@ -1,6 +1,6 @@
 //! A shop whose customers have a row in PostgreSQL and all else in a CRM on MariaDB.
 
-use crate::support::{MariaDb, Server, Workspace};
+use crate::support::{History, MariaDb, Server, Workspace};
 
 const SHOP: &str = "
 CREATE TABLE customer (id int PRIMARY KEY, member_no text UNIQUE NOT NULL, email text);
@@ -74,8 +74,9 @@ GRANT UPDATE, DELETE ON crm.invoice TO 'erasured'@'127.0.0.1';
 pub(crate) struct Company {
     pub(crate) crm: MariaDb,
     pub(crate) workspace: Workspace,
-    server: &'static Server,
-    control: String,
+    pub(crate) server: &'static Server,
+    pub(crate) shop: String,
+    pub(crate) control: String,
 }
 
 impl Company {
@@ -101,6 +102,7 @@ impl Company {
             crm,
             workspace,
             server,
+            shop,
             control,
         };
         company.crm.execute(GRANTS);
@@ -161,13 +163,37 @@ impl Company {
         erasured::certificate::verify(jws, &ring.into_iter().collect()).unwrap()
     }
 
+    /// All rows that are not of these customers, as one text for each table.
+    pub(crate) fn others(&self, gone: &[u32]) -> Vec<Vec<Vec<Option<String>>>> {
+        let ids: Vec<String> = gone
+            .iter()
+            .map(|n| format!("{}", 18_446_744_073_709_551_000_u64 + u64::from(*n)))
+            .collect();
+        let ids = ids.join(", ");
+        let numbers: Vec<String> = gone.iter().map(|n| format!("'I{n}'")).collect();
+        let numbers = numbers.join(", ");
+        let tables = [
+            format!("SELECT * FROM crm.contact WHERE id NOT IN ({ids}) ORDER BY id"),
+            format!("SELECT * FROM crm.call_log WHERE contact NOT IN ({ids}) ORDER BY id"),
+            format!("SELECT * FROM crm.quote WHERE contact NOT IN ({ids}) ORDER BY id"),
+            format!("SELECT * FROM crm.invoice WHERE no NOT IN ({numbers}) ORDER BY no"),
+        ];
+        tables.iter().map(|sql| self.crm.query(sql)).collect()
+    }
+
     /// The CRM is reached by this port of this host.
     pub(crate) fn goes_through(&self, port: u16) {
-        let file = self.workspace.config();
-        let config = std::fs::read_to_string(&file).unwrap();
         let there = format!("127.0.0.1:{port}/");
         let here = format!("127.0.0.1:{}/", self.crm.port());
-        std::fs::write(file, config.replace(&here, &there)).unwrap();
+        self.reconfigure(&here, &there);
+    }
+
+    /// In erasured.toml one thing stands for another.
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
+        let file = self.workspace.config();
+        let config = std::fs::read_to_string(&file).unwrap();
+        assert!(config.contains(from), "{from}: {config}");
+        std::fs::write(file, config.replace(from, to)).unwrap();
     }
 
     /// Orders that rows of the CRM are kept.
@@ -178,9 +204,26 @@ impl Company {
         );
     }
 
+    /// Systems as the history check knows them.
+    pub(crate) fn systems(&self) -> [(&'static str, String); 2] {
+        let crm = format!("mariadb://root@127.0.0.1:{}/", self.crm.port());
+        [("shop", self.server.url(&self.shop)), ("crm", crm)]
+    }
+
+    /// What control, systems and certificates say has happened may have, and nothing is left to do.
+    pub(crate) fn history_holds(&self) -> History {
+        let control = self.server.url(&self.control);
+        let history = History::read(&control, &self.systems());
+        let mut wrong = history.wrong(&self.workspace.verifying_key());
+        wrong.extend(history.unsettled());
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        history
+    }
+
     /// Of a ticket for the third customer each row went once, and was counted once.
     pub(crate) fn was_done_once(&self) {
         assert_eq!(self.states(), ["T-3 completed"]);
+        self.history_holds();
         let steps = "SELECT COUNT(*) FROM erasured.applied_step";
         assert_eq!(self.crm.count(steps), 1);
         let calls = "SELECT COUNT(*) FROM crm.call_log";

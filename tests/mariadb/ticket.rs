@@ -3,34 +3,16 @@
 use crate::company::{CRM, Company, POLICY};
 use crate::support::MariaDb;
 
-/// All rows that are not of these customers, as one text for each table.
-fn others(company: &Company, gone: &[u32]) -> Vec<Vec<Vec<Option<String>>>> {
-    let ids: Vec<String> = gone
-        .iter()
-        .map(|n| format!("{}", 18_446_744_073_709_551_000_u64 + u64::from(*n)))
-        .collect();
-    let ids = ids.join(", ");
-    let numbers: Vec<String> = gone.iter().map(|n| format!("'I{n}'")).collect();
-    let numbers = numbers.join(", ");
-    let tables = [
-        format!("SELECT * FROM crm.contact WHERE id NOT IN ({ids}) ORDER BY id"),
-        format!("SELECT * FROM crm.call_log WHERE contact NOT IN ({ids}) ORDER BY id"),
-        format!("SELECT * FROM crm.quote WHERE contact NOT IN ({ids}) ORDER BY id"),
-        format!("SELECT * FROM crm.invoice WHERE no NOT IN ({numbers}) ORDER BY no"),
-    ];
-    tables.iter().map(|sql| company.crm.query(sql)).collect()
-}
-
 #[test]
 fn a_ticket_goes_through_both_with_its_counts() {
     let company = Company::open();
     let plan = company.says(&["plan", "--subject", "member_no=m-3"], 0);
     assert!(plan.contains("call_log"), "{plan}");
-    let before = others(&company, &[3, 4]);
+    let before = company.others(&[3, 4]);
     company.file(&[3, 4]);
     company.says(&["run", "--until-idle"], 0);
     assert_eq!(company.states(), ["T-3 completed", "T-4 deferred"]);
-    assert_eq!(others(&company, &[3, 4]), before);
+    assert_eq!(company.others(&[3, 4]), before);
     let crm = &company.crm;
     let contacts =
         "SELECT COUNT(*) FROM crm.contact WHERE id IN (18446744073709551003, 18446744073709551004)";

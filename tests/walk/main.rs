@@ -14,6 +14,9 @@ mod support;
 mod calls;
 #[path = "../survives/company.rs"]
 mod company;
+#[path = "../mariadb/company.rs"]
+mod crm;
+mod mariadb;
 #[path = "../survives/truth.rs"]
 mod truth;
 

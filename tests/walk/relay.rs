@@ -1,6 +1,8 @@
 //! Stands between the program and a server, and reads what they say to each other.
 
-use super::support::Server;
+mod mariadb;
+
+use super::support::{MariaDb, Server};
 use super::walked::{Boundary, Doomed, Side};
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
@@ -14,21 +16,34 @@ use std::thread;
 /// A socket that leads to a server; gone when dropped.
 pub struct Relay {
     folder: tempfile::TempDir,
-    port: u16,
+    socket: PathBuf,
     over: Arc<AtomicBool>,
 }
+
+/// Carries a session between the program and its server, until either has gone.
+type Carries = fn(&str, &UnixStream, &UnixStream, &Doomed);
 
 impl Relay {
     /// Opens it. `name` is what boundaries of this server are called.
     pub fn open(name: &str, server: &Server, doomed: &Doomed) -> Self {
+        let socket = format!(".s.PGSQL.{}", server.port());
+        let to = server.socket_dir().join(&socket);
+        Self::between(&socket, to, name, doomed, relayed)
+    }
+
+    /// The same before a server of MariaDB's.
+    pub fn of_mariadb(name: &str, server: &MariaDb, doomed: &Doomed) -> Self {
+        Self::between("s", server.socket(), name, doomed, mariadb::relayed)
+    }
+
+    fn between(socket: &str, to: PathBuf, name: &str, doomed: &Doomed, carries: Carries) -> Self {
         let folder = tempfile::Builder::new().prefix("relay-").tempdir().unwrap();
-        let port = server.port();
-        let listener = UnixListener::bind(folder.path().join(format!(".s.PGSQL.{port}"))).unwrap();
-        let to = server.socket_dir().join(format!(".s.PGSQL.{port}"));
+        let socket = folder.path().join(socket);
+        let listener = UnixListener::bind(&socket).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let relay = Self {
             folder,
-            port,
+            socket,
             over: over.clone(),
         };
         let (name, doomed) = (name.to_owned(), doomed.clone());
@@ -38,7 +53,12 @@ impl Relay {
                     break;
                 }
                 let (name, doomed, to) = (name.clone(), doomed.clone(), to.clone());
-                thread::spawn(move || relayed(&name, client.unwrap(), &to, &doomed));
+                thread::spawn(move || {
+                    // A server that is down is no boundary.
+                    if let Ok(server) = UnixStream::connect(to) {
+                        carries(&name, &client.unwrap(), &server, &doomed);
+                    }
+                });
             }
         });
         relay
@@ -47,41 +67,61 @@ impl Relay {
     /// The URL of a database behind it.
     pub fn url(&self, database: &str) -> String {
         let folder = self.folder.path().display();
-        format!(
-            "postgresql:///{database}?host={folder}&port={}&user=postgres",
-            self.port
-        )
+        let port = self.socket.extension().unwrap().display();
+        format!("postgresql:///{database}?host={folder}&port={port}&user=postgres")
+    }
+
+    /// The URL of the server of MariaDB's behind it.
+    pub fn mariadb_url(&self, login: &str) -> String {
+        let socket = self.socket.display();
+        format!("mariadb://{login}@localhost/?socket={socket}")
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        let socket = format!(".s.PGSQL.{}", self.port);
-        UnixStream::connect(self.folder.path().join(socket)).ok();
+        UnixStream::connect(&self.socket).ok();
     }
+}
+
+/// Both directions at once; when one has ended, so has the other.
+fn both_ways(
+    client: &UnixStream,
+    server: &UnixStream,
+    up: impl FnOnce() -> Option<()> + Send,
+    down: impl FnOnce() -> Option<()> + Send,
+) {
+    let over = || {
+        client.shutdown(Shutdown::Both).ok();
+        server.shutdown(Shutdown::Both).ok();
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            down();
+            over();
+        });
+        up();
+        over();
+    });
 }
 
 /// Requests whose answer is on its way: each is over with a `ReadyForQuery`.
 type Asked = Arc<Mutex<VecDeque<Option<Boundary>>>>;
 
-fn relayed(name: &str, client: UnixStream, to: &PathBuf, doomed: &Doomed) {
-    // A server that is down is no boundary.
-    let Ok(server) = UnixStream::connect(to) else {
-        return;
-    };
+fn relayed(name: &str, client: &UnixStream, server: &UnixStream, doomed: &Doomed) {
     let asked = Asked::default();
-    thread::scope(|scope| {
-        let answers = scope.spawn(|| {
-            answers(&server, &client, &asked, doomed);
-            client.shutdown(Shutdown::Both).ok();
-            server.shutdown(Shutdown::Both).ok();
-        });
-        requests(name, &client, &server, &asked, doomed);
-        client.shutdown(Shutdown::Both).ok();
-        server.shutdown(Shutdown::Both).ok();
-        answers.join().unwrap();
-    });
+    both_ways(
+        client,
+        server,
+        || requests(name, client, server, &asked, doomed),
+        || answers(server, client, &asked, doomed),
+    );
+}
+
+/// Whether a request is another behind each other one, and what changes nothing counts too (`make walk ALL=1`).
+fn thorough() -> bool {
+    std::env::var_os("WALK_ALL").is_some_and(|all| !all.is_empty())
 }
 
 /// From the program to the server, until either has gone.
@@ -92,7 +132,7 @@ fn requests(
     asked: &Asked,
     doomed: &Doomed,
 ) -> Option<()> {
-    let thorough = std::env::var_os("WALK_ALL").is_some_and(|all| !all.is_empty());
+    let thorough = thorough();
     let mut labels = Labels::default();
     let mut behind = "nothing".to_owned();
     let mut request = vec![0; 4];

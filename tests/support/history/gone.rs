@@ -2,7 +2,7 @@
 //! themselves only those for whom there is a ticket.
 
 use super::chain::hex;
-use super::{History, blocking, one};
+use super::{History, blocking, mariadb, one};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -69,6 +69,11 @@ fn keys(systems: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
     blocking(async {
         let mut all = BTreeMap::new();
         for (system, url) in systems {
+            if mariadb::is(url) {
+                let tables = mariadb::keys(url).await.into_iter();
+                all.extend(tables.map(|(table, keys)| (format!("{system}.{table}"), keys)));
+                continue;
+            }
             let tables: BTreeMap<String, String> =
                 serde_json::from_str(&one(url, TABLES).await).expect("a list of tables");
             for (table, key) in tables {

@@ -7,6 +7,7 @@
 mod certificates;
 mod chain;
 mod gone;
+mod mariadb;
 mod rest;
 mod steps;
 mod way;
@@ -188,8 +189,11 @@ impl History {
             let control = serde_json::from_str(&text).expect("the control database as it is made");
             let mut applied = BTreeMap::new();
             for (name, url) in systems {
-                let text = one(url, APPLIED).await;
-                let rows = serde_json::from_str(&text).expect("applied_step as it is made");
+                let rows = match mariadb::is(url) {
+                    true => mariadb::applied(url).await,
+                    false => serde_json::from_str(&one(url, APPLIED).await)
+                        .expect("applied_step as it is made"),
+                };
                 applied.insert((*name).to_owned(), rows);
             }
             History { control, applied }
