@@ -3,6 +3,7 @@
 //!
 //! `make bench ONLY=erase` measures one part; other parts' figures stay as they were.
 
+mod across;
 mod by_hand;
 mod daemon;
 mod desk;
@@ -25,13 +26,14 @@ fn main() {
         .filter(|a| !a.starts_with('-'))
         .collect();
     type Part = (&'static str, fn(&mut Report));
-    let parts: [Part; 7] = [
+    let parts: [Part; 8] = [
         ("erase", erase::measure),
         ("sweep", sweep::measure),
         ("leasing", leasing::measure),
         ("daemon", daemon::measure),
         ("desk", desk::measure),
         ("retention", retention::measure),
+        ("across", across::measure),
         ("size", size::measure),
     ];
     let unknown = asked.iter().find(|a| !parts.iter().any(|(p, _)| p == a));

@@ -1,5 +1,7 @@
 //! The hand-written SQL that the erasure is held against, and how a script would send it.
 
+pub(crate) mod across;
+
 use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Error, Statement};
 

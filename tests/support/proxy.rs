@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
@@ -58,6 +58,11 @@ struct State {
     broken: AtomicUsize,
     shut: AtomicBool,
     connections: Mutex<Vec<Weak<Connection>>>,
+    /// Milliseconds by which each answer comes later.
+    late: AtomicU64,
+    /// Connections on which an answer is owed, and the most there have been of them.
+    asked: AtomicUsize,
+    most: AtomicUsize,
 }
 
 /// The proxy; ends with the test.
@@ -126,6 +131,17 @@ impl Proxy {
         self.state.broken.load(Ordering::Relaxed)
     }
 
+    /// Each answer comes so much later from now on.
+    pub fn slow(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).expect("no such delay");
+        self.state.late.store(millis, Ordering::Relaxed);
+    }
+
+    /// On how many connections at once an answer was owed at most, since this was asked last.
+    pub fn most_at_once(&self) -> usize {
+        self.state.most.swap(0, Ordering::Relaxed)
+    }
+
     /// Turns everybody away who comes from now on.
     pub fn shut(&self, yes: bool) {
         self.state.shut.store(yes, Ordering::Relaxed);
@@ -136,6 +152,7 @@ struct Connection {
     client: TcpStream,
     server: UnixStream,
     silent: AtomicBool,
+    owed: AtomicBool,
     seen: Mutex<BTreeMap<Way, (usize, bool)>>,
     state: Arc<State>,
 }
@@ -151,6 +168,7 @@ impl Connection {
             client,
             server,
             silent: AtomicBool::new(false),
+            owed: AtomicBool::new(false),
             seen: Mutex::default(),
             state,
         });
@@ -185,7 +203,13 @@ impl Connection {
             if self.silent.load(Ordering::Relaxed) {
                 continue;
             }
-            thread::sleep(late);
+            let all = Duration::from_millis(self.state.late.load(Ordering::Relaxed));
+            thread::sleep(if way == Way::Down {
+                late.max(all)
+            } else {
+                late
+            });
+            self.owes(way == Way::Up);
             let written = match way {
                 Way::Up => (&self.server).write_all(&bytes[..n]),
                 Way::Down => (&self.client).write_all(&bytes[..n]),
@@ -199,7 +223,22 @@ impl Connection {
         }
     }
 
+    /// Whether the server owes an answer on this connection.
+    fn owes(&self, yes: bool) {
+        if self.owed.swap(yes, Ordering::Relaxed) == yes {
+            return;
+        }
+        let asked = &self.state.asked;
+        if yes {
+            let now = asked.fetch_add(1, Ordering::Relaxed) + 1;
+            self.state.most.fetch_max(now, Ordering::Relaxed);
+        } else {
+            asked.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn close(&self) {
+        self.owes(false);
         self.client.shutdown(Shutdown::Both).ok();
         self.server.shutdown(Shutdown::Both).ok();
     }
