@@ -1,6 +1,6 @@
 //! What goes wrong, by chance and by seed.
 
-use crate::support::{Fault, Proxy, Rule, Server, Way, When, blocking};
+use crate::support::{Fault, Rule, Server, Way, When, blocking};
 use crate::watched::Watched;
 use crate::world::World;
 use rand::Rng;
@@ -48,8 +48,7 @@ impl Faults {
         }
         if self.heals.is_some_and(|at| at <= now) {
             self.heals = None;
-            world.to_control.heal();
-            world.to_systems.heal();
+            world.proxies().iter().for_each(|proxy| proxy.heal());
         }
     }
 
@@ -64,11 +63,8 @@ impl Faults {
         let up = |which: usize, daemons: &[Watched; 2]| {
             daemons[which].running.is_some() && !daemons[which].stopped
         };
-        let proxy: &Proxy = if chance.random() {
-            &world.to_control
-        } else {
-            &world.to_systems
-        };
+        let at = chance.random_range(0..3);
+        let proxy = world.proxies()[at];
         let server: &Server = if chance.random() {
             &world.control
         } else {
@@ -76,7 +72,7 @@ impl Faults {
         };
         let way = if chance.random() { Way::Up } else { Way::Down };
         let bytes = When::Bytes(chance.random_range(1..20_000));
-        match chance.random_range(0..13) {
+        match chance.random_range(0..16) {
             // The first is never killed.
             0..3 if up(1, daemons) => {
                 daemons[1].kill();
@@ -123,7 +119,13 @@ impl Faults {
                 "sessions ended"
             }
             10 => {
-                let when = When::Passes(b"COMMIT\0", None);
+                // Of an extended query it is the statement's end, of a simple one the text's.
+                let commit: &[&[u8]] = match at {
+                    1 => &[b"COMMIT\0", b"PREPARE TRANSACTION", b"COMMIT PREPARED"],
+                    2 => &[b"erasured:commit"],
+                    _ => &[b"COMMIT\0"],
+                };
+                let when = When::Passes(commit[chance.random_range(0..commit.len())], None);
                 proxy.arm(Rule {
                     way,
                     when,
@@ -134,6 +136,22 @@ impl Faults {
             11 => {
                 take_all_connections(server, Duration::from_millis(1500));
                 "all connections taken"
+            }
+            13 => {
+                world.mariadb.stop();
+                std::thread::sleep(Duration::from_millis(chance.random_range(0..2000)));
+                world.mariadb.start_again();
+                "MariaDB crashed"
+            }
+            14 => {
+                world.mariadb.execute("KILL USER 'erasured'@'localhost'");
+                "sessions of MariaDB ended"
+            }
+            15 => {
+                world
+                    .mariadb
+                    .take_all_connections("erasured", Duration::from_millis(1500));
+                "all connections of MariaDB taken"
             }
             _ => {
                 let fault = if chance.random() {
@@ -156,7 +174,7 @@ impl Faults {
         self.heals = self.heals.map(|_| Instant::now());
         let later = self.later.iter().map(|(which, _)| (*which, Instant::now()));
         self.later = later.collect();
-        for proxy in [&world.to_control, &world.to_systems] {
+        for proxy in world.proxies() {
             proxy.disarm();
             proxy.heal();
         }

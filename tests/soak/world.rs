@@ -1,7 +1,8 @@
-//! Two servers, three databases, a cache and a folder of files; people who come, and some who ask to be forgotten.
+//! Two PostgreSQL servers with four databases, one of MariaDB's, a cache and a folder of files; people who come, and
+//! some who ask to be forgotten.
 
 use crate::support::{
-    Before, HASH_KEY, History, Proxy, Redis, Server, ServerOptions, Workspace, wait_until,
+    Before, HASH_KEY, History, MariaDb, Proxy, Redis, Server, ServerOptions, Workspace, wait_until,
 };
 use crate::watched::Watched;
 use std::collections::BTreeSet;
@@ -21,9 +22,25 @@ CREATE INDEX ON account (member_no);
 CREATE TABLE entry (id int PRIMARY KEY, account int NOT NULL REFERENCES account);
 CREATE INDEX ON entry (account);";
 
+/// Goes with the shop, or not at all.
+const POINTS: &str = "
+CREATE TABLE wallet (id int PRIMARY KEY, member_no text NOT NULL);
+CREATE INDEX ON wallet (member_no);
+CREATE TABLE move (id int PRIMARY KEY, wallet int NOT NULL REFERENCES wallet);
+CREATE INDEX ON move (wallet);";
+
+/// Nobody reaches it but through the proxy, as `erasured`, or as `root`.
+const CRM: &str = "
+CREATE DATABASE crm CHARACTER SET utf8mb4;
+CREATE TABLE crm.contact (id INT PRIMARY KEY, member_no VARCHAR(40) COLLATE utf8mb4_general_ci NOT NULL, KEY (member_no));
+CREATE TABLE crm.letter (id INT PRIMARY KEY, contact INT NOT NULL, body TEXT, FOREIGN KEY (contact) REFERENCES crm.contact (id));
+CREATE USER 'erasured'@'localhost';
+GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, TRIGGER, SHOW DATABASES ON *.* TO 'erasured'@'localhost'";
+
 const POLICY: &str = r#"
 subject = "customer"
 root    = "shop.public.customer"
+atomic  = ["shop", "points"]
 identifier.member_no = { column = "member_no", find = true, residual = true, excludes = ":/" }
 scope.account = { tables = "all", verify = { at_least = "basic" }, sla = "jp-appi" }
 
@@ -49,6 +66,24 @@ action = "delete"
 
 [[table]]
 name   = "billing.public.entry"
+action = "delete"
+
+[[table]]
+name   = "points.public.wallet"
+link   = { columns = ["member_no"], identifier = "member_no" }
+action = "delete"
+
+[[table]]
+name   = "points.public.move"
+action = "delete"
+
+[[table]]
+name   = "crm.crm.contact"
+link   = { columns = ["member_no"], identifier = "member_no" }
+action = "delete"
+
+[[table]]
+name   = "crm.crm.letter"
 action = "delete"
 
 [[place]]
@@ -83,9 +118,12 @@ pub struct World {
     pub systems: Server,
     pub to_control: Proxy,
     pub to_systems: Proxy,
+    pub mariadb: MariaDb,
+    pub to_mariadb: Proxy,
     redis: Redis,
     files: tempfile::TempDir,
-    names: [String; 3],
+    /// Of the control database, and of the systems.
+    names: [String; 4],
     /// Everybody up to this number has come.
     people: u32,
     /// Who has asked and whose ticket may not have been filed yet.
@@ -107,7 +145,10 @@ impl World {
         let server = || {
             Server::start_with(ServerOptions {
                 durable: true,
-                settings: vec![("max_connections".into(), "100".into())],
+                settings: vec![
+                    ("max_connections".into(), "100".into()),
+                    ("max_prepared_transactions".into(), "50".into()),
+                ],
                 ..ServerOptions::default()
             })
         };
@@ -116,18 +157,27 @@ impl World {
             control.fresh_database("control"),
             systems.fresh_database("shop"),
             systems.fresh_database("billing"),
+            systems.fresh_database("points"),
         ];
         systems.execute(&names[1], SHOP);
         systems.execute(&names[2], BILLING);
+        systems.execute(&names[3], POINTS);
+        // What it has committed it keeps, however it dies.
+        let mariadb =
+            MariaDb::start_with(&["--innodb-flush-log-at-trx-commit=1", "--max-connections=60"]);
+        mariadb.execute(CRM);
         let files = tempfile::tempdir().unwrap();
         std::fs::create_dir(files.path().join("avatars")).unwrap();
         std::fs::write(files.path().join("keep"), "").unwrap();
         let (to_control, to_systems) = (Proxy::before(&control), Proxy::before(&systems));
+        let to_mariadb = Proxy::before_socket(mariadb.socket());
         let world = World {
             control,
             systems,
             to_control,
             to_systems,
+            mariadb,
+            to_mariadb,
             names,
             files,
             redis: Redis::start(),
@@ -143,16 +193,23 @@ impl World {
         world
     }
 
+    /// The ways to control, systems and MariaDB.
+    pub fn proxies(&self) -> [&Proxy; 3] {
+        [&self.to_control, &self.to_systems, &self.to_mariadb]
+    }
+
     /// Files for a daemon.
     pub fn host(&self) -> Workspace {
         let url = |at: usize| match at {
             0 => self.to_control.url(&self.names[0]),
             at => self.to_systems.url(&self.names[at]),
         };
-        let mut host = Workspace::new(&url(0), &[("shop", url(1)), ("billing", url(2))]);
+        let systems = [("shop", url(1)), ("billing", url(2)), ("points", url(3))];
+        let mut host = Workspace::new(&url(0), &systems);
         host.write_policy("customer.toml", POLICY);
         host.configure(&format!(
-            "[system.cache]\nkind = \"redis\"\nurl = \"{}\"\ntimeout = \"5 s\"\n\n[system.files]\nkind = \"object-store\"\nfolder = \"{}\"\n\n{LIMITS}",
+            "[system.crm]\nkind = \"mariadb\"\nurl = \"mariadb://erasured@127.0.0.1:{}/\"\n\n[system.cache]\nkind = \"redis\"\nurl = \"{}\"\ntimeout = \"5 s\"\n\n[system.files]\nkind = \"object-store\"\nfolder = \"{}\"\n\n{LIMITS}",
+            self.to_mariadb.port(),
             self.redis.url(),
             self.files.path().display()
         ));
@@ -175,7 +232,7 @@ impl World {
         self.files_tickets();
     }
 
-    /// With two calls, one of them old, notes, an account, a session and a file.
+    /// With two calls, one of them old, notes, an account, a wallet, a letter, a session and a file.
     fn comes(&self, n: u32) -> bool {
         let m = member(n);
         let shop = format!(
@@ -186,12 +243,20 @@ impl World {
         let billing = format!(
             "INSERT INTO account VALUES ({n}, '{m}') ON CONFLICT DO NOTHING; INSERT INTO entry VALUES ({n}, {n}) ON CONFLICT DO NOTHING;"
         );
+        let points = format!(
+            "INSERT INTO wallet VALUES ({n}, '{m}') ON CONFLICT DO NOTHING; INSERT INTO move VALUES ({n}, {n}) ON CONFLICT DO NOTHING;"
+        );
+        // Whatever has befallen MariaDB, between two faults it is up.
+        self.mariadb.execute(&format!(
+            "INSERT IGNORE INTO crm.contact VALUES ({n}, '{m}'); INSERT IGNORE INTO crm.letter VALUES ({n}, {n}, 'x')"
+        ));
         self.redis.run(&[&format!("SET session:{m} x")]);
         let folder = self.files.path().join("avatars").join(&m);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("small.png"), "x").unwrap();
-        // Billing first: who is in the shop is whole. The server may just be away.
+        // The shop last: who is there is whole. The server may just be away.
         ask(&self.systems.url(&self.names[2]), &billing).is_some()
+            && ask(&self.systems.url(&self.names[3]), &points).is_some()
             && ask(&self.systems.url(&self.names[1]), &shop).is_some()
     }
 
@@ -223,10 +288,11 @@ impl World {
             .next()
     }
 
-    /// What is to be done still: tickets, runs, certificates, events, old calls.
+    /// What is to be done still: tickets, runs, certificates, events, decisions, old calls.
     pub fn left(&self) -> Option<i64> {
         let open = "SELECT (SELECT count(*) FROM erasured.ticket WHERE state NOT IN ('completed', 'deferred'))
             + (SELECT count(*) FROM erasured.event) + (SELECT count(*) FROM erasured.lease)
+            + (SELECT count(*) FROM erasured.joint WHERE ended_at IS NULL)
             + (SELECT count(*) FROM erasured.retention_run r WHERE state = 'running'
                  OR NOT EXISTS (SELECT FROM erasured.run_certificate c WHERE c.run_id = r.id))";
         let old = "SELECT count(*) FROM call WHERE ended_at < now() - interval '95 days'";
@@ -265,6 +331,11 @@ impl World {
         let systems = [
             ("shop", self.systems.url(&self.names[1])),
             ("billing", self.systems.url(&self.names[2])),
+            ("points", self.systems.url(&self.names[3])),
+            (
+                "crm",
+                format!("mariadb://root@127.0.0.1:{}/", self.mariadb.port()),
+            ),
         ];
         let history = History::read(&self.control.url(&self.names[0]), &systems);
         let mut wrong = history.wrong(&daemons[0].host.verifying_key());
@@ -285,6 +356,10 @@ impl World {
                 ("shop.public.note", all(&two)),
                 ("billing.public.account", all(&one)),
                 ("billing.public.entry", all(&one)),
+                ("points.public.wallet", all(&one)),
+                ("points.public.move", all(&one)),
+                ("crm.crm.contact", all(&one)),
+                ("crm.crm.letter", all(&one)),
             ],
         );
         wrong.extend(history.gone(&before, &HASH_KEY));
@@ -314,24 +389,28 @@ impl World {
         let session =
             |m: &String| self.redis.run(&[&format!("EXISTS session:{m}")])[0].ends_with('1');
         let sessions: BTreeSet<String> = (1..=self.people).map(member).filter(session).collect();
-        let sql = "SELECT member_no FROM customer WHERE (SELECT count(*) FROM call WHERE customer = customer.id) = 1";
-        let rows: BTreeSet<String> = ask(&self.systems.url(&self.names[1]), sql)
-            .unwrap()
-            .into_iter()
-            .collect();
-        let accounts: BTreeSet<String> = ask(
-            &self.systems.url(&self.names[2]),
-            "SELECT member_no FROM account",
-        )
-        .unwrap()
-        .into_iter()
-        .collect();
+        let rows = |database: usize, sql: &str| -> BTreeSet<String> {
+            let rows = ask(&self.systems.url(&self.names[database]), sql);
+            rows.unwrap().into_iter().collect()
+        };
+        let one_call = "SELECT member_no FROM customer WHERE (SELECT count(*) FROM call WHERE customer = customer.id) = 1";
+        let contacts =
+            "SELECT member_no FROM crm.contact JOIN crm.letter ON letter.contact = contact.id";
+        let contacts = self.mariadb.query(contacts).into_iter().flatten().flatten();
         let mut wrong = Vec::new();
         for (what, there) in [
             ("files", folders),
             ("sessions", sessions),
-            ("customers with one call", rows),
-            ("accounts", accounts),
+            ("customers with one call", rows(1, one_call)),
+            ("accounts", rows(2, "SELECT member_no FROM account")),
+            ("wallets", rows(3, "SELECT member_no FROM wallet")),
+            // Somebody who could not come is here.
+            (
+                "contacts",
+                contacts
+                    .filter(|name| *name <= member(self.people))
+                    .collect(),
+            ),
         ] {
             if there != stay {
                 let odd: Vec<_> = there.symmetric_difference(&stay).collect();
@@ -369,6 +448,16 @@ impl World {
                     wrong.push(format!("{left} {what} left on the server of {name}"));
                 }
             }
+        }
+        let sessions =
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'erasured'";
+        let gone = Instant::now();
+        while self.mariadb.count(sessions) != 0 && gone.elapsed() < Duration::from_secs(15) {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let left = self.mariadb.count(sessions);
+        if left != 0 {
+            wrong.push(format!("{left} sessions left on MariaDB"));
         }
         let leaving = "SELECT count(*) FROM erasured.leaving_partition";
         if self.systems.count(&self.names[1], leaving) != 0 {

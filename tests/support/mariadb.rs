@@ -104,6 +104,20 @@ impl MariaDb {
         });
     }
 
+    /// Whoever comes now is turned away, for so long.
+    pub fn take_all_connections(&self, user: &str, time: Duration) {
+        blocking(async {
+            let mut taken = Vec::new();
+            while let Ok(conn) = Conn::new(self.options(user)).await {
+                taken.push(conn);
+            }
+            tokio::time::sleep(time).await;
+            for conn in taken {
+                conn.disconnect().await.ok();
+            }
+        });
+    }
+
     /// The rows of a query, as text.
     pub fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         let rows: Vec<Row> = blocking(async {
