@@ -61,11 +61,8 @@ pub fn offer(policy: &Policy, name: &str, scope: &Scope) -> Offer {
             continue;
         }
         let cover = scope.extent.of(&rule.table);
-        let loses = rule.told.loses.iter().filter(|_| !cover.is_nothing());
-        for words in loses {
-            if !offer.loses.contains(words) {
-                offer.loses.push(words.clone());
-            }
+        if !cover.is_nothing() {
+            offer.loses(rule.told.loses.as_ref());
         }
         if let (Cover::Whole, Some(kept)) = (cover, kept(policy, rule))
             && !offer.kept.contains(&kept)
@@ -73,7 +70,18 @@ pub fn offer(policy: &Policy, name: &str, scope: &Scope) -> Offer {
             offer.kept.push(kept);
         }
     }
+    for place in policy.places_of(name) {
+        offer.loses(place.loses.as_ref());
+    }
     offer
+}
+
+impl Offer {
+    /// What several rules say in the same words is told once.
+    fn loses(&mut self, words: Option<&Words>) {
+        let new = words.filter(|words| !self.loses.contains(words));
+        self.loses.extend(new.cloned());
+    }
 }
 
 /// Such as "14 days from your request".

@@ -15,9 +15,10 @@ fn words(ja: &str, en: &str) -> Words {
     }
 }
 
+const TRAVEL: &str = include_str!("../../policies/travel/customer.toml");
+
 fn travel() -> crate::policy::Policy {
-    let text = include_str!("../../policies/travel/customer.toml");
-    read::read("customer.toml", text).unwrap()
+    read::read("customer.toml", TRAVEL).unwrap()
 }
 
 fn account() -> Offer {
@@ -226,5 +227,12 @@ fn a_scope_tells_its_own() {
     assert_eq!(told, ["You no longer receive our newsletter"]);
     assert_eq!(marketing.kept, []);
     assert!(account().loses.len() > 4);
+    // Nor where it lies in a system that is no database.
+    let place = "\n[[place]]\nsystem = \"files\"\nname = \"pictures\"\nkeys = [\"p:{member_no}\"]\n\
+                 loses = { ja = \"写真\", en = \"Your pictures\" }\n";
+    let policy = read::read("customer.toml", &(TRAVEL.to_owned() + place)).unwrap();
+    let told = |scope: &str| offer(&policy, scope, &policy.scopes[scope]).loses;
+    assert_eq!(told("account").last().unwrap().en, "Your pictures");
+    assert_eq!(told("marketing"), marketing.loses);
     assert_eq!(account().kept[0].months_and_days, Some((84, 0)));
 }

@@ -5,13 +5,14 @@ mod fit;
 mod template;
 
 use super::read::{
-    CODES, DATABASE_NAME_HELP, NAME_HELP, UNKNOWN_WORD, database_name, own_name, table_name,
+    self, CODES, DATABASE_NAME_HELP, NAME_HELP, UNKNOWN_WORD, database_name, own_name, table_name,
 };
 use super::rule::CONTRADICTION;
 use super::scope::{Declared, TWICE, UNKNOWN_NAME, unique};
 use super::{Extent, Identifier, Listed, Policy, Scope, Span};
 use crate::name::QualifiedTable;
 use crate::reading::{Table, choose, quoted};
+use crate::ticket::words::Words;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,6 +53,8 @@ pub struct Place {
     pub sought: Vec<Sought>,
     /// For which reasons the system may say that it keeps something: words that stand on certificates.
     pub kept: Vec<String>,
+    /// What the customer is told that they lose.
+    pub loses: Option<Words>,
     /// Where the file says its name.
     pub span: Span,
 }
@@ -167,12 +170,14 @@ fn place(table: &Table<'_>, identifiers: &Identifiers) -> Option<Place> {
     table.word("action", UNKNOWN_WORD, &[("delete", ())]);
     let sought = sought(table, identifiers);
     let kept = kept(table);
+    let loses = table.table("loses").and_then(|words| read::words(&words));
     table.finish();
     let (system, (place, span)) = (system?.0, name?);
     Some(Place {
         name: PlaceName { system, place },
         sought: sought?,
         kept: kept?,
+        loses,
         span,
     })
 }
