@@ -583,6 +583,7 @@ fn every_key_of_the_configuration_is_in_its_reference() {
         system.a = { url = "", qqqqqqqq = 1, sweep = { url = "", qqqqqqqq = 1 }, throttle = { load = { qqqqqqqq = 1 }, qqqqqqqq = 1 } }
         system.b = { kind = "command", command = ["/x"], qqqqqqqq = 1 }
         system.c = { kind = "redis", url = "redis://localhost", qqqqqqqq = 1 }
+        system.m = { kind = "memcached", address = "localhost:1", qqqqqqqq = 1 }
         system.d = { kind = "http", url = "", check = { qqqqqqqq = 1 }, find = { qqqqqqqq = 1 }, erase = { qqqqqqqq = 1 }, status = { qqqqqqqq = 1 }, auth = { basic = { qqqqqqqq = 1 }, qqqqqqqq = 1 }, qqqqqqqq = 1 }
         system.e = { kind = "http", auth = { header = { qqqqqqqq = 1 } } }
         system.f = { kind = "object-store", bucket = "b", access_key = { qqqqqqqq = 1 }, qqqqqqqq = 1 }
@@ -978,4 +979,31 @@ fn links_lead_somewhere() {
         }
     }
     assert!(links > 50, "{links} links");
+}
+
+/// How a kind of system is added is shown by one that is compiled: whole files word for word, parts line by line.
+#[test]
+fn the_example_of_a_kind_of_ones_own_is_what_is_compiled() {
+    let page = read("docs/systems.md");
+    let (mut whole, mut parts) = (0, 0);
+    for block in page.split("\n```rust ").skip(1) {
+        let block = block.split_once("\n```").unwrap().0;
+        let (info, shown) = block.split_once('\n').unwrap();
+        if let Some(file) = info.strip_prefix("part of ") {
+            let text = read(file);
+            let mut lines = text.lines();
+            for line in shown.lines() {
+                assert!(lines.any(|l| l == line), "{file} lacks, in order: {line}");
+            }
+            parts += 1;
+        } else {
+            let text = read(info);
+            assert!(
+                text.trim_end() == shown,
+                "docs/systems.md shows another {info}"
+            );
+            whole += 1;
+        }
+    }
+    assert_eq!((whole, parts), (2, 3));
 }

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod http;
+pub mod memcached;
 pub mod object_store;
 pub mod redis;
 
@@ -31,6 +32,8 @@ pub enum Reached {
     Command(command::Command),
     /// By the network.
     Redis(redis::Redis),
+    /// By the network, each key by its name.
+    Memcached(memcached::Memcached),
     /// By requests over HTTP.
     Http(Box<http::Http>),
     /// As a bucket or a folder.
@@ -45,6 +48,8 @@ pub enum Kind {
     Command,
     /// A Redis server.
     Redis,
+    /// A memcached server.
+    Memcached,
     /// A service.
     Http,
     /// A store of objects.
@@ -53,13 +58,20 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Command, Self::Http, Self::ObjectStore, Self::Redis];
+    pub const ALL: [Self; 5] = [
+        Self::Command,
+        Self::Http,
+        Self::Memcached,
+        Self::ObjectStore,
+        Self::Redis,
+    ];
 
     /// As the configuration writes it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Command => "command",
             Self::Redis => "redis",
+            Self::Memcached => "memcached",
             Self::Http => "http",
             Self::ObjectStore => "object-store",
         }
@@ -70,6 +82,11 @@ impl Kind {
         match self {
             Self::Command | Self::Http => matches!(sought, Sought::Person(_)),
             Self::Redis => !matches!(sought, Sought::Person(_)),
+            Self::Memcached => match sought {
+                Sought::Key(template) => !template.is_open(),
+                Sought::Named(_) => true,
+                Sought::Member { .. } | Sought::Person(_) => false,
+            },
             Self::ObjectStore => matches!(sought, Sought::Key(_) | Sought::Named(_)),
         }
     }
@@ -79,6 +96,7 @@ impl Kind {
         match self {
             Self::Command | Self::Http => "identifiers",
             Self::Redis => "keys, prefix, members with in, from",
+            Self::Memcached => "keys without `*`, from",
             Self::ObjectStore => "keys, prefix, from",
         }
     }
@@ -91,6 +109,9 @@ impl Kind {
             }
             Self::Redis => {
                 "No key and no member says it on the server that was asked. Its files, replicas and backups were not looked into, nor what clients hold."
+            }
+            Self::Memcached => {
+                "No such key is on the server that was asked. Copies on other servers, what it keeps on a disk, and what clients hold were not seen."
             }
             Self::Http => {
                 "The service was asked again and named nothing more; what it still holds and does not name, its backups and logs, was not seen."
@@ -108,6 +129,7 @@ impl PlaceSystem {
         match self.reached {
             Reached::Command(_) => Kind::Command,
             Reached::Redis(_) => Kind::Redis,
+            Reached::Memcached(_) => Kind::Memcached,
             Reached::Http(_) => Kind::Http,
             Reached::ObjectStore(_) => Kind::ObjectStore,
         }
@@ -123,6 +145,7 @@ pub(super) fn read(table: &Table<'_>, kind: Kind, folder: &Path) -> Option<Place
     let reached = match kind {
         Kind::Command => Reached::Command(command::read(table)?),
         Kind::Redis => Reached::Redis(redis::read(table, folder)?),
+        Kind::Memcached => Reached::Memcached(memcached::read(table)?),
         Kind::ObjectStore => Reached::ObjectStore(object_store::read(table, folder)?),
         Kind::Http => Reached::Http(Box::new(http::read(table, folder)?)),
     };

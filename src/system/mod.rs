@@ -3,6 +3,7 @@
 pub mod command;
 pub mod http;
 pub mod mariadb;
+pub mod memcached;
 pub mod object_store;
 pub mod place;
 pub mod postgres;

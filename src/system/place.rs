@@ -4,7 +4,7 @@
 //! neither tickets nor policies nor the control database, and decides nothing: it may be asked
 //! anything twice. One file a kind; `docs/systems.md` shows how one is added.
 
-use super::{command, http, object_store, redis};
+use super::{command, http, memcached, object_store, redis};
 use crate::config::place::{Kind, PlaceSystem, Reached};
 use crate::plan::Wanted;
 use futures_util::future::BoxFuture;
@@ -112,6 +112,7 @@ impl System {
         let adapter: Box<dyn Adapter> = match &settings.reached {
             Reached::Command(command) => Box::new(command::Command::new(&command.command)),
             Reached::Redis(settings) => Box::new(redis::Redis::new(settings)),
+            Reached::Memcached(settings) => Box::new(memcached::Memcached::new(settings)),
             Reached::ObjectStore(store) => Box::new(object_store::ObjectStore::new(store)),
             Reached::Http(http) => Box::new(http::Http::new(http, settings.timeout)),
         };

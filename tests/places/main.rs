@@ -12,6 +12,7 @@ mod company;
 mod generations;
 mod http;
 mod list;
+mod memcached;
 mod named;
 mod nobody;
 mod object_store;
