@@ -180,7 +180,7 @@ pub fn encoded(text: &str, keep: &[u8]) -> String {
 }
 
 /// Read anew for each connection, so that a renewed file needs no restart.
-fn client(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Lost> {
+pub(crate) fn client(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Lost> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),

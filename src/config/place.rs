@@ -108,7 +108,7 @@ impl Kind {
                 "What the program reported is repeated here; what it did, and what copies its system keeps, was not seen."
             }
             Self::Redis => {
-                "No key and no member says it on the server that was asked. Its files, replicas and backups were not looked into, nor what clients hold."
+                "No key, member or entry says it on the server that was asked; the bytes of entries that were taken out of a stream stay until it is trimmed. Its files, replicas and backups were not looked into, nor what clients hold."
             }
             Self::Memcached => {
                 "No such key is on the server that was asked. Copies on other servers, what it keeps on a disk, and what clients hold were not seen."

@@ -52,6 +52,8 @@ pub enum Wanted {
         of: String,
         /// The member.
         value: String,
+        /// The field that says it, where members are entries of a log.
+        field: Option<String>,
     },
     /// Whatever the system knows of the person with these identifiers.
     Person(
@@ -113,11 +115,12 @@ impl PlacePlan {
                         },
                     }));
                 }
-                Sought::Member { of, value } => {
+                Sought::Member { of, value, field } => {
                     let made = value.render(values)?.into_iter();
                     wanted.extend(made.map(|one| Wanted::Member {
                         of: of.clone(),
                         value: one.begins.to_string(),
+                        field: field.clone(),
                     }));
                 }
                 Sought::Person(names) => wanted.extend(person(names, values)),

@@ -71,6 +71,9 @@ pub enum Sought {
         of: String,
         /// The member.
         value: Template,
+        /// The field that says it, where members are entries of a log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        field: Option<String>,
     },
     /// Whatever the system itself knows of the person by these identifiers.
     Person(Vec<String>),
@@ -116,7 +119,10 @@ impl fmt::Display for Sought {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(template) => write!(f, "{template}"),
-            Self::Member { of, value } => write!(f, "{value} in {of}"),
+            Self::Member { of, value, field } => match field {
+                Some(field) => write!(f, "{field} {value} in {of}"),
+                None => write!(f, "{value} in {of}"),
+            },
             Self::Person(names) => write!(f, "by {}", names.join(", ")),
             Self::Named(from) => write!(
                 f,
@@ -266,9 +272,10 @@ fn around(text: &str) -> Result<(String, String), String> {
 }
 
 fn members(table: &Table<'_>, identifiers: &Identifiers) -> Option<Vec<Sought>> {
-    if table.has("members") != table.has("in") {
-        let message = format!("{} has only one of `members` and `in`", table.label());
-        let help = "write members = [\"{member_no}\"], in = \"online-users\"";
+    let field_alone = table.has("field") && !table.has("members");
+    if table.has("members") != table.has("in") || field_alone {
+        let message = format!("{} has only some of `members` and `in`", table.label());
+        let help = "write members = [\"{member_no}\"], in = \"online-users\"; of a stream field = \"user\" besides";
         table
             .reader()
             .error(CONTRADICTION, table.span(), message, help);
@@ -290,9 +297,11 @@ fn members(table: &Table<'_>, identifiers: &Identifiers) -> Option<Vec<Sought>> 
     let Some((of, _)) = table.string("in") else {
         return Some(Vec::new());
     };
+    let field = table.string("field").map(|(field, _)| field);
     let members = values.into_iter().map(|value| Sought::Member {
         of: of.clone(),
         value,
+        field: field.clone(),
     });
     Some(members.collect())
 }

@@ -18,5 +18,6 @@ mod nobody;
 mod object_store;
 mod policy;
 mod redis;
+mod redis_cluster;
 mod service;
 mod ticket;

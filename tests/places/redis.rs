@@ -23,6 +23,9 @@ fn system(redis: &Redis, password: Option<SecretSource>) -> System {
         database: 0,
         user: None,
         password,
+        tls: None,
+        cleartext: false,
+        cluster: false,
     });
     let timeout = Duration::from_secs(20);
     System::new(
@@ -57,6 +60,7 @@ fn member(of: &str, value: &str) -> Wanted {
     Wanted::Member {
         of: of.into(),
         value: value.into(),
+        field: None,
     }
 }
 
@@ -213,6 +217,7 @@ fn settings_hold_no_password_and_send_nothing_in_the_clear() {
         "url = \"redis://127.0.0.1\"",
         "url = \"redis://[::1]:6380/3\"\nuser = \"erasured\"\npassword_file = \"pw\"",
         "url = \"redis://cache.example:6379\"\ncleartext = true",
+        "url = \"rediss://cache.example\"\nca_file = \"ca.pem\"\ncluster = true",
     ] {
         assert_eq!(read(good).unwrap().places.len(), 1, "{good}");
     }
@@ -222,6 +227,10 @@ fn settings_hold_no_password_and_send_nothing_in_the_clear() {
         ("url = \"redis://:geheim@127.0.0.1\"", "E0006"),
         ("url = \"postgresql://127.0.0.1\"", "E0006"),
         ("url = \"redis://127.0.0.1/x\"", "E0006"),
+        ("url = \"rediss://user@cache.example\"", "E0006"),
+        ("url = \"redis://127.0.0.1\"\nca_file = \"ca.pem\"", "E0006"),
+        ("url = \"redis://127.0.0.1/1\"\ncluster = true", "E0006"),
+        ("url = \"redis://cache.example\"\ncluster = true", "E0006"),
     ] {
         assert_eq!(read(bad).unwrap_err(), code, "{bad}");
     }

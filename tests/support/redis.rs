@@ -38,6 +38,11 @@ impl Redis {
         redis
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// As if it had crashed.
     pub fn stop(&mut self) {
         self.child.kill().ok();

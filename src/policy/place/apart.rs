@@ -127,11 +127,14 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Those of a place, with what their members are members of.
-fn templates(place: &Place) -> impl Iterator<Item = (Option<&str>, &Template)> {
+/// Of what members are members, and by which field.
+type Of<'a> = Option<(&'a str, Option<&'a str>)>;
+
+/// Those of a place.
+fn templates(place: &Place) -> impl Iterator<Item = (Of<'_>, &Template)> {
     place.sought.iter().filter_map(|sought| match sought {
         Sought::Key(template) => Some((None, template)),
-        Sought::Member { of, value } => Some((Some(of.as_str()), value)),
+        Sought::Member { of, value, field } => Some((Some((of.as_str(), field.as_deref())), value)),
         Sought::Person(_) | Sought::Named(_) => None,
     })
 }
