@@ -10,6 +10,7 @@
 //! kind of ticket has a fifth of its tickets, and beside it the script of [`Script`] forgets as many.
 
 mod company;
+mod slow;
 
 use crate::by_hand::across::Script;
 use crate::filing::Daemon;
@@ -30,10 +31,10 @@ fn tickets() -> u32 {
 }
 
 /// Gives out people, each once.
-struct People(u32);
+pub(crate) struct People(u32);
 
 impl People {
-    fn take(&mut self, many: u32) -> Range<u32> {
+    pub(crate) fn take(&mut self, many: u32) -> Range<u32> {
         let first = self.0;
         self.0 += many;
         first..self.0
@@ -63,6 +64,7 @@ pub(crate) fn measure(report: &mut Report) {
         })
         .collect();
 
+    let slow = slow::tickets(&mut people, tickets);
     let company = Company::open(people.0 - 1);
     println!("  {} people", people.0 - 1);
     company.give_files(few.clone());
@@ -74,6 +76,7 @@ pub(crate) fn measure(report: &mut Report) {
             company.give_files(slice.theirs.clone());
         }
     }
+    slow::file(&company, &slow);
     let daemon = Daemon::start(&company.workspace);
     company.all_are_found();
     daemon.stop();
@@ -113,6 +116,7 @@ pub(crate) fn measure(report: &mut Report) {
         (Must::BeAtMost, CONCURRENCY as f64),
         "the most in all rounds, counted between the daemon and Redis; `concurrency = 4`",
     ));
+    slow::measure(&company, &setting, &slow, report);
     report.add(setting.compared(
         "across: the daemon's memory after 10,000 tickets, against 1,000",
         "MB",

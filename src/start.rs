@@ -166,10 +166,16 @@ pub fn with_policies(
     let ring = key_ring(&config, &signing)?;
     let hash = hash_key(&config)?;
     let workers = config.limits.workers.get();
+    // Each group of people in a place asks for a permit, and while it has that writes.
+    let groups = groups_at_once(&config);
     let store = Store::new(
-        control_pool(&config, "control", workers * 2 + 4)?
-            .inner()
-            .clone(),
+        control_pool(
+            &config,
+            "control",
+            (workers + config.stand_ins() + groups) * 2 + 4,
+        )?
+        .inner()
+        .clone(),
     );
     let systems = systems(&config)?;
     let mariadb = mariadb(&config)?;
@@ -177,6 +183,12 @@ pub fn with_policies(
     Ok(Context::new(
         config, store, systems, mariadb, places, hash, signing, ring, policies, beside, clock,
     ))
+}
+
+/// Groups of people whose rows may be held at the same time, for what they have in systems that are no databases.
+fn groups_at_once(config: &Config) -> usize {
+    let places = config.places.values();
+    places.map(|place| place.concurrency.get()).sum()
 }
 
 /// The registered systems, each with its pools. Nothing is asked yet, and no key is needed.
@@ -191,7 +203,7 @@ pub fn systems(config: &Config) -> Result<BTreeMap<String, System>, StartError> 
         let pool = connect::pool(
             &settings(&system.database)?,
             "worker",
-            workers + 3,
+            workers + config.stand_ins() + groups_at_once(config) + 3,
             timeouts,
         )?;
         let sweep = system.sweep.as_ref().map(settings).transpose()?;

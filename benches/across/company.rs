@@ -5,7 +5,7 @@ use crate::by_hand::across::Script;
 use crate::support::{MariaDb, Proxy, Redis, Server, ServerOptions, Workspace, wait_until};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Rows of one person in a table that holds several.
 const MANY: u32 = 3;
@@ -301,15 +301,13 @@ impl Company {
     }
 
     /// The time of these people's tickets has come, though nobody may cut a wait short but the server's owner.
-    pub(super) fn release(&self, people: &Range<u32>) -> Instant {
+    pub(super) fn release(&self, people: &Range<u32>) {
         let of: Vec<String> = people.clone().map(|n| format!("'CRM-{n}'")).collect();
         let sql = format!(
             "SET LOCAL session_replication_role = replica; UPDATE erasured.ticket SET not_before = now(), next_attempt_at = now() WHERE reference IN ({}); NOTIFY erasured_ticket",
             of.join(", ")
         );
-        let started = Instant::now();
         self.control.0.execute(&self.control.1, &sql);
-        started
     }
 
     /// Waits until all their steps are done; how many seconds that took from their release.

@@ -184,6 +184,16 @@ impl Config {
             .map(|(name, place)| (name.clone(), place.kind()))
             .collect()
     }
+
+    /// How many batches may go on while all workers are at one system that others need not go to: as many as there
+    /// are workers, where there are several systems.
+    pub fn stand_ins(&self) -> usize {
+        let systems = self.systems.len() + self.mariadb.len() + self.places.len();
+        match systems {
+            0 | 1 => 0,
+            _ => self.limits.workers.get(),
+        }
+    }
 }
 
 /// The longest that reading a system's catalog may take, and waiting for a partition to be let go.

@@ -16,6 +16,7 @@ use crate::retention::schedule::{self, Scheduled};
 use crate::start;
 use crate::store::census::{Census, Closed};
 use crate::store::definitions::When;
+use crate::store::lease::LeasedBatch;
 use crate::store::tickets::ScopeOffer;
 use crate::store::{self, StoreError};
 use crate::system::postgres::connect::{self, Timeouts};
@@ -43,6 +44,8 @@ const CLOSED: [&str; 3] = ["completed", "deferred", "rejected"];
 pub(super) enum Work {
     Intake,
     Batch,
+    /// The same for who need not go where all workers are.
+    StandIn,
     Sweep,
     Deferral,
     /// Looking whether somebody has come back.
@@ -75,6 +78,7 @@ pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
     match work {
         Work::Intake => intake_round(shared).await,
         Work::Batch => batch_round(shared).await,
+        Work::StandIn => stand_in_round(shared).await,
         Work::Sweep => sweep_round(shared).await,
         Work::Deferral => deferral_round(shared).await,
         Work::Recheck => recheck_round(shared).await,
@@ -125,6 +129,34 @@ async fn batch_round(shared: &Shared) -> Round {
         Ok(None) => return Round::Nothing,
         Err(error) => return hindered(&error),
     };
+    work_off(context, leased).await
+}
+
+/// While all workers are at one system that is slow, tickets that need not go there go on.
+async fn stand_in_round(shared: &Shared) -> Round {
+    let context = &shared.context;
+    let limits = &context.config.limits;
+    let workers = limits.workers.get();
+    if context.under_way.count() < workers {
+        return Round::Nothing;
+    }
+    let crowded = context.under_way.crowded(workers);
+    let others = match crowded.is_empty() {
+        true => return Round::Elsewhere,
+        false => context.away_from(&crowded),
+    };
+    let lent =
+        context
+            .store
+            .lease_among(&context.holder, limits.batch.get(), limits.lease, &others);
+    match lent.await {
+        Ok(Some(leased)) => work_off(context, leased).await,
+        Ok(None) => Round::Elsewhere,
+        Err(error) => hindered(&error),
+    }
+}
+
+async fn work_off(context: &Context, leased: LeasedBatch) -> Round {
     crate::erasure::crash_point("after-lease");
     match batch::run(context, leased).await {
         Ok(ended) => {

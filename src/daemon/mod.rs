@@ -253,6 +253,9 @@ fn spawn_loops(
     for _ in 0..limits.workers.get() {
         spawn("worker", limits.poll, loops::Work::Batch);
     }
+    for _ in 0..shared.context.config.stand_ins() {
+        spawn("stand-in", limits.poll, loops::Work::StandIn);
+    }
     spawn("sweep", limits.poll, loops::Work::Sweep);
     spawn("deferral", limits.poll, loops::Work::Deferral);
     spawn("recheck", limits.poll, loops::Work::Recheck);

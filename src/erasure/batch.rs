@@ -27,7 +27,7 @@ use crate::store::executing::{HELD, StoredPlan, TWICE};
 use crate::store::lease::{LeasedBatch, LeasedTicket};
 use end::attempts;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -83,7 +83,7 @@ pub async fn run(context: &Context, batch: LeasedBatch) -> Result<Ended, StoreEr
         // The lock that keeps holds from being placed must outlast a COMMIT that is under way.
         gone = keep_lease(context, token) => tokio::select! {
             ended = &mut work => ended,
-            _ = door.lock() => Err(gone),
+            _ = door.write() => Err(gone),
         },
     };
     metrics::histogram!(crate::metrics::BATCH_SECONDS).record(started.elapsed().as_secs_f64());
@@ -111,7 +111,7 @@ async fn work_off(context: &Context, batch: LeasedBatch, door: Door) -> Result<E
     let mut run = Run {
         context,
         token: batch.token,
-        ended: Ended::default(),
+        ended: Mutex::default(),
         covered: Vec::new(),
         door,
     };
@@ -139,13 +139,13 @@ async fn work_off(context: &Context, batch: LeasedBatch, door: Door) -> Result<E
     }
     let work = run.nothing_in_doubt(work, batch.plan_id.is_some()).await?;
     if work.is_empty() {
-        return Ok(run.ended);
+        return Ok(run.ended());
     }
     let planned = match context.planned(&batch.subject, &batch.scope).await {
         Ok(planned) => planned,
         Err(unplanned) => {
             run.not_planned(&work, &unplanned).await?;
-            return Ok(run.ended);
+            return Ok(run.ended());
         }
     };
     let mut alike: BTreeMap<BTreeSet<String>, Vec<Work>> = BTreeMap::new();
@@ -163,7 +163,7 @@ async fn work_off(context: &Context, batch: LeasedBatch, door: Door) -> Result<E
             Err(unplanned) => run.not_planned(&work, &unplanned).await?,
         }
     }
-    Ok(run.ended)
+    Ok(run.ended())
 }
 
 /// Whether what the tickets began under is still what would be done: another comment in the
@@ -200,13 +200,23 @@ fn open_all(context: &Context, tickets: Vec<LeasedTicket>) -> (Vec<Work>, Vec<Le
 struct Run<'a> {
     context: &'a Context,
     token: Uuid,
-    ended: Ended,
+    ended: Mutex<Ended>,
     /// Tickets of this batch that reach rows which holds cover, and the holds.
     covered: Vec<(Uuid, Uuid)>,
     door: Door,
 }
 
 impl Run<'_> {
+    /// How its tickets have ended so far.
+    fn ended(&self) -> Ended {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Some tickets have ended.
+    fn count_ended(&self, count: impl FnOnce(&mut Ended)) {
+        count(&mut self.ended.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Tickets of one plan.
     async fn under(
         &mut self,
@@ -269,12 +279,15 @@ impl Run<'_> {
                     self.suspend(&[work]).await?;
                 } else if short.code == TWICE {
                     tracing::info!(ticket = %work.ticket.id, "the same is under way by another ticket, whose certificate this one gets");
-                    self.ended.later += 1;
+                    self.count_ended(|ended| ended.later += 1);
                 } else {
                     self.fail(&work.ticket, short.code, short.problem).await?;
                 }
             }
         }
+        let root = &planned.policy.root.0.system;
+        let ahead = systems.into_iter().filter(|system| system != root);
+        let under_way = self.context.under_way.begin(self.token, ahead.collect());
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("after-begin");
         let mut work = self.recall(planned, work).await?;
@@ -296,8 +309,9 @@ impl Run<'_> {
         if !planned.plan.places.is_empty() {
             // Of whom nothing was there nothing has gone: they are asked about still.
             work = self.all_places(planned, work, &done).await?;
+            let places = planned.plan.places.iter();
+            places.for_each(|part| under_way.is_past(&part.system));
         }
-        let root = &planned.policy.root.0.system;
         let mut late = Late::new();
         for unit in planned.plan.units() {
             // The person's own row goes when all the rest has gone: by it they are found again.
@@ -311,6 +325,7 @@ impl Run<'_> {
             });
             work = finished;
             work.extend(self.one_unit(planned, &unit, pending, &mut late).await?);
+            unit.iter().for_each(|part| under_way.is_past(&part.system));
         }
         let work = self.put_off(work, late).await?;
         // Once more: a daemon that had lost its lease may have committed meanwhile.
@@ -322,7 +337,7 @@ impl Run<'_> {
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         self.context.store.to_verifying(self.token, &ids).await?;
         crash_point("after-verifying");
-        self.ended.to_verify += ids.len();
+        self.count_ended(|ended| ended.to_verify += ids.len());
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What every step needs: the store, the systems, the keys, the policies in force.
 
 use super::agreement::Agreement;
+use super::under_way::UnderWay;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -56,6 +57,8 @@ pub struct Context {
     pub holder: String,
     /// The time.
     pub clock: Clock,
+    /// What this daemon's batches have still before them.
+    pub under_way: UnderWay,
     agreement: Agreement,
     failures: AtomicU64,
     policies: RwLock<Arc<Policies>>,
@@ -276,6 +279,7 @@ impl Context {
             key_ring,
             holder: format!("{}:{}", host.trim(), std::process::id()),
             clock,
+            under_way: UnderWay::default(),
             agreement: Agreement::default(),
             failures: AtomicU64::new(0),
             policies: RwLock::new(Arc::new(policies)),
@@ -451,6 +455,21 @@ impl Context {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .insert(key, planned.clone());
         Ok(planned)
+    }
+
+    /// Kinds of subject and scopes whose tickets go to none of these systems, and do not go in several as one. What
+    /// has not been planned yet is none of them.
+    pub fn away_from(&self, systems: &BTreeSet<String>) -> Vec<(String, String)> {
+        let plans = self.plans.lock();
+        let plans = plans.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let away = plans.iter().filter(|(_, planned)| {
+            let plan = &planned.plan;
+            let databases = plan.systems.iter().map(|part| &part.system);
+            let mut all = databases.chain(plan.places.iter().map(|part| &part.system));
+            let one_by_one = plan.units().iter().all(|unit| unit.len() == 1);
+            one_by_one && !all.any(|system| systems.contains(system))
+        });
+        away.map(|(of, _)| of.clone()).collect()
     }
 
     /// What of a plan can run while rows of these tables are held; `None` if nothing can.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use uuid::Uuid;
 
 /// Beyond the server's own timeouts.
@@ -37,11 +37,12 @@ pub(crate) struct Gate {
     known: Vec<Uuid>,
     permit: Option<Permit>,
     door: Door,
-    open: Option<OwnedMutexGuard<()>>,
+    open: Option<OwnedRwLockReadGuard<()>>,
 }
 
-/// Shut as long as a COMMIT is under way: whoever would cut the work short passes through here first.
-pub(crate) type Door = Arc<Mutex<()>>;
+/// Shut to writers as long as a COMMIT is under way, of which there may be several: whoever would cut the work
+/// short passes through here first.
+pub(crate) type Door = Arc<RwLock<()>>;
 
 impl Gate {
     /// A gate for work on one system, which changes the tables of which `touches` says so.
@@ -131,7 +132,7 @@ impl Gate {
         refusal: impl FnOnce(T) -> Option<NotErased>,
     ) -> Result<(), NotErased> {
         if self.open.is_none() {
-            self.open = Some(self.door.clone().lock_owned().await);
+            self.open = Some(self.door.clone().read_owned().await);
         }
         let (permit, answer) = asked.await.map_err(|e| {
             if e.waited_in_vain() {

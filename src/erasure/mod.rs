@@ -28,6 +28,7 @@ pub mod record;
 mod signs;
 mod subscribers;
 pub mod sweep;
+pub mod under_way;
 
 pub use places::{NOT_BELIEVED, nobodys_things, unbelievable};
 

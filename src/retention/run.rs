@@ -264,7 +264,7 @@ async fn keep(context: &Context, run: Run, door: &Door) -> StoreError {
             Err(error) if error.is_transient() => {}
             Err(error) => {
                 // A COMMIT under way is not cut off: nobody would know of it.
-                drop(door.lock().await);
+                drop(door.write().await);
                 return error;
             }
         }

@@ -76,9 +76,31 @@ impl Store {
         limit: u32,
         for_: Duration,
     ) -> Result<Option<LeasedBatch>> {
+        self.lend(holder, limit, for_, None).await
+    }
+
+    /// The same among tickets of these kinds of subject and scopes that are ready; what others have lost
+    /// is left to [`Store::lease`].
+    pub async fn lease_among(
+        &self,
+        holder: &str,
+        limit: u32,
+        for_: Duration,
+        scopes: &[(String, String)],
+    ) -> Result<Option<LeasedBatch>> {
+        self.lend(holder, limit, for_, Some(scopes)).await
+    }
+
+    async fn lend(
+        &self,
+        holder: &str,
+        limit: u32,
+        for_: Duration,
+        among: Option<&[(String, String)]>,
+    ) -> Result<Option<LeasedBatch>> {
         run_tx!(self, "lease", |tx| {
             wake(tx).await?;
-            let Some((choice, rows)) = next(tx, holder, limit, for_).await? else {
+            let Some((choice, rows)) = next(tx, holder, limit, for_, among).await? else {
                 return Ok(None);
             };
             let mut tickets: Vec<LeasedTicket> = rows
@@ -171,9 +193,14 @@ async fn next(
     holder: &str,
     limit: u32,
     for_: Duration,
+    among: Option<&[(String, String)]>,
 ) -> Result<Option<(Choice, Vec<Row>)>> {
     loop {
-        let Some(choice) = choose(tx, limit).await? else {
+        let first = match among {
+            None => choose(tx, limit).await?,
+            Some(scopes) => choose_among(tx, limit, scopes).await?,
+        };
+        let Some(choice) = first else {
             return Ok(None);
         };
         let take = if choice.taken_over {
@@ -231,6 +258,26 @@ async fn choose(tx: &Tx<'_>, limit: u32) -> Result<Option<Choice>> {
     }))
 }
 
+/// What is ready and due first, among these kinds of subject and scopes.
+async fn choose_among(
+    tx: &Tx<'_>,
+    limit: u32,
+    scopes: &[(String, String)],
+) -> Result<Option<Choice>> {
+    let (subjects, scopes): (Vec<&str>, Vec<&str>) =
+        scopes.iter().map(|(a, b)| (a.as_str(), b.as_str())).unzip();
+    let first = tx
+        .query_opt(FIRST_READY_AMONG, &[&subjects, &scopes])
+        .await?;
+    Ok(first.map(|row| Choice {
+        subject: row.get(0),
+        scope: row.get(1),
+        plan: row.get(2),
+        taken_over: false,
+        limit: limit.max(1),
+    }))
+}
+
 /// What may begin by now becomes ready. Only rows whose time has come are read.
 async fn wake(tx: &Tx<'_>) -> Result<()> {
     tx.execute(
@@ -280,6 +327,14 @@ pub(super) async fn end(tx: &Tx<'_>, tickets: &[Uuid]) -> Result<()> {
 const FIRST_READY: &str = "/* erasured:lease */ SELECT t.subject, t.scope, coalesce(t.plan_id, '') FROM erasured.ticket t \
       WHERE t.state = 'scheduled' AND t.next_attempt_at IS NULL \
         AND t.id NOT IN (SELECT l.ticket_id FROM erasured.lease l) \
+      ORDER BY t.due_at, t.turn LIMIT 1 FOR UPDATE OF t SKIP LOCKED";
+
+/// The same of some kinds of subject and scopes. For whoever goes on beside others alone: it may pass over
+/// all that is ready.
+const FIRST_READY_AMONG: &str = "/* erasured:lease */ SELECT t.subject, t.scope, coalesce(t.plan_id, '') FROM erasured.ticket t \
+      WHERE t.state = 'scheduled' AND t.next_attempt_at IS NULL \
+        AND t.id NOT IN (SELECT l.ticket_id FROM erasured.lease l) \
+        AND (t.subject, t.scope) IN (SELECT * FROM unnest($1::text[], $2::text[])) \
       ORDER BY t.due_at, t.turn LIMIT 1 FOR UPDATE OF t SKIP LOCKED";
 
 /// A lease that came to be between the look at it and the lock on the ticket is in the way of the

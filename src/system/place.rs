@@ -104,6 +104,7 @@ pub struct System {
     adapter: Box<dyn Adapter>,
     rests: AtomicBool,
     turns: Semaphore,
+    concurrency: usize,
 }
 
 impl System {
@@ -119,6 +120,7 @@ impl System {
         let system = Self::with(name, settings.kind(), settings.timeout, adapter);
         Self {
             turns: Semaphore::new(settings.concurrency.get()),
+            concurrency: settings.concurrency.get(),
             ..system
         }
     }
@@ -132,6 +134,7 @@ impl System {
             adapter,
             rests: AtomicBool::new(false),
             turns: Semaphore::new(1),
+            concurrency: 1,
         }
     }
 
@@ -150,6 +153,11 @@ impl System {
     pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // Nobody closes it.
         self.turns.acquire().await.ok()
+    }
+
+    /// How many turns there are.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     /// As [`Adapter::people_at_once`].

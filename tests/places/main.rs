@@ -20,4 +20,5 @@ mod policy;
 mod redis;
 mod redis_cluster;
 mod service;
+mod side_by_side;
 mod ticket;

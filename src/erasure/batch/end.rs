@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 impl Run<'_> {
     pub(super) async fn not_planned(
-        &mut self,
+        &self,
         work: &[Work],
         unplanned: &Unplanned,
     ) -> Result<(), StoreError> {
@@ -27,7 +27,7 @@ impl Run<'_> {
 
     /// Puts off those that are late; returns the others.
     pub(super) async fn put_off(
-        &mut self,
+        &self,
         work: Vec<Work>,
         late: Late,
     ) -> Result<Vec<Work>, StoreError> {
@@ -47,7 +47,7 @@ impl Run<'_> {
     }
 
     /// Legal holds keep these; those that no hold keeps any more are tried again.
-    pub(super) async fn suspend(&mut self, work: &[Work]) -> Result<(), StoreError> {
+    pub(super) async fn suspend(&self, work: &[Work]) -> Result<(), StoreError> {
         if work.is_empty() {
             return Ok(());
         }
@@ -62,7 +62,7 @@ impl Run<'_> {
             tickets = held.len(),
             "kept by a legal hold; nothing that it covers is erased until it is released"
         );
-        self.ended.held += held.len();
+        self.count_ended(|ended| ended.held += held.len());
         for work in work.iter().filter(|w| !held.contains(&w.ticket.id)) {
             let one = std::slice::from_ref(work);
             self.later(one, "legal_hold", "a legal hold was released meanwhile")
@@ -72,7 +72,7 @@ impl Run<'_> {
     }
 
     pub(super) async fn fail(
-        &mut self,
+        &self,
         ticket: &LeasedTicket,
         code: &str,
         problem: &str,
@@ -83,13 +83,13 @@ impl Run<'_> {
             .failed(self.token, ticket.id, code, problem)
             .await?;
         self.context.has_failed(code);
-        self.ended.failed += 1;
+        self.count_ended(|ended| ended.failed += 1);
         Ok(())
     }
 
     /// Puts tickets off, each by its own number of attempts; those that had enough of them fail.
     pub(super) async fn later(
-        &mut self,
+        &self,
         work: &[Work],
         cause: &'static str,
         problem: &str,
@@ -127,7 +127,7 @@ impl Run<'_> {
                 .store
                 .retry_later(self.token, &ids, "E0501", cause, after, most)
                 .await?;
-            self.ended.later += ids.len();
+            self.count_ended(|ended| ended.later += ids.len());
         }
         Ok(())
     }

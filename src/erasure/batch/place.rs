@@ -21,7 +21,10 @@ use crate::store::StoreError;
 use crate::system::place::{Address, Erased, Failed, Person, System};
 use crate::system::postgres::execute::{Execution, Names, NotErased, Seen, Subject};
 use deadpool_postgres::Transaction;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -33,33 +36,67 @@ const MARKING: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
 
 impl Run<'_> {
-    /// All places of these tickets, system after system. Returns those that are through all of them;
-    /// who waits for one system goes on in the others first.
+    /// All places of these tickets, a few people at a time and system after system: while one group waits for a
+    /// system another asks the next, and each system is asked about as many groups at once as it bears. Groups
+    /// have nobody in common, so that they lock nothing of each other's. Returns those that are through all
+    /// of them; who waits for one system goes on in the others first.
     pub(super) async fn all_places(
-        &mut self,
+        &self,
         planned: &Planned,
         mut work: Vec<Work>,
         done: &BTreeSet<(Uuid, i32, String)>,
     ) -> Result<Vec<Work>, StoreError> {
+        let systems = planned.plan.places.iter();
+        let systems = systems.filter_map(|part| self.context.places.get(&part.system));
+        let side_by_side: usize = systems.map(System::concurrency).sum();
+        let down = Down::default();
+        let mut groups = Vec::new();
+        while !work.is_empty() {
+            let group = work.split_off(work.len().saturating_sub(AT_ONCE));
+            groups.push(self.places_of_group(planned, group, done, &down));
+        }
+        let groups = stream::iter(groups.into_iter().rev());
+        // None is cut short where another fails: what it has asked of a system may be on its way.
+        let ended: Vec<_> = groups.buffered(side_by_side.max(1)).collect().await;
         let mut late = Late::new();
-        for part in &planned.plan.places {
-            let (finished, pending): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|w| {
-                done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone()))
-            });
-            work = finished;
-            work.extend(self.places_of(planned, part, pending, &mut late).await?);
+        for group in ended {
+            let (through, waits) = group?;
+            work.extend(through);
+            late.extend(waits);
         }
         self.put_off(work, late).await
+    }
+
+    /// A few people, system after system. Returns those that may go on, and for what some of them wait.
+    fn places_of_group<'r>(
+        &'r self,
+        planned: &'r Planned,
+        mut work: Vec<Work>,
+        done: &'r BTreeSet<(Uuid, i32, String)>,
+        down: &'r Down,
+    ) -> BoxFuture<'r, Result<(Vec<Work>, Late), StoreError>> {
+        Box::pin(async move {
+            let mut late = Late::new();
+            for part in &planned.plan.places {
+                let (finished, pending): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|w| {
+                    done.contains(&(w.ticket.id, w.ticket.generation, part.system.clone()))
+                });
+                work = finished;
+                let there = self.places_of(planned, part, pending, (&mut late, down));
+                work.extend(there.await?);
+            }
+            Ok((work, late))
+        })
     }
 
     /// One system for all, a few people at a time, then for halves of those that failed. Returns
     /// those that may go on elsewhere.
     async fn places_of(
-        &mut self,
+        &self,
         planned: &Planned,
         part: &PlacesPlan,
         mut work: Vec<Work>,
-        late: &mut Late,
+        (late, down): (&mut Late, &Down),
     ) -> Result<Vec<Work>, StoreError> {
         let mut through = Vec::with_capacity(work.len());
         let mut groups = Vec::new();
@@ -73,7 +110,8 @@ impl Run<'_> {
             if group.is_empty() {
                 continue;
             }
-            match self.one_place_group(planned, part, &mut group).await? {
+            let taken = self.one_place_group(planned, part, &mut group, down);
+            match taken.await? {
                 Ok(pending) => {
                     let problem = || ("pending", format!("{} has not finished yet", part.system));
                     late.extend(pending.into_iter().map(|ticket| (ticket, problem())));
@@ -81,6 +119,7 @@ impl Run<'_> {
                 }
                 // What is down for one group is down for those that have not been asked yet.
                 Err(Setback::Later(cause, problem)) if shared(cause) => {
+                    down.note(&part.system, cause, &problem);
                     through.extend(groups.drain(..).flatten().chain(group).inspect(|work| {
                         late.insert(work.ticket.id, (cause, problem.clone()));
                     }));
@@ -137,6 +176,7 @@ impl Run<'_> {
         planned: &Planned,
         part: &PlacesPlan,
         group: &mut [Work],
+        down: &Down,
     ) -> Result<Result<BTreeSet<Uuid>, Setback>, StoreError> {
         self.under_plan(planned, &part.system, group).await?;
         // Before anything is held.
@@ -145,6 +185,9 @@ impl Run<'_> {
             Some(system) => system.turn().await,
             None => None,
         };
+        if let Some(setback) = down.setback(&part.system) {
+            return Ok(Err(setback));
+        }
         let started = Instant::now();
         let mut taking = match Taking::begin(self, planned, part, group).await {
             Ok(taking) => taking,
@@ -174,6 +217,23 @@ impl Run<'_> {
         crash_point("after-place-done");
         count(&part.system, &records);
         Ok(Ok(pending))
+    }
+}
+
+/// Why a system takes none of this batch just now, by the system: no group need find that out for itself.
+#[derive(Default)]
+struct Down(Mutex<BTreeMap<String, (&'static str, String)>>);
+
+impl Down {
+    fn note(&self, system: &str, cause: &'static str, problem: &str) {
+        let mut down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        down.insert(system.to_owned(), (cause, problem.to_owned()));
+    }
+
+    fn setback(&self, system: &str) -> Option<Setback> {
+        let down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (cause, problem) = down.get(system)?;
+        Some(Setback::Later(cause, problem.clone()))
     }
 }
 
