@@ -4,7 +4,7 @@ use crate::support::{Redis, blocking, free_port, repository, wait_until};
 use erasured::config;
 use erasured::plan::Wanted;
 use erasured::system::place::{Address, Erased, Failed, Person, System};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
