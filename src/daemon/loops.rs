@@ -88,9 +88,20 @@ pub(super) async fn round(shared: &Arc<Shared>, work: Work) -> Round {
         Work::Outbox(target) => outbox_round(shared, target).await,
         Work::Ledger => match append(&shared.context).await {
             Ok(more) => worked(more),
+            // There may be room again soon. Until then an older head is compared.
+            Err(DaemonError::State(error)) if is_full(&error) => Round::Hindered(format!(
+                "the ledger's head could not be written down in the state directory: {error}"
+            )),
             Err(error) => Round::Fatal(error),
         },
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }
 
 fn worked(yes: bool) -> Round {
@@ -145,6 +156,9 @@ async fn stand_in_round(shared: &Shared) -> Round {
         true => return Round::Elsewhere,
         false => context.away_from(&crowded),
     };
+    if others.is_empty() {
+        return Round::Elsewhere;
+    }
     let lent =
         context
             .store
@@ -343,11 +357,6 @@ pub(super) async fn append(context: &Context) -> Result<bool, DaemonError> {
                 // Compared and written down with the next.
                 Err(DaemonError::Store(error)) => {
                     tracing::warn!(%error, "the ledger's head could not be compared");
-                    Ok(false)
-                }
-                // There may be room again before anybody looks. Until then an older one is compared.
-                Err(DaemonError::State(error)) if error.kind() == ErrorKind::StorageFull => {
-                    tracing::error!(%error, "the ledger's head could not be written down in the state directory");
                     Ok(false)
                 }
                 advanced => advanced.map(|()| moved > 0),

@@ -52,6 +52,7 @@ impl Rounds {
         let mut worked = false;
         while !*stopping.borrow() {
             let pulse = *pulses.borrow_and_update();
+            let mut patient = false;
             let wait = match loops::round(&self.shared, work).await {
                 Round::Worked => {
                     self.goes_on(&mut hindered);
@@ -68,7 +69,11 @@ impl Rounds {
                     self.shared.found_nothing(self.place, pulse);
                     self.every
                 }
-                Round::Elsewhere => Duration::from_secs(1).min(self.every),
+                Round::Elsewhere => {
+                    // It looks at all that is ready; others' successes give it nothing.
+                    patient = matches!(work, Work::StandIn);
+                    Duration::from_secs(1).min(self.every)
+                }
                 Round::Hindered(problem) => {
                     hindered += 1;
                     tracing::warn!(part = self.name, problem, "hindered; trying again later");
@@ -85,7 +90,7 @@ impl Rounds {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 // Another loop's success must not make a hindered one spin.
-                _ = pulses.changed(), if hindered == 0 => {}
+                _ = pulses.changed(), if hindered == 0 && !patient => {}
                 _ = stopping.changed() => {}
             }
         }

@@ -458,11 +458,16 @@ impl Context {
     }
 
     /// Kinds of subject and scopes whose tickets go to none of these systems, and do not go in several as one. What
-    /// has not been planned yet is none of them.
+    /// has not been planned yet under the policy in force is none of them.
     pub fn away_from(&self, systems: &BTreeSet<String>) -> Vec<(String, String)> {
         let plans = self.plans.lock();
         let plans = plans.unwrap_or_else(std::sync::PoisonError::into_inner);
-        let away = plans.iter().filter(|(_, planned)| {
+        let policies = self.policies();
+        let away = plans.iter().filter(|((subject, _), planned)| {
+            let in_force = policies.get(subject);
+            if in_force.is_none_or(|policy| policy.sha256 != planned.policy.sha256) {
+                return false;
+            }
             let plan = &planned.plan;
             let databases = plan.systems.iter().map(|part| &part.system);
             let mut all = databases.chain(plan.places.iter().map(|part| &part.system));

@@ -276,7 +276,8 @@ mod tests {
         for (key, expected) in [
             ("clerk:{member_no}", Ok(())),
             ("s:{member_no}", Err(vec!["E0150", "E0150"])),
-            ("s:{member_no}-cart", Err(vec!["E0150"])),
+            ("s:{member_no}-cart", Err(vec!["E0150", "E0150"])),
+            ("s:{member_no}-*", Err(vec!["E0150", "E0150"])),
         ] {
             with("b.toml", format!("{clerks}{}", place(key)));
             assert_eq!(codes(), expected, "{key}");

@@ -58,10 +58,11 @@ impl Memcached {
             server.write_all(&lines).await.map_err(lost)?;
             for _ in some {
                 let said = answer(&mut server).await?;
-                had.push(match said.as_str() {
-                    "HD" => true,
-                    "EN" | "NF" => false,
-                    other => return Err(refused(other)),
+                // Behind it may stand that the item is stale.
+                had.push(match said.split(' ').next() {
+                    Some("HD") => true,
+                    Some("EN" | "NF") => false,
+                    _ => return Err(refused(&said)),
                 });
             }
         }

@@ -15,7 +15,7 @@ use crate::plan::Wanted;
 use address::{At, Kind, command, is_there};
 use chrono::{DateTime, SecondsFormat};
 use futures_util::future::BoxFuture;
-use redis::{Cmd, Value};
+use redis::Cmd;
 use servers::{Servers, strange};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::through_streams;
@@ -74,10 +74,7 @@ impl Redis {
 }
 
 /// The kinds of what people are sought among the members of.
-async fn kinds(
-    servers: &mut Servers<'_>,
-    people: &[Person],
-) -> Result<BTreeMap<String, Kind>, Failed> {
+async fn kinds(servers: &mut Servers, people: &[Person]) -> Result<BTreeMap<String, Kind>, Failed> {
     let wanted = people.iter().flat_map(|person| &person.wanted);
     let names: BTreeSet<(&str, bool)> = wanted
         .filter_map(|wanted| match wanted {
@@ -117,7 +114,7 @@ async fn kinds(
 
 /// Goes through all names once; a name may come twice, and one that came or went meanwhile may be missed.
 async fn through_all_names(
-    servers: &mut Servers<'_>,
+    servers: &mut Servers,
     open: &[(usize, &Wanted)],
     found: &mut [BTreeSet<Address>],
 ) -> Result<(), Failed> {
@@ -177,7 +174,7 @@ fn escaped(text: &[u8]) -> Vec<u8> {
     escaped
 }
 
-async fn are_there(servers: &mut Servers<'_>, addresses: &[&Address]) -> Result<Vec<bool>, Failed> {
+async fn are_there(servers: &mut Servers, addresses: &[&Address]) -> Result<Vec<bool>, Failed> {
     let asked = addresses.iter().filter_map(|address| At::read(address));
     let asked = asked.map(|at| (at.key(), at.look())).collect();
     let answers = servers.pipelined(asked).await?;
@@ -189,15 +186,6 @@ impl Adapter for Redis {
         Box::pin(async {
             let mut servers = Servers::connect(&self.settings).await?;
             for server in 0..servers.count() {
-                let role = servers.ask_one(server, &command("ROLE", &[])).await?;
-                let role: Vec<Value> = redis::from_redis_value(role).map_err(|_| strange())?;
-                let role = role.into_iter().next();
-                let role: Option<String> = role.and_then(|r| redis::from_redis_value(r).ok());
-                if role.as_deref() != Some("master") {
-                    return Err(Failed::later(
-                        "it is a replica: what is erased there comes back",
-                    ));
-                }
                 let mut scan = Cmd::new();
                 scan.arg("SCAN").arg(0).arg("COUNT").arg(1);
                 servers.ask_one(server, &scan).await?;

@@ -97,12 +97,13 @@ fn two_templates_of_one_system_lead_to_no_two_people() {
         ("user-{member_no}", "user-{email}-cart"),
         ("{email}-cart", "user-{email}-cart"),
         ("user-{email}.png", "user-{member_no}/*"),
+        ("user/{email}/web", "user/{member_no}/*"),
+        ("user/{email}/*", "user/{member_no}/*"),
+        ("user/{email}", "user/{member_no}-{email}"),
     ] {
-        assert_eq!(
-            two(one, other, "cache").map(drop),
-            Err(vec!["E0150"]),
-            "{one} {other}"
-        );
+        let mut codes = two(one, other, "cache").unwrap_err();
+        codes.dedup();
+        assert_eq!(codes, ["E0150"], "{one} {other}");
         // In two systems they are two things.
         two(one, other, "files").unwrap();
     }

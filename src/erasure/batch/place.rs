@@ -12,7 +12,7 @@ use super::super::record::PlacesRecord;
 use super::due::must_be_due;
 use super::keep::still_theirs;
 use super::named::source;
-use super::setback::{Setback, setback, shared};
+use super::setback::{Setback, away, setback, shared};
 use super::{Late, Run, Work};
 use crate::plan::{
     ChangeKind, Counts, HeldRows, Identifiers, KeptRows, PlacePlan, PlacesPlan, SystemPlan,
@@ -38,7 +38,8 @@ const ROUNDS: usize = 3;
 impl Run<'_> {
     /// All places of these tickets, a few people at a time and system after system: while one group waits for a
     /// system another asks the next, and each system is asked about as many groups at once as it bears. Groups
-    /// have nobody in common, so that they lock nothing of each other's. Returns those that are through all
+    /// have nobody in common, so they lock nothing of each other's; but rows that name things may be several
+    /// people's, so where there are such, one group goes after the other. Returns those that are through all
     /// of them; who waits for one system goes on in the others first.
     pub(super) async fn all_places(
         &self,
@@ -49,6 +50,11 @@ impl Run<'_> {
         let systems = planned.plan.places.iter();
         let systems = systems.filter_map(|part| self.context.places.get(&part.system));
         let side_by_side: usize = systems.map(System::concurrency).sum();
+        let mut places = planned.plan.places.iter().flat_map(|part| &part.places);
+        let side_by_side = match places.any(|place| place.from().is_some()) {
+            true => 1,
+            false => side_by_side.max(1),
+        };
         let down = Down::default();
         let mut groups = Vec::new();
         while !work.is_empty() {
@@ -57,7 +63,7 @@ impl Run<'_> {
         }
         let groups = stream::iter(groups.into_iter().rev());
         // None is cut short where another fails: what it has asked of a system may be on its way.
-        let ended: Vec<_> = groups.buffered(side_by_side.max(1)).collect().await;
+        let ended: Vec<_> = groups.buffered(side_by_side).collect().await;
         let mut late = Late::new();
         for group in ended {
             let (through, waits) = group?;
@@ -119,7 +125,9 @@ impl Run<'_> {
                 }
                 // What is down for one group is down for those that have not been asked yet.
                 Err(Setback::Later(cause, problem)) if shared(cause) => {
-                    down.note(&part.system, cause, &problem);
+                    if away(cause) {
+                        down.note(&part.system, cause, &problem);
+                    }
                     through.extend(groups.drain(..).flatten().chain(group).inspect(|work| {
                         late.insert(work.ticket.id, (cause, problem.clone()));
                     }));

@@ -5,7 +5,7 @@ use crate::diagnostic::Diagnostic;
 use crate::name::QualifiedTable;
 use crate::policy::{Identifier, Policy};
 use crate::reading::{Table, quoted};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Places with the identifiers that stand in their templates.
 struct Side<'a> {
@@ -93,37 +93,39 @@ impl<'a> Side<'a> {
     ) -> Option<(String, String)> {
         let (one, another) = (quoted(&ours.to_string()), quoted(&theirs.to_string()));
         let could = format!("{one} for one person could be {another} for another:");
-        if let Some((name, closer)) = ours.may_meet(theirs) {
-            if self
-                .identifiers
-                .get(name)
-                .is_none_or(|of| of.may_hold(closer))
-            {
-                return Some((
+        if self.people(ours) == other.people(theirs) {
+            // The same value is the same person's.
+            let (name, closer) = ours.may_meet(theirs)?;
+            let may_hold = |of: &&Identifier| of.may_hold(closer);
+            return self.identifiers.get(name).is_none_or(may_hold).then(|| {
+                (
                     format!("{could} a value of {name} may hold {closer:?}"),
                     format!(
                         "if none ever does, write excludes = \"{closer}\" in [identifier.{name}]"
                     ),
-                ));
-            }
-            return None;
+                )
+            });
         }
-        if !ours.is_like(theirs) {
-            return None;
-        }
-        let of_another = |(name, their_name): &(&str, &str)| {
-            let column = self.identifiers.get(name).map(|of| &of.column);
-            let their_column = other.identifiers.get(their_name).map(|of| &of.column);
-            self.root != other.root || column != their_column
-        };
-        let (name, their_name) = ours
-            .identifiers()
-            .zip(theirs.identifiers())
-            .find(of_another)?;
-        Some((
-            format!("{could} a value of {name} may be the {their_name} of somebody else"),
-            "keep the one by which the application names them; where each is right, nobody can tell whose a thing is".into(),
+        let meet = ours.may_be(
+            theirs,
+            |name| self.excluded(name),
+            |name| other.excluded(name),
+        );
+        meet.then(|| (
+            format!("{could} they stand for different identifiers, whose values may be alike"),
+            "keep the one by which the application names them; or say with `excludes` which characters stand in no value, if that tells them apart".into(),
         ))
+    }
+
+    fn excluded(&self, name: &str) -> String {
+        let known = self.identifiers.get(name);
+        known.map_or_else(String::new, |of| of.excludes.clone())
+    }
+
+    /// By which columns a template knows whose an address is.
+    fn people(&self, template: &Template) -> (Option<&QualifiedTable>, BTreeSet<Option<&str>>) {
+        let column = |name| self.identifiers.get(name).map(|of| of.column.as_str());
+        (self.root, template.identifiers().map(column).collect())
     }
 }
 

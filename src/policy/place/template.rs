@@ -5,6 +5,8 @@
 //! for person 1: the character behind it ([`Template::closers`]) stands in no value. Nor does one of `:/|#` that stands
 //! beside it: an application parts its names by them.
 
+mod shared;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -149,15 +151,6 @@ impl Template {
         // What parts names beside it stands in no value anyway.
         c.filter(|c| self.parted_by(name).all(|of| of != *c))
             .map(|c| (name, c))
-    }
-
-    /// Whether both are the same but for whose values stand in them.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let like = |(one, another): (&Part, &Part)| match (one, another) {
-            (Part::Identifier(_), Part::Identifier(_)) => true,
-            (one, another) => one == another,
-        };
-        self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(like)
     }
 
     /// Why it could lead to what is somebody else's.

@@ -52,6 +52,15 @@ impl Layout {
         })
     }
 
+    /// Whether each slot is with the same server, in whatever order they are named.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let places = |layout: &Self| -> Vec<Place> {
+            let slots = layout.slots.iter();
+            slots.map(|at| layout.servers[*at].clone()).collect()
+        };
+        places(self) == places(other)
+    }
+
     /// Which of the servers has this key.
     pub(super) fn of(&self, key: &[u8]) -> usize {
         self.slots[usize::from(slot(key))]

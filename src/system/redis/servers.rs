@@ -33,8 +33,7 @@ const PASSING: &[&str] = &[
 ];
 
 /// The servers of one call, and who of them has which key.
-pub(super) struct Servers<'s> {
-    settings: &'s Settings,
+pub(super) struct Servers {
     each: Vec<MultiplexedConnection>,
     /// Of a cluster.
     layout: Option<Layout>,
@@ -46,9 +45,9 @@ pub(super) type Keyed<'k> = (&'k [u8], Cmd);
 /// Which answer of a pipeline leads to which server, and whether that has to be told to expect it.
 type Elsewhere = BTreeMap<(usize, bool), Vec<usize>>;
 
-impl<'s> Servers<'s> {
+impl Servers {
     /// Connects to all of them.
-    pub(super) async fn connect(settings: &'s Settings) -> Result<Self, Failed> {
+    pub(super) async fn connect(settings: &Settings) -> Result<Self, Failed> {
         let secret = settings.password.as_ref().map(|source| source.load());
         let secret = secret
             .transpose()
@@ -57,7 +56,6 @@ impl<'s> Servers<'s> {
         let mut first = connect(settings, &named, secret.as_ref()).await?;
         if !settings.cluster {
             return Ok(Self {
-                settings,
                 each: vec![first],
                 layout: None,
             });
@@ -68,7 +66,6 @@ impl<'s> Servers<'s> {
             each.push(connect(settings, place, secret.as_ref()).await?);
         }
         Ok(Self {
-            settings,
             each,
             layout: Some(layout),
         })
@@ -159,6 +156,7 @@ impl<'s> Servers<'s> {
         let Some(known) = self.layout.take() else {
             return Ok(());
         };
+        let mut same = true;
         for at in 0..self.each.len() {
             let nodes = self.ask_one(at, &command("CLUSTER", &[b"NODES"])).await?;
             let nodes: String = redis::from_redis_value(nodes).map_err(|_| strange())?;
@@ -166,12 +164,17 @@ impl<'s> Servers<'s> {
             let own = lines
                 .find(|line| line.contains("myself"))
                 .ok_or_else(strange)?;
-            if own.contains(" [") {
+            // Whoever is a master no more, or has not heard of the others lately, knows nothing.
+            let master = own
+                .split(' ')
+                .nth(2)
+                .is_some_and(|flags| flags.contains("master"));
+            if own.contains(" [") || !master {
                 return Err(moving());
             }
+            let host = &known.servers[at].0;
+            same &= layout(&mut self.each[at], host).await?.same(&known);
         }
-        let now = layout(&mut self.each[0], &self.settings.host).await?;
-        let same = now == known;
         self.layout = Some(known);
         match same {
             true => Ok(()),
@@ -207,9 +210,28 @@ async fn connect(
     }
     let stream = TcpStream::connect((host.as_str(), *port)).await;
     let stream = stream.map_err(|_| Failed::later("the connection failed"))?;
-    match &settings.tls {
-        None => begin(&session, stream).await,
-        Some(tls) => begin(&session, sealed(tls, host, stream).await?).await,
+    let mut server = match &settings.tls {
+        None => begin(&session, stream).await?,
+        Some(tls) => begin(&session, sealed(tls, host, stream).await?).await?,
+    };
+    takes_writes(&mut server).await?;
+    Ok(server)
+}
+
+/// A replica answers questions too, by what it has heard: what it does not have may be there all the same.
+async fn takes_writes(server: &mut MultiplexedConnection) -> Result<(), Failed> {
+    let role: Value = command("ROLE", &[])
+        .query_async(server)
+        .await
+        .map_err(|e| said(&e))?;
+    let role: Vec<Value> = redis::from_redis_value(role).map_err(|_| strange())?;
+    let role = role.into_iter().next();
+    let role: Option<String> = role.and_then(|r| redis::from_redis_value(r).ok());
+    match role.as_deref() {
+        Some("master") => Ok(()),
+        _ => Err(Failed::later(
+            "it is a replica: what is erased there comes back",
+        )),
     }
 }
 

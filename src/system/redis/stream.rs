@@ -15,7 +15,7 @@ type Fields<'w> = BTreeMap<&'w [u8], BTreeMap<&'w [u8], Vec<usize>>>;
 
 /// Reads the streams that are asked about, each from its beginning to its end.
 pub(super) async fn through_streams(
-    servers: &mut Servers<'_>,
+    servers: &mut Servers,
     sought: &[(usize, &Wanted)],
     found: &mut [BTreeSet<Address>],
 ) -> Result<(), Failed> {
@@ -39,7 +39,7 @@ pub(super) async fn through_streams(
 }
 
 async fn through(
-    servers: &mut Servers<'_>,
+    servers: &mut Servers,
     of: &[u8],
     fields: &Fields<'_>,
     found: &mut [BTreeSet<Address>],

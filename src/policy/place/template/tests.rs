@@ -31,6 +31,37 @@ fn addresses_are_made_of_values() {
     assert!(made("{no}:{card}", one).unwrap().is_empty());
 }
 
+/// Two identifiers, of two people.
+#[test]
+fn two_identifiers_meet_where_their_values_could() {
+    for (one, other, excluded, meet) in [
+        ("s:{x}", "s:{y}", "", true),
+        ("s:{x}", "t:{y}", "", false),
+        ("s:{x}", "s:{y}:web", "", false),
+        ("s:{x}:*", "s:{y}:web", "", true),
+        ("s:{x}:*", "s:{y}:a:*", "", true),
+        ("u-{x}", "u-{y}-cart", "", true),
+        ("u-{x}", "u-{y}-cart", "-", false),
+        ("u-{x}", "u-{y}-{z}", "", true),
+        ("u-{x}", "u-{y}-{z}", "-", false),
+        ("u-{x}.png", "u-{y}/*", "", true),
+        ("u-{x}.png", "u-{y}/*", "/", false),
+    ] {
+        let (first, second): (Template, Template) = (one.parse().unwrap(), other.parse().unwrap());
+        let excluded = |_: &str| excluded.to_owned();
+        assert_eq!(
+            first.may_be(&second, excluded, excluded),
+            meet,
+            "{one} {other}"
+        );
+        assert_eq!(
+            second.may_be(&first, excluded, excluded),
+            meet,
+            "{other} {one}"
+        );
+    }
+}
+
 #[test]
 fn what_could_be_somebody_elses_is_refused() {
     for bad in [
@@ -138,6 +169,33 @@ proptest! {
                 _ => prop_assert!(*mine.begins != *theirs.begins),
             }
         }
+    }
+
+    /// Two templates for two people: what is said to meet never does not, and nothing else is said of those that do.
+    #[test]
+    fn what_two_people_share_is_known_before(
+        one in "[a:]{0,2}(\\{x\\}[a:]{1,2}){0,1}\\{x\\}[a:]{0,2}",
+        other in "[a:]{0,2}\\{y\\}([a:]{1,2}|:\\*)",
+        x in "[ab]{1,3}",
+        y in "[ab]{1,3}",
+        excluded in "[b]{0,1}",
+    ) {
+        let (one, other): (Template, Template) = (one.parse().unwrap(), other.parse().unwrap());
+        prop_assume!(one.is_one_persons().is_ok() && other.is_one_persons().is_ok());
+        prop_assume!(excluded.is_empty() || !x.contains(&excluded));
+        let may = one.may_be(&other, |_| excluded.clone(), |_| String::new());
+        let back = other.may_be(&one, |_| String::new(), |_| excluded.clone());
+        prop_assert_eq!(may, back);
+        let (Ok(ours), Ok(theirs)) = (one.render(&values(&[("x", &[&x])])), other.render(&values(&[("y", &[&y])]))) else {
+            return Ok(());
+        };
+        let (ours, theirs) = (&ours[0].begins, &theirs[0]);
+        let met = match &theirs.ends {
+            None => **ours == *theirs.begins,
+            Some(ends) => ours.len() >= theirs.begins.len() + ends.len()
+                && ours.starts_with(&*theirs.begins) && ours.ends_with(ends.as_str()),
+        };
+        prop_assert!(may || !met, "{} is {} too", **ours, *theirs.begins);
     }
 
     #[test]
