@@ -1,15 +1,22 @@
-//! Health, metrics and certificates over HTTP.
+//! Health, metrics and certificates over HTTP; and calls of services that have done what they were told.
 
+use crate::api::rate::Rates;
+use crate::config::CalledAt;
 use crate::daemon::Shared;
 use crate::secret::SecretBytes;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Instant;
 use uuid::Uuid;
+
+/// Calls a second of one service that are listened to.
+const CALLS: NonZeroU32 = NonZeroU32::new(20).expect("it is not zero");
 
 /// What the handlers answer from.
 pub struct Served {
@@ -26,13 +33,54 @@ pub struct Served {
 /// # Errors
 /// What the listener says.
 pub async fn serve(listener: tokio::net::TcpListener, served: Served) -> std::io::Result<()> {
+    let taken = Calls {
+        shared: served.shared.clone(),
+        rates: Rates::new(CALLS),
+    };
+    let calls = match served.shared.context.config.http.called_at {
+        Some(_) => Router::new()
+            .route(
+                &format!("{}/{{system}}/{{ticket}}/{{token}}", CalledAt::PATH),
+                post(called),
+            )
+            .with_state(Arc::new(taken)),
+        None => Router::new(),
+    };
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/certificates/{id}", get(certificate))
-        .with_state(Arc::new(served));
+        .with_state(Arc::new(served))
+        .merge(calls);
     axum::serve(listener, router).await
+}
+
+/// What calls are answered from.
+struct Calls {
+    shared: Arc<Shared>,
+    rates: Rates,
+}
+
+/// A service says that an order is done. It is asked, now and not at the ticket's next try; what it says here
+/// is not even read. Whoever does not know the order's token hears the same as of an order that there is not.
+async fn called(
+    State(calls): State<Arc<Calls>>,
+    Path((system, ticket, token)): Path<(String, String, String)>,
+) -> StatusCode {
+    let context = &calls.shared.context;
+    let known = |ticket: &Uuid| context.hash_key.is_call_token(&system, *ticket, &token);
+    let Some(ticket) = Uuid::try_parse(&ticket).ok().filter(known) else {
+        return StatusCode::NOT_FOUND;
+    };
+    // From here on it is a system of ours, so there are few.
+    if calls.rates.take(&system, Instant::now()).is_err() {
+        return StatusCode::TOO_MANY_REQUESTS;
+    }
+    match context.store.ask_again(ticket, &system).await {
+        Ok(()) => StatusCode::NO_CONTENT,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 async fn metrics(State(served): State<Arc<Served>>) -> Response {

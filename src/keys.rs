@@ -17,6 +17,7 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// A key that cannot be used.
@@ -275,6 +276,26 @@ impl HashKey {
         ))
     }
 
+    /// What proves a call about an order to be from whoever was given it: for one ticket in one system, and the same
+    /// however often it is made, so that an order given again is the same order. In lower-case hexadecimal.
+    pub fn call_token(&self, system: &str, ticket: Uuid) -> String {
+        hex(&self.call(system, ticket).finalize().into_bytes())
+    }
+
+    /// Whether it is that; how long the answer takes says nothing of how much of it was right.
+    pub fn is_call_token(&self, system: &str, ticket: Uuid, token: &str) -> bool {
+        let bytes = unhex(token);
+        bytes.is_some_and(|bytes| self.call(system, ticket).verify_slice(&bytes).is_ok())
+    }
+
+    fn call(&self, system: &str, ticket: Uuid) -> Hmac<Sha256> {
+        let key = mac(&*self.hashing, &[b"erasured call v1"]);
+        let mut call = started(&key);
+        call.update(ticket.as_bytes());
+        call.update(system.as_bytes());
+        call
+    }
+
     /// Seals identifiers until the sweep needs them: XChaCha20-Poly1305, bound to `context` (the
     /// ticket's id). The nonce must be random. Output: version ‖ nonce ‖ ciphertext and tag.
     pub fn seal(&self, context: &[u8], plain: &[u8], nonce: [u8; 24]) -> Vec<u8> {
@@ -324,9 +345,12 @@ impl fmt::Debug for HashKey {
     }
 }
 
+fn started(key: &[u8]) -> Hmac<Sha256> {
+    <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes a key of any length")
+}
+
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut mac =
-        <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes a key of any length");
+    let mut mac = started(key);
     parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()
 }
@@ -337,6 +361,18 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// 32 bytes from their lower-case hexadecimal.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digits = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        let plain = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        let plain = pair.chars().all(plain);
+        plain.then(|| u8::from_str_radix(pair, 16).ok())?
+    };
+    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(digits).collect();
+    bytes?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -406,6 +442,38 @@ mod tests {
             BadKey::HashText
         );
         assert_eq!(HashKey::read(b"").unwrap_err(), BadKey::HashShort(0));
+    }
+
+    #[test]
+    fn a_call_is_about_one_order() {
+        let (key, other) = (HashKey::read(&[0xa7; 32]), HashKey::read(&[0xa8; 32]));
+        let (key, other) = (key.unwrap(), other.unwrap());
+        let ticket = Uuid::from_u128(7);
+        let token = key.call_token("crm", ticket);
+        assert_eq!(token.len(), 64);
+        assert_eq!(token, key.call_token("crm", ticket));
+        assert!(key.is_call_token("crm", ticket, &token));
+        assert!(!key.is_call_token("cr", ticket, &token));
+        assert!(!key.is_call_token("crm", Uuid::from_u128(8), &token));
+        assert!(!other.is_call_token("crm", ticket, &token));
+        let upper = token.to_uppercase();
+        let flipped = format!(
+            "{}{}",
+            &token[..63],
+            if token.ends_with('0') { '1' } else { '0' }
+        );
+        for wrong in [
+            "",
+            &token[..62],
+            &token[..63],
+            &upper,
+            &flipped,
+            &format!("{token}00"),
+            "é",
+        ] {
+            assert!(!key.is_call_token("crm", ticket, wrong), "{wrong}");
+        }
+        assert_ne!(token, key.hash("crm", &ticket.to_string()));
     }
 
     #[test]

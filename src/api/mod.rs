@@ -13,7 +13,7 @@ mod openapi;
 mod opendsr;
 mod problem;
 mod proof;
-mod rate;
+pub(crate) mod rate;
 mod reading;
 mod retention;
 mod tickets;

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 /// A bucket for each token: so many a second flow in, twice as many fit.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     each_second: f64,
     buckets: Mutex<HashMap<String, (f64, Instant)>>,
 }
 
 impl Rates {
-    pub(super) fn new(each_second: NonZeroU32) -> Self {
+    pub(crate) fn new(each_second: NonZeroU32) -> Self {
         Self {
             each_second: f64::from(each_second.get()),
             buckets: Mutex::new(HashMap::new()),
@@ -21,10 +21,10 @@ impl Rates {
     }
 
     /// Takes one; else how many seconds until there is one.
-    pub(super) fn take(&self, token: &str, now: Instant) -> Result<(), u32> {
+    pub(crate) fn take(&self, token: &str, now: Instant) -> Result<(), u32> {
         let most = self.each_second * 2.0;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        // Names come from the file of tokens, so there are few.
+        // Names come from the configuration or the file of tokens, so there are few.
         let (left, seen) = buckets.entry(token.to_owned()).or_insert((most, now));
         let since = now.saturating_duration_since(*seen).as_secs_f64();
         *left = (*left + since * self.each_second).min(most);

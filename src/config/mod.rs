@@ -127,6 +127,22 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Bearer token for certificates; without it they are not served.
     pub token: Option<SecretSource>,
+    /// Where services call back; without it no call is taken.
+    pub called_at: Option<CalledAt>,
+}
+
+/// Where services say that an order is done, and by what each knows which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalledAt {
+    /// The URL that leads to this daemon's `[http]`; it ends in no slash.
+    pub url: String,
+    /// The key of hashes.
+    pub key: SecretSource,
+}
+
+impl CalledAt {
+    /// The path of calls, behind the URL.
+    pub const PATH: &str = "/called";
 }
 
 /// `[log]`.

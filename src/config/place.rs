@@ -6,6 +6,7 @@ pub mod memcached;
 pub mod object_store;
 pub mod redis;
 
+use super::CalledAt;
 use super::outbox::length;
 use crate::policy::Sought;
 use crate::reading::Table;
@@ -139,7 +140,12 @@ impl PlaceSystem {
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(4).expect("it is not zero");
 
 /// Reads the settings of a system of this kind; the caller finishes the table.
-pub(super) fn read(table: &Table<'_>, kind: Kind, folder: &Path) -> Option<PlaceSystem> {
+pub(super) fn read(
+    table: &Table<'_>,
+    kind: Kind,
+    folder: &Path,
+    called_at: Option<&CalledAt>,
+) -> Option<PlaceSystem> {
     let bounds = Duration::from_millis(100)..=Duration::from_secs(600);
     let timeout = length(table, "timeout", bounds).unwrap_or(Duration::from_secs(30));
     let reached = match kind {
@@ -147,7 +153,7 @@ pub(super) fn read(table: &Table<'_>, kind: Kind, folder: &Path) -> Option<Place
         Kind::Redis => Reached::Redis(redis::read(table, folder)?),
         Kind::Memcached => Reached::Memcached(memcached::read(table)?),
         Kind::ObjectStore => Reached::ObjectStore(object_store::read(table, folder)?),
-        Kind::Http => Reached::Http(Box::new(http::read(table, folder)?)),
+        Kind::Http => Reached::Http(Box::new(http::read(table, folder, called_at)?)),
     };
     let concurrency = table.integer("concurrency", 1..=64);
     let concurrency = concurrency.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));

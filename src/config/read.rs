@@ -4,7 +4,8 @@ use super::mask::masked;
 use super::place::{self, Kind};
 use super::throttle::Standby;
 use super::{
-    Config, Database, Http, Keys, Limits, Log, LogFormat, PlaceSystem, SecretSource, System, Tls,
+    CalledAt, Config, Database, Http, Keys, Limits, Log, LogFormat, PlaceSystem, SecretSource,
+    System, Tls,
 };
 use crate::diagnostic::Diagnostic;
 use crate::reading::{self, Codes, Table, amount, quoted};
@@ -38,13 +39,13 @@ pub fn read(path: &str, text: &str) -> Result<Config, Vec<Diagnostic>> {
             database
         });
         top.need("system", "register a database: [system.NAME] url = \"…\"");
-        let (systems, mariadb, places) = systems(top, folder);
         top.need(
             "keys",
             "say where the keys are: [keys] signing = { file = \"…\" }, hash = { file = \"…\" }",
         );
         let keys = top.table("keys").and_then(|table| keys(&table, folder));
-        let http = http(top.table("http"), folder);
+        let http = http(top.table("http"), folder, keys.as_ref());
+        let (systems, mariadb, places) = systems(top, folder, http.called_at.as_ref());
         let log = log(top.table("log"));
         let limits = limits(top.table("limits"));
         let outbox = super::outbox::read(top, folder);
@@ -110,7 +111,7 @@ enum Is {
 }
 
 /// The databases, and the systems of other kinds.
-fn systems(file: &Table<'_>, folder: &Path) -> Systems {
+fn systems(file: &Table<'_>, folder: &Path, called_at: Option<&CalledAt>) -> Systems {
     let (mut systems, mut mariadb, mut places) = Systems::default();
     for (name, span, table) in file.named("system") {
         let plain = name.len() <= 63
@@ -138,7 +139,7 @@ fn systems(file: &Table<'_>, folder: &Path) -> Systems {
                 }
             }
             Is::Place(kind) => {
-                if let Some(place) = place::read(&table, kind, folder) {
+                if let Some(place) = place::read(&table, kind, folder, called_at) {
                     places.insert(name, place);
                 }
             }
@@ -330,10 +331,11 @@ fn keys(table: &Table<'_>, folder: &Path) -> Option<Keys> {
     })
 }
 
-fn http(table: Option<Table<'_>>, folder: &Path) -> Http {
+fn http(table: Option<Table<'_>>, folder: &Path, keys: Option<&Keys>) -> Http {
     let mut http = Http {
         listen: SocketAddr::from(([127, 0, 0, 1], 9187)),
         token: None,
+        called_at: None,
     };
     if let Some(table) = table {
         let help = "write an address and a port, such as \"127.0.0.1:9187\" or \"[::1]:9187\"";
@@ -345,9 +347,21 @@ fn http(table: Option<Table<'_>>, folder: &Path) -> Http {
             http.listen = listen;
         }
         http.token = secret(&table, "token", folder);
+        http.called_at = called_at(&table, keys);
         table.finish();
     }
     http
+}
+
+fn called_at(table: &Table<'_>, keys: Option<&Keys>) -> Option<CalledAt> {
+    let help =
+        "write the URL at which services reach this daemon, such as \"https://erasured.example\"";
+    let url = table.parsed("called_at", "E0134", help, |text| {
+        super::place::http::base(text)?;
+        Ok(text.trim_end_matches('/').to_owned())
+    });
+    let key = keys?.hash.clone();
+    url.map(|(url, _)| CalledAt { url, key })
 }
 
 fn log(table: Option<Table<'_>>) -> Log {

@@ -4,6 +4,7 @@ use super::tickets::act_as;
 use super::{Result, Store, StoreError, run_tx};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use uuid::Uuid;
 
 /// A system that is left alone.
 #[derive(Clone, Debug, Serialize)]
@@ -65,6 +66,24 @@ impl Store {
             act_as(tx, actor).await?;
             let sql = "/* erasured:resume_system */ SELECT erasured.resume_system($1)";
             Ok(tx.query_one(sql, &[&system]).await?.get(0))
+        })
+    }
+
+    /// A ticket that waits for an order in this system is tried again now; any other is left as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ask_again(&self, ticket: Uuid, system: &str) -> Result<()> {
+        run_tx!(self, "ask_again", |tx| {
+            let sql = "/* erasured:ask_again */ UPDATE erasured.ticket t SET next_attempt_at = now() \
+                        WHERE t.id = $1 AND t.state = 'scheduled' AND t.next_attempt_at > now() AND t.problem = 'pending' AND EXISTS ( \
+                              SELECT FROM erasured.step s WHERE s.ticket_id = t.id AND s.generation = t.generation \
+                                 AND s.system = $2 AND s.state = 'planned')";
+            if tx.execute(sql, &[&ticket, &system]).await? > 0 {
+                let wake = "/* erasured:ask_again */ NOTIFY erasured_ticket";
+                tx.execute(wake, &[]).await?;
+            }
+            Ok(())
         })
     }
 

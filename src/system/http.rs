@@ -8,8 +8,10 @@ mod filled;
 mod line;
 
 use super::place::{Adapter, Address, Erased, Failed, Person};
+use crate::config::CalledAt;
 use crate::config::place::http::{self as settings, Auth, Find, Named, Request};
 use crate::exchange::{Answer, Lost, exchange};
+use crate::keys::HashKey;
 use crate::plan::{Identifiers, Wanted};
 use crate::secret::SecretBytes;
 use answer::{Said, ids, is_down, json, retry_after, said, strange};
@@ -26,6 +28,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// A longer answer is none.
@@ -41,6 +44,8 @@ type Adapted<T> = Result<T, Failed>;
 
 /// The adapter.
 pub struct Http {
+    /// By which it is registered.
+    name: String,
     settings: settings::Http,
     /// Of one request.
     timeout: Duration,
@@ -58,9 +63,10 @@ struct Part {
 }
 
 impl Http {
-    /// A service by its settings, and how long a call may take.
-    pub fn new(settings: &settings::Http, timeout: Duration) -> Self {
+    /// A service by its registered name and its settings, and how long a call may take.
+    pub fn new(name: &str, settings: &settings::Http, timeout: Duration) -> Self {
         Self {
+            name: name.to_owned(),
             line: Line::new(settings),
             settings: settings.clone(),
             timeout: timeout / 2,
@@ -170,11 +176,13 @@ impl Http {
             return Ok(Erased::Gone);
         }
         let texts: Vec<&str> = found.iter().filter_map(text).collect();
+        let call = self.call(person.request)?;
         let mut all = Vec::new();
         for identifiers in of(person) {
             let order = person.request.to_string();
             let mut values = values(place, identifiers, Some(&order));
             values.insert(Named::Found, texts.clone());
+            values.insert(Named::Call, call.iter().map(|url| url.as_str()).collect());
             if let Some(pending) = self.under_way(&values).await? {
                 return Ok(pending);
             }
@@ -192,6 +200,23 @@ impl Http {
         let kept = all.iter().find(|one| matches!(one, Erased::Kept(_)));
         let pending = all.iter().find(|one| **one == Erased::Pending);
         Ok(kept.or(pending).cloned().unwrap_or(Erased::Gone))
+    }
+
+    /// Where the service says that this order is done; the same each time, or the order would be another.
+    fn call(&self, order: Uuid) -> Adapted<Option<Zeroizing<String>>> {
+        let Some(at) = &self.settings.called_at else {
+            return Ok(None);
+        };
+        let key = at.key.load().map_err(|e| Failed::later(e.to_string()))?;
+        let key = HashKey::read(key.expose()).map_err(|e| Failed::later(e.to_string()))?;
+        let token = Zeroizing::new(key.call_token(&self.name, order));
+        Ok(Some(Zeroizing::new(format!(
+            "{}{}/{}/{order}/{}",
+            at.url,
+            CalledAt::PATH,
+            self.name,
+            *token
+        ))))
     }
 
     /// Whether an order given before is not yet done.

@@ -115,7 +115,7 @@ impl System {
             Reached::Redis(settings) => Box::new(redis::Redis::new(settings)),
             Reached::Memcached(settings) => Box::new(memcached::Memcached::new(settings)),
             Reached::ObjectStore(store) => Box::new(object_store::ObjectStore::new(store)),
-            Reached::Http(http) => Box::new(http::Http::new(http, settings.timeout)),
+            Reached::Http(http) => Box::new(http::Http::new(name, http, settings.timeout)),
         };
         let system = Self::with(name, settings.kind(), settings.timeout, adapter);
         Self {

@@ -7,6 +7,7 @@ mod support;
 
 mod begun;
 mod bucket;
+mod called;
 mod command;
 mod company;
 mod generations;

@@ -6,9 +6,9 @@ mod request;
 pub use pointer::Pointer;
 pub use request::{Body, Named, Part, Request};
 
-use crate::config::SecretSource;
 use crate::config::outbox::{Endpoint, is_loopback};
 use crate::config::read::{CODES, path_at, secret};
+use crate::config::{CalledAt, SecretSource};
 use crate::exchange::Addresses;
 use crate::reading::{Table, TextOrTable};
 use axum::http::{HeaderName, Method};
@@ -35,6 +35,8 @@ pub struct Http {
     pub at_once: NonZeroUsize,
     /// What it is asked.
     pub requests: Requests,
+    /// Where it says that an order is done, if an order says where.
+    pub called_at: Option<CalledAt>,
 }
 
 /// The requests that a service is asked by.
@@ -106,7 +108,7 @@ pub struct Status {
     pub done: Vec<String>,
 }
 
-pub(super) fn read(table: &Table<'_>, folder: &Path) -> Option<Http> {
+pub(super) fn read(table: &Table<'_>, folder: &Path, called_at: Option<&CalledAt>) -> Option<Http> {
     let help = "write where the service is: url = \"https://crm.example/api\"";
     table.need("url", help);
     let endpoint = table.parsed("url", "E0134", help, base);
@@ -116,6 +118,7 @@ pub(super) fn read(table: &Table<'_>, folder: &Path) -> Option<Http> {
     let pause = pause(table);
     let at_once = table.integer("at_once", 1..=64).unwrap_or(4);
     let requests = requests(table);
+    let calls = requests.as_ref().map(|r| calls(table, r, called_at));
     let (endpoint, _) = endpoint?;
     Some(Http {
         addresses: addresses(&endpoint.host, private),
@@ -127,7 +130,38 @@ pub(super) fn read(table: &Table<'_>, folder: &Path) -> Option<Http> {
         pause: pause?,
         at_once: NonZeroUsize::new(usize::try_from(at_once).ok()?)?,
         requests: requests?,
+        called_at: calls??,
     })
+}
+
+/// Where it calls, if an order says so; the outer `None` is a mistake.
+fn calls(
+    table: &Table<'_>,
+    requests: &Requests,
+    called_at: Option<&CalledAt>,
+) -> Option<Option<CalledAt>> {
+    if !requests.erase.request.names(&Named::Call) {
+        return Some(None);
+    }
+    let (why, help) = match (called_at, &requests.status) {
+        (Some(called_at), Some(_)) => return Some(Some(called_at.clone())),
+        (None, _) => (
+            "[http] does not say where",
+            "write the URL at which services reach this daemon: [http] called_at = \"https://erasured.example\"",
+        ),
+        (Some(_), None) => (
+            "no `status` says what became of an order: a call alone is believed nothing",
+            "write how it is asked: status = { path = \"/orders/{:request}\", state = \"/state\", pending = [\"open\"], done = [\"done\"] }",
+        ),
+    };
+    let message = format!(
+        "`erase` in {} has itself called back, and {why}",
+        table.label()
+    );
+    table
+        .reader()
+        .error(NOT_A_REQUEST, table.span_of("erase")?, message, help);
+    None
 }
 
 fn requests(table: &Table<'_>) -> Option<Requests> {
@@ -209,7 +243,7 @@ pub(super) fn addresses(host: &str, private: bool) -> Addresses {
 }
 
 /// A URL that others are made of by writing a path behind it.
-pub(super) fn base(text: &str) -> Result<Endpoint, String> {
+pub(in crate::config) fn base(text: &str) -> Result<Endpoint, String> {
     let mut endpoint = Endpoint::parse(text)?;
     if endpoint.path.contains('?') {
         return Err("it holds a query, which belongs to each request".into());

@@ -101,6 +101,7 @@ fn word(named: &Named) -> &str {
         Named::Found => "{:found}",
         Named::Request => "{:request}",
         Named::Place => "{:place}",
+        Named::Call => "{:call}",
     }
 }
 

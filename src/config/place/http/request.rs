@@ -44,6 +44,8 @@ pub enum Named {
     Request,
     /// `{:place}`: what the policy calls the place.
     Place,
+    /// `{:call}`: a URL at which the service says that the order is done.
+    Call,
 }
 
 /// A JSON value with room for values.
@@ -124,6 +126,9 @@ impl Role {
             !request.identifiers().is_empty(),
         );
         let order = request.names(&Named::Request);
+        if self != Self::Erase && request.names(&Named::Call) {
+            return Err("it is no order, so nothing is called back: {:call} stands in `erase`");
+        }
         match self {
             Self::Check if !request.named().is_empty() => {
                 Err("it is asked about nobody, so nothing is filled in")
@@ -247,11 +252,12 @@ fn named(text: &str) -> Result<Option<Named>, String> {
         ":found" => Ok(Some(Named::Found)),
         ":request" => Ok(Some(Named::Request)),
         ":place" => Ok(Some(Named::Place)),
+        ":call" => Ok(Some(Named::Call)),
         name if !name.is_empty() && name.chars().all(plain) => {
             Ok(Some(Named::Identifier(name.to_owned())))
         }
         _ => Err(format!(
-            "{} is neither an identifier nor one of {{:found}}, {{:request}} and {{:place}}",
+            "{} is neither an identifier nor one of {{:found}}, {{:request}}, {{:place}} and {{:call}}",
             quoted(text)
         )),
     }
