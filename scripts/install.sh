@@ -25,7 +25,8 @@ case $what in
 demo) ;;
 test | ci)
     package_of+=([promtool]=prometheus [gdb]=gdb [gcore]=gdb [npm]=npm [python3]=python3
-        [systemd-analyze]=systemd [/usr/sbin/pgbouncer]=pgbouncer [memcached]=memcached)
+        [systemd-analyze]=systemd [/usr/sbin/pgbouncer]=pgbouncer [memcached]=memcached
+        [patroni]=patroni [etcd]=etcd-server)
     ;;
 *)
     echo "usage: scripts/install.sh [demo|test|ci]" >&2

@@ -140,7 +140,7 @@ pub fn settings(database: &Database) -> Result<Settings, StartError> {
             tls.client_key_file.clone(),
         );
     }
-    Ok(settings)
+    Ok(settings.with_patroni(database.patroni.clone())?)
 }
 
 /// Puts everything together for work: policies, keys, pools.

@@ -80,6 +80,8 @@ pub struct Database {
     pub password: Option<SecretSource>,
     /// Certificates, if not the system's.
     pub tls: Option<Tls>,
+    /// Where Patroni says which of its servers leads.
+    pub patroni: Vec<outbox::Endpoint>,
     /// Where the file says `url`.
     pub span: Span,
 }

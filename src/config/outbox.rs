@@ -63,6 +63,18 @@ impl Endpoint {
     /// # Errors
     /// Why it is no address to post to.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let endpoint = Self::anywhere(text)?;
+        match endpoint.tls || is_loopback(&endpoint.host) {
+            true => Ok(endpoint),
+            false => Err("without TLS only this machine is spoken to".into()),
+        }
+    }
+
+    /// The same for what nothing of anybody is told, and which may be without TLS therefore.
+    ///
+    /// # Errors
+    /// Why it is no address.
+    pub fn anywhere(text: &str) -> Result<Self, String> {
         let uri: axum::http::Uri = text
             .parse()
             .map_err(|_| format!("{} is no URL", quoted(text)))?;
@@ -81,9 +93,6 @@ impl Endpoint {
             .to_ascii_lowercase();
         if host.is_empty() {
             return Err("it names no host".into());
-        }
-        if !tls && !is_loopback(&host) {
-            return Err("without TLS only this machine is spoken to".into());
         }
         Ok(Self {
             tls,

@@ -1,6 +1,7 @@
 //! Reading `erasured.toml`: text in, `Config` out.
 
 use super::mask::masked;
+use super::outbox::Endpoint;
 use super::place::{self, Kind};
 use super::throttle::Standby;
 use super::{
@@ -209,13 +210,35 @@ pub(super) fn database(table: &Table<'_>, folder: &Path) -> Option<Database> {
     }
     let password = password(table, folder);
     let tls = table.table("tls").map(|tls| self::tls(&tls, folder));
+    let patroni = patroni(table, tls.as_ref());
     let (url, span) = url?;
     Some(Database {
         url,
         password,
         tls,
+        patroni,
         span,
     })
+}
+
+/// Nothing is told there, and nothing is believed that a server does not say itself: it may be without TLS.
+fn patroni(table: &Table<'_>, tls: Option<&Tls>) -> Vec<Endpoint> {
+    let mut all = Vec::new();
+    for (text, at) in table.strings("patroni").unwrap_or_default() {
+        match Endpoint::anywhere(&text) {
+            Ok(endpoint) if !endpoint.path.contains('?') => all.push(Endpoint {
+                path: endpoint.path.trim_end_matches('/').to_owned(),
+                ca_file: tls.and_then(|tls| tls.ca_file.clone()),
+                ..endpoint
+            }),
+            Ok(_) | Err(_) => {
+                let message = format!("`patroni` in {} holds what is no URL", table.label());
+                let help = "write where Patroni's REST API is: patroni = [\"http://a.example:8008\", \"http://b.example:8008\"]";
+                table.reader().error(CODES.bad_value, at, message, help);
+            }
+        }
+    }
+    all
 }
 
 fn tls(table: &Table<'_>, folder: &Path) -> Tls {

@@ -106,6 +106,7 @@ fn standby(table: &Table<'_>, text: String, span: crate::reading::Span) -> Optio
         url: text,
         password: None,
         tls: None,
+        patroni: Vec::new(),
         span,
     }))
 }

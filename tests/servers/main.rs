@@ -15,6 +15,7 @@ mod company;
 mod failover;
 mod maintenance;
 mod network;
+mod patroni;
 mod pooler;
 mod recheck;
 mod subscribers;

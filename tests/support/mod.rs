@@ -21,5 +21,7 @@ pub use mariadb::MariaDb;
 pub use pooler::Pooler;
 pub use proxy::{Fault, Proxy, Rule, Way, When};
 pub use redis::Redis;
-pub use server::{Server, ServerOptions, blocking, connect, free_port, quoted, told, wait_until};
+pub use server::{
+    Server, ServerOptions, as_postgres, blocking, connect, free_port, quoted, told, wait_until,
+};
 pub use workspace::{HASH_KEY, SIGNING_SEED, Workspace, erasured, repository};

@@ -89,6 +89,7 @@ impl Server {
     pub fn standby(&self) -> Server {
         let mut standby = Server::in_a_folder(ServerOptions {
             bin: self.options.bin.clone(),
+            tcp: self.options.tcp,
             ..ServerOptions::default()
         });
         let label = blocking(async {
@@ -423,7 +424,7 @@ pub fn blocking<T: Send>(work: impl Future<Output = T> + Send) -> T {
 }
 
 /// Root may not run PostgreSQL: then its programs run as the system user postgres.
-pub(super) fn as_postgres(program: impl AsRef<OsStr>) -> Command {
+pub fn as_postgres(program: impl AsRef<OsStr>) -> Command {
     let mut command = match postgres_user() {
         Some(_) => {
             let mut command = Command::new("setpriv");

@@ -23,6 +23,7 @@ use tokio_postgres::{AsyncMessage, Connection, NoTls, Notification};
 
 use super::failure::describe;
 use super::libpq::{Endpoint, Settings};
+use super::patroni;
 
 pub use error::{AuthProblem, ConnectError, TlsProblem};
 pub(crate) use pool::carried;
@@ -145,6 +146,11 @@ async fn open(
     let mut order: Vec<&Endpoint> = settings.endpoints.iter().collect();
     if settings.load_balance {
         order.shuffle(&mut rand::rng());
+    }
+    if order.len() > 1
+        && let Some(leader) = patroni::leader(&settings.patroni).await
+    {
+        order.sort_by_key(|endpoint| !leader.is(endpoint));
     }
     let limit = settings.connect_timeout.unwrap_or(timeouts.connect);
     let mut last = None;

@@ -22,11 +22,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use zeroize::Zeroizing;
 
 use super::connect::ConnectError;
 use crate::config::SecretSource;
+use crate::config::outbox::Endpoint as Api;
 use text::bad;
 
 /// Where Debian's PostgreSQL keeps its socket, and so libpq's host when none is named.
@@ -149,6 +150,8 @@ pub struct Settings {
     pub(super) session: tokio_postgres::Config,
     password_from: PasswordFrom,
     warnings: Vec<String>,
+    /// Where Patroni says who leads.
+    pub(super) patroni: Vec<Api>,
 }
 
 /// Where a session's password is.
@@ -243,6 +246,7 @@ impl Settings {
             user,
             dbname,
             warnings,
+            patroni: Vec::new(),
         })
     }
 
@@ -259,6 +263,22 @@ impl Settings {
     pub fn with_password_from(mut self, source: SecretSource) -> Self {
         self.password_from = PasswordFrom::Source(source);
         self
+    }
+
+    /// Asks Patroni at these URLs who leads, before a session is opened.
+    ///
+    /// # Errors
+    /// [`ConnectError::BadSettings`] where whoever is connected to need not take writes: Patroni alone would be believed.
+    pub fn with_patroni(mut self, at: Vec<Api>) -> Result<Self, ConnectError> {
+        let asks = self.session.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
+        if !at.is_empty() && !asks {
+            return Err(bad(
+                "`patroni` says who leads, and nothing asks the server itself whether it takes writes",
+                "add target_session_attrs=read-write to the url",
+            ));
+        }
+        self.patroni = at;
+        Ok(self)
     }
 
     /// What a server that asks for a password is told by a session that is opened now.

@@ -11,6 +11,7 @@ pub mod forecast;
 pub mod label;
 pub mod libpq;
 pub mod partition;
+mod patroni;
 pub mod prepared;
 pub mod pressure;
 pub mod quote;
