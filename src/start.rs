@@ -2,7 +2,7 @@
 //! is asked yet.
 
 use crate::config::secret::SecretError;
-use crate::config::{self, Config, Database};
+use crate::config::{self, Config, Database, SecretSource};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::erasure::context::{Clock, Context, Policies, System};
 use crate::keys::{BadKey, HashKey, KeyRing, PublicKey, SigningKey};
@@ -10,14 +10,13 @@ use crate::notice::Templates;
 use crate::policy::folder::Beside;
 use crate::policy::{Draft, Policy, folder};
 use crate::store::Store;
-use crate::system::mariadb::connect::Address;
+use crate::system::mariadb::connect::{Address, Password};
 use crate::system::postgres::connect::{self, ConnectError, Pool, Timeouts};
 use crate::system::postgres::libpq::Settings;
 use crate::system::{mariadb, place};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// Why nothing can start.
 #[derive(Debug, thiserror::Error)]
@@ -233,8 +232,10 @@ pub fn mariadb(config: &Config) -> Result<BTreeMap<String, mariadb::System>, Sta
 /// # Errors
 /// [`StartError::Secret`], [`StartError::Address`].
 pub fn address(name: &str, server: &Database) -> Result<Address, StartError> {
-    let secret = server.password.as_ref().map(|s| s.load()).transpose()?;
-    let password = secret.map(|s| Zeroizing::new(s.expose_line().unwrap_or_default().to_owned()));
+    let password = server.password.clone();
+    // One that is not there is said at the start; it is read again for each session.
+    password.as_ref().map(SecretSource::load).transpose()?;
+    let password = password.map(Password::From);
     Address::new(&server.url, password, server.tls.as_ref()).map_err(|problem| {
         StartError::Address {
             system: name.to_owned(),

@@ -5,7 +5,7 @@ use super::say;
 use super::source;
 use crate::start;
 use crate::store;
-use crate::system::mariadb::connect::{Address, Bounds};
+use crate::system::mariadb::connect::{Address, Bounds, Password};
 use crate::system::mariadb::failure;
 use crate::system::mariadb::migrate::migrate;
 use crate::system::postgres::connect::{self, Timeouts};
@@ -37,7 +37,7 @@ impl Migrate {
         if let (Some(only), Some(url)) = (&self.only, &self.url) {
             if url.starts_with("mariadb://") || url.starts_with("mysql://") {
                 source::without_password(url)?;
-                let address = Address::new(url, source::password(), None);
+                let address = Address::new(url, source::password().map(Password::Typed), None);
                 return on_mariadb(only, address.map_err(Failure::usage)?).await;
             }
             return one(only, &source::typed(url)?).await;

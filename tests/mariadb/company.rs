@@ -129,6 +129,11 @@ impl Company {
     pub(crate) fn file(&self, people: &[u32]) {
         // What may be asked for is published by a daemon.
         self.says(&["run", "--until-idle"], 0);
+        self.ask(people);
+    }
+
+    /// The same where a daemon has published it.
+    pub(crate) fn ask(&self, people: &[u32]) {
         let mut sql = String::from("DO $$ DECLARE t uuid; BEGIN\n");
         for n in people {
             sql.push_str(&format!(

@@ -8,6 +8,8 @@ mod support;
 mod check;
 mod company;
 mod holds;
+mod keys;
+mod login;
 mod network;
 mod survives;
 mod sweep;

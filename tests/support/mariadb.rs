@@ -89,19 +89,34 @@ impl MariaDb {
 
     /// Runs statements as root, each by itself.
     pub fn execute(&self, statements: &str) {
+        if let Err(problem) = self.all(statements) {
+            panic!("{problem}");
+        }
+    }
+
+    /// The same where the server may just be away: whether all were done.
+    pub fn tries(&self, statements: &str) -> bool {
+        self.all(statements).is_ok()
+    }
+
+    fn all(&self, statements: &str) -> Result<(), String> {
         blocking(async {
-            let mut conn = Conn::new(self.options("root")).await.expect("a session");
-            conn.query_drop("SET NAMES utf8mb4")
-                .await
-                .expect("a session");
+            let told = |error: mysql_async::Error| error.to_string();
+            let mut conn = Conn::new(self.options("root")).await.map_err(told)?;
+            conn.query_drop("SET NAMES utf8mb4").await.map_err(told)?;
             // None of them holds a semicolon.
             for one in statements.split(';').filter(|s| !s.trim().is_empty()) {
-                if let Err(error) = conn.query_drop(one).await {
-                    panic!("{one}: {error}");
-                }
+                let done = conn.query_drop(one).await;
+                done.map_err(|error| format!("{one}: {error}"))?;
             }
             conn.disconnect().await.ok();
-        });
+            Ok(())
+        })
+    }
+
+    /// Whether its process is there still.
+    pub fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Whoever comes now is turned away, for so long.

@@ -1,7 +1,7 @@
 //! Sessions of MariaDB. Each is made for one piece of work and closed after it: what a session has
 //! seen passes through its buffers, and none of it is to stay.
 
-use crate::config::Tls;
+use crate::config::{SecretSource, Tls};
 use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -22,12 +22,25 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Where a server is and how to reach it.
 #[derive(Clone)]
-pub struct Address(Opts);
+pub struct Address {
+    opts: Opts,
+    password: Option<Password>,
+}
+
+/// What lets the login in.
+#[derive(Clone)]
+pub enum Password {
+    /// Given once.
+    Typed(Zeroizing<String>),
+    /// Read for each session, so that it may be changed while the daemon runs.
+    From(SecretSource),
+}
 
 /// Never shows the password.
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.0.ip_or_hostname(), self.0.tcp_port())
+        let (host, port) = (self.opts.ip_or_hostname(), self.opts.tcp_port());
+        write!(f, "{host}:{port}")
     }
 }
 
@@ -60,11 +73,7 @@ impl Address {
     ///
     /// # Errors
     /// What is wrong with the URL, in words.
-    pub fn new(
-        url: &str,
-        password: Option<Zeroizing<String>>,
-        tls: Option<&Tls>,
-    ) -> Result<Self, String> {
+    pub fn new(url: &str, password: Option<Password>, tls: Option<&Tls>) -> Result<Self, String> {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err("it is no URL: write mariadb://user@host:3306/".into());
         };
@@ -96,13 +105,28 @@ impl Address {
                 // What is bound is compared by its bytes.
                 "SET NAMES utf8mb4 COLLATE utf8mb4_bin".to_owned(),
             ]);
-        if let Some(password) = password {
-            builder = builder.pass(Some(password.as_str()));
-        }
         if !plain && (tls.is_some() || !local) {
             builder = builder.ssl_opts(Some(ssl(tls)));
         }
-        Ok(Self(builder.into()))
+        let opts = builder.into();
+        Ok(Self { opts, password })
+    }
+
+    /// With the password as it is now.
+    fn now(&self) -> Result<Opts, Unreachable> {
+        let read;
+        let password = match &self.password {
+            None => return Ok(self.opts.clone()),
+            Some(Password::Typed(password)) => password.as_str(),
+            Some(Password::From(source)) => {
+                let loaded = source.load();
+                // Between two versions of it there may be none.
+                read = loaded.map_err(|error| Unreachable::Away(format!("E0009: {error}")))?;
+                read.expose_line().unwrap_or_default()
+            }
+        };
+        let builder = OptsBuilder::from_opts(self.opts.clone());
+        Ok(builder.pass(Some(password)).into())
     }
 
     /// A session, bound so.
@@ -110,7 +134,7 @@ impl Address {
     /// # Errors
     /// [`Unreachable`].
     pub async fn connect(&self, bounds: Bounds) -> Result<Conn, Unreachable> {
-        let opened = tokio::time::timeout(CONNECT, Conn::new(self.0.clone())).await;
+        let opened = tokio::time::timeout(CONNECT, Conn::new(self.now()?)).await;
         let away = |e: mysql_async::Error| Unreachable::Away(super::failure::describe(&e));
         let mut conn = opened
             .map_err(|_| Unreachable::Away("it did not answer in time".into()))?
@@ -213,7 +237,7 @@ mod tests {
     fn another_host_is_reached_by_tls_alone() {
         let ssl = |url: &str| {
             let address = Address::new(url, None, None).unwrap();
-            address.0.ssl_opts().is_some()
+            address.opts.ssl_opts().is_some()
         };
         assert!(ssl("mariadb://erasured@db.example/"));
         assert!(!ssl("mariadb://erasured@db.example/?sslmode=disable"));

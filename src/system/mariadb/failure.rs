@@ -5,7 +5,7 @@
 
 use crate::system::postgres::execute::NotErased;
 use crate::system::postgres::failure::Failure;
-use mysql_async::{DriverError, Error, ServerError};
+use mysql_async::{DriverError, Error, IoError, ServerError};
 
 /// Sorts an error by the server's number, or by what became of the connection.
 pub fn classify(error: &Error) -> Failure {
@@ -41,7 +41,7 @@ pub(super) fn rolled_back(error: &Error) -> bool {
 pub fn describe(error: &Error) -> String {
     match error {
         Error::Server(error) => describe_answer(error),
-        Error::Io(_) => "the connection was lost, or could not be made".into(),
+        Error::Io(error) => describe_io(error),
         Error::Driver(DriverError::ConnectionClosed) => "the connection was closed".into(),
         Error::Driver(DriverError::NoClientSslFlagFromServer) => {
             "the server has no TLS, and without it another host is not spoken to".into()
@@ -49,6 +49,21 @@ pub fn describe(error: &Error) -> String {
         Error::Driver(_) => "the driver could not make sense of the server".into(),
         Error::Url(_) => "the url is not one of MariaDB's".into(),
         Error::Other(_) => "the client failed".into(),
+    }
+}
+
+/// Of certificates it says why; of all else the system's words may hold addresses.
+fn describe_io(error: &IoError) -> String {
+    let tls = match error {
+        IoError::Tls(error) => Some(error.to_string()),
+        IoError::Io(error) => error.get_ref().and_then(|cause| {
+            let cause = cause.downcast_ref::<rustls::Error>()?;
+            Some(cause.to_string())
+        }),
+    };
+    match tls {
+        Some(why) => format!("the server is not spoken to, by TLS: {why}"),
+        None => "the connection was lost, or could not be made".into(),
     }
 }
 
