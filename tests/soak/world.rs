@@ -246,17 +246,17 @@ impl World {
         let points = format!(
             "INSERT INTO wallet VALUES ({n}, '{m}') ON CONFLICT DO NOTHING; INSERT INTO move VALUES ({n}, {n}) ON CONFLICT DO NOTHING;"
         );
-        // Whatever has befallen MariaDB, between two faults it is up.
-        self.mariadb.execute(&format!(
+        let crm = format!(
             "INSERT IGNORE INTO crm.contact VALUES ({n}, '{m}'); INSERT IGNORE INTO crm.letter VALUES ({n}, {n}, 'x')"
-        ));
+        );
         self.redis.run(&[&format!("SET session:{m} x")]);
         let folder = self.files.path().join("avatars").join(&m);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("small.png"), "x").unwrap();
-        // The shop last: who is there is whole. The server may just be away.
+        // The shop last: who is there is whole. A server may just be away.
         ask(&self.systems.url(&self.names[2]), &billing).is_some()
             && ask(&self.systems.url(&self.names[3]), &points).is_some()
+            && self.mariadb.tries(&crm)
             && ask(&self.systems.url(&self.names[1]), &shop).is_some()
     }
 
