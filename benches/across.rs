@@ -80,6 +80,7 @@ pub(crate) fn measure(report: &mut Report) {
     let daemon = Daemon::start(&company.workspace);
     company.all_are_found();
     daemon.stop();
+    println!("  all are found");
 
     let daemon = Daemon::start(&company.workspace);
     company.release(&few);
@@ -87,6 +88,7 @@ pub(crate) fn measure(report: &mut Report) {
     let after_few = daemon.memory("VmHWM");
     daemon.stop();
     company.assert_gone(ALL, &few);
+    println!("  a tenth of the tickets for all systems: VmHWM {after_few:.1} MB");
 
     let daemon = Daemon::start(&company.workspace);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

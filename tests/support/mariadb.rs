@@ -230,6 +230,9 @@ fn spawn(folder: &Path, port: u16, settings: &[String]) -> Child {
     command.arg(format!("--datadir={}", data(folder).display()));
     command.arg(format!("--socket={}", folder.join("s").display()));
     command.arg(format!("--pid-file={}", folder.join("pid").display()));
+    // A server that starts removes temporary tables of all servers in its folder for them, and one whose
+    // table is gone while it opens it crashes.
+    command.arg(format!("--tmpdir={}", folder.display()));
     command.args([
         "--bind-address=127.0.0.1",
         "--innodb-buffer-pool-size=32M",
