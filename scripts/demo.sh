@@ -332,7 +332,7 @@ as_root=()
 ((EUID != 0)) || as_root=(--user=root)
 step mariadb-install-db --no-defaults --datadir="$work/crm" --skip-test-db --force --auth-root-authentication-method=normal \
     "${as_root[@]}" >"$work/crm.log" 2>&1
-/usr/sbin/mariadbd --no-defaults --datadir="$work/crm" --tmpdir="$work/crm" --socket="$work/crm.sock" --port="$crm_port" --bind-address=127.0.0.1 \
+/usr/sbin/mariadbd --no-defaults --datadir="$work/crm" --tmpdir="$work" --socket="$work/crm.sock" --port="$crm_port" --bind-address=127.0.0.1 \
     "${as_root[@]}" </dev/null >>"$work/crm.log" 2>&1 &
 old_crm() { mariadb --no-defaults -S "$work/crm.sock" -u root --default-character-set=utf8mb4 -N "$@"; }
 until old_crm -e 'SELECT 1' >/dev/null 2>&1; do step sleep 0.1; done
