@@ -277,7 +277,6 @@ mod tests {
             ("clerk:{member_no}", Ok(())),
             ("s:{member_no}", Err(vec!["E0150", "E0150"])),
             ("s:{member_no}-cart", Err(vec!["E0150", "E0150"])),
-            ("s:{member_no}-*", Err(vec!["E0150", "E0150"])),
         ] {
             with("b.toml", format!("{clerks}{}", place(key)));
             assert_eq!(codes(), expected, "{key}");

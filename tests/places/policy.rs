@@ -98,8 +98,7 @@ fn two_templates_of_one_system_lead_to_no_two_people() {
         ("{email}-cart", "user-{email}-cart"),
         ("user-{email}.png", "user-{member_no}/*"),
         ("user/{email}/web", "user/{member_no}/*"),
-        ("user/{email}/*", "user/{member_no}/*"),
-        ("user/{email}", "user/{member_no}-{email}"),
+        ("user/{email}", "user/{member_no}:{email}"),
     ] {
         let mut codes = two(one, other, "cache").unwrap_err();
         codes.dedup();

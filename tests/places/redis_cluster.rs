@@ -228,6 +228,7 @@ fn redirects(answer: String) -> u16 {
                         "CLUSTER SLOTS" => {
                             format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:{port}\r\n")
                         }
+                        "ROLE" => "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n".into(),
                         asked if asked.starts_with("EXISTS") => answer.clone(),
                         _ => "+OK\r\n".into(),
                     };
