@@ -15,10 +15,10 @@ mod setback;
 mod together;
 
 use super::context::{Context, Planned, lost};
-use super::crash_point;
 use super::holds::Door;
 use super::identity::Identity;
 use super::recall;
+use super::{crash_point, unwatched};
 use crate::plan::Plan;
 use crate::retention::Prepared;
 use crate::store::StoreError;
@@ -95,6 +95,9 @@ async fn keep_lease(context: &Context, token: Uuid) -> StoreError {
     let every = context.config.limits.lease / 3;
     loop {
         tokio::time::sleep(every).await;
+        if unwatched() {
+            continue;
+        }
         match context
             .store
             .renew(token, context.config.limits.lease)

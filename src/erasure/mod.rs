@@ -37,3 +37,10 @@ pub(crate) fn crash_point(name: &str) {
     fail::fail_point!(name, |_| std::process::abort());
     let _ = name;
 }
+
+/// `FAILPOINTS=lease-unwatched=return`: nobody looks whether the lease still stands, and only its token keeps who is
+/// too late from writing.
+pub(crate) fn unwatched() -> bool {
+    fail::fail_point!("lease-unwatched", |_| true);
+    false
+}

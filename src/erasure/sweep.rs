@@ -138,6 +138,9 @@ async fn keep(context: &Context, token: Uuid) -> StoreError {
     let lease = context.config.limits.lease;
     loop {
         tokio::time::sleep(lease / 3).await;
+        if super::unwatched() {
+            continue;
+        }
         match context.store.renew_sweep(token, lease).await {
             Err(error) if super::context::lost(&error) => return error,
             Err(error) => tracing::warn!(%error, "the sweep's lease could not be renewed yet"),

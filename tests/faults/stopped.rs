@@ -114,3 +114,60 @@ fn sleeps_at((point, control, shop): &(&str, &str, &str)) {
     let (before, after) = (of(&before.control.ledger), of(&after.control.ledger));
     assert!(after.starts_with(&before), "{point}: the ledger only grew");
 }
+
+/// Where it stands still, and how that is seen; where the one that takes its work over does then, and how it is seen
+/// that it has.
+const TAKEN_OVER: &[(&str, &str, &str, &str)] = &[
+    (
+        "before-step-done",
+        "SELECT count(*) FROM erasured.ticket WHERE state = 'executing'",
+        "after-lease",
+        "SELECT count(*) FROM erasured.lease WHERE holder LIKE '%:$pid'",
+    ),
+    (
+        "after-sign",
+        "SELECT count(*) FROM erasured.sweep s WHERE finished_at IS NULL AND EXISTS (SELECT FROM erasured.sweep_progress p WHERE p.sweep_id = s.id)",
+        "before-sign",
+        "SELECT count(*) FROM erasured.sweep WHERE finished_at IS NULL AND holder LIKE '%:$pid'",
+    ),
+];
+
+/// It wakes while the other is at work with the same, and does not look by itself whether its lease still stands:
+/// what keeps it from writing is the token alone.
+#[test]
+fn who_wakes_while_another_is_at_work_is_kept_out_by_its_token() {
+    small();
+    std::thread::scope(|scope| {
+        for at in TAKEN_OVER {
+            scope.spawn(|| is_kept_out(at));
+        }
+    });
+}
+
+fn is_kept_out((point, stands, then, taken): &(&str, &str, &str, &str)) {
+    let case = small().copy();
+    let quick = QUICK.replace("batch = 5", "batch = 50\nworkers = 1");
+    let (sleeper, other) = (case.another_host(&quick), case.another_host(&quick));
+    let blind = format!("{point}=1*sleep(7000)->off;lease-unwatched=return");
+    let daemon = Running::start(&sleeper, &["run"], &blind);
+    wait_until(point, LONG, || case.control(stands) != "0");
+    std::thread::sleep(Duration::from_millis(800));
+    daemon.signal("STOP");
+    let awake = Running::start(&other, &["run"], &format!("{then}=1*sleep(9000)->off"));
+    let taken = taken.replace("$pid", &awake.id().to_string());
+    wait_until("the other to take it over", LONG, || {
+        case.control(&taken) != "0"
+    });
+    daemon.signal("CONT");
+    wait_until("the sleeper to be refused", Duration::from_secs(40), || {
+        daemon.log().contains("the lease was lost while")
+    });
+    wait_until("the other to do its work", LONG, || {
+        case.control(LEFT) == "0"
+    });
+    for daemon in [daemon, awake] {
+        daemon.signal("TERM");
+        daemon.ends_well();
+    }
+    case.is_whole();
+}
