@@ -224,7 +224,9 @@ fn says(body: &str) -> (u16, Arc<AtomicUsize>) {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             counted.fetch_add(1, Ordering::SeqCst);
-            stream.read(&mut [0; 1024]).ok();
+            let Ok(1..) = stream.read(&mut [0; 1024]) else {
+                continue;
+            };
             let length = body.len();
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
             stream.write_all(answer.as_bytes()).ok();
