@@ -42,7 +42,7 @@ fn the_password_is_changed_while_it_runs() {
     company.says(&["check"], 0);
     let path = company.workspace.path().join("log");
     let log = std::fs::File::create(&path).unwrap();
-    let mut daemon = company.workspace.process(&["run"]);
+    let mut daemon = company.workspace.process(["run"]);
     let daemon = daemon.stdout(log.try_clone().unwrap()).stderr(log);
     let _daemon = Daemon(daemon.spawn().unwrap());
     let log = || std::fs::read_to_string(&path).unwrap();
