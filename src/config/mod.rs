@@ -203,8 +203,8 @@ impl Config {
             .collect()
     }
 
-    /// How many batches may go on while all workers are at one system that others need not go to: as many as there
-    /// are workers, where there are several systems.
+    /// How many batches may go on while workers are held up at a system where others need not go: as many as there are
+    /// workers, where there are several systems.
     pub fn stand_ins(&self) -> usize {
         let systems = self.systems.len() + self.mariadb.len() + self.places.len();
         match systems {

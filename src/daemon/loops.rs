@@ -44,7 +44,7 @@ const CLOSED: [&str; 3] = ["completed", "deferred", "rejected"];
 pub(super) enum Work {
     Intake,
     Batch,
-    /// The same for who need not go where all workers are.
+    /// The same for who need not go where a worker is held up.
     StandIn,
     Sweep,
     Deferral,
@@ -143,19 +143,18 @@ async fn batch_round(shared: &Shared) -> Round {
     work_off(context, leased).await
 }
 
-/// While all workers are at one system that is slow, tickets that need not go there go on.
+/// While a worker is at a system that is slow, tickets that need not go there go on.
 async fn stand_in_round(shared: &Shared) -> Round {
     let context = &shared.context;
     let limits = &context.config.limits;
-    let workers = limits.workers.get();
-    if context.under_way.count() < workers {
-        return Round::Nothing;
-    }
-    let crowded = context.under_way.crowded(workers);
-    let others = match crowded.is_empty() {
-        true => return Round::Elsewhere,
-        false => context.away_from(&crowded),
+    let Some((_place, slow)) = context.under_way.stand_in() else {
+        // Looked at again soon: nobody says when a batch has been somewhere for long.
+        return match context.under_way.is_empty() {
+            true => Round::Nothing,
+            false => Round::Elsewhere,
+        };
     };
+    let others = context.away_from(&slow);
     if others.is_empty() {
         return Round::Elsewhere;
     }

@@ -288,9 +288,6 @@ impl Run<'_> {
                 }
             }
         }
-        let root = &planned.policy.root.0.system;
-        let ahead = systems.into_iter().filter(|system| system != root);
-        let under_way = self.context.under_way.begin(self.token, ahead.collect());
         let ids: Vec<Uuid> = work.iter().map(|w| w.ticket.id).collect();
         crash_point("after-begin");
         let mut work = self.recall(planned, work).await?;
@@ -312,9 +309,8 @@ impl Run<'_> {
         if !planned.plan.places.is_empty() {
             // Of whom nothing was there nothing has gone: they are asked about still.
             work = self.all_places(planned, work, &done).await?;
-            let places = planned.plan.places.iter();
-            places.for_each(|part| under_way.is_past(&part.system));
         }
+        let root = &planned.policy.root.0.system;
         let mut late = Late::new();
         for unit in planned.plan.units() {
             // The person's own row goes when all the rest has gone: by it they are found again.
@@ -327,8 +323,14 @@ impl Run<'_> {
                 parts.all(|part| done.contains(&(ticket, generation, part.system.clone())))
             });
             work = finished;
+            // Where the root is all must go.
+            let others = unit.iter().filter(|part| part.system != *root);
+            let under_way = &self.context.under_way;
+            let at: Vec<_> = others
+                .map(|part| under_way.at(self.token, &part.system))
+                .collect();
             work.extend(self.one_unit(planned, &unit, pending, &mut late).await?);
-            unit.iter().for_each(|part| under_way.is_past(&part.system));
+            drop(at);
         }
         let work = self.put_off(work, late).await?;
         // Once more: a daemon that had lost its lease may have committed meanwhile.

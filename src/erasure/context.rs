@@ -57,7 +57,7 @@ pub struct Context {
     pub holder: String,
     /// The time.
     pub clock: Clock,
-    /// What this daemon's batches have still before them.
+    /// Where this daemon's batches are.
     pub under_way: UnderWay,
     agreement: Agreement,
     failures: AtomicU64,

@@ -1,72 +1,89 @@
-//! Which systems the batches under way in this daemon have still before them: where all workers are at one
-//! that is slow, those who need not go there go on beside.
+//! At which systems the batches under way in this daemon are, and since when: where one is at a system that is
+//! slow, tickets that need not go there go on beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// A batch is as a rule through all of its systems by then.
+/// A batch is as a rule through with a system by then.
 const USUAL: Duration = Duration::from_secs(2);
 
-/// The batches that have begun, by their leases.
+/// Where batches are, by their leases.
 #[derive(Default)]
-pub struct UnderWay(Mutex<BTreeMap<Uuid, Ahead>>);
+pub struct UnderWay {
+    at: Mutex<BTreeMap<(Uuid, String), Stay>>,
+    stand_ins: AtomicUsize,
+}
 
-struct Ahead {
+/// How many groups of a batch are there, and since when there was always one.
+struct Stay {
+    groups: usize,
     since: Instant,
-    systems: BTreeSet<String>,
 }
 
-/// One batch, as long as it is under way.
-pub(super) struct Batch<'u> {
+/// One group of a batch, as long as it is at a system.
+pub(super) struct At<'u> {
     all: &'u UnderWay,
-    token: Uuid,
+    of: (Uuid, String),
 }
+
+/// One batch more than there are workers.
+pub struct StandIn<'u>(&'u UnderWay);
 
 impl UnderWay {
-    /// A batch begins, with these systems before it.
-    pub(super) fn begin(&self, token: Uuid, systems: BTreeSet<String>) -> Batch<'_> {
+    /// A group of a batch comes to a system.
+    pub(super) fn at(&self, token: Uuid, system: &str) -> At<'_> {
+        let of = (token, system.to_owned());
         let since = Instant::now();
-        self.all().insert(token, Ahead { since, systems });
-        Batch { all: self, token }
+        let mut at = self.stays();
+        let stay = at.entry(of.clone()).or_insert(Stay { groups: 0, since });
+        stay.groups += 1;
+        At { all: self, of }
     }
 
-    /// How many batches there are.
-    pub fn count(&self) -> usize {
-        self.all().len()
+    /// Whether no batch is anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.stays().is_empty()
     }
 
-    /// The systems that so many batches have before them, each of them for longer than usual.
-    pub fn crowded(&self, batches: usize) -> BTreeSet<String> {
-        let all = self.all();
-        let mut waiting: BTreeMap<&str, usize> = BTreeMap::new();
-        for batch in all.values().filter(|batch| batch.since.elapsed() > USUAL) {
-            for system in &batch.systems {
-                *waiting.entry(system).or_default() += 1;
+    /// One batch may begin beside the workers' for each that has been at one system for longer than usual;
+    /// the systems where it must not go. `None` if none may.
+    pub fn stand_in(&self) -> Option<(StandIn<'_>, BTreeSet<String>)> {
+        let at = self.stays();
+        let slow = at.iter().filter(|(_, stay)| stay.since.elapsed() > USUAL);
+        let slow: Vec<&(Uuid, String)> = slow.map(|(of, _)| of).collect();
+        let batches: BTreeSet<Uuid> = slow.iter().map(|(token, _)| *token).collect();
+        // Under the lock, so that no two take one place.
+        if self.stand_ins.load(Ordering::SeqCst) >= batches.len() {
+            return None;
+        }
+        self.stand_ins.fetch_add(1, Ordering::SeqCst);
+        let systems = slow.into_iter().map(|(_, system)| system.clone());
+        Some((StandIn(self), systems.collect()))
+    }
+
+    fn stays(&self) -> MutexGuard<'_, BTreeMap<(Uuid, String), Stay>> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for At<'_> {
+    fn drop(&mut self) {
+        let mut at = self.all.stays();
+        if let Some(stay) = at.get_mut(&self.of) {
+            stay.groups -= 1;
+            if stay.groups == 0 {
+                at.remove(&self.of);
             }
         }
-        let crowded = waiting.into_iter().filter(|(_, many)| *many >= batches);
-        crowded.map(|(system, _)| system.to_owned()).collect()
-    }
-
-    fn all(&self) -> MutexGuard<'_, BTreeMap<Uuid, Ahead>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Batch<'_> {
-    /// It is through with a system.
-    pub(super) fn is_past(&self, system: &str) {
-        if let Some(ahead) = self.all.all().get_mut(&self.token) {
-            ahead.systems.remove(system);
-        }
-    }
-}
-
-impl Drop for Batch<'_> {
+impl Drop for StandIn<'_> {
     fn drop(&mut self) {
-        self.all.all().remove(&self.token);
+        self.0.stand_ins.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -74,25 +91,25 @@ impl Drop for Batch<'_> {
 mod tests {
     use super::*;
 
-    fn systems(names: &[&str]) -> BTreeSet<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
     #[test]
-    fn crowded_is_what_all_have_before_them_for_long() {
+    fn each_batch_that_stays_for_long_has_one_stand_in() {
         let under_way = UnderWay::default();
         let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let first = under_way.begin(one, systems(&["cache", "crm"]));
-        let _second = under_way.begin(other, systems(&["cache", "files"]));
-        assert_eq!(under_way.crowded(2), systems(&[]), "they have only begun");
-        for ahead in under_way.all().values_mut() {
-            ahead.since = Instant::now().checked_sub(USUAL * 2).unwrap();
+        let first = under_way.at(one, "cache");
+        let again = under_way.at(one, "cache");
+        assert!(under_way.stand_in().is_none(), "it has only come");
+        for stay in under_way.stays().values_mut() {
+            stay.since = Instant::now().checked_sub(USUAL * 2).unwrap();
         }
-        assert_eq!(under_way.crowded(2), systems(&["cache"]));
-        assert_eq!(under_way.crowded(3), systems(&[]));
-        first.is_past("cache");
-        assert_eq!(under_way.crowded(2), systems(&[]));
+        let _quick = under_way.at(other, "crm");
         drop(first);
-        assert_eq!(under_way.count(), 1);
+        let (stand_in, slow) = under_way.stand_in().unwrap();
+        assert_eq!(slow, BTreeSet::from(["cache".to_owned()]));
+        assert!(under_way.stand_in().is_none(), "one for one");
+        drop(stand_in);
+        assert!(under_way.stand_in().is_some());
+        drop(again);
+        assert!(under_way.stand_in().is_none());
+        assert!(!under_way.is_empty());
     }
 }

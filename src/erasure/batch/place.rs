@@ -187,6 +187,7 @@ impl Run<'_> {
         down: &Down,
     ) -> Result<Result<BTreeSet<Uuid>, Setback>, StoreError> {
         self.under_plan(planned, &part.system, group).await?;
+        let _at = self.context.under_way.at(self.token, &part.system);
         // Before anything is held.
         let system = self.context.places.get(&part.system);
         let _turn = match system {
