@@ -124,7 +124,9 @@ fn the_demo_tells_its_story() {
 fn an_interrupted_demo_leaves_nothing() {
     use std::os::unix::process::CommandExt;
     for seconds in [1, 4, 7] {
-        let mut demo = Command::new("scripts/demo.sh")
+        // Who starts tests in the background has them ignore it.
+        let mut demo = Command::new("env")
+            .args(["--default-signal=INT", "scripts/demo.sh"])
             .current_dir(repository())
             .env("CUSTOMERS", "700")
             .env("ERASURED_BIN", erasured().get_program())
@@ -141,7 +143,7 @@ fn an_interrupted_demo_leaves_nothing() {
             .status()
             .unwrap();
         let output = demo.stdout.take().unwrap();
-        demo.wait().unwrap();
+        assert!(!demo.wait().unwrap().success(), "it is cut short");
         let said = std::io::read_to_string(output).unwrap();
         let Some((_, rest)) = said.split_once("/tmp/erasured-demo.") else {
             continue;

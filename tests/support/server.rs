@@ -138,11 +138,10 @@ impl Server {
             "no PostgreSQL in {}: run scripts/install.sh, or set ERASURED_TEST_PGBIN",
             bin.display()
         );
-        // Not under $TMPDIR: the path of a socket may have no more than 107 bytes.
         let folder = tempfile::Builder::new()
             .prefix("erasured-pg-")
-            .tempdir_in("/tmp")
-            .expect("a folder in /tmp")
+            .tempdir_in(place(options.durable))
+            .expect("a folder for a server")
             .keep();
         if let Some((uid, gid)) = postgres_user() {
             std::os::unix::fs::chown(&folder, Some(uid), Some(gid)).expect("chown to postgres");
@@ -383,6 +382,17 @@ pub fn wait_until(what: &str, time: Duration, mut done: impl FnMut() -> bool) {
 pub fn free_port() -> u16 {
     let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     socket.local_addr().expect("its address").port()
+}
+
+/// Where a server has its folder. Not under $TMPDIR: the path of a socket may have no more than 107 bytes. What need
+/// not outlive the machine stays in memory, if that is large: databases come and go all the time.
+fn place(durable: bool) -> &'static str {
+    const LARGE: u64 = 8 << 30;
+    let free = rustix::fs::statvfs("/dev/shm").map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+    match !durable && free >= LARGE {
+        true => "/dev/shm",
+        false => "/tmp",
+    }
 }
 
 /// An SQL identifier.
