@@ -196,7 +196,7 @@ impl Server {
             ("fsync", flag.into()),
             ("full_page_writes", flag.into()),
             ("synchronous_commit", flag.into()),
-            ("max_connections", "60".into()),
+            ("max_connections", "300".into()),
             ("shared_buffers", "128MB".into()),
             ("timezone", "UTC".into()),
             ("logging_collector", "off".into()),
