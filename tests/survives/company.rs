@@ -399,7 +399,7 @@ impl Running {
     /// Waits for its good end.
     #[track_caller]
     pub fn ends_well(self) -> String {
-        let (status, log) = self.end(Duration::from_secs(120));
+        let (status, log) = self.end(Duration::from_secs(300));
         assert_eq!(status.code(), Some(0), "{log}");
         log
     }
@@ -407,7 +407,7 @@ impl Running {
     /// Waits for its abort at a failpoint.
     #[track_caller]
     pub fn dies(self) {
-        let (status, log) = self.end(Duration::from_secs(120));
+        let (status, log) = self.end(Duration::from_secs(300));
         assert_eq!(status.signal(), Some(6), "aborted: {status}\n{log}");
     }
 }
