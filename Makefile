@@ -22,8 +22,8 @@ stories:
 # cases are the same each time, so that a change is refused for what it did; new ones are looked for by
 # `make chance` and `make fuzz`.
 test: export PROPTEST_RNG_SEED ?= 20261127
-# More at a time than a small machine has cores: most of them wait for clocks and locks.
-test: export RUST_TEST_THREADS ?= 5
+# One more at a time than a small machine has cores: many wait for clocks and locks.
+test: export RUST_TEST_THREADS ?= 3
 test:
 	@scripts/install.sh test
 	@bin=$$(scripts/postgres.sh $(PG)) && echo "PostgreSQL $(PG) in $$bin" && \

@@ -12,7 +12,7 @@ pub fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         Server::start_with(ServerOptions {
-            settings: vec![("max_connections".into(), "300".into())],
+            settings: vec![("max_connections".into(), "600".into())],
             ..ServerOptions::default()
         })
     })
