@@ -177,6 +177,25 @@ fn all_names_are_gone_through() {
     assert_eq!(redis.run(&["DBSIZE"]), ["3500"]);
 }
 
+/// What a replica has not heard of may be there all the same.
+#[test]
+fn a_replica_is_believed_nothing() {
+    let (master, replica) = (Redis::start(), Redis::start());
+    let port = master.port().to_string();
+    replica.run(&[&format!("REPLICAOF 127.0.0.1 {port}")]);
+    master.run(&["SET session:1 x"]);
+    let people = [person(vec![key("session:1")])];
+    let asked = system(&replica, None);
+    let failed = blocking(async { asked.find("any", &people).await.err().unwrap() });
+    assert!(
+        failed.transient && failed.problem.contains("replica"),
+        "{failed}"
+    );
+    let asked = system(&master, None);
+    let found = blocking(async { asked.find("any", &people).await.unwrap() });
+    assert_eq!(counts(&found), [1]);
+}
+
 #[test]
 fn why_it_does_not_answer_says_whether_to_try_again() {
     let fails = |system: &System, wanted: Wanted| -> Failed {
