@@ -4,14 +4,17 @@
 //! else wait for a pulse (a notification, another loop's progress) or the poll interval. No loop
 //! knows another; the control database is all they share, so any number of daemons may run them.
 
+mod census;
 pub mod head_file;
+mod listen;
 mod logging;
 mod loops;
+mod policies;
 mod rest;
 mod rounds;
 mod state;
 
-pub use loops::offers;
+pub use policies::offers;
 pub use state::{Health, Shared};
 
 use crate::drop_folder::DropFolder;
@@ -269,13 +272,13 @@ fn spawn_loops(
         spawn("outbox", limits.poll, loops::Work::Outbox(target));
     }
     let shared_census = shared.clone();
-    tasks.spawn(async move { loops::census(&shared_census, progress).await });
+    tasks.spawn(async move { census::census(&shared_census, progress).await });
     let shared_retention = shared.clone();
     tasks.spawn(async move { loops::measure_retention(&shared_retention).await });
     let shared_prepared = shared.clone();
     tasks.spawn(async move { loops::look_for_prepared(&shared_prepared).await });
     let shared_listen = shared.clone();
-    tasks.spawn(async move { loops::listen(&shared_listen).await });
+    tasks.spawn(async move { listen::listen(&shared_listen).await });
 }
 
 /// Until a signal, a death, or idleness.
@@ -298,7 +301,7 @@ async fn supervise(
                 Told::Reload => {
                     let shared = shared.clone();
                     tasks.spawn(async move {
-                        loops::reload(&shared).await;
+                        policies::reload(&shared).await;
                         Ok(())
                     });
                 }
