@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Draw what a policy reaches and what happens there: tables as boxes, keys and links as arrows.
+/// Draw what a policy reaches and what happens there: tables and places as boxes, keys and links as arrows.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

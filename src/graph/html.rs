@@ -1,7 +1,7 @@
 //! A page that needs nothing else: drawings that fold without a script, and everything as text.
 
 use super::fold::{self, Piece};
-use super::{Group, Node, Picture, escape, svg};
+use super::{Group, Look, Node, Picture, escape, svg};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
@@ -29,11 +29,16 @@ pub fn html(picture: &Picture) -> String {
     )
 }
 
-/// `27 tables: 1 UNDECIDED, 12 delete, 3 keep`.
+/// `27 tables, 2 places: 1 UNDECIDED, 14 delete, 3 keep`.
 fn counts(picture: &Picture) -> String {
     let nodes = picture.systems.iter().flat_map(|s| &s.nodes);
-    let tables: Vec<&Node> = nodes.filter(|n| n.table.is_some()).collect();
-    format!("{} tables: {}", tables.len(), super::tally(&tables))
+    let drawn: Vec<&Node> = nodes.filter(|n| n.look() != Look::Entry).collect();
+    let tables = drawn.iter().filter(|n| n.table.is_some()).count();
+    let places = match drawn.len() - tables {
+        0 => String::new(),
+        places => format!(", {places} places"),
+    };
+    format!("{tables} tables{places}: {}", super::tally(&drawn))
 }
 
 fn system(body: &mut String, number: usize, group: &Group) {

@@ -1,4 +1,4 @@
-//! The lineage as a picture: tables as boxes, what leads from one to the other as arrows. A value
+//! The lineage as a picture: tables and places as boxes, what leads from one to the other as arrows. A value
 //! ([`Picture`]) made of a policy and the catalogs, and its renderings: Graphviz's language, SVG,
 //! and a page that folds. What happens to a table's rows is said in words; colour only helps.
 
@@ -6,6 +6,7 @@ pub mod dot;
 mod fold;
 pub mod html;
 mod layout;
+mod places;
 pub mod svg;
 
 use crate::catalog::{Catalog, ForeignKey, Table};
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 pub struct Picture {
     /// Subject kind and scope.
     pub title: String,
-    /// One for each system, the root's last as it is erased last.
+    /// One for each system, in the order in which they are erased: the root's last.
     pub systems: Vec<Group>,
 }
 
@@ -35,7 +36,7 @@ pub struct Group {
 /// One box.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// The table, as people write it; of an entry by identifier its words.
+    /// The table, as people write it, or the place; of what it is found by its words.
     pub name: String,
     /// The schema and the table's own name, for grouping.
     pub table: Option<TableName>,
@@ -81,7 +82,7 @@ pub enum Look {
     Exempt,
     /// Not in this scope.
     Outside,
-    /// No table: an identifier by which rows are found.
+    /// No table: an identifier by which rows or things are found, or a column that names things.
     Entry,
 }
 
@@ -169,9 +170,12 @@ pub fn picture(draft: &Draft, scope: &str, catalogs: &BTreeMap<String, Catalog>)
             nodes: drawing.in_order(),
         }
     });
+    // They are erased first.
+    let mut groups = places::groups(policy, scope);
+    groups.extend(systems);
     Picture {
         title: format!("{} · {scope}", policy.subject),
-        systems: systems.collect(),
+        systems: groups,
     }
 }
 
@@ -215,9 +219,7 @@ impl Drawing<'_> {
         if let Some(at) = self.entries.get(identifier) {
             return *at;
         }
-        let mut entry = node(format!("the ticket's {identifier}"), None);
-        entry.looks.push(Look::Entry);
-        self.nodes.push(entry);
+        self.nodes.push(entry(format!("the ticket's {identifier}")));
         let at = self.nodes.len() - 1;
         self.entries.insert(identifier.to_owned(), at);
         at
@@ -313,6 +315,13 @@ fn node(name: String, table: Option<TableName>) -> Node {
         under: None,
         ways: Vec::new(),
     }
+}
+
+/// Something that must be known before anything can be found.
+fn entry(name: String) -> Node {
+    let mut entry = node(name, None);
+    entry.looks.push(Look::Entry);
+    entry
 }
 
 fn unique(table: &Table, columns: &[String]) -> bool {

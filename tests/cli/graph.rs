@@ -37,6 +37,55 @@ fn the_lineage_is_drawn() {
     assert!(said.contains("did you mean `customer`?"), "{said}");
 }
 
+/// What lies in systems without tables is drawn by what it is found, whether or not they are registered.
+#[test]
+fn places_are_drawn() {
+    let server = Server::shared();
+    let database = server.fresh_database("places");
+    server.execute(
+        &database,
+        "CREATE TABLE person (id int PRIMARY KEY, email text, picture text)",
+    );
+    let workspace = Workspace::new(&server.url(&database), &[("app", server.url(&database))]);
+    workspace.write_policy(
+        "person.toml",
+        r#"subject = "person"
+root = "app.public.person"
+identifier.email = { column = "email", find = true, excludes = ":/" }
+scope.all = { tables = "all", verify = { at_least = "basic" }, sla = "eu-gdpr" }
+scope.rows = { tables = ["app.public.person"], verify = { at_least = "basic" }, sla = "eu-gdpr" }
+[[table]]
+name = "app.public.person"
+action = "delete"
+[[place]]
+system = "cache"
+name = "sessions"
+keys = ["session:{email}"]
+members = ["{email}"]
+in = "online"
+[[place]]
+system = "files"
+name = "pictures"
+from = { table = "app.public.person", column = "picture", key = "faces/{value}" }
+kept = ["object-lock"]
+"#,
+    );
+    let page = stdout(workspace.erasured(["graph", "--scope", "all", "--format", "html"]));
+    well_formed(&page);
+    for part in [
+        "1 tables, 2 places: 3 delete, 1 keep",
+        "<h2>system cache</h2>",
+        "1:1 by session:{email} from the ticket&#39;s email: delete",
+        "1:n by {email} in online from the ticket&#39;s email: delete",
+        "<td>pictures</td><td>delete · keep</td>",
+        "1:1 by faces/… from app.public.person.picture: delete",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let rows = stdout(workspace.erasured(["graph", "--scope", "rows", "--format", "html"]));
+    assert!(!rows.contains("sessions"), "{rows}");
+}
+
 /// Whatever a name holds, it stays text.
 #[test]
 fn names_are_only_text() {
