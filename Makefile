@@ -48,7 +48,7 @@ simulate:
 	ERASURED_TEST_PGBIN=$$bin SIMULATE_DAYS=$(DAYS) SIMULATE_SEED=$(or $(SEED),1) exec cargo test --locked --features failpoints \
 		--test simulation -- --nocapture
 
-# Kills the program before and after each request that it makes of a database, and prints how many there are and how
+# Kills the program before and after each request that it makes of a database or another system, and prints how many there are and how
 # many it survived (make test takes every fifth); make walk ALL=1 walks a request anew behind each other one
 walk:
 	@scripts/install.sh test

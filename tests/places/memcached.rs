@@ -1,79 +1,15 @@
 //! The adapter of memcached against a server, and a ticket across it: the example of how a kind is added.
 
 use crate::company::{Company, POLICY};
-use crate::support::{blocking, free_port, wait_until};
+use crate::support::{Memcached, blocking, wait_until};
 use erasured::config;
 use erasured::config::place::{PlaceSystem, Reached, memcached as settings};
 use erasured::plan::Wanted;
 use erasured::system::place::{Address, Erased, Person, System};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::TcpListener;
 use std::time::Duration;
 use uuid::Uuid;
-
-/// A server of a test's own. Killed when dropped, and with the thread that started it.
-struct Memcached {
-    port: u16,
-    child: Child,
-}
-
-impl Memcached {
-    fn start() -> Self {
-        let port = free_port();
-        let child = Self::spawn(port);
-        Self { port, child }
-    }
-
-    fn spawn(port: u16) -> Child {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "memcached", "-l", "127.0.0.1"]);
-        command.args(["-p", &port.to_string(), "-U", "0", "-u", "root"]);
-        let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.expect("memcached: run scripts/install.sh test");
-        let up = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-        wait_until("memcached", Duration::from_secs(20), up);
-        child
-    }
-
-    /// As if it had crashed; it keeps nothing.
-    fn stop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-
-    fn start_again(&mut self) {
-        self.child = Self::spawn(self.port);
-    }
-
-    fn say(&self, lines: &str) -> String {
-        let mut server = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        server.write_all(lines.as_bytes()).unwrap();
-        let mut said = String::new();
-        BufReader::new(server).read_line(&mut said).unwrap();
-        said.trim_end().to_owned()
-    }
-
-    fn set(&self, keys: &[&str]) {
-        for key in keys {
-            assert_eq!(self.say(&format!("set {key} 0 0 1\r\nx\r\n")), "STORED");
-        }
-    }
-
-    fn has(&self, key: &str) -> bool {
-        self.say(&format!("mg {key}\r\n")) == "HD"
-    }
-
-    fn system(&self) -> System {
-        system(self.port)
-    }
-}
-
-impl Drop for Memcached {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
 
 fn system(port: u16) -> System {
     let host = "127.0.0.1".into();
@@ -103,7 +39,7 @@ fn exactly_what_is_named_goes() {
     let memcached = Memcached::start();
     let (whole, long) = ("k".repeat(250), "k".repeat(251));
     memcached.set(&["session:1", "session:12", "s", "名:1", &whole]);
-    let system = memcached.system();
+    let system = system(memcached.port());
     // A client that speaks the binary protocol may put blanks into a key.
     assert_eq!(memcached.say("ms YSBi 1 b\r\nx\r\n"), "HD");
     let many: Vec<String> = (0..250).map(|n| format!("many:{n}")).collect();
@@ -136,6 +72,28 @@ fn exactly_what_is_named_goes() {
     });
 }
 
+/// What the application has marked as stale is there, until it is deleted.
+#[test]
+fn what_is_stale_is_there() {
+    let memcached = Memcached::start();
+    memcached.set(&["session:1"]);
+    assert_eq!(memcached.say("md session:1 I T600\r\n"), "HD");
+    // So it answers once; whoever asks again is told that somebody is renewing it.
+    let stale = memcached.say("mg session:1\r\n");
+    assert!(stale.starts_with("HD ") && stale.contains('X'), "{stale}");
+    let system = system(memcached.port());
+    let people = [person(&["session:1"])];
+    blocking(async {
+        let found = system.find("any", &people).await.unwrap();
+        assert_eq!(counts(&found), [1]);
+        let left = system.probe("any", &people, &found).await.unwrap();
+        assert_eq!(counts(&left), [1]);
+        system.erase("any", &people, &found).await.unwrap();
+        let left = system.probe("any", &people, &found).await.unwrap();
+        assert_eq!(counts(&left), [0]);
+    });
+}
+
 /// A server that says this to whoever comes.
 fn says(answer: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -160,7 +118,7 @@ fn why_it_does_not_answer_says_whether_to_try_again() {
     };
     let mut memcached = Memcached::start();
     memcached.stop();
-    assert!(fails(&memcached.system()), "it is down");
+    assert!(fails(&system(memcached.port())), "it is down");
     for (answer, transient) in [
         ("ERROR Too many open connections\r\n", true),
         ("VERSION 1.6.", true),
@@ -206,7 +164,7 @@ fn a_ticket_goes_across() {
     let mut memcached = Memcached::start();
     company.workspace.configure(&format!(
         "[system.cache]\nkind = \"memcached\"\naddress = \"127.0.0.1:{}\"\ntimeout = \"2 s\"",
-        memcached.port
+        memcached.port()
     ));
     let place = |keys: &str| {
         let place = format!("[[place]]\nsystem = \"cache\"\nname = \"sessions\"\nkeys = [{keys}]");

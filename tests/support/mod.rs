@@ -9,6 +9,7 @@
 mod demo;
 mod history;
 mod mariadb;
+mod memcached;
 mod pooler;
 mod proxy;
 mod redis;
@@ -18,6 +19,7 @@ mod workspace;
 pub use demo::{Demo, load_demo};
 pub use history::{Applied, Before, History, Link};
 pub use mariadb::MariaDb;
+pub use memcached::Memcached;
 pub use pooler::Pooler;
 pub use proxy::{Fault, Proxy, Rule, Way, When};
 pub use redis::Redis;

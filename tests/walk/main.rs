@@ -1,4 +1,4 @@
-//! The walk: every request that the program makes of a database or of a service is a boundary, found by looking at the
+//! The walk: every request that the program makes of a database, a service or another system is a boundary, found by looking at the
 //! wire. The program is killed just before each reaches the server, and just before each answer
 //! reaches the program; then it starts again, and in the end every ticket is done once and whole.
 //!
@@ -20,8 +20,16 @@ mod mariadb;
 #[path = "../survives/truth.rs"]
 mod truth;
 
+#[path = "../places/bucket.rs"]
+mod bucket;
+mod kinds;
+#[path = "../places/list.rs"]
+mod list;
 mod place;
 mod relay;
 mod runs;
+#[path = "../places/company.rs"]
+mod shop;
 mod tickets;
 mod walked;
+mod wire;
