@@ -26,6 +26,8 @@ pub struct RunCertificate {
     pub partitions: Vec<Partition>,
     /// Files to which rows were written before they went.
     pub archives: Vec<Archive>,
+    /// Replication slots of logical subscribers that had applied it before this was signed.
+    pub subscribers: Vec<String>,
     /// The days of what went; nothing if nothing did.
     pub days: Option<Days>,
     /// What is due and stays by legal holds.

@@ -14,6 +14,8 @@ mod recognise;
 mod setback;
 mod together;
 
+pub(super) use named::source;
+
 use super::context::{Context, Planned, lost};
 use super::holds::Door;
 use super::identity::Identity;

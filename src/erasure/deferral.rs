@@ -3,8 +3,9 @@
 use super::certify;
 use super::context::{Context, Unplanned};
 use super::holds::{Door, Gate};
+use super::lost;
 use super::record::StepRecord;
-use super::subscribers;
+use super::subscribers::{self, Patience};
 use super::sweep::SweepFailed;
 use crate::certificate::{self, Assurance, AssuranceLevel, Certificate, FORMAT, LedgerPosition};
 use crate::ledger::{Hash, Head};
@@ -28,6 +29,8 @@ use uuid::Uuid;
 
 /// Deferrals taken up in one round.
 const LIMIT: u32 = 100;
+/// Until it is asked once more whether what was done still is there.
+const MOMENT: Duration = Duration::from_millis(500);
 /// When one that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(600);
 
@@ -57,6 +60,17 @@ pub enum DeferralFailed {
     /// A subscriber has not applied it yet.
     #[error(transparent)]
     NotApplied(#[from] SweepFailed),
+    /// Whether what was done still is there could not be asked.
+    #[error("{table}: it is gone, and could not be looked for again: {error}")]
+    Unread {
+        /// The retained table.
+        table: String,
+        /// What went wrong.
+        error: NotErased,
+    },
+    /// It was done, and is not any more.
+    #[error("{}: {}", lost::CODE, lost::PROBLEM)]
+    Lost,
     /// The sealed keys do not open.
     #[error("E0507: the sealed keys of a deferral do not open with this hash key")]
     Sealed,
@@ -81,13 +95,26 @@ impl DeferralFailed {
 /// [`DeferralFailed`]: the first, when all have been tried.
 pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
     context.store.suspend_deferrals(context.now()).await?;
-    let due = context
-        .store
-        .due(context.now(), LIMIT, context.config.limits.lease)
-        .await?;
+    let mut configs = context.config.systems.values();
+    let patience = match configs.any(|system| !system.subscribers.is_empty()) {
+        true => Patience::Long.time(),
+        false => Duration::ZERO,
+    };
+    let lease = context.config.limits.lease + patience;
+    let due = context.store.due(context.now(), LIMIT, lease).await?;
     let (mut ended, mut failed) = (0, None);
+    let mut behind = BTreeSet::new();
     for deferral in due {
-        match end(context, &deferral).await {
+        let patience = match behind.contains(&deferral.view.system) {
+            true => Patience::None,
+            false => Patience::Long,
+        };
+        let end = end(context, &deferral, patience).await;
+        if let Err(DeferralFailed::NotApplied(_)) = &end {
+            // What the law kept of others goes on its date all the same.
+            behind.insert(deferral.view.system.clone());
+        }
+        match end {
             Ok(()) => ended += 1,
             Err(DeferralFailed::Erasure {
                 error: error @ (NotErased::Held(_) | NotErased::HeldRows(_) | NotErased::HoldUnread),
@@ -109,6 +136,18 @@ pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
                 let (id, token) = (deferral.view.id, deferral.token);
                 context.store.postpone(id, token, until).await?;
             }
+            Err(DeferralFailed::Lost) => {
+                tracing::error!(ticket = %deferral.view.ticket, system = deferral.view.system, code = lost::CODE, "{}", lost::PROBLEM);
+                let (id, token) = (deferral.view.id, deferral.token);
+                context.store.put_off(id, token, Duration::ZERO).await?;
+            }
+            // All is done but the certificate.
+            Err(error @ DeferralFailed::Unread { .. }) => {
+                tracing::warn!(ticket = %deferral.view.ticket, table = deferral.view.table, %error, "what the law kept is gone, and its certificate waits");
+                failed = failed.or(Some(error));
+                let (id, token) = (deferral.view.id, deferral.token);
+                context.store.put_off(id, token, Duration::ZERO).await?;
+            }
             Err(error) => {
                 tracing::warn!(ticket = %deferral.view.ticket, table = deferral.view.table, %error, "what the law kept could not be ended on its date");
                 failed = failed.or(Some(error));
@@ -120,7 +159,11 @@ pub async fn round(context: &Context) -> Result<usize, DeferralFailed> {
     failed.map_or(Ok(ended), Err)
 }
 
-async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFailed> {
+async fn end(
+    context: &Context,
+    deferral: &DueDeferral,
+    patience: Patience,
+) -> Result<(), DeferralFailed> {
     let view = &deferral.view;
     let table = TableName::new(&view.schema, &view.table);
     let planned = context.planned(&deferral.subject, &deferral.scope).await?;
@@ -130,7 +173,11 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
     let plan = plan::build(&planned.policy, &lineage);
     let part = &plan.systems[0];
     let outcome = erase(context, deferral, part, &planned.stamps).await?;
-    subscribers::have_applied(context, &BTreeSet::from([view.system.clone()])).await?;
+    subscribers::have_applied(context, &BTreeSet::from([view.system.clone()]), patience).await?;
+    super::crash_point("before-deferral-signed");
+    if !still_stands(context, deferral).await? {
+        return Err(DeferralFailed::Lost);
+    }
     let record = StepRecord::new(part, outcome.counts[0].clone(), outcome.server_version);
     let ticket = context.store.ticket(&view.ticket.to_string()).await?;
     let system = certify::of_system(
@@ -154,6 +201,27 @@ async fn end(context: &Context, deferral: &DueDeferral) -> Result<(), DeferralFa
         .await?;
     tracing::info!(ticket = %view.ticket, table = %table, "what the law kept is gone, on its date");
     Ok(())
+}
+
+/// Whether the system has it yet, see [`lost`]: a server that has taken its place may not.
+async fn still_stands(context: &Context, deferral: &DueDeferral) -> Result<bool, DeferralFailed> {
+    let view = &deferral.view;
+    let mut again = true;
+    loop {
+        let applied = match context.database_of(&view.system).await {
+            Ok(database) => database.applied(&view.system, &[(view.id, 0)]).await,
+            Err(error) => Err(error),
+        };
+        match applied {
+            Ok(applied) => return Ok(!applied.is_empty()),
+            // A session that has ended with the old server, and is known to have in a moment.
+            Err(_) if std::mem::take(&mut again) => tokio::time::sleep(MOMENT).await,
+            Err(error) => {
+                let table = view.table.clone();
+                return Err(DeferralFailed::Unread { table, error });
+            }
+        }
+    }
 }
 
 /// A row whose date has been moved since it was put off stays, and those put off with it, until

@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::tickets::IdentifierValue;
 use crate::system::postgres::connect::ConnectError;
-use crate::system::postgres::execute::{Execution, Names, NotErased, Subject};
+use crate::system::postgres::execute::{ByColumn, Execution, NotErased, Subject};
 use crate::system::postgres::failure::Failure;
 use crate::system::postgres::{failure, readable};
 use serde::Serialize;
@@ -221,11 +221,11 @@ pub(super) async fn counted(
         if part.things.is_empty() {
             continue;
         }
-        let none = Names::default();
+        let none = ByColumn::new();
         let held = execution.hold_things(client, &[], &none).await;
         let (tx, _, names) = held.map_err(failed)?;
         drop(tx);
-        for ((_, of), names) in &names.0 {
+        for ((_, of), names) in &names.own {
             let place = &part.things[*of].place;
             let found = named.entry(place.system.clone()).or_default();
             found.name(&place.place, names.clone());

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The code under which it is told.
-const CODE: &str = "E0517";
-const PROBLEM: &str = "what a system had committed is not there any more: its server was replaced by one that had not received it, or put back to an earlier time; it is done again";
+pub(super) const CODE: &str = "E0517";
+pub(super) const PROBLEM: &str = "what a system had committed is not there any more: its server was replaced by one that had not received it, or put back to an earlier time; it is done again";
 
 /// Puts tickets back to be run of whose steps one is gone. If there are any the sweep is over: what it has read
 /// was read before they write again, and the others are swept anew. How many; `None` if nothing is lost.

@@ -25,8 +25,9 @@ pub mod proof;
 mod recall;
 pub mod recheck;
 pub mod record;
+mod shared;
 mod signs;
-mod subscribers;
+pub(crate) mod subscribers;
 pub mod sweep;
 pub mod under_way;
 

@@ -7,7 +7,9 @@ use super::identity::Identity;
 use super::record::PlacesRecord;
 use super::sweep::{Opened, SweepFailed, fail_waiting};
 use crate::keys::{HashKey, Unsealable};
-use crate::plan::{ChangeKind, Counts, Identifiers, PlacePlan, PlacesPlan, Plan, Wanted};
+use crate::plan::{
+    ChangeKind, Counts, Identifiers, PlacePlan, PlacesPlan, Plan, ThingNames, Wanted,
+};
 use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::store::verifying::LeftThere;
@@ -18,7 +20,7 @@ use std::fmt::Write as _;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-const NOT_SEEN: &str = "a system that is no database could not be looked into again before the certificate; see the log for why";
+pub(super) const NOT_SEEN: &str = "a system that is no database could not be looked into again before the certificate; see the log for why";
 
 /// People asked about in one call when nobody's row is held.
 const AT_ONCE: usize = 500;
@@ -43,14 +45,20 @@ pub(super) struct Found {
     /// By place the names under which rows of the person's name things: when the rows have gone it is
     /// known by them what to look for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    named: BTreeMap<String, BTreeSet<String>>,
+    named: BTreeMap<String, ThingNames>,
+    /// By place the names that rows of somebody else's had too: they stay for as long as one has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    shared: BTreeMap<String, ThingNames>,
+    /// Of the things those that the system has said it keeps, and that were there afterwards.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    kept: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl Drop for Found {
-    fn drop(&mut self) {
-        let names = std::mem::take(&mut self.named).into_values().flatten();
-        names.for_each(|name| drop(Zeroizing::new(name)));
-    }
+/// Half of a keyed hash tells a hundred thousand things apart.
+fn known_by(key: &HashKey, address: &Address) -> String {
+    let mut hash = key.hash("address", &hex(address.bytes()));
+    hash.truncate(32);
+    hash
 }
 
 impl Found {
@@ -61,25 +69,51 @@ impl Found {
         }
         let known = self.things.entry(place.to_owned()).or_default();
         let before = known.len();
-        known.extend(addresses.iter().map(|address| {
-            let mut hash = key.hash("address", &hex(address.bytes()));
-            // Half of it tells a hundred thousand things apart.
-            hash.truncate(32);
-            hash
-        }));
+        known.extend(addresses.iter().map(|address| known_by(key, address)));
         known.len() > before
     }
 
-    /// Adds what an earlier try has found: to what is counted only if it was not counted before.
+    /// Adds what an earlier try has found: to what is counted only if it was not counted before. What is kept is
+    /// what the last one said.
     pub(super) fn unite(&mut self, mut other: Self, counts: bool) {
-        for (place, names) in std::mem::take(&mut other.named) {
-            self.named.entry(place).or_default().extend(names);
+        for (place, names) in &mut other.named {
+            let known = self.named.entry(place.clone()).or_default();
+            known.0.append(&mut names.0);
+        }
+        for (place, names) in &mut other.shared {
+            let known = self.shared.entry(place.clone()).or_default();
+            known.0.append(&mut names.0);
         }
         for (place, addresses) in std::mem::take(&mut other.things) {
             if counts {
                 self.things.entry(place).or_default().extend(addresses);
             }
         }
+        self.kept = other.kept;
+    }
+
+    /// The system keeps these of what was found in a place; whether that is new.
+    pub(super) fn keep<'a>(
+        &mut self,
+        key: &HashKey,
+        place: &str,
+        addresses: impl Iterator<Item = &'a Address>,
+    ) -> bool {
+        let kept: BTreeSet<String> = addresses.map(|address| known_by(key, address)).collect();
+        let before = match kept.is_empty() {
+            true => self.kept.remove(place).unwrap_or_default(),
+            false => {
+                let before = self.kept.insert(place.to_owned(), kept.clone());
+                before.unwrap_or_default()
+            }
+        };
+        before != kept
+    }
+
+    /// Whether it has said that of this one.
+    fn keeps(&self, key: &HashKey, place: &str, address: &Address) -> bool {
+        let kept = self.kept.get(place);
+        kept.is_some_and(|kept| kept.contains(&known_by(key, address)))
     }
 
     /// How many things were found in a place.
@@ -89,26 +123,29 @@ impl Found {
 
     /// What rows name in a place.
     pub(super) fn named(&self, place: &str) -> impl Iterator<Item = &str> {
-        let names = self.named.get(place).into_iter().flatten();
-        names.map(String::as_str)
+        let names = self.named.get(place).into_iter();
+        names.flat_map(|names| names.0.iter().map(String::as_str))
     }
 
-    /// Whether that is among it.
-    pub(super) fn is_named(&self, place: &str, name: &str) -> bool {
-        self.named
-            .get(place)
-            .is_some_and(|names| names.contains(name))
+    /// What rows name there that is, or was, somebody else's too.
+    pub(super) fn shared(&self, place: &str) -> impl Iterator<Item = &str> {
+        let names = self.shared.get(place).into_iter();
+        names.flat_map(|names| names.0.iter().map(String::as_str))
     }
 
-    /// Rows name this by now, and nothing else; whether that is new.
-    pub(super) fn name(&mut self, place: &str, names: BTreeSet<String>) -> bool {
-        let known = self.named.entry(place.to_owned()).or_default();
-        let is_new = *known != names;
-        let before = std::mem::replace(known, names);
-        before
-            .into_iter()
-            .for_each(|name| drop(Zeroizing::new(name)));
-        is_new
+    /// Both.
+    pub(super) fn all_named(&self, place: &str) -> impl Iterator<Item = &str> {
+        self.named(place).chain(self.shared(place))
+    }
+
+    /// Rows name this by now, and nothing else that is nobody else's; whether that is new.
+    pub(super) fn name(&mut self, place: &str, names: ThingNames) -> bool {
+        replace(&mut self.named, place, names)
+    }
+
+    /// The same of what is somebody else's too.
+    pub(super) fn share(&mut self, place: &str, names: ThingNames) -> bool {
+        replace(&mut self.shared, place, names)
     }
 
     /// What to look for under these names.
@@ -133,6 +170,14 @@ impl Found {
         let plain = key.open(ticket.as_bytes(), sealed)?;
         serde_json::from_slice(plain.expose()).map_err(|_| Unsealable::Format)
     }
+}
+
+/// Puts these in the place of those that were known; whether they are others.
+fn replace(known: &mut BTreeMap<String, ThingNames>, place: &str, names: ThingNames) -> bool {
+    let known = known.entry(place.to_owned()).or_default();
+    let is_new = *known != names;
+    *known = names;
+    is_new
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -227,9 +272,9 @@ struct Look {
     people: Vec<usize>,
 }
 
-/// How many things of a ticket a system has said that it keeps, by the ticket's position, the system
-/// and the place: by the last step that asked.
-type Stay = BTreeMap<(usize, String, String), usize>;
+/// Names of things that rows named and nobody's does any more, by system, place and ticket: in a place that
+/// the ticket's plan has no more.
+pub(super) type Elsewhere = BTreeMap<(String, String, Uuid), ThingNames>;
 
 /// Looks once more, by connections of its own, into every place in which something was done for these
 /// tickets; what is left is written down as a finding. Returns the tickets that get no certificate for
@@ -242,9 +287,10 @@ pub(super) async fn look_again(
     policy: &Policy,
     token: Uuid,
     tickets: &[Opened],
+    elsewhere: &Elsewhere,
 ) -> Result<BTreeSet<Uuid>, SweepFailed> {
-    let (looks, stay, mut stuck) = looks(context, tickets).await?;
-    let named = named(context, &looks, tickets).await?;
+    let (looks, mut stuck) = looks(context, tickets, elsewhere).await?;
+    let known = known(context, &looks, tickets).await?;
     let mut away = BTreeSet::new();
     let mut problem = String::new();
     for look in looks {
@@ -254,7 +300,7 @@ pub(super) async fn look_again(
         let mut groups: Vec<&[usize]> = look.people.chunks(at_once).collect();
         while let Some(some) = groups.pop() {
             match look
-                .at(context, policy, tickets, some, (&stay, &named))
+                .at(context, policy, tickets, some, (&known, elsewhere))
                 .await
             {
                 Ok(left) => context.store.left_there(token, &left).await?,
@@ -286,13 +332,13 @@ pub(super) async fn look_again(
     Ok(away)
 }
 
-/// Every place of a step of these tickets, what may stay there, and the tickets of which that cannot
-/// be read.
+/// Every place of a step of these tickets, and the tickets of which that cannot be read.
 async fn looks(
     context: &Context,
     tickets: &[Opened],
-) -> Result<(Vec<Look>, Stay, Vec<Uuid>), StoreError> {
-    let (mut stay, mut unreadable) = (Stay::new(), Vec::new());
+    elsewhere: &Elsewhere,
+) -> Result<(Vec<Look>, Vec<Uuid>), StoreError> {
+    let mut unreadable = Vec::new();
     let ids: Vec<Uuid> = tickets.iter().map(|t| t.ticket.id).collect();
     let mut plans: BTreeMap<String, Option<Plan>> = BTreeMap::new();
     let mut looks: BTreeMap<(String, String, String), Look> = BTreeMap::new();
@@ -300,10 +346,13 @@ async fn looks(
         let record = step
             .counts
             .and_then(|counts| serde_json::from_value::<PlacesRecord>(counts).ok());
-        let (Some(record), Some(at)) = (record, ids.iter().position(|id| *id == step.ticket))
-        else {
+        let left = |of: &(String, String, Uuid)| of.0 == step.system && of.2 == step.ticket;
+        let Some(at) = ids.iter().position(|id| *id == step.ticket) else {
             continue;
         };
+        if record.is_none() && !elsewhere.keys().any(left) {
+            continue;
+        }
         if !plans.contains_key(&step.plan_id) {
             let stored = context.store.plan(&step.plan_id).await?;
             let plan = stored.and_then(|stored| serde_json::from_str(&stored.body).ok());
@@ -316,12 +365,10 @@ async fn looks(
             continue;
         };
         for place in &part.places {
-            // Steps come generation by generation: what stayed once and went since stays no more.
-            let kept = record.counts.kept.iter();
-            let kept = kept.filter(|kept| kept.table == place.place);
-            let rows: i64 = kept.map(|kept| kept.rows).sum();
-            let of = (at, step.system.clone(), place.place.clone());
-            stay.insert(of, usize::try_from(rows).unwrap_or(0));
+            let of = (step.system.clone(), place.place.clone(), step.ticket);
+            if record.is_none() && !elsewhere.contains_key(&of) {
+                continue;
+            }
             let key = (
                 step.plan_id.clone(),
                 step.system.clone(),
@@ -337,32 +384,31 @@ async fn looks(
             }
         }
     }
-    Ok((looks.into_values().collect(), stay, unreadable))
+    Ok((looks.into_values().collect(), unreadable))
 }
 
-/// What rows of a ticket's person named, by system and ticket.
-type Named = BTreeMap<(String, Uuid), Found>;
+/// What is written down of each ticket, by system and ticket.
+pub(super) type Known = BTreeMap<(String, Uuid), Found>;
 
-/// The rows have gone by now: only what was written down says what they named.
-async fn named(
+/// What rows named is known by nothing else when they have gone, nor is what a system keeps.
+async fn known(
     context: &Context,
     looks: &[Look],
     tickets: &[Opened],
-) -> Result<Named, SweepFailed> {
-    let by_rows = looks.iter().filter(|look| look.place.from().is_some());
-    let systems: BTreeSet<&str> = by_rows.map(|look| look.part.system.as_str()).collect();
+) -> Result<Known, SweepFailed> {
+    let systems: BTreeSet<&str> = looks.iter().map(|look| &*look.part.system).collect();
     let ids: Vec<Uuid> = tickets.iter().map(|t| t.ticket.id).collect();
-    let mut named = Named::new();
+    let mut known = Known::new();
     for system in systems {
         for found in context.store.found(&ids, system).await? {
             let opened = Found::open(&context.hash_key, found.ticket, &found.sealed);
             let opened =
                 opened.map_err(|e| SweepFailed::Reading(system.to_owned(), e.to_string()))?;
-            let of = (system.to_owned(), found.ticket);
-            named.entry(of).or_default().unite(opened, true);
+            // The last try knew what those before had, and what has become somebody else's since.
+            known.insert((system.to_owned(), found.ticket), opened);
         }
     }
-    Ok(named)
+    Ok(known)
 }
 
 impl Look {
@@ -373,7 +419,7 @@ impl Look {
         policy: &Policy,
         tickets: &[Opened],
         which: &[usize],
-        (stay, named): (&Stay, &Named),
+        (known, elsewhere): (&Known, &Elsewhere),
     ) -> Result<Vec<LeftThere>, Failed> {
         let system = &self.part.system;
         let asked = context.places.get(system).ok_or_else(|| {
@@ -385,17 +431,23 @@ impl Look {
             let wanted = self.place.wanted(&values.0);
             let mut wanted = wanted.map_err(|unfit| Failed::stuck(unfit.to_string()))?;
             let request = tickets[*at].ticket.id;
-            if let Some(found) = named.get(&(system.clone(), request)) {
+            if let Some(found) = known.get(&(system.clone(), request)) {
                 wanted.extend(found.wanted(&self.place));
+            }
+            let of = (system.clone(), self.place.place.clone(), request);
+            if let (Some(from), Some(names)) = (self.place.from(), elsewhere.get(&of)) {
+                wanted.extend(names.0.iter().map(|name| Wanted::Key(from.name(name))));
             }
             people.push(Person { request, wanted });
         }
         let nothing: Vec<Vec<Address>> = people.iter().map(|_| Vec::new()).collect();
         let place = &self.place.place;
         let found = asked.probe(place, &people, &nothing).await?;
+        let key = &context.hash_key;
         let more = |at: usize, found: &[Address]| {
-            let stays = stay.get(&(at, system.clone(), place.clone()));
-            found.len().saturating_sub(stays.copied().unwrap_or(0))
+            let known = known.get(&(system.clone(), tickets[at].ticket.id));
+            let kept = |address: &&Address| known.is_some_and(|k| k.keeps(key, place, address));
+            found.iter().filter(|address| !kept(address)).count()
         };
         let left = which.iter().zip(&found);
         let left = left.map(|(at, found)| (*at, more(*at, found)));

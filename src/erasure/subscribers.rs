@@ -10,17 +10,44 @@ use crate::system::postgres::failure;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How often it is looked whether they have caught up, a half second apart, before another round begins.
-const LOOKS: usize = 60;
+/// Between two looks whether they have caught up.
+const BETWEEN: Duration = Duration::from_millis(500);
+
+/// For how long they are waited for before another round begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Half a minute.
+    Long,
+    /// Some seconds: others wait behind it.
+    Short,
+    /// Not at all: they have just been waited for in vain.
+    None,
+}
+
+impl Patience {
+    /// At most so long.
+    pub(crate) fn time(self) -> Duration {
+        BETWEEN * self.looks()
+    }
+
+    fn looks(self) -> u32 {
+        match self {
+            Self::Long => 60,
+            Self::Short => 6,
+            Self::None => 1,
+        }
+    }
+}
 
 /// Waits until the subscribers that the configuration names for these systems have applied all that is
 /// committed there by now.
 ///
 /// # Errors
-/// [`SweepFailed::NotApplied`] if one has not within half a minute, or is not there.
-pub(super) async fn have_applied(
+/// [`SweepFailed::NotApplied`] if one has not in that time, or is not there.
+pub(crate) async fn have_applied(
     context: &Context,
     systems: &BTreeSet<String>,
+    patience: Patience,
 ) -> Result<(), SweepFailed> {
     for name in systems {
         let of = context.config.systems.get(name);
@@ -35,7 +62,7 @@ pub(super) async fn have_applied(
         let client = system.pool.get().await?;
         let written = "/* erasured:subscribers */ SELECT pg_current_wal_insert_lsn()::text";
         let written: String = client.query_one(written, &[]).await.map_err(failed)?.get(0);
-        let mut left = LOOKS;
+        let mut left = patience.looks();
         loop {
             let behind = client
                 .query_opt(BEHIND, &[&config.subscribers, &written])
@@ -50,7 +77,7 @@ pub(super) async fn have_applied(
                     known: behind.get(1),
                 });
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(BETWEEN).await;
         }
     }
     Ok(())
@@ -59,11 +86,15 @@ pub(super) async fn have_applied(
 /// These systems with the names of the subscribers that have been waited for.
 pub(super) fn named(context: &Context, mut systems: Vec<System>) -> Vec<System> {
     for system in &mut systems {
-        if let Some(config) = context.config.systems.get(&system.system) {
-            system.subscribers.clone_from(&config.subscribers);
-        }
+        system.subscribers = of(context, &system.system);
     }
     systems
+}
+
+/// The subscribers that are waited for where this system is concerned.
+pub(crate) fn of(context: &Context, system: &str) -> Vec<String> {
+    let config = context.config.systems.get(system);
+    config.map_or_else(Vec::new, |config| config.subscribers.clone())
 }
 
 /// The first that has not caught up, and whether there is such a slot.

@@ -8,7 +8,8 @@ use super::crash_point;
 use super::identity::Identity;
 use super::lost;
 use super::places;
-use super::subscribers;
+use super::shared;
+use super::subscribers::{self, Patience};
 use crate::certificate::{self, ExemptColumn, NotCovered, ReadFrom, TableRead};
 use crate::name::TableName;
 use crate::policy::{Policy, SweepWhen, TableRule};
@@ -40,7 +41,7 @@ pub struct Swept {
     pub closed: usize,
     /// Something of them is left, or nobody can say.
     pub found: usize,
-    /// Tickets whose work was lost by a system, and is done again.
+    /// Tickets whose work was lost by a system, or that left something to somebody who has gone too.
     pub again: usize,
 }
 
@@ -155,13 +156,14 @@ async fn all_systems(
     mut open: OpenSweep,
 ) -> Result<Swept, SweepFailed> {
     let waiting = open.tickets.len();
-    let (tickets, unreadable) = open_tickets(context, std::mem::take(&mut open.tickets));
+    let (mut tickets, unreadable) = open_tickets(context, std::mem::take(&mut open.tickets));
     fail_waiting(context, open.token, &unreadable, "E0507", SEALED).await?;
     let ids: Vec<Uuid> = tickets.iter().map(|t| t.ticket.id).collect();
     let steps = context.store.steps(&ids).await?;
     let done_in: BTreeSet<String> = steps.into_iter().map(|step| step.system).collect();
-    subscribers::have_applied(context, &done_in).await?;
-    let away = places::look_again(context, policy, open.token, &tickets).await?;
+    subscribers::have_applied(context, &done_in, Patience::Long).await?;
+    let (elsewhere, mut again) = orphans(context, open.token, &mut tickets).await?;
+    let away = places::look_again(context, policy, open.token, &tickets, &elsewhere).await?;
     let hunt = Hunt::new(policy, &tickets);
     let mut reads = Vec::new();
     for system in context.systems.values() {
@@ -171,14 +173,22 @@ async fn all_systems(
         reads.push(mariadb::one_system(context, system, &open, &hunt, &tickets).await?);
     }
     crash_point("before-sign");
-    if let Some(again) = lost::goes_back(context, open.token, &tickets).await? {
+    if let Some(lost) = lost::goes_back(context, open.token, &tickets).await? {
         return Ok(Swept {
             tickets: waiting,
             closed: 0,
             found: 0,
-            again,
+            again: again + lost,
         });
     }
+    // Whom they had left something to may have gone while all was read.
+    let (late, more) = orphans(context, open.token, &mut tickets).await?;
+    again += more;
+    // What was not looked for above is by the next sweep.
+    tickets.retain(|t| {
+        late.keys()
+            .all(|of| of.2 != t.ticket.id || elsewhere.contains_key(of))
+    });
     let problem = "something of the person is left: `erasured ticket show` says where; mend the policy, then `erasured ticket retry`";
     let failed: BTreeSet<Uuid> = context
         .store
@@ -202,8 +212,23 @@ async fn all_systems(
         tickets: waiting,
         closed,
         found: failed.len() + unreadable.len() + unsigned,
-        again: 0,
+        again,
     })
+}
+
+/// Puts back whose steps take what is nobody's any more, and fails those of which that cannot be told; neither is
+/// swept any further. Returns what else is nobody's, and how many go back.
+async fn orphans(
+    context: &Context,
+    token: Uuid,
+    tickets: &mut Vec<Opened>,
+) -> Result<(places::Elsewhere, usize), SweepFailed> {
+    let orphans = shared::orphans(context, tickets).await?;
+    let again = orphans.go_back(context, token).await?;
+    let (untold, code) = (&orphans.untold, "E0541");
+    fail_waiting(context, token, untold, code, places::NOT_SEEN).await?;
+    tickets.retain(|t| !orphans.concern(t.ticket.id));
+    Ok((orphans.elsewhere, again))
 }
 
 /// The tickets whose seals open, and those whose do not.

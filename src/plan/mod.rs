@@ -16,7 +16,7 @@ mod stretch;
 pub use build::{build, build_capturing};
 pub use due::{DueRows, WhenLocked, archived, captured_days, whole_count};
 pub use held::{Comparison, Condition, HeldRows};
-pub use place::{Identifiers, PlacePlan, PlacesPlan, Wanted, places};
+pub use place::{Identifiers, PlacePlan, PlacesPlan, ThingNames, Wanted, places};
 pub(crate) use sql::OWN_OPERATORS;
 pub use sql::{find_subject, read_changes, read_subject, rows_holding};
 pub use stretch::{Between, Stretch};
@@ -117,7 +117,8 @@ pub struct Things {
     pub form: ValueForm,
     /// The rows that go, or stay and lose the name.
     pub rows: Vec<Rows>,
-    /// Counts for each name the rows of the table that have it, whoever's they are.
+    /// Of each name given with a number: how many rows of the table have it, whoever's they are, up to one more
+    /// than the number.
     pub count: String,
 }
 

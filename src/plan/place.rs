@@ -63,6 +63,18 @@ pub enum Wanted {
     ),
 }
 
+/// Names under which rows of a person name things: theirs, so no Debug, and wiped when dropped.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ThingNames(pub BTreeSet<String>);
+
+impl Drop for ThingNames {
+    fn drop(&mut self) {
+        let names = std::mem::take(&mut self.0).into_iter();
+        names.for_each(|mut name| name.zeroize());
+    }
+}
+
 /// Values of identifiers by name, wiped when dropped.
 #[derive(PartialEq, Eq)]
 pub struct Identifiers(pub BTreeMap<String, Vec<String>>);

@@ -11,47 +11,65 @@ use crate::certificate::run::{
 use crate::certificate::{self, FORMAT, LedgerPosition, Program};
 use crate::erasure::context::Context;
 use crate::erasure::crash_point;
+use crate::erasure::subscribers::{self, Patience};
 use crate::ledger::{Hash, Head};
 use crate::plan::{ChangeKind, Counts};
 use crate::store::run_certificates::EndedRun;
 use crate::system::postgres::due;
 use crate::system::postgres::execute::NotErased;
 use chrono::NaiveDate;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
-
-/// Runs that are made up for at a time.
-const AT_ONCE: u32 = 100;
 
 /// Issues the certificate of a run that has just ended. If it cannot be issued now, it is later: what is gone is
 /// gone all the same. This is an occasion to make up for earlier ones, too.
 pub(super) async fn after(context: &Context, run: Uuid, prepared: Option<&Prepared>) {
     crash_point("before-run-certificate");
-    let issued = issue(context, run, prepared).await;
-    if let Err(problem) = issued {
+    let issued = issue(context, run, prepared, Patience::Short).await;
+    if let Err(problem) = &issued {
         tracing::warn!(%run, %problem, "the certificate of a retention run waits");
     }
-    if let Err(problem) = make_up(context).await {
+    // What holds one up may hold others up.
+    if issued.is_ok()
+        && let Err(problem) = make_up(context, Patience::None).await
+    {
         tracing::warn!(%problem, "the certificate of an earlier retention run waits");
     }
 }
 
-/// Issues those that are missing.
+/// Issues those that are missing, and waits that long for subscribers of each system.
 ///
 /// # Errors
 /// The first run's that could not be; the others have been.
-pub(super) async fn make_up(context: &Context) -> Result<(), Stopped> {
-    let mut failed = None;
-    for run in context.store.uncertified_runs(AT_ONCE).await? {
-        if let Err(problem) = issue(context, run, None).await {
+pub(super) async fn make_up(context: &Context, patience: Patience) -> Result<(), Stopped> {
+    let (mut failed, mut behind) = (None, BTreeSet::new());
+    for (run, table) in context.store.uncertified_runs().await? {
+        // Its subscribers have just been waited for, in vain.
+        if behind.contains(system_of(&table)) {
+            continue;
+        }
+        if let Err(problem) = issue(context, run, None, patience).await {
+            if matches!(problem, Stopped::NotApplied(_)) {
+                behind.insert(system_of(&table).to_owned());
+            }
             failed = failed.or(Some(problem));
         }
     }
     failed.map_or(Ok(()), Err)
 }
 
+/// Of `system.schema.table`.
+fn system_of(table: &str) -> &str {
+    table.split('.').next().unwrap_or_default()
+}
+
 /// `prepared` as it ran; without it the rule is looked up again.
-async fn issue(context: &Context, run: Uuid, prepared: Option<&Prepared>) -> Result<(), Stopped> {
+async fn issue(
+    context: &Context,
+    run: Uuid,
+    prepared: Option<&Prepared>,
+    patience: Patience,
+) -> Result<(), Stopped> {
     let store = &context.store;
     let Some(run) = store.run_to_certify(run).await? else {
         return Ok(());
@@ -61,6 +79,9 @@ async fn issue(context: &Context, run: Uuid, prepared: Option<&Prepared>) -> Res
         None => as_it_was(context, &run).await?,
     };
     let prepared = prepared.or(again.as_ref());
+    let system = system_of(&run.table).to_owned();
+    // Before it is read what the system has: what is read is what they have applied.
+    subscribers::have_applied(context, &BTreeSet::from([system.clone()]), patience).await?;
     let done = done(context, &run).await?;
     let (held, remaining) = left(context, &run, prepared).await?;
     let head = store.head().await?;
@@ -73,6 +94,7 @@ async fn issue(context: &Context, run: Uuid, prepared: Option<&Prepared>) -> Res
         tables: gone(&done.counts),
         partitions: done.partitions,
         archives: done.archives,
+        subscribers: subscribers::of(context, &system),
         held,
         filed: store.filed(run.id).await?,
         set_aside: number(run.set_aside),
@@ -121,7 +143,7 @@ struct Done {
 }
 
 async fn done(context: &Context, run: &EndedRun) -> Result<Done, Stopped> {
-    let system = run.table.split('.').next().unwrap_or_default();
+    let system = system_of(&run.table);
     let Some(system) = context.systems.get(system) else {
         // A certificate that leaves it out would be false.
         let gone = format!("the system {system} is not registered any more");

@@ -1,14 +1,19 @@
 //! One passage of a rule over what is due.
 
 mod archives;
+mod last_word;
 mod partitions;
 mod people;
+mod setback;
+mod stopped;
 mod stretch;
 mod unfit;
 
 pub use archives::Archived;
-use archives::Taking;
+use last_word::LastWord;
 pub use partitions::SeenPart;
+use setback::{fewest_in_time, is_of_rows, passes};
+pub use stopped::Stopped;
 pub(super) use unfit::unfit;
 
 use super::brake::{Brake, goes_on};
@@ -16,18 +21,13 @@ use super::{People, Prepared, Progress, Tidied, afterwards, certify};
 use crate::erasure::context::Context;
 use crate::erasure::holds::{Door, Gate};
 use crate::name::TableName;
-use crate::plan::{self, ChangeKind, Counts, HeldRows, Statement, SystemPlan};
+use crate::plan::{ChangeKind, Counts, HeldRows, SystemPlan};
 use crate::store::StoreError;
-use crate::store::retention::{Barred, Begun, NewRun, Run, RunEnd};
-use crate::system::postgres::connect::ON_THE_WAY;
+use crate::store::retention::{Begun, NewRun, Run, RunEnd};
 use crate::system::postgres::due::{self, DueRow};
-use crate::system::postgres::execute::{
-    BeforeChange, Deferred, Execution, HandOver, NotErased, Seen, Subject,
-};
-use crate::system::postgres::failure::Failure;
+use crate::system::postgres::execute::{Execution, NotErased, Subject};
 use crate::system::postgres::label::Labelled;
 use chrono::{DateTime, Utc};
-use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
@@ -36,8 +36,6 @@ use uuid::Uuid;
 const FIRST_BATCH: u64 = 500;
 /// And the most and the least that it comes to.
 const BATCHES: (u64, u64) = (10, 10_000);
-/// Rows that are few.
-const FEW: usize = 10;
 /// How long a batch should take.
 const TARGET: Duration = Duration::from_millis(200);
 /// Tries of a batch that fails for reasons that pass.
@@ -106,71 +104,6 @@ impl Report {
         let kinds = self.changed.get(&table.to_string());
         let rows: i64 = kinds.map_or(0, |kinds| kinds.values().sum());
         u64::try_from(rows).unwrap_or(0)
-    }
-}
-
-/// Why a run did not come to its end. What is gone by then is counted in the control database.
-#[derive(Debug, thiserror::Error)]
-pub enum Stopped {
-    /// It runs already, here or elsewhere.
-    #[error("the rule runs already: `erasured retention runs` says since when")]
-    Running,
-    /// It was told to stop; the next run goes on.
-    #[error("stopped before its end; the next run takes what is left")]
-    Early,
-    /// The daemon ends; another takes the run up.
-    #[error("left for another daemon")]
-    Left,
-    /// More rows are due than the policy wants to see gone unasked.
-    #[error("E0530: {due} rows are due, and the rule stops above {most}")]
-    TooMany {
-        /// Due.
-        due: i64,
-        /// `stop_above`.
-        most: u64,
-    },
-    /// Nobody has approved what the rule takes now.
-    #[error(
-        "E0526: {due} rows are due, and nobody has approved what the rule takes{}: `erasured retention approve` shows it",
-        since_approved(more)
-    )]
-    Unapproved {
-        /// Due.
-        due: i64,
-        /// In what it takes more than was approved; nothing if nobody has approved it yet.
-        more: Vec<&'static str>,
-    },
-    /// More rows are due than whoever approved the rule could foresee.
-    #[error(
-        "E0527: {due} rows are due, and about {expected} were foreseen when the rule was approved: `erasured retention approve` shows them"
-    )]
-    OverForecast {
-        /// Due.
-        due: i64,
-        /// What the forecast says, without what has gone since.
-        expected: i64,
-    },
-    /// A legal hold on a person whose rows these may be.
-    #[error("E0521: a legal hold on a {0} is in force, and rows of this table may be theirs")]
-    Held(String),
-    /// A batch failed in a way that no other row would fare better.
-    #[error(transparent)]
-    Batch(#[from] NotErased),
-    /// The control database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The rule does not fit its system, or the system is away.
-    #[error(transparent)]
-    Unplanned(#[from] crate::erasure::context::Unplanned),
-    /// The system.
-    #[error(transparent)]
-    Unreachable(#[from] crate::system::postgres::connect::ConnectError),
-}
-
-fn since_approved(more: &[&str]) -> String {
-    match more {
-        [] => String::new(),
-        more => format!(" ({} than was approved)", more.join(", ")),
     }
 }
 
@@ -614,31 +547,6 @@ async fn applied(context: &Context, system: &str, run: Uuid) -> Result<Vec<Count
     Ok(due::applied(&client, run).await?)
 }
 
-/// Asked before each COMMIT, with all rows locked.
-struct LastWord<'a> {
-    passage: &'a Passage<'a>,
-    /// Archives the rows.
-    taking: Option<Taking<'a>>,
-    gate: Gate,
-    /// Of whom the rows were cleared.
-    people: People,
-}
-
-impl LastWord<'_> {
-    /// Of what the transaction has come to. Holds can be placed again once it is over.
-    async fn heard<T>(mut self, outcome: Result<T, NotErased>) -> Result<T, NotErased> {
-        if let Err(NotErased::CommitUnknown(unanswered)) = &outcome {
-            let context = self.passage.context;
-            self.gate.until_over(context, unanswered).await;
-        }
-        self.gate.close().await;
-        if let (Err(_), Some(taking)) = (&outcome, self.taking) {
-            taking.abort().await;
-        }
-        outcome
-    }
-}
-
 /// A batch as the executor takes it.
 fn subject(step: Uuid, rows: &[DueRow]) -> Subject {
     Subject {
@@ -646,113 +554,6 @@ fn subject(step: Uuid, rows: &[DueRow]) -> Subject {
         generation: 0,
         keys: rows.iter().map(|row| row.key.clone()).collect(),
         identifiers: BTreeMap::new(),
-    }
-}
-
-impl BeforeChange for LastWord<'_> {
-    /// What would have to be come back for is nobody's: no ticket remembers it. A rule that reaches such
-    /// rows does not fit, so this is not met.
-    fn ready(&mut self, _: Vec<Seen>, kept: Vec<Deferred>) -> BoxFuture<'_, Result<(), NotErased>> {
-        let answer = match kept.first() {
-            None => Ok(()),
-            Some(kept) => Err(NotErased::Hook(format!(
-                "{}: rows that hang on these are kept for a time of their own",
-                kept.table
-            ))),
-        };
-        Box::pin(std::future::ready(answer))
-    }
-
-    fn hand_over(&mut self) -> Option<&mut dyn HandOver> {
-        self.taking.as_mut().map(|taking| taking as _)
-    }
-
-    fn last_word(&mut self) -> BoxFuture<'_, Result<(), NotErased>> {
-        Box::pin(async {
-            let passage = self.passage;
-            let time = passage.context.config.limits.longest_statement() + ON_THE_WAY;
-            let known = self.gate.known().to_vec();
-            let asked = passage.context.store.permit_run(
-                passage.run,
-                passage.new,
-                passage.system,
-                &known,
-                &self.people.kinds,
-                &self.people.held.holds,
-                time,
-            );
-            let refusal = |barred| match barred {
-                Barred::Free => None,
-                Barred::Held => Some(NotErased::Held(Vec::new())),
-                Barred::Unread => Some(NotErased::HoldUnread),
-                Barred::Lost => Some(NotErased::Hook("the run is another daemon's now".into())),
-            };
-            self.gate.admit(passage.context, asked, refusal).await
-        })
-    }
-
-    fn committed(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(self.gate.close())
-    }
-
-    fn dated(&self) -> Option<Statement> {
-        let prepared = self.passage.prepared;
-        let due = &prepared.of.as_ref()?.due;
-        plan::captured_days(self.passage.part()?, &prepared.rule.table.table, due)
-    }
-}
-
-impl Stopped {
-    /// Under which code it is told.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::TooMany { .. } => "E0530",
-            Self::Unapproved { .. } => "E0526",
-            Self::OverForecast { .. } => "E0527",
-            Self::Held(_) => "E0521",
-            Self::Batch(error) => super::code(error),
-            Self::Unplanned(error) => error.code(),
-            Self::Running | Self::Early | Self::Left | Self::Store(_) | Self::Unreachable(_) => {
-                "E0301"
-            }
-        }
-    }
-}
-
-/// Whether the same batch may fare better in a moment: a hold that was placed meanwhile is known then.
-fn passes(error: &NotErased) -> bool {
-    matches!(
-        error,
-        NotErased::Database(_, Failure::Transient(_))
-            | NotErased::CommitUnknown(_)
-            | NotErased::HoldUnread
-            | NotErased::Held(_)
-    )
-}
-
-/// Of what was not done in time the same again would take as long: down to how many rows half of them are
-/// tried. One row is what somebody locks; a statement that does not end with a few is not about one of them.
-fn fewest_in_time(error: &NotErased) -> Option<usize> {
-    match error {
-        NotErased::Database(_, Failure::Transient("lock_timeout")) => Some(1),
-        NotErased::Database(_, Failure::Transient("statement_timeout")) => Some(FEW),
-        _ => None,
-    }
-}
-
-/// Whether fewer rows may fare better: something is about one of them.
-fn is_of_rows(error: &NotErased) -> bool {
-    match error {
-        // Some row is locked for longer than we wait.
-        NotErased::Database(_, Failure::Transient(cause)) => *cause == "lock_timeout",
-        NotErased::Database(_, Failure::Permanent)
-        | NotErased::NoEnd { .. }
-        | NotErased::OtherIdentity { .. }
-        | NotErased::Mismatch { .. }
-        | NotErased::Residual { .. }
-        | NotErased::Spared { .. }
-        | NotErased::HeldRows(_) => true,
-        _ => false,
     }
 }
 

@@ -5,6 +5,7 @@ use super::{
     run::{run, unfit},
 };
 use crate::erasure::context::{Context, System, Unplanned};
+use crate::erasure::subscribers::Patience;
 use crate::metrics as names;
 use crate::policy::Policy;
 use crate::policy::retention::RetentionRule;
@@ -183,7 +184,7 @@ fn seconds(of: chrono::TimeDelta) -> f64 {
 /// # Errors
 /// The first rule's that could not be looked at; the others have been.
 pub async fn measure(context: &Context, lags: &mut Lags) -> Result<(), String> {
-    let mut failed = certify::make_up(context)
+    let mut failed = certify::make_up(context, Patience::Long)
         .await
         .err()
         .map(|problem| format!("a run without its certificate: {problem}"));

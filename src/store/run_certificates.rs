@@ -69,14 +69,14 @@ const SELECT: &str = "SELECT c.id, c.run_id, r.rule, c.issued_at, c.kid, c.jws \
      FROM erasured.run_certificate c JOIN erasured.retention_run r ON r.id = c.run_id";
 
 impl Store {
-    /// Runs that ought to have a certificate and have none, the oldest first.
-    pub async fn uncertified_runs(&self, limit: u32) -> Result<Vec<Uuid>> {
+    /// Runs that ought to have a certificate and have none, with their tables, the oldest first.
+    pub async fn uncertified_runs(&self) -> Result<Vec<(Uuid, String)>> {
         run_tx!(self, "uncertified_runs", |tx| {
             let sql = format!(
-                "/* erasured:uncertified_runs */ SELECT r.id FROM erasured.retention_run r WHERE {CERTIFIABLE} ORDER BY r.ended_at, r.id LIMIT $1"
+                "/* erasured:uncertified_runs */ SELECT r.id, r.\"table\" FROM erasured.retention_run r WHERE {CERTIFIABLE} ORDER BY r.ended_at, r.id"
             );
-            let rows = tx.query(&sql, &[&i64::from(limit)]).await?;
-            Ok(rows.iter().map(|row| row.get(0)).collect())
+            let rows = tx.query(&sql, &[]).await?;
+            Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
         })
     }
 

@@ -340,8 +340,8 @@ impl Store {
     }
 
     /// Steps of tickets of the sweep that were done and are gone: they are planned again, as is what the
-    /// ticket has to do on that system now, and the tickets go back to be run. What was found of them
-    /// meanwhile is no finding, and the sweep is over. Returns those that do.
+    /// ticket has to do on that system now, and the tickets go back to be run. What was found of anybody
+    /// meanwhile is no finding, and the sweep is over. Returns those that go back.
     pub async fn undone(
         &self,
         token: Uuid,
@@ -349,37 +349,12 @@ impl Store {
         code: &str,
         problem: &str,
     ) -> Result<Vec<Uuid>> {
-        let tickets: Vec<Uuid> = steps.iter().map(|s| s.ticket).collect();
-        let generations: Vec<i32> = steps.iter().map(|s| s.generation).collect();
-        let systems: Vec<&str> = steps.iter().map(|s| s.system.as_str()).collect();
         run_tx!(self, "undone", |tx| {
             let sweep = hold_sweep(tx, token).await?;
-            let again: Vec<Uuid> = tx
-                .query(
-                    "/* erasured:undone */ SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \
-                            ON s.ticket_id = t.id AND s.generation = t.generation AND s.sweep_id = $2 \
-                      WHERE t.id = ANY ($1) AND t.state = 'verifying' ORDER BY t.id FOR UPDATE OF t",
-                    &[&tickets, &sweep],
-                )
-                .await?
-                .iter()
-                .map(|r| r.get(0))
-                .collect();
+            let again = planned_again(tx, sweep, steps, code, problem).await?;
             tx.execute(
-                "/* erasured:undone */ UPDATE erasured.step s SET state = 'planned', counts = NULL, committed_at = NULL \
-                   FROM unnest($1::uuid[], $2::int4[], $3::text[]) AS n (id, generation, system) JOIN erasured.ticket t USING (id) \
-                  WHERE s.ticket_id = n.id AND s.system = n.system AND n.id = ANY ($4) AND s.generation IN (n.generation, t.generation)",
-                &[&tickets, &generations, &systems, &again],
-            )
-            .await?;
-            tx.execute(
-                "/* erasured:undone */ UPDATE erasured.finding SET resolved_at = now() WHERE ticket_id = ANY ($1) AND resolved_at IS NULL",
-                &[&again],
-            )
-            .await?;
-            tx.execute(
-                "/* erasured:undone */ UPDATE erasured.ticket SET state = 'scheduled', problem_code = $2, problem = $3 WHERE id = ANY ($1)",
-                &[&again, &code, &problem],
+                "/* erasured:undone */ UPDATE erasured.finding SET resolved_at = now() WHERE sweep_id = $1 AND resolved_at IS NULL",
+                &[&sweep],
             )
             .await?;
             tx.execute(
@@ -388,6 +363,21 @@ impl Store {
             )
             .await?;
             Ok(again)
+        })
+    }
+
+    /// Steps of tickets of the sweep in which more is to be done, in systems that are no databases: they are planned
+    /// again, and the tickets go back to be run. The sweep goes on without them. Returns them.
+    pub async fn redo(
+        &self,
+        token: Uuid,
+        steps: &[StepRow],
+        code: &str,
+        problem: &str,
+    ) -> Result<Vec<Uuid>> {
+        run_tx!(self, "redo", |tx| {
+            let sweep = hold_sweep(tx, token).await?;
+            planned_again(tx, sweep, steps, code, problem).await
         })
     }
 
@@ -519,6 +509,48 @@ async fn hold_sweep(tx: &Tx<'_>, token: Uuid) -> Result<Uuid> {
     .await?
     .map(|r| r.get(0))
     .ok_or(StoreError::LeaseLost { lost: 1 })
+}
+
+/// Plans steps of tickets of a sweep once more, and puts these tickets back to be run. Returns them.
+async fn planned_again(
+    tx: &Tx<'_>,
+    sweep: Uuid,
+    steps: &[StepRow],
+    code: &str,
+    problem: &str,
+) -> Result<Vec<Uuid>> {
+    let tickets: Vec<Uuid> = steps.iter().map(|s| s.ticket).collect();
+    let generations: Vec<i32> = steps.iter().map(|s| s.generation).collect();
+    let systems: Vec<&str> = steps.iter().map(|s| s.system.as_str()).collect();
+    let again: Vec<Uuid> = tx
+        .query(
+            "/* erasured:undone */ SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \
+                    ON s.ticket_id = t.id AND s.generation = t.generation AND s.sweep_id = $2 \
+              WHERE t.id = ANY ($1) AND t.state = 'verifying' ORDER BY t.id FOR UPDATE OF t",
+            &[&tickets, &sweep],
+        )
+        .await?
+        .iter()
+        .map(|r| r.get(0))
+        .collect();
+    tx.execute(
+        "/* erasured:undone */ UPDATE erasured.step s SET state = 'planned', counts = NULL, committed_at = NULL \
+           FROM unnest($1::uuid[], $2::int4[], $3::text[]) AS n (id, generation, system) JOIN erasured.ticket t USING (id) \
+          WHERE s.ticket_id = n.id AND s.system = n.system AND n.id = ANY ($4) AND s.generation IN (n.generation, t.generation)",
+        &[&tickets, &generations, &systems, &again],
+    )
+    .await?;
+    tx.execute(
+        "/* erasured:undone */ UPDATE erasured.finding SET resolved_at = now() WHERE ticket_id = ANY ($1) AND resolved_at IS NULL",
+        &[&again],
+    )
+    .await?;
+    tx.execute(
+        "/* erasured:undone */ UPDATE erasured.ticket SET state = 'scheduled', problem_code = $2, problem = $3 WHERE id = ANY ($1)",
+        &[&again, &code, &problem],
+    )
+    .await?;
+    Ok(again)
 }
 
 async fn swept(tx: &Tx<'_>, sweep: Uuid) -> Result<Vec<SweptTable>> {

@@ -168,8 +168,8 @@ impl Http {
         Ok(part)
     }
 
-    /// Everything of one person: what is kept counts before what is under way, and that before what
-    /// is gone.
+    /// Everything of one person: what is under way counts before what is kept, or nobody would ask after it, and
+    /// that before what is gone.
     async fn taken(&self, place: &str, person: &Person, found: &[Address]) -> Adapted<Erased> {
         let erase = &self.settings.requests.erase.request;
         if found.is_empty() {
@@ -199,7 +199,7 @@ impl Http {
         }
         let kept = all.iter().find(|one| matches!(one, Erased::Kept(_)));
         let pending = all.iter().find(|one| **one == Erased::Pending);
-        Ok(kept.or(pending).cloned().unwrap_or(Erased::Gone))
+        Ok(pending.or(kept).cloned().unwrap_or(Erased::Gone))
     }
 
     /// Where the service says that this order is done; the same each time, or the order would be another.

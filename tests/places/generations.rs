@@ -70,3 +70,36 @@ fn of_what_stays_only_what_is_there_is_said_to() {
     assert!(company.list.left().contains(&"101".to_owned()));
     assert_eq!(company.list.left().len(), 29);
 }
+
+/// What comes while one thing is kept is neither kept nor left.
+#[test]
+fn what_comes_beside_what_stays_goes() {
+    let company = Company::open();
+    company.list.say("keeps", "101");
+    company.list.say("comes", "201 c1@x.jp");
+    company.file(&[1], "account");
+    ends(&company);
+    assert_eq!(company.certified("account-1"), (2, 6));
+    let certificate = company.certificate("account-1");
+    assert_eq!(
+        certificate.places[0]
+            .stays()
+            .map(|(_, s)| s.things)
+            .sum::<u64>(),
+        1
+    );
+    let left = company.list.left();
+    assert!(left.contains(&"101".to_owned()) && !left.contains(&"201".to_owned()));
+    assert_eq!(left.len(), 29);
+    company.keeps_nothing();
+
+    // Before the certificate another thing is no more kept than before.
+    let company = Company::open();
+    company.list.say("keeps", "101");
+    company.file(&[1], "account");
+    company.dies_at("after-verifying=return");
+    let list = company.list.read("list");
+    company.list.say("list", &list.replace("101 ", "202 "));
+    company.says(&["run", "--until-idle"], 1);
+    assert_eq!(company.states(), ["account-1 failed E0510"]);
+}

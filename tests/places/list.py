@@ -2,7 +2,7 @@
 """A mailing list as `kind = "command"` knows one: a folder with a file of subscriptions, one `id email` a line.
 
 Other files of the folder say how it behaves: `down` and `broken` (exit codes), `slow` (seconds), `silent`, `garbage`,
-`kept` (a reason), `keeps` (an id that stays, for an open invoice), `broken-erase`, `pending` (how often), `child` (leaves a process behind), `everybody` (is found, whoever is asked for). `calls` is what it was asked to do."""
+`kept` (a reason), `keeps` (an id that stays, for an open invoice), `comes` (a subscription made meanwhile), `broken-erase`, `pending` (how often), `child` (leaves a process behind), `everybody` (is found, whoever is asked for). `calls` is what it was asked to do."""
 import fcntl, json, os, subprocess, sys, time
 
 folder = sys.argv[1]
@@ -71,6 +71,9 @@ for person in question["people"]:
         # What a daemon that died had started may still be at it.
         fcntl.flock(alone, fcntl.LOCK_EX)
         left = [(id, email) for id, email in lines() if id not in person["found"] or id == says("keeps")]
+        if says("comes"):
+            left.append(says("comes").split(" ", 1))
+            os.remove(path("comes"))
         with open(path("new"), "w") as file:
             file.writelines(f"{id} {email}\n" for id, email in left)
         os.replace(path("new"), path("list"))

@@ -117,6 +117,124 @@ fn what_rows_name_goes_with_them_and_what_others_name_stays() {
     assert!(files.path("a/4.png").exists());
 }
 
+/// Each of two who go together leaves what both name to the other; when both have gone it is nobody's.
+#[test]
+fn what_two_name_who_go_together_goes_with_them() {
+    let files = Files::open();
+    files.company.file(&[2, 3, 5], "account");
+    files.runs();
+    let gone = ["a/2.png", "a/3.png", "a/5.png", "default.png"];
+    files.lacks(&gone);
+    let certified = ["account-2", "account-3", "account-5"].map(|of| files.certified(of));
+    // What is both's goes for whoever goes back first, or for both.
+    assert_eq!(certified[2], 1);
+    assert!(
+        matches!(certified[..2], [1, 2] | [2, 1] | [2, 2]),
+        "{certified:?}"
+    );
+    files.company.keeps_nothing();
+    // Whoever dies between the two looks leaves it to the next.
+    let files = Files::open();
+    files.company.file(&[2, 3], "account");
+    files.company.dies_at("before-sign=return");
+    assert!(files.path("default.png").exists());
+    files.runs();
+    files.lacks(&["a/2.png", "a/3.png", "default.png"]);
+    // Somebody who stays keeps it.
+    let files = Files::open();
+    files.shop("INSERT INTO avatar VALUES (201, 9, 'default.png')");
+    files.company.file(&[2, 3], "account");
+    files.runs();
+    files.lacks(&["a/2.png", "a/3.png"]);
+}
+
+/// A row that comes to name somebody else's file too, behind the look into the place: when that one has gone as
+/// well the file goes.
+#[test]
+fn what_a_row_comes_to_share_meanwhile_is_known() {
+    let files = Files::open();
+    files.company.file(&[1], "account");
+    let mut daemon = files.company.workspace.process(["run", "--until-idle"]);
+    let mut daemon = daemon
+        .env(
+            "FAILPOINTS",
+            "after-place-done=1*off->1*sleep(4000)->off;before-sign=1*sleep(4000)->off",
+        )
+        .spawn()
+        .unwrap();
+    let gone = || !files.path("a/1.png").exists() && files.company.list.left().len() == 28;
+    wait_until("the files to go", Duration::from_secs(60), gone);
+    files.shop("UPDATE avatar SET path = 'a/6.png' WHERE id = 1");
+    let row = "SELECT count(*) FROM avatar WHERE id = 1";
+    wait_until("the row to go", Duration::from_secs(60), || {
+        files.company.count(row) == 0
+    });
+    assert!(files.path("a/6.png").exists());
+    files.shop("DELETE FROM avatar WHERE id = 6");
+    assert!(daemon.wait().unwrap().success());
+    files.lacks(&["a/1.png", "a/6.png", "a/1b.png"]);
+    assert_eq!(files.company.states(), ["account-1 completed"]);
+    assert_eq!(files.certified("account-1"), 3);
+}
+
+/// The policy calls the place otherwise by then: no step comes back to it, so a person must.
+#[test]
+fn what_was_left_in_a_place_that_is_there_no_more_is_a_finding() {
+    let files = Files::open();
+    files.company.file(&[2, 3], "account");
+    files.company.dies_at("before-sign=return");
+    let renamed = format!("{POLICY}{PLACE}").replace("\"avatars\"", "\"pictures\"");
+    files
+        .company
+        .workspace
+        .write_policy("customer.toml", &renamed);
+    let fails = |code: &str| {
+        files.company.says(&["run", "--until-idle"], 1);
+        let all = ["account-2", "account-3"].map(|of| format!("{of} failed {code}"));
+        assert_eq!(files.company.states(), all);
+        for of in ["account-2", "account-3"] {
+            files.company.says(&["ticket", "retry", of], 0);
+        }
+    };
+    fails("E0505");
+    fails("E0510");
+    assert!(files.path("default.png").exists());
+    std::fs::remove_file(files.path("default.png")).unwrap();
+    files.runs();
+    let all = ["account-2 completed", "account-3 completed"];
+    assert_eq!(files.company.states(), all);
+}
+
+/// Two columns of one row name things in two places.
+#[test]
+fn each_place_is_looked_into_by_its_own_column() {
+    let schema = "ALTER TABLE avatar ADD thumb text; CREATE INDEX ON avatar (thumb);
+                  UPDATE avatar SET thumb = 't/' || id || '.png' WHERE id <= 20;";
+    let rules = "
+[[place]]
+system = \"files\"
+name   = \"thumbs\"
+from   = { table = \"shop.public.avatar\", column = \"thumb\", key = \"img/{value}\" }
+";
+    let files = Files::with(schema, rules);
+    std::fs::create_dir(files.path("t")).unwrap();
+    (1..=20).for_each(|n| files.put(&format!("t/{n}.png")));
+    files.company.file(&[1], "account");
+    files.company.dies_at("after-named=2*off->return");
+    files.runs();
+    assert_eq!(files.company.states(), ["account-1 completed"]);
+    files.lacks(&OF_ONE);
+    let thumbs: Vec<u32> = (1..=20)
+        .filter(|n| !files.path(&format!("t/{n}.png")).exists())
+        .collect();
+    assert_eq!(thumbs, [1]);
+    let certificate = files.company.certificate("account-1");
+    let places = certificate.places.iter().filter(|p| p.system == "files");
+    let found = places.flat_map(|p| &p.found);
+    assert_eq!(found.map(|f| f.erased).collect::<Vec<_>>(), [2, 1]);
+    files.company.keeps_nothing();
+}
+
 /// Killed anywhere each file goes once, is counted once, and none is left without its row.
 #[test]
 fn lesson_01_killed_anywhere_no_file_is_left_behind() {
@@ -296,6 +414,9 @@ fn check_says_what_does_not_fit() {
             "{code} {words}: {said}"
         );
     };
+    let scope = "tables = [\"newsletter.subscriptions\"]";
+    let rows = "tables = [\"newsletter.subscriptions\", \"shop.public.avatar\"]";
+    tried(scope, rows, "E0273", "letters");
     tried("\"path\", key", "\"pat\", key", "E0203", "path");
     tried("\"path\", key", "\"size\", key", "E0273", "integer");
     tried(rule, "", "E0273", "no rule says");

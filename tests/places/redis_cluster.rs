@@ -205,6 +205,24 @@ fn all_servers_of_a_cluster_are_asked() {
     wait_until("the slot to have moved", Duration::from_secs(30), || {
         find(&system, vec![key("session:1"), between("cart:0:")]) == Ok(20)
     });
+    // Each slot must be with the same server by everybody's word, before names are gone through.
+    let none = |slot: &u16| {
+        let count = format!("CLUSTER COUNTKEYSINSLOT {slot}");
+        servers[0].run(&[&count]) == ["0"]
+    };
+    let empty = (0..5461).find(none).unwrap();
+    let with = |server: &Redis| {
+        let so = format!("CLUSTER SETSLOT {empty} NODE {}", id(server));
+        assert_eq!(servers[0].run(&[&so]), ["OK"]);
+    };
+    with(&servers[1]);
+    let failed = find(&system, vec![between("cart:0:")]).unwrap_err();
+    assert!(
+        failed.transient && failed.problem.contains("being moved"),
+        "{failed}"
+    );
+    with(&servers[0]);
+    assert_eq!(find(&system, vec![between("cart:0:")]), Ok(20));
     // One that is not told that it is one of many.
     let alone = self::system(&format!("url = {:?}", servers[0].url()));
     let failed = find(&alone, (0..20).map(|n| key(&format!("k{n}"))).collect()).unwrap_err();

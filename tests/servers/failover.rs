@@ -15,13 +15,18 @@ struct Company {
 
 impl Company {
     fn open() -> Company {
+        Self::with("", calls::POLICY)
+    }
+
+    fn with(more: &str, policy: &str) -> Company {
         let primary = Server::start_with(ServerOptions::default());
         let shop = primary.fresh_database("shop");
         primary.execute(&shop, calls::SCHEMA);
+        primary.execute(&shop, more);
         let shared = Server::shared();
         let control = shared.fresh_database("control");
         let mut workspace = Workspace::new(&shared.url(&control), &[("shop", primary.url(&shop))]);
-        workspace.write_policy("customer.toml", calls::POLICY);
+        workspace.write_policy("customer.toml", policy);
         workspace.configure("[limits]\nlease = \"10 s\"\npoll = \"150 ms\"\n");
         prepare(shared, &workspace);
         let standby = primary.standby();
@@ -31,7 +36,7 @@ impl Company {
             standby.socket_dir().display()
         );
         let mut moved = Workspace::new(&shared.url(&control), &[("shop", either)]);
-        moved.write_policy("customer.toml", calls::POLICY);
+        moved.write_policy("customer.toml", policy);
         moved.configure("[limits]\nlease = \"10 s\"\npoll = \"150 ms\"\n");
         Company {
             primary,
@@ -119,6 +124,10 @@ impl Company {
             .output()
             .unwrap();
         assert!(verify.status.success(), "{verify:?}");
+        self.is_told_truly();
+    }
+
+    fn is_told_truly(&self) {
         let systems = [("shop", self.standby.url(&self.shop))];
         let history = History::read(self.workspace.control_url(), &systems);
         assert_eq!(history.wrong(&self.workspace.verifying_key()), [""; 0]);
@@ -184,6 +193,54 @@ fn a_step_that_is_written_down_as_done_is_looked_for_before_it_is_certified() {
     let log = Running::start(&company.workspace, &["run", "--until-idle"], "").ends_well();
     assert!(log.contains("E0517"), "{log}");
     company.is_whole(3, calls, &log);
+}
+
+const INVOICES: &str = "CREATE TABLE invoice (id int PRIMARY KEY, customer int REFERENCES customer, issued_on date NOT NULL);
+    INSERT INTO invoice SELECT n, n, current_date FROM generate_series(1, 20) n;";
+const KEPT: &str = "
+[[table]]
+name    = \"shop.public.invoice\"
+action  = \"retain\"
+until   = { column = \"issued_on\", plus = \"7 years\" }
+because = \"jp-ctax-7\"
+then    = \"delete\"
+set     = { customer = \"null\" }
+";
+
+/// What the law kept goes on its date, and is looked for before that is certified.
+#[test]
+fn what_is_ended_on_its_date_and_lost_is_done_again() {
+    let policy = calls::POLICY.replace("\n[[retention]]", &format!("{KEPT}\n[[retention]]"));
+    let company = Company::with(INVOICES, &policy);
+    company.file(7);
+    Running::start(&company.workspace, &["run", "--until-idle"], "").ends_well();
+    let state = "SELECT state FROM erasured.ticket";
+    assert_eq!(company.control(state), "deferred");
+    let old = "UPDATE invoice SET issued_on = '2010-01-01' WHERE id = 7";
+    company.primary.execute(&company.shop, old);
+    company.cut_off();
+    let due = "UPDATE erasured.deferral SET due_at = now() - interval '1 day'";
+    Server::shared().execute(&company.control, due);
+    let daemon = Running::start(
+        &company.workspace,
+        &["run", "--until-idle"],
+        "before-deferral-signed=1*sleep(6000)",
+    );
+    let steps = "SELECT count(*) FROM erasured.applied_step";
+    wait_until("the erasure", Duration::from_secs(60), || {
+        company.primary.count(&company.shop, steps) == 2
+    });
+    company.fail_over();
+    let invoices = "SELECT count(*) FROM invoice WHERE id = 7";
+    let lost = company.standby.count(&company.shop, invoices);
+    assert_eq!(lost, 1, "the standby has not heard of it");
+    let log = daemon.ends_well();
+    assert!(log.contains("E0517"), "{log}");
+    assert_eq!(company.standby.count(&company.shop, invoices), 0, "{log}");
+    assert_eq!(company.standby.count(&company.shop, steps), 2);
+    let signed = "SELECT count(*) FROM erasured.certificate";
+    assert_eq!(company.control(signed), "2", "{log}");
+    company.is_told_truly();
 }
 
 /// In the middle of a batch the primary goes, and nothing is lost.

@@ -1,4 +1,4 @@
-//! A logical subscriber has the person until it has applied the deletion, and no certificate before.
+//! A logical subscriber has a person or a row until it has applied the deletion, and no certificate before.
 
 use crate::calls;
 use crate::company::{Running, prepare};
@@ -104,6 +104,41 @@ fn no_certificate_before_the_subscriber_has_applied_it() {
         "{show}"
     );
     daemon.kill();
+
+    // What goes by its age is certified as late.
+    shared.execute(&copy, &format!("ALTER SUBSCRIPTION {slot} DISABLE"));
+    let certificates = || {
+        let sql = "SELECT count(*) FROM erasured.run_certificate";
+        shared.count(&control, sql)
+    };
+    let run = ["retention", "run", "calls"];
+    assert!(workspace.erasured(run).output().unwrap().status.success());
+    let runs = "SELECT count(*) FROM erasured.retention_run WHERE state = 'done' AND rows > 0";
+    assert_eq!(shared.count(&control, runs), 1);
+    assert_eq!(certificates(), 0);
+    shared.execute(&copy, &format!("ALTER SUBSCRIPTION {slot} ENABLE"));
+    let daemon = Running::start(&workspace, &["run"], "");
+    wait_until("the run's certificate", LONG, || certificates() == 1);
+    daemon.kill();
+    let due = format!("SELECT count(*) FROM call c WHERE {}", calls::DUE);
+    assert_eq!(
+        shared.count(&copy, &due),
+        0,
+        "certified, and the copy has the rows"
+    );
+    let id = shared.value(
+        &control,
+        "SELECT run_id::text FROM erasured.run_certificate",
+    );
+    let show = workspace
+        .erasured(["certificate", "show", &id])
+        .output()
+        .unwrap();
+    let show = String::from_utf8(show.stdout).unwrap();
+    assert!(
+        show.contains("Applied by logical subscribers") && show.contains(&slot),
+        "{show}"
+    );
 
     names("\"nobody\"");
     shared.execute(

@@ -47,6 +47,13 @@ pub fn run_text(certificate: &RunCertificate, lang: Lang) -> String {
     }
     page.partitions(c);
     page.archives(c);
+    if !c.subscribers.is_empty() {
+        page.field(
+            "適用を確認した論理レプリケーション先",
+            "Applied by logical subscribers",
+            &c.subscribers.join(", "),
+        );
+    }
     page.stays(c);
     page.heading("由来", "Provenance");
     page.field(

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The part of a database whose rows name what lies in a place, if the scope takes such rows.
-pub(super) fn source<'p>(
+pub(in crate::erasure) fn source<'p>(
     systems: &'p [SystemPlan],
     system: &str,
     place: &PlacePlan,
@@ -43,14 +43,22 @@ pub(super) async fn all_are_known(
     for system in systems {
         let known = known(context, &tickets, system).await?;
         let nothing = Found::default();
-        let unknown = names.0.iter().filter_map(|((ticket, of), names)| {
+        // What is somebody else's too is asked for again behind the COMMIT: so it must be known.
+        let all = names.own.iter().map(|of| (of, false));
+        let all = all.chain(names.shared.iter().map(|of| (of, true)));
+        let unknown = all.filter_map(|(((ticket, of), names), shared)| {
             let place = &part.things[*of].place;
             let ticket = tickets[*ticket];
             let known = known.get(&ticket).unwrap_or(&nothing);
-            let left = names.iter().any(|name| !known.is_named(&place.place, name));
+            let known: BTreeSet<&str> = match shared {
+                true => known.all_named(&place.place).collect(),
+                false => known.named(&place.place).collect(),
+            };
+            let left = names.0.iter().any(|name| !known.contains(&**name));
             (place.system == system && left).then_some(ticket)
         });
-        let unknown: Vec<Uuid> = unknown.collect();
+        let unknown: BTreeSet<Uuid> = unknown.collect();
+        let unknown: Vec<Uuid> = unknown.into_iter().collect();
         if !unknown.is_empty() {
             let again = context.store.look_again(token, system, &unknown);
             again.await.map_err(hook)?;

@@ -3,7 +3,7 @@
 
 use super::{Check, columns_of};
 use crate::policy::place::FromRows;
-use crate::policy::{Action, Place, Sought, TableRule};
+use crate::policy::{Action, Cover, Place, Sought, TableRule};
 
 impl Check<'_> {
     pub(super) fn things(&mut self) {
@@ -28,6 +28,21 @@ impl Check<'_> {
             );
             let help = "add a [[table]] for it, with action = \"delete\"";
             return self.error("E0273", &place.span, message, help);
+        }
+        for (scope, of) in &self.whole.scopes {
+            let loses_the_name = match of.extent.of(&from.table) {
+                Cover::Whole => true,
+                Cover::Columns(columns) => columns.contains_key(&from.column),
+                Cover::Nothing => false,
+            };
+            if loses_the_name && !of.extent.has_place(&place.name) {
+                let message = format!(
+                    "the scope {scope} takes rows of {} that name what lies in {}, and leaves that behind",
+                    from.table, place.name
+                );
+                let help = format!("name the place in the scope too: \"{}\"", place.name);
+                self.error("E0273", &place.span, message, &help);
+            }
         }
         if let Some(why) = rules.iter().find_map(|rule| stays(rule, &from.column)) {
             let message = format!("the place {} is named by {name}, and {why}", place.name);

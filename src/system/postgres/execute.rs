@@ -28,7 +28,7 @@ pub(super) use commit::not_committed;
 pub use due::MustBeDue;
 pub use outcome::{HeldRow, NotErased, Outcome};
 pub use stretch::Went;
-pub use things::Names;
+pub use things::{ByColumn, Names, named_yet};
 pub use unanswered::Unanswered;
 
 use super::capture::{self, Captured};
@@ -155,7 +155,7 @@ impl Execution<'_> {
         let deferred = capture::kept(self, &captured, &mut counts, before_change);
         before_change.take_part(&active);
         if !self.plan.things.is_empty() {
-            let names = self.names(&tx, &captured, &Names::default()).await?;
+            let names = self.names(&tx, &captured, &ByColumn::new()).await?;
             before_change.named(names).await?;
         }
         before_change

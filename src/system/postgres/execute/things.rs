@@ -2,24 +2,24 @@
 //! locked, so that none is missed and none that has another owner by now is taken.
 
 use super::super::capture::{self, Captured};
+use super::super::due;
 use super::super::value::Raw;
-use super::{Execution, MustBeDue, NotErased, Seen};
-use crate::plan::{Things, ValueForm};
+use super::{Execution, MustBeDue, NotErased, Seen, Timeouts};
+use crate::plan::{ThingNames, Things, ValueForm};
 use deadpool_postgres::{Client, GenericClient, Transaction};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names of things, by the position of a ticket and that of the column in the plan's `things`. They are
-/// a person's: no Debug.
+/// Names of things that rows of people name. They are a person's: no Debug.
 #[derive(Default, PartialEq, Eq)]
-pub struct Names(pub BTreeMap<(usize, usize), BTreeSet<String>>);
-
-impl Drop for Names {
-    fn drop(&mut self) {
-        for name in std::mem::take(&mut self.0).into_values().flatten() {
-            drop(zeroize::Zeroizing::new(name));
-        }
-    }
+pub struct Names {
+    /// What nobody else's rows name.
+    pub own: ByColumn,
+    /// What rows of somebody else's name too, be they about to go.
+    pub shared: ByColumn,
 }
+
+/// By the position of a ticket and that of the column in the plan's `things`.
+pub type ByColumn = BTreeMap<(usize, usize), ThingNames>;
 
 impl Execution<'_> {
     /// Locks the rows that name things, and all on the way to them, for as long as the transaction is
@@ -32,7 +32,7 @@ impl Execution<'_> {
         &self,
         client: &'c mut Client,
         due: &[MustBeDue],
-        known: &Names,
+        known: &ByColumn,
     ) -> Result<(Transaction<'c>, Vec<Seen>, Names), NotErased> {
         let tx = client.transaction().await?;
         self.settings(&tx).await?;
@@ -53,7 +53,7 @@ impl Execution<'_> {
         &self,
         tx: &impl GenericClient,
         captured: &Captured,
-        known: &Names,
+        known: &ByColumn,
     ) -> Result<Names, NotErased> {
         let mut names = Names::default();
         for (of, things) in self.plan.things.iter().enumerate() {
@@ -62,17 +62,18 @@ impl Execution<'_> {
             for ((ticket, name), rows) in &rows {
                 all.entry(*ticket).or_default().insert(name, *rows);
             }
-            for ((ticket, _), known) in known.0.iter().filter(|((_, at), _)| *at == of) {
+            for ((ticket, _), known) in known.iter().filter(|((_, at), _)| *at == of) {
                 let theirs = all.entry(*ticket).or_default();
-                for name in known {
+                for name in &known.0 {
                     theirs.entry(name).or_default();
                 }
             }
             for (ticket, theirs) in all {
                 let shared = shared(tx, things, &theirs).await?;
-                let own = theirs.into_keys().filter(|name| !shared.contains(*name));
-                let own: BTreeSet<String> = own.map(str::to_owned).collect();
-                names.0.insert((ticket, of), own);
+                let own = theirs.into_keys().filter(|name| !shared.0.contains(*name));
+                let own = ThingNames(own.map(str::to_owned).collect());
+                names.own.insert((ticket, of), own);
+                names.shared.insert((ticket, of), shared);
             }
         }
         Ok(names)
@@ -124,22 +125,40 @@ fn text(value: &Raw, form: ValueForm, things: &Things) -> Result<Option<String>,
     Ok((!text.trim().is_empty()).then_some(text))
 }
 
+/// Which of these any row of the table names, by a reading of its own.
+///
+/// # Errors
+/// [`NotErased::Database`].
+pub async fn named_yet(
+    client: &mut Client,
+    things: &Things,
+    names: &[&str],
+    timeouts: Timeouts,
+) -> Result<ThingNames, NotErased> {
+    let tx = due::begin(client, timeouts).await?;
+    let names = names.iter().map(|name| (*name, 0)).collect();
+    let named = shared(&tx, things, &names).await?;
+    tx.rollback().await?;
+    Ok(named)
+}
+
 /// Those that more rows of the table name than these.
 async fn shared(
     tx: &impl GenericClient,
     things: &Things,
     theirs: &BTreeMap<&str, i64>,
-) -> Result<BTreeSet<String>, NotErased> {
-    let names: Vec<&str> = theirs.keys().copied().collect();
+) -> Result<ThingNames, NotErased> {
+    let (names, own): (Vec<&str>, Vec<i64>) =
+        theirs.iter().map(|(name, own)| (*name, *own)).unzip();
     if names.is_empty() {
-        return Ok(BTreeSet::new());
+        return Ok(ThingNames::default());
     }
     let count = tx.prepare_cached(&things.count).await?;
-    let rows = tx.query(&count, &[&names]).await?;
+    let rows = tx.query(&count, &[&names, &own]).await?;
     let more = rows.iter().filter_map(|row| {
-        let name: String = row.get(0);
-        let own = theirs.get(&*name).copied().unwrap_or(0);
-        (row.get::<_, i64>(1) > own).then_some(name)
+        let name: &str = row.get(0);
+        let own = theirs.get(name).copied().unwrap_or(0);
+        (row.get::<_, i64>(1) > own).then(|| name.to_owned())
     });
-    Ok(more.collect())
+    Ok(ThingNames(more.collect()))
 }
