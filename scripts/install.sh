@@ -90,6 +90,15 @@ if [[ $what != demo ]] && ! .cache/moto/bin/python -c "import importlib.metadata
     .cache/moto/bin/pip install --quiet --disable-pip-version-check "moto[s3,server]==$moto" "pyarrow==$pyarrow" >&2
 fi
 
+# A server that speaks as Azure's Blob Storage does, from npm; later ones want a newer Node than Debian's.
+azurite=3.35.0
+if [[ $what != demo && $(cat .cache/azurite/version 2>/dev/null) != "$azurite" ]]; then
+    echo "installing azurite $azurite" >&2
+    rm -rf .cache/azurite
+    npm install --prefix .cache/azurite --silent --no-audit --no-fund --ignore-scripts "azurite@$azurite" >&2
+    echo "$azurite" >.cache/azurite/version
+fi
+
 if [[ $what == ci ]]; then
     rustup component list --installed 2>/dev/null | grep -q '^clippy' || rustup component add clippy rustfmt
     if ! command -v cargo-deny >/dev/null; then

@@ -1,24 +1,33 @@
-//! A store of objects: a bucket that speaks S3, or a folder. Nothing of a key stands in an error.
+//! A store of objects: a bucket that speaks S3, a container of Azure's, or a folder. Nothing of a key
+//! stands in an error.
 
+mod azure;
+mod element;
 mod folder;
+mod listing;
+mod request;
 mod s3;
 mod xml;
 
 use super::place::{Adapter, Address, Erased, Failed, Person};
 use crate::config::place::object_store as settings;
+use azure::Azure;
 use folder::Folder;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use s3::S3;
 
-/// People that are asked about at the same time.
+/// People that are asked about at the same time, or things of one.
 const AT_ONCE: usize = 8;
+/// Of one person's things so many are asked for by name.
+const BY_NAME: usize = 200;
 
 /// The adapter.
 pub struct ObjectStore(Store);
 
 enum Store {
     S3(Box<S3>),
+    Azure(Box<Azure>),
     Folder(Folder),
 }
 
@@ -27,6 +36,7 @@ impl ObjectStore {
     pub fn new(settings: &settings::ObjectStore) -> Self {
         Self(match settings {
             settings::ObjectStore::S3(settings) => Store::S3(Box::new(S3::new(settings))),
+            settings::ObjectStore::Azure(settings) => Store::Azure(Box::new(Azure::new(settings))),
             settings::ObjectStore::Folder(root) => Store::Folder(Folder::new(root)),
         })
     }
@@ -34,14 +44,16 @@ impl ObjectStore {
     async fn found(&self, person: &Person) -> Result<Vec<Address>, Failed> {
         let found = match &self.0 {
             Store::S3(s3) => s3.find(&person.wanted).await?,
+            Store::Azure(azure) => azure.find(&person.wanted).await?,
             Store::Folder(folder) => folder.find(&person.wanted).await?,
         };
         Ok(found.into_iter().collect())
     }
 
-    async fn erased(&self, found: &[Address]) -> Result<Erased, Failed> {
+    async fn erased(&self, person: &Person, found: &[Address]) -> Result<Erased, Failed> {
         match &self.0 {
             Store::S3(s3) => s3.erase(found).await,
+            Store::Azure(azure) => azure.erase(&person.wanted, found).await,
             Store::Folder(folder) => folder.erase(found).await.map(|()| Erased::Gone),
         }
     }
@@ -50,6 +62,7 @@ impl ObjectStore {
         let mut left = self.found(person).await?;
         left.extend(match &self.0 {
             Store::S3(s3) => s3.still_there(erased).await?,
+            Store::Azure(azure) => azure.still_there(erased).await?,
             Store::Folder(folder) => folder.still_there(erased).await?,
         });
         left.sort_unstable();
@@ -67,6 +80,7 @@ impl Adapter for ObjectStore {
     fn check(&self) -> BoxFuture<'_, Result<(), Failed>> {
         match &self.0 {
             Store::S3(s3) => Box::pin(s3.check()),
+            Store::Azure(azure) => Box::pin(azure.check()),
             Store::Folder(folder) => Box::pin(folder.check()),
         }
     }
@@ -86,12 +100,12 @@ impl Adapter for ObjectStore {
     fn erase<'a>(
         &'a self,
         _: &'a str,
-        _: &'a [Person],
+        people: &'a [Person],
         found: &'a [Vec<Address>],
     ) -> BoxFuture<'a, Result<Vec<Erased>, Failed>> {
         let mut calls: Vec<BoxFuture<'a, _>> = Vec::with_capacity(found.len());
-        for found in found {
-            calls.push(Box::pin(self.erased(found)));
+        for (person, found) in people.iter().zip(found) {
+            calls.push(Box::pin(self.erased(person, found)));
         }
         Box::pin(together(calls))
     }
@@ -107,5 +121,12 @@ impl Adapter for ObjectStore {
             calls.push(Box::pin(self.left(person, erased)));
         }
         Box::pin(together(calls))
+    }
+
+    fn copies(&self) -> BoxFuture<'_, Option<String>> {
+        match &self.0 {
+            Store::Azure(azure) => Box::pin(azure.copies()),
+            Store::S3(_) | Store::Folder(_) => Box::pin(std::future::ready(None)),
+        }
     }
 }

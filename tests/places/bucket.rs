@@ -36,24 +36,15 @@ impl Moto {
 
     /// Sends a request as it is; moto believes an unsigned one.
     pub(crate) fn send(&self, method: &str, target: &str, headers: &str, body: &str) -> Said {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let length = body.len();
         // Who says nothing of themselves may not do all; whether it is true is not asked.
         let somebody = "authorization: AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x\r\n";
-        let request = format!(
-            "{method} {target} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\ncontent-length: {length}\r\n{somebody}{headers}\r\n{body}",
-            self.port
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut said = Vec::new();
-        stream.read_to_end(&mut said).unwrap();
-        let said = String::from_utf8(said).unwrap();
-        let (head, body) = said.split_once("\r\n\r\n").unwrap();
-        Said {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
+        send(
+            self.port,
+            method,
+            target,
+            &format!("{somebody}{headers}"),
+            body,
+        )
     }
 
     /// The same, and it must have gone well.
@@ -88,8 +79,27 @@ impl Drop for Moto {
     }
 }
 
+/// Sends a request of this machine's as it is.
+pub(crate) fn send(port: u16, method: &str, target: &str, headers: &str, body: &str) -> Said {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {target} HTTP/1.0\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}",
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).unwrap();
+    let said = String::from_utf8(said).unwrap();
+    let (head, body) = said.split_once("\r\n\r\n").unwrap();
+    Said {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        head: head.to_owned(),
+        body: body.to_owned(),
+    }
+}
+
 /// The texts of all elements of this name, sorted.
-fn all(xml: &str, name: &str) -> Vec<String> {
+pub(crate) fn all(xml: &str, name: &str) -> Vec<String> {
     let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
     let parts = xml.split(begin.as_str()).skip(1);
     let mut texts: Vec<String> = parts

@@ -5,6 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod azure;
+mod azure_documented;
+mod azurite;
 mod begun;
 mod bucket;
 mod called;

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-fn read(system: &str) -> Result<config::Config, Vec<&'static str>> {
+pub(crate) fn read(system: &str) -> Result<config::Config, Vec<&'static str>> {
     let text = format!(
         r#"
         control.url = "postgresql://x@db.example/x"
@@ -29,7 +29,7 @@ fn read(system: &str) -> Result<config::Config, Vec<&'static str>> {
     read.map_err(|found| found.iter().map(|d| d.code).collect())
 }
 
-fn system(keys: &str) -> System {
+pub(crate) fn system(keys: &str) -> System {
     System::new("files", &read(keys).unwrap().places["files"])
 }
 
@@ -51,32 +51,32 @@ fn bucket(moto: &Moto, name: &str) -> (System, TempDir) {
     bucket_at(moto.port, name, "a", "b")
 }
 
-fn prefix(begins: &str) -> Wanted {
+pub(crate) fn prefix(begins: &str) -> Wanted {
     Wanted::Between {
         begins: begins.into(),
         ends: String::new(),
     }
 }
 
-fn between(begins: &str, ends: &str) -> Wanted {
+pub(crate) fn between(begins: &str, ends: &str) -> Wanted {
     Wanted::Between {
         begins: begins.into(),
         ends: ends.into(),
     }
 }
 
-fn key(key: &str) -> Wanted {
+pub(crate) fn key(key: &str) -> Wanted {
     Wanted::Key(key.into())
 }
 
-fn person(wanted: Vec<Wanted>) -> [Person; 1] {
+pub(crate) fn person(wanted: Vec<Wanted>) -> [Person; 1] {
     [Person {
         request: Uuid::nil(),
         wanted,
     }]
 }
 
-fn find(system: &System, wanted: Vec<Wanted>) -> Result<Vec<Address>, Failed> {
+pub(crate) fn find(system: &System, wanted: Vec<Wanted>) -> Result<Vec<Address>, Failed> {
     let people = person(wanted);
     let found = blocking(async { system.find("pictures", &people).await });
     found.map(|mut found| found.remove(0))
@@ -90,7 +90,7 @@ fn texts(found: &[Address]) -> Vec<String> {
 }
 
 /// Finds, erases, and asks whether anything is left.
-fn erase(system: &System, wanted: impl Fn() -> Vec<Wanted>) -> (usize, Erased, usize) {
+pub(crate) fn erase(system: &System, wanted: impl Fn() -> Vec<Wanted>) -> (usize, Erased, usize) {
     let people = person(wanted());
     blocking(async {
         let found = system.find("pictures", &people).await.unwrap();
@@ -104,7 +104,7 @@ fn erase(system: &System, wanted: impl Fn() -> Vec<Wanted>) -> (usize, Erased, u
 }
 
 #[track_caller]
-fn failed<T>(result: Result<T, Failed>, transient: bool, what: &str) -> Failed {
+pub(crate) fn failed<T>(result: Result<T, Failed>, transient: bool, what: &str) -> Failed {
     let failed = result.err().unwrap_or_else(|| panic!("{what} went well"));
     assert_eq!(failed.transient, transient, "{what}: {failed}");
     for secret in ["12", "taro", "avatars"] {

@@ -1,6 +1,7 @@
 //! A service over HTTP, in a thread of the test: contacts, each with an id and an address.
 //!
-//! Each kind of request can be told to answer otherwise, byte for byte: [`Service::say`].
+//! Each kind of request can be told to answer otherwise, byte for byte: [`Service::say`]. Or it is another
+//! service altogether: [`Service::by`].
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,8 +20,12 @@ pub(crate) struct Asked {
     pub(crate) body: String,
 }
 
+/// How another service answers.
+type By = Arc<dyn Fn(&Asked) -> String + Send + Sync>;
+
 #[derive(Default)]
 struct State {
+    by: Option<By>,
     contacts: Vec<(String, String)>,
     said: BTreeMap<String, String>,
     asked: Vec<Asked>,
@@ -57,6 +62,13 @@ impl Service {
                 });
             }
         });
+        service
+    }
+
+    /// One that answers so.
+    pub(crate) fn by(answer: impl Fn(&Asked) -> String + Send + Sync + 'static) -> Self {
+        let service = Self::of(&[]);
+        service.state.lock().unwrap().by = Some(Arc::new(answer));
         service
     }
 
@@ -108,7 +120,15 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
     let (answer, slow) = {
         let mut state = state.lock().unwrap();
         state.asked.push(asked.clone());
-        (state.answer(&asked), state.slow)
+        let by = state.by.clone();
+        match by {
+            Some(by) => {
+                // It may take a while, and ask others.
+                drop(state);
+                (by(&asked), Duration::ZERO)
+            }
+            None => (state.answer(&asked), state.slow),
+        }
     };
     std::thread::sleep(slow);
     stream.write_all(answer.as_bytes()).ok();

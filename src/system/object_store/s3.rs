@@ -4,48 +4,33 @@
 //! that does not there is one, called `null`. So a bucket that keeps versions, or has kept them, cannot
 //! be taken for one that does not.
 
-use super::xml;
+use super::listing::{Lies, Marker, Page, Thing, listed, prefix};
+use super::request::{self, asked, climbs, line, step, unfit};
+use super::{BY_NAME, xml};
 use crate::config::place::object_store as settings;
-use crate::exchange::{Answer, Lost, encoded, exchange};
+use crate::exchange::Answer;
 use crate::plan::Wanted;
-use crate::system::place::{Address, Erased, Failed, MOST};
+use crate::system::place::{Address, Erased, Failed};
 use axum::http::{HeaderMap, Method, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use http_body_util::Full;
 use md5::{Digest as _, Md5};
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::HttpRequestBody;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// A longer answer is none: a page of a thousand keys of a thousand bytes, each written as three.
-const LONGEST: usize = 16 << 20;
 /// S3 takes no more in one order.
 const AT_ONCE: usize = 1000;
-/// Of one person's things so many are asked for by name.
-const BY_NAME: usize = 200;
 
 type Adapted<T> = Result<T, Failed>;
 
 /// A bucket.
 pub(super) struct S3 {
     settings: settings::S3,
-}
-
-/// Something in a bucket: its key, and which of those under it.
-#[derive(Serialize, Deserialize)]
-pub(super) enum Thing {
-    Version(String, String),
-    Upload(String, String),
-}
-
-/// A part of a listing, and where the next begins.
-pub(super) struct Page {
-    pub(super) things: Vec<Thing>,
-    pub(super) next: Option<(String, String)>,
 }
 
 /// What is listed.
@@ -72,49 +57,26 @@ impl S3 {
     pub(super) async fn find(&self, wanted: &[Wanted]) -> Adapted<BTreeSet<Address>> {
         let mut found = BTreeSet::new();
         for wanted in wanted {
+            let Some(prefix) = prefix(wanted) else {
+                continue;
+            };
             for listing in [Listing::Versions, Listing::Uploads] {
-                self.listed(listing, wanted, &mut found).await?;
+                let page = |from| -> BoxFuture<'_, _> {
+                    Box::pin(self.page(listing, prefix, from, AT_ONCE))
+                };
+                listed(wanted, &mut found, page).await?;
             }
         }
         Ok(found)
-    }
-
-    async fn listed(
-        &self,
-        listing: Listing,
-        wanted: &Wanted,
-        found: &mut BTreeSet<Address>,
-    ) -> Adapted<()> {
-        let (prefix, exact) = match wanted {
-            Wanted::Key(key) => (key, true),
-            Wanted::Between { begins, .. } => (begins, false),
-            Wanted::Member { .. } | Wanted::Person(_) => return Ok(()),
-        };
-        let mut from = None;
-        loop {
-            let page = self.page(listing, prefix, from.as_ref(), AT_ONCE).await?;
-            let theirs = page.things.iter();
-            let theirs = theirs.filter(|thing| wanted.takes(thing.key().as_bytes()));
-            found.extend(theirs.map(Thing::address));
-            // Keys come in their order, so a whole one comes before all that begin so.
-            let past = exact && page.things.iter().any(|thing| thing.key() != prefix);
-            if page.next.is_none() || past || found.len() > MOST {
-                return Ok(());
-            }
-            if page.next == from {
-                return Err(Failed::stuck("a listing does not go on"));
-            }
-            from = page.next;
-        }
     }
 
     async fn page(
         &self,
         listing: Listing,
         prefix: &str,
-        from: Option<&(String, String)>,
+        from: Option<Marker>,
         most: usize,
-    ) -> Adapted<Page> {
+    ) -> Adapted<Page<Thing>> {
         let (what, most_key, id_key) = match listing {
             Listing::Versions => ("versions", "max-keys", "version-id-marker"),
             Listing::Uploads => ("uploads", "max-uploads", "upload-id-marker"),
@@ -126,9 +88,9 @@ impl S3 {
             ("encoding-type", "url"),
             (most_key, most.as_str()),
         ];
-        if let Some((key, id)) = from {
-            query.push(("key-marker", key));
-            query.push((id_key, id));
+        if let Some((key, id)) = &from {
+            query.push(("key-marker", key.as_str()));
+            query.push((id_key, id.as_str()));
         }
         let answer = self.fine(Method::GET, None, &query, None).await?;
         match listing {
@@ -259,46 +221,18 @@ impl S3 {
     ) -> Adapted<Answer> {
         let mut path = format!("{}/{}", self.settings.endpoint.path, self.settings.bucket);
         if let Some(key) = key {
-            if climbs(key) {
-                return Err(Failed::stuck(
-                    "a key holds a step `.` or `..`, with which it makes no path: delete it by hand",
-                ));
-            }
-            path.push('/');
-            path.push_str(&encoded(key, b"/"));
+            path.push_str(&step(key, b"/")?);
         }
-        for (at, (name, value)) in query.iter().enumerate() {
-            path.push(if at == 0 { '?' } else { '&' });
-            path.push_str(name);
-            path.push('=');
-            path.push_str(&encoded(value, b""));
-        }
+        path.push_str(&request::query(query));
         let request = self.signed(method, &path, body.unwrap_or_default())?;
-        let settings = &self.settings;
-        let answer = exchange(
-            &settings.endpoint,
-            settings.addresses,
-            request,
-            Some(LONGEST),
-        );
-        answer.await.map_err(|lost| match lost {
-            Lost::TooLong => Failed::stuck("an answer is longer than 16 MiB"),
-            lost => Failed::later(format!("no answer: {}", lost.word())),
-        })
+        asked(&self.settings.endpoint, self.settings.addresses, request).await
     }
 
     fn signed(&self, method: Method, path: &str, body: String) -> Adapted<Request<Full<Bytes>>> {
-        let unfit = |_| Failed::stuck("a value makes no request that can be sent");
-        let endpoint = &self.settings.endpoint;
-        let host = match endpoint.host.contains(':') {
-            true => format!("[{}]", endpoint.host),
-            false => endpoint.host.clone(),
-        };
-        let scheme = if endpoint.tls { "https" } else { "http" };
         let body = Bytes::from(body);
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{scheme}://{host}:{}{path}", endpoint.port));
+            .uri(request::url(&self.settings.endpoint, path));
         if !body.is_empty() {
             request = request
                 .header("content-md5", STANDARD.encode(Md5::digest(&body)))
@@ -321,18 +255,7 @@ impl S3 {
         Ok(request)
     }
 
-    /// Read anew for each request, so that a renewed key needs no restart.
     fn credential(&self) -> Adapted<AwsCredential> {
-        let line = |source: &crate::config::SecretSource| -> Adapted<String> {
-            let secret = source
-                .load()
-                .map_err(|error| Failed::later(error.to_string()))?;
-            let line = secret
-                .expose_line()
-                .filter(|line| !line.contains(char::is_control));
-            let line = line.ok_or_else(|| Failed::later("a secret is no line of text"))?;
-            Ok(line.to_owned())
-        };
         Ok(AwsCredential {
             key_id: line(&self.settings.access_key)?,
             secret_key: line(&self.settings.secret_key)?,
@@ -342,26 +265,11 @@ impl S3 {
 }
 
 impl Thing {
-    pub(super) fn key(&self) -> &str {
-        match self {
-            Self::Version(key, _) | Self::Upload(key, _) => key,
-        }
-    }
-
     fn version(&self) -> Option<(&str, &str)> {
         match self {
             Self::Version(key, version) => Some((key, version)),
             Self::Upload(..) => None,
         }
-    }
-
-    fn address(&self) -> Address {
-        Address::new(serde_json::to_vec(self).expect("a thing is always JSON"))
-    }
-
-    fn read(address: &Address) -> Adapted<Self> {
-        serde_json::from_slice(address.bytes())
-            .map_err(|_| Failed::stuck("an address is none of this store's"))
     }
 }
 
@@ -383,10 +291,6 @@ fn refused(answer: &Answer) -> Failed {
         "the store answers with status {}{code}",
         answer.status.as_u16()
     ))
-}
-
-fn climbs(key: &str) -> bool {
-    key.split('/').any(|step| matches!(step, "." | ".."))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What S3 says and is told, as XML.
 
-use super::s3::{Page, Thing};
+use super::element::strange;
+use super::listing::{Page, Thing};
 use crate::exchange::Answer;
 use crate::system::place::Failed;
 use quick_xml::escape::escape;
@@ -69,7 +70,7 @@ struct Refusal {
 }
 
 /// One page of all versions, deletion markers among them.
-pub(super) fn versions(answer: &Answer) -> Adapted<Page> {
+pub(super) fn versions(answer: &Answer) -> Adapted<Page<Thing>> {
     let page: Versions = read(answer, "ListVersionsResult")?;
     let all = page.version.into_iter().chain(page.delete_marker);
     let coded = page.encoding_type.as_deref() == Some("url");
@@ -91,7 +92,7 @@ pub(super) fn versions(answer: &Answer) -> Adapted<Page> {
 }
 
 /// One page of uploads that were begun and not ended.
-pub(super) fn uploads(answer: &Answer) -> Adapted<Page> {
+pub(super) fn uploads(answer: &Answer) -> Adapted<Page<Thing>> {
     let page: Uploads = read(answer, "ListMultipartUploadsResult")?;
     let coded = page.encoding_type.as_deref() == Some("url");
     let things = page.upload.into_iter();
@@ -151,14 +152,15 @@ fn read<'a, T: Deserialize<'a>>(answer: &'a Answer, root: &str) -> Adapted<T> {
     quick_xml::de::from_str(text).map_err(|_| strange())
 }
 
-fn strange() -> Failed {
-    Failed::stuck("the answer is not the XML that was expected")
+fn decoded(text: String, coded: bool) -> Adapted<String> {
+    match coded {
+        true => unescaped(&text, b' '),
+        false => Ok(text),
+    }
 }
 
-fn decoded(text: String, coded: bool) -> Adapted<String> {
-    if !coded {
-        return Ok(text);
-    }
+/// Percent-decoded, and what `+` stands for.
+pub(super) fn unescaped(text: &str, plus: u8) -> Adapted<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, behind @ ..] = rest {
@@ -171,7 +173,7 @@ fn decoded(text: String, coded: bool) -> Adapted<String> {
             }
             (b'%', _) => return Err(strange()),
             (b'+', behind) => {
-                bytes.push(b' ');
+                bytes.push(plus);
                 behind
             }
             (byte, behind) => {
@@ -207,6 +209,7 @@ pub(super) fn deletion<'t>(versions: impl Iterator<Item = (&'t str, &'t str)>) -
 
 #[cfg(test)]
 mod tests {
+    use super::super::listing::Lies as _;
     use super::*;
     use axum::http::{HeaderMap, StatusCode};
     use bytes::Bytes;
@@ -227,7 +230,7 @@ mod tests {
             <DeleteMarker><Key>a</Key><VersionId>2</VersionId></DeleteMarker>
             <Version><Key>%E5%A4%AA</Key><VersionId>null</VersionId></Version></ListVersionsResult>"#;
         let page = versions(&answer(text)).unwrap();
-        let mut keys: Vec<&str> = page.things.iter().map(Thing::key).collect();
+        let mut keys: Vec<&str> = page.things.iter().map(|thing| thing.key()).collect();
         keys.sort_unstable();
         assert_eq!(keys, ["a", "a/b", "太"]);
         assert_eq!(page.next, Some(("a+b c".into(), "v9".into())));
