@@ -90,6 +90,14 @@ if [[ $what != demo ]] && ! .cache/moto/bin/python -c "import importlib.metadata
     .cache/moto/bin/pip install --quiet --disable-pip-version-check "moto[s3,server]==$moto" "pyarrow==$pyarrow" >&2
 fi
 
+# A server that speaks as Google Cloud Storage does, from PyPI.
+gcs=2026.7.19
+if [[ $what != demo ]] && ! .cache/gcs/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.version('gcp-storage-emulator') != '$gcs')" 2>/dev/null; then
+    echo "installing gcp-storage-emulator $gcs" >&2
+    python3 -m venv .cache/gcs
+    .cache/gcs/bin/pip install --quiet --disable-pip-version-check "gcp-storage-emulator==$gcs" >&2
+fi
+
 # A server that speaks as Azure's Blob Storage does, from npm; later ones want a newer Node than Debian's.
 azurite=3.35.0
 if [[ $what != demo && $(cat .cache/azurite/version 2>/dev/null) != "$azurite" ]]; then

@@ -118,7 +118,7 @@ impl Kind {
                 "The service was asked again and named nothing more; what it still holds and does not name, its backups and logs, was not seen."
             }
             Self::ObjectStore => {
-                "All versions of the objects were removed, and unfinished uploads; replicas, backups, snapshots and logs of the store were not seen."
+                "All versions of the objects were removed, and the unfinished uploads that the store lists; replicas, backups, snapshots and logs of the store were not seen."
             }
         }
     }

@@ -1,9 +1,10 @@
-//! A store of objects: a bucket that speaks S3, a container of Azure's, or a folder. Nothing of a key
-//! stands in an error.
+//! A store of objects: a bucket that speaks S3, a container of Azure's, a bucket of Google's, or a folder.
+//! Nothing of a key stands in an error.
 
 mod azure;
 mod element;
 mod folder;
+mod gcs;
 mod listing;
 mod request;
 mod s3;
@@ -15,6 +16,7 @@ use azure::Azure;
 use folder::Folder;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use gcs::Gcs;
 use s3::S3;
 
 /// People that are asked about at the same time, or things of one.
@@ -28,6 +30,7 @@ pub struct ObjectStore(Store);
 enum Store {
     S3(Box<S3>),
     Azure(Box<Azure>),
+    Gcs(Box<Gcs>),
     Folder(Folder),
 }
 
@@ -37,6 +40,7 @@ impl ObjectStore {
         Self(match settings {
             settings::ObjectStore::S3(settings) => Store::S3(Box::new(S3::new(settings))),
             settings::ObjectStore::Azure(settings) => Store::Azure(Box::new(Azure::new(settings))),
+            settings::ObjectStore::Gcs(settings) => Store::Gcs(Box::new(Gcs::new(settings))),
             settings::ObjectStore::Folder(root) => Store::Folder(Folder::new(root)),
         })
     }
@@ -45,6 +49,7 @@ impl ObjectStore {
         let found = match &self.0 {
             Store::S3(s3) => s3.find(&person.wanted).await?,
             Store::Azure(azure) => azure.find(&person.wanted).await?,
+            Store::Gcs(gcs) => gcs.find(&person.wanted).await?,
             Store::Folder(folder) => folder.find(&person.wanted).await?,
         };
         Ok(found.into_iter().collect())
@@ -54,6 +59,7 @@ impl ObjectStore {
         match &self.0 {
             Store::S3(s3) => s3.erase(found).await,
             Store::Azure(azure) => azure.erase(&person.wanted, found).await,
+            Store::Gcs(gcs) => gcs.erase(found).await,
             Store::Folder(folder) => folder.erase(found).await.map(|()| Erased::Gone),
         }
     }
@@ -63,6 +69,7 @@ impl ObjectStore {
         left.extend(match &self.0 {
             Store::S3(s3) => s3.still_there(erased).await?,
             Store::Azure(azure) => azure.still_there(erased).await?,
+            Store::Gcs(gcs) => gcs.still_there(erased).await?,
             Store::Folder(folder) => folder.still_there(erased).await?,
         });
         left.sort_unstable();
@@ -71,8 +78,10 @@ impl ObjectStore {
     }
 }
 
-/// All of them, in their order, a few at the same time.
-async fn together<T>(calls: Vec<BoxFuture<'_, Result<T, Failed>>>) -> Result<Vec<T>, Failed> {
+/// All of them, in their order, a few at the same time; each is made when it is its turn.
+async fn together<'c, T>(
+    calls: impl IntoIterator<Item = BoxFuture<'c, Result<T, Failed>>>,
+) -> Result<Vec<T>, Failed> {
     stream::iter(calls).buffered(AT_ONCE).try_collect().await
 }
 
@@ -81,6 +90,7 @@ impl Adapter for ObjectStore {
         match &self.0 {
             Store::S3(s3) => Box::pin(s3.check()),
             Store::Azure(azure) => Box::pin(azure.check()),
+            Store::Gcs(gcs) => Box::pin(gcs.check()),
             Store::Folder(folder) => Box::pin(folder.check()),
         }
     }
@@ -126,6 +136,7 @@ impl Adapter for ObjectStore {
     fn copies(&self) -> BoxFuture<'_, Option<String>> {
         match &self.0 {
             Store::Azure(azure) => Box::pin(azure.copies()),
+            Store::Gcs(gcs) => Box::pin(gcs.copies()),
             Store::S3(_) | Store::Folder(_) => Box::pin(std::future::ready(None)),
         }
     }

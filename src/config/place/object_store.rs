@@ -1,8 +1,10 @@
 //! `kind = "object-store"`: a bucket that speaks S3, one of another provider's, or a folder.
 
 mod azure;
+mod gcs;
 
 pub use azure::{Azure, AzureAuth};
+pub use gcs::Gcs;
 
 use super::http::{addresses, base};
 use crate::config::SecretSource;
@@ -19,6 +21,8 @@ pub enum ObjectStore {
     S3(Box<S3>),
     /// In a container of Azure's.
     Azure(Box<Azure>),
+    /// In a bucket of Google's.
+    Gcs(Box<Gcs>),
     /// In a folder of this machine, an object a file.
     Folder(PathBuf),
 }
@@ -47,10 +51,15 @@ pub struct S3 {
 enum Provider {
     S3,
     Azure,
+    Gcs,
 }
 
 pub(super) fn read(table: &Table<'_>, folder: &Path) -> Option<ObjectStore> {
-    let known = [("s3", Provider::S3), ("azure", Provider::Azure)];
+    let known = [
+        ("s3", Provider::S3),
+        ("azure", Provider::Azure),
+        ("gcs", Provider::Gcs),
+    ];
     let provider = match table.has("provider") {
         true => Some(table.word("provider", CODES.bad_value, &known)?.0),
         false => None,
@@ -64,13 +73,14 @@ pub(super) fn read(table: &Table<'_>, folder: &Path) -> Option<ObjectStore> {
         Some(Provider::Azure) => {
             azure::read(table, folder).map(|azure| ObjectStore::Azure(Box::new(azure)))
         }
+        Some(Provider::Gcs) => gcs::read(table, folder).map(|gcs| ObjectStore::Gcs(Box::new(gcs))),
     }
 }
 
 fn s3_or_folder(table: &Table<'_>, folder: &Path) -> Option<ObjectStore> {
     if table.has("folder") == table.has("bucket") {
         let message = format!("{} names not one of `bucket` and `folder`", table.label());
-        let help = "write bucket = \"…\" with region, or folder = \"/srv/files\"; for Azure provider = \"azure\"";
+        let help = "write bucket = \"…\" with region, or folder = \"/srv/files\"; for Azure and Google also provider = \"azure\" or \"gcs\"";
         table.reader().error("E0008", table.span(), message, help);
         return None;
     }

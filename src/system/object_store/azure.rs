@@ -114,11 +114,11 @@ impl Azure {
         let names: BTreeSet<String> = things.iter().map(|thing| thing.key().to_owned()).collect();
         let mut left = Left::default();
         for _ in 0..ROUNDS {
-            let mut calls: Vec<BoxFuture<'_, Adapted<Left>>> = Vec::new();
-            for (name, things) in by_name(things) {
-                let nowhere = left.nowhere.contains(&name);
-                calls.push(Box::pin(self.take(things, nowhere)));
-            }
+            let nowhere = std::mem::take(&mut left.nowhere);
+            let calls = by_name(things).into_iter();
+            let calls = calls.map(|(name, things)| -> BoxFuture<'_, Adapted<Left>> {
+                Box::pin(self.take(things, nowhere.contains(&name)))
+            });
             for more in together(calls).await? {
                 left.stays.extend(more.stays);
                 left.nowhere.extend(more.nowhere);

@@ -24,7 +24,6 @@ impl Element {
     /// # Errors
     /// It is no XML, or another answer.
     pub(super) fn read(text: &str, root: &str) -> Result<Self, Failed> {
-        let text = text.trim_start_matches('\u{feff}');
         let mut reader = Reader::from_str(text);
         let mut open = vec![Self::default()];
         loop {
