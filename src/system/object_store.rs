@@ -21,6 +21,8 @@ use s3::S3;
 
 /// People that are asked about at the same time, or things of one.
 const AT_ONCE: usize = 8;
+/// Requests of one store at the same time, for however many people: each takes a connection.
+const REQUESTS: usize = 64;
 /// Of one person's things so many are asked for by name.
 const BY_NAME: usize = 200;
 

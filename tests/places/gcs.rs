@@ -260,6 +260,28 @@ fn an_answer_to_another_question_is_none() {
     failed(blocking(async { store.check().await }), false, "the same");
 }
 
+/// Each request takes a connection, of which a process has so many.
+#[test]
+fn however_many_ask_the_store_is_asked_so_much_at_once() {
+    let many = (0..64).map(|n| object(&format!("avatars/{n:02}/a"), n));
+    let gcs = Documented::start(Bucket {
+        objects: many.collect(),
+        ..Bucket::default()
+    });
+    let (store, _key) = bucket(&gcs.service, "files");
+    let people = person(vec![prefix("avatars/")]);
+    blocking(async {
+        let found = store.find("pictures", &people).await.unwrap();
+        let again = (0..30).map(|_| store.erase("pictures", &people, &found));
+        for erased in futures_util::future::join_all(again).await {
+            assert_eq!(erased.unwrap(), [Erased::Gone]);
+        }
+    });
+    let most = gcs.service.most_at_once();
+    // One may end here before it has ended there.
+    assert!((9..=80).contains(&most), "{most}");
+}
+
 #[test]
 fn a_name_that_climbs_is_refused() {
     let gcs = Documented::start(Bucket {

@@ -8,7 +8,7 @@ mod said;
 
 use super::listing::{Lies, Marker, Page, listed, prefix};
 use super::request::{self, asked, climbs, line, step, unfit};
-use super::{BY_NAME, together};
+use super::{BY_NAME, REQUESTS, together};
 use crate::config::place::object_store::{self as settings, AzureAuth};
 use crate::exchange::Answer;
 use crate::plan::Wanted;
@@ -22,6 +22,7 @@ use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
 use object_store::client::HttpRequestBody;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::Semaphore;
 
 /// The interface that is spoken.
 const INTERFACE: &str = "2023-11-03";
@@ -35,6 +36,7 @@ type Adapted<T> = Result<T, Failed>;
 /// A container.
 pub(super) struct Azure {
     settings: settings::Azure,
+    turns: Semaphore,
 }
 
 /// Something in a container: its name, and which of those under it.
@@ -68,6 +70,7 @@ impl Azure {
     pub(super) fn new(settings: &settings::Azure) -> Self {
         Self {
             settings: settings.clone(),
+            turns: Semaphore::new(REQUESTS),
         }
     }
 
@@ -246,22 +249,28 @@ impl Azure {
     /// Those of what was erased that are there by their own name; of what was not committed the listing
     /// tells.
     pub(super) async fn still_there(&self, erased: &[Address]) -> Adapted<Vec<Address>> {
-        let mut left = Vec::new();
-        for address in erased.iter().take(BY_NAME) {
-            let thing = Thing::read(address)?;
-            if climbs(thing.key()) {
-                continue;
-            }
-            let which: Vec<(&str, &str)> = thing.which().into_iter().collect();
-            let name = Some(thing.key());
-            let answer = self.ask(Method::HEAD, name, &which, &[]).await?;
-            match answer.status.is_success() {
-                true => left.push(address.clone()),
-                false if is_nowhere(&answer) => {}
-                false => return Err(refused(&answer)),
-            }
+        let calls = (0..erased.len().min(BY_NAME)).map(|at| -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let there = self.is_there(&Thing::read(&erased[at])?).await?;
+                Ok(there.then(|| erased[at].clone()))
+            })
+        });
+        Ok(together(calls).await?.into_iter().flatten().collect())
+    }
+
+    async fn is_there(&self, thing: &Thing) -> Adapted<bool> {
+        // Such a name makes no path; it is listed again like all.
+        if climbs(thing.key()) {
+            return Ok(false);
         }
-        Ok(left)
+        let which = thing.which();
+        let name = Some(thing.key());
+        let answer = self.ask(Method::HEAD, name, which.as_slice(), &[]).await?;
+        match answer.status.is_success() {
+            true => Ok(true),
+            false if is_nowhere(&answer) => Ok(false),
+            false => Err(refused(&answer)),
+        }
     }
 
     /// What the account says of soft deletion.
@@ -309,6 +318,8 @@ impl Azure {
                 .body(Full::default())
                 .map_err(unfit)?,
         };
+        // Nobody closes it.
+        let _turn = self.turns.acquire().await.ok();
         asked(&self.settings.endpoint, self.settings.addresses, request).await
     }
 

@@ -9,7 +9,7 @@ mod said;
 
 use super::listing::{Lies, Marker, Page, Thing, listed, prefix};
 use super::request::{self, asked, climbs, loaded, step, unfit};
-use super::{BY_NAME, together};
+use super::{BY_NAME, REQUESTS, together};
 use crate::config::place::object_store as settings;
 use crate::exchange::Answer;
 use crate::plan::Wanted;
@@ -19,6 +19,7 @@ use chrono::Utc;
 use futures_util::future::BoxFuture;
 use http_body_util::Full;
 use std::collections::BTreeSet;
+use tokio::sync::Semaphore;
 
 /// Google gives no more in a page.
 const PAGE: usize = 1000;
@@ -28,6 +29,7 @@ type Adapted<T> = Result<T, Failed>;
 /// A bucket.
 pub(super) struct Gcs {
     settings: settings::Gcs,
+    turns: Semaphore,
 }
 
 /// What is listed.
@@ -41,6 +43,7 @@ impl Gcs {
     pub(super) fn new(settings: &settings::Gcs) -> Self {
         Self {
             settings: settings.clone(),
+            turns: Semaphore::new(REQUESTS),
         }
     }
 
@@ -144,21 +147,27 @@ impl Gcs {
 
     /// Those of what was erased that are there by their own name; of uploads the listing tells.
     pub(super) async fn still_there(&self, erased: &[Address]) -> Adapted<Vec<Address>> {
-        let mut left = Vec::new();
-        for address in erased.iter().take(BY_NAME) {
-            let thing = Thing::read(address)?;
-            if matches!(thing, Thing::Upload(..)) || climbs(thing.key()) {
-                continue;
-            }
-            let path = self.path(&thing, "name,generation")?;
-            let answer = self.ask(Method::GET, &path).await?;
-            match answer.status.as_u16() {
-                404 => {}
-                200..=299 => left.push(address.clone()),
-                _ => return Err(refused(&answer)),
-            }
+        let calls = (0..erased.len().min(BY_NAME)).map(|at| -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let there = self.is_there(&Thing::read(&erased[at])?).await?;
+                Ok(there.then(|| erased[at].clone()))
+            })
+        });
+        Ok(together(calls).await?.into_iter().flatten().collect())
+    }
+
+    async fn is_there(&self, thing: &Thing) -> Adapted<bool> {
+        // Such a name makes no path; it is listed again like all.
+        if matches!(thing, Thing::Upload(..)) || climbs(thing.key()) {
+            return Ok(false);
         }
-        Ok(left)
+        let path = self.path(thing, "name,generation")?;
+        let answer = self.ask(Method::GET, &path).await?;
+        match answer.status.as_u16() {
+            404 => Ok(false),
+            200..=299 => Ok(true),
+            _ => Err(refused(&answer)),
+        }
     }
 
     /// What the bucket says of soft deletion, and what nobody can say.
@@ -223,6 +232,8 @@ impl Gcs {
             .header(header::AUTHORIZATION, bearer)
             .body(Full::default())
             .map_err(unfit)?;
+        // Nobody closes it.
+        let _turn = self.turns.acquire().await.ok();
         asked(&settings.endpoint, settings.addresses, request).await
     }
 }
