@@ -218,6 +218,37 @@ fn blocks_that_were_never_committed_go() {
     assert_eq!(azure.left(), ["avatars/123/a current"]);
 }
 
+/// An empty blob would have their name, and stay for years.
+#[test]
+fn nothing_takes_the_place_of_blocks_where_it_would_be_locked() {
+    for (container_hold, container_policy, locks_all) in [
+        (true, false, false),
+        (false, true, false),
+        (false, false, true),
+    ] {
+        let azure = Documented::start(Account {
+            container_hold,
+            container_policy,
+            locks_all,
+            blobs: vec![Blob {
+                uncommitted: true,
+                ..blob("avatars/12/a")
+            }],
+            ..Account::default()
+        });
+        let (store, _secret) = documented(&azure.service);
+        let people = person(vec![prefix("avatars/12/")]);
+        let erased = blocking(async {
+            let found = store.find("pictures", &people).await.unwrap();
+            store.erase("pictures", &people, &found).await
+        });
+        let waits = failed(erased, true, "blocks where all is locked");
+        assert!(waits.problem.contains("never committed"), "{waits}");
+        let asked = azure.service.asked();
+        assert!(asked.iter().all(|asked| asked.method != "PUT"), "{asked:?}");
+    }
+}
+
 #[test]
 fn what_is_locked_is_kept_and_said_so() {
     let until = |blob: Blob, until| Blob {

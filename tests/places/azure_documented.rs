@@ -28,6 +28,8 @@ pub(crate) struct Account {
     pub(crate) keeps_versions: bool,
     pub(crate) container_hold: bool,
     pub(crate) container_policy: bool,
+    /// New blobs may be under a policy at once.
+    pub(crate) locks_all: bool,
     pub(crate) soft_delete: Option<u32>,
     /// It is put there as soon as something is deleted.
     pub(crate) appears: Option<Blob>,
@@ -147,8 +149,8 @@ impl Account {
             ("HEAD", "/files", Some("container"), None) => bare(
                 200,
                 &format!(
-                    "x-ms-has-legal-hold: {}\r\nx-ms-has-immutability-policy: {}\r\n",
-                    self.container_hold, self.container_policy
+                    "x-ms-has-legal-hold: {}\r\nx-ms-has-immutability-policy: {}\r\nx-ms-immutable-storage-with-versioning-enabled: {}\r\n",
+                    self.container_hold, self.container_policy, self.locks_all
                 ),
             ),
             (method, path, None, None) => {

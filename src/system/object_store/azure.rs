@@ -142,7 +142,9 @@ impl Azure {
         // A blob goes after its snapshots.
         things.sort_by_key(|thing| matches!(thing, Thing::Blob(..)));
         for thing in things {
-            let hangs = left.stays.values().next().copied();
+            let mut stays = left.stays.iter();
+            let hangs = stays.find(|(stays, _)| matches!(stays, Thing::Snapshot(..)));
+            let hangs = hangs.map(|(_, reason)| *reason);
             match (self.gone(&thing, nowhere, hangs).await?, &thing) {
                 (Went::Nowhere, Thing::Blob(name, _)) => drop(left.nowhere.insert(name.clone())),
                 (Went::Gone | Went::Nowhere, _) => {}
@@ -176,6 +178,12 @@ impl Azure {
     /// Blocks that were uploaded and never committed make a blob that is listed and not there: they go when
     /// something takes its place.
     async fn discard(&self, name: &str) -> Adapted<()> {
+        let container = self.container().await?;
+        if container_locked(&container).is_some() || said::locks_all(&container) {
+            return Err(Failed::later(
+                "blocks were never committed, and what would take their place is locked as soon as it is there: they end within a week",
+            ));
+        }
         let headers = [
             ("x-ms-blob-type", "BlockBlob"),
             ("content-length", "0"),
@@ -238,10 +246,15 @@ impl Azure {
         if own.is_some() || code != Some("BlobImmutableDueToPolicy") {
             return Ok(own);
         }
+        Ok(container_locked(&self.container().await?))
+    }
+
+    /// What the container says of itself.
+    async fn container(&self) -> Adapted<HeaderMap> {
         let query = [("restype", "container")];
         let answer = self.ask(Method::HEAD, None, &query, &[]).await?;
         match answer.status.is_success() {
-            true => Ok(container_locked(&answer.headers)),
+            true => Ok(answer.headers),
             false => Err(refused(&answer)),
         }
     }

@@ -73,6 +73,11 @@ fn policy(answer: &Answer) -> Option<Option<u32>> {
     }
 }
 
+/// Whether a container may put every new blob under a policy.
+pub(super) fn locks_all(container: &HeaderMap) -> bool {
+    header(container, "x-ms-immutable-storage-with-versioning-enabled") == Some("true")
+}
+
 /// The word by which Azure refuses; nothing else of what it says.
 pub(super) fn code(answer: &Answer) -> Option<&str> {
     header(&answer.headers, "x-ms-error-code").and_then(word)
