@@ -368,13 +368,15 @@ impl Drop for Server {
     }
 }
 
-/// Waits until `done` says so; panics with `what` after the time.
+/// Waits until `done` says so; panics with `what` after the time. The longer it takes the less often it is asked:
+/// mostly that is a new session of a server which others want to work with.
 #[track_caller]
 pub fn wait_until(what: &str, time: Duration, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + time;
+    let begun = Instant::now();
     while !done() {
-        assert!(Instant::now() < end, "waited {time:?} for: {what}");
-        thread::sleep(Duration::from_millis(50));
+        let waited = begun.elapsed();
+        assert!(waited < time, "waited {time:?} for: {what}");
+        thread::sleep((waited / 10).clamp(Duration::from_millis(20), Duration::from_millis(150)));
     }
 }
 
