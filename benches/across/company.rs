@@ -20,12 +20,15 @@ CREATE TABLE booking (id int PRIMARY KEY, customer int NOT NULL REFERENCES custo
 CREATE TABLE letter (id int PRIMARY KEY, customer int NOT NULL REFERENCES customer);
 CREATE INDEX ON booking (customer);
 CREATE INDEX ON letter (customer);
+-- As docs/policies.md says of identifiers.
+CREATE INDEX ON customer (lower(normalize(member_no::text, NFKC)));
 ";
 
 const BILLING: &str = "
 CREATE TABLE account (id int PRIMARY KEY, member_no text UNIQUE NOT NULL, holder text NOT NULL);
 CREATE TABLE payment (id int PRIMARY KEY, account int NOT NULL REFERENCES account, payer text NOT NULL);
 CREATE INDEX ON payment (account);
+CREATE INDEX ON account (lower(normalize(member_no::text, NFKC)));
 ";
 
 const CRM: &str = "

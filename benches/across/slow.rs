@@ -28,7 +28,7 @@ pub(super) struct Turn {
 pub(super) fn tickets(people: &mut People, all: u32) -> Vec<[Turn; 2]> {
     let mut turn = || Turn {
         touching: people.take(all / 10),
-        others: OTHERS.map(|of| (of, people.take(all / 10))).to_vec(),
+        others: OTHERS.map(|of| (of, people.take(all / 4))).to_vec(),
     };
     (0..ROUNDS).map(|_| [turn(), turn()]).collect()
 }

@@ -144,8 +144,10 @@ impl Store {
     pub async fn stop_watching(&self, subject: &str, all: bool) -> Result<()> {
         run_tx!(self, "stop_watching", |tx| {
             tx.execute(
-                "/* erasured:stop_watching */ DELETE FROM erasured.watched w USING erasured.ticket t WHERE t.id = w.ticket_id \
-                    AND t.subject = $1 AND (t.state = 'rejected' OR $2 AND t.state IN ('completed', 'deferred'))",
+                // Few are watched of all the tickets there are: each of those looks its own up.
+                "/* erasured:stop_watching */ DELETE FROM erasured.watched w WHERE ( \
+                   SELECT t.subject = $1 AND (t.state = 'rejected' OR $2 AND t.state IN ('completed', 'deferred')) \
+                     FROM erasured.ticket t WHERE t.id = w.ticket_id)",
                 &[&subject, &all],
             )
             .await?;

@@ -154,9 +154,15 @@ impl Store {
         run_tx!(self, "oldest_waiting", |tx| {
             let rows = tx
                 .query(
-                    "/* erasured:oldest_waiting */ SELECT subject, min(verifying_since) FROM erasured.ticket t \
-                      WHERE state = 'verifying' AND NOT EXISTS (SELECT FROM erasured.document h \
-                            WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL) GROUP BY subject ORDER BY subject",
+                    // From kind to kind by the index: all that waits for a sweep at night is not read each time.
+                    "/* erasured:oldest_waiting */ WITH RECURSIVE kinds AS ( \
+                       SELECT (SELECT min(t.subject) FROM erasured.ticket t WHERE t.state = 'verifying') AS subject UNION ALL \
+                       SELECT (SELECT min(t.subject) FROM erasured.ticket t WHERE t.state = 'verifying' AND t.subject > k.subject) \
+                         FROM kinds k WHERE k.subject IS NOT NULL) \
+                     SELECT k.subject, o.since FROM kinds k CROSS JOIN LATERAL ( \
+                       SELECT t.verifying_since AS since FROM erasured.ticket t WHERE t.state = 'verifying' AND t.subject = k.subject \
+                          AND NOT EXISTS (SELECT FROM erasured.document h WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL) \
+                        ORDER BY t.verifying_since LIMIT 1) o ORDER BY k.subject",
                     &[],
                 )
                 .await?;
@@ -377,7 +383,18 @@ impl Store {
     ) -> Result<Vec<Uuid>> {
         run_tx!(self, "redo", |tx| {
             let sweep = hold_sweep(tx, token).await?;
-            planned_again(tx, sweep, steps, code, problem).await
+            let again = planned_again(tx, sweep, steps, code, problem).await?;
+            let tickets: Vec<Uuid> = steps.iter().map(|s| s.ticket).collect();
+            let generations: Vec<i32> = steps.iter().map(|s| s.generation).collect();
+            let systems: Vec<&str> = steps.iter().map(|s| s.system.as_str()).collect();
+            tx.execute(
+                "/* erasured:redo */ INSERT INTO erasured.event (kind, ticket_id, body) \
+                 SELECT 'step_reopened', n.id, jsonb_build_object('system', n.system, 'generation', n.generation) \
+                   FROM unnest($1::uuid[], $2::int4[], $3::text[]) AS n (id, generation, system) WHERE n.id = ANY ($4) ORDER BY n.id",
+                &[&tickets, &generations, &systems, &again],
+            )
+            .await?;
+            Ok(again)
         })
     }
 

@@ -220,7 +220,7 @@ from   = { table = \"shop.public.avatar\", column = \"thumb\", key = \"img/{valu
     std::fs::create_dir(files.path("t")).unwrap();
     (1..=20).for_each(|n| files.put(&format!("t/{n}.png")));
     files.company.file(&[1], "account");
-    files.company.dies_at("after-named=2*off->return");
+    files.company.dies_at("after-named=1*off->return");
     files.runs();
     assert_eq!(files.company.states(), ["account-1 completed"]);
     files.lacks(&OF_ONE);
