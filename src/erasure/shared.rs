@@ -31,6 +31,13 @@ pub(super) struct Orphans {
 }
 
 impl Orphans {
+    fn goes_back_for(&mut self, step: StepRow) {
+        let same = |of: &StepRow| (of.ticket, &of.system) == (step.ticket, &step.system);
+        if !self.again.iter().any(same) {
+            self.again.push(step);
+        }
+    }
+
     /// Whether a ticket gets no certificate now.
     pub(super) fn concern(&self, ticket: Uuid) -> bool {
         self.untold.contains(&ticket) || self.again.iter().any(|step| step.ticket == ticket)
@@ -175,7 +182,7 @@ impl Left {
                 continue;
             }
             match again {
-                true => orphans.again.push(step),
+                true => orphans.goes_back_for(step),
                 false => {
                     let of = (step.system.clone(), self.place.clone(), step.ticket);
                     orphans.elsewhere.insert(of, names);

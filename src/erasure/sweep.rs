@@ -186,8 +186,11 @@ async fn all_systems(
     again += more;
     // What was not looked for above is by the next sweep.
     tickets.retain(|t| {
-        late.keys()
-            .all(|of| of.2 != t.ticket.id || elsewhere.contains_key(of))
+        let mut theirs = late.iter().filter(|(of, _)| of.2 == t.ticket.id);
+        theirs.all(|(of, names)| {
+            let looked_for = elsewhere.get(of);
+            looked_for.is_some_and(|known| names.0.is_subset(&known.0))
+        })
     });
     let problem = "something of the person is left: `erasured ticket show` says where; mend the policy, then `erasured ticket retry`";
     let failed: BTreeSet<Uuid> = context

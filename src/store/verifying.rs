@@ -225,7 +225,8 @@ impl Store {
             let tickets = tx
                 .query(
                     "/* erasured:open_sweep */ SELECT t.* FROM erasured.sweep_ticket s JOIN erasured.ticket t ON t.id = s.ticket_id AND t.generation = s.generation \
-                      WHERE s.sweep_id = $1 AND t.state = 'verifying' ORDER BY t.verifying_since, t.id",
+                      WHERE s.sweep_id = $1 AND t.state = 'verifying' \
+                        AND t.verifying_since <= (SELECT p.started_at FROM erasured.sweep p WHERE p.id = $1) ORDER BY t.verifying_since, t.id",
                     &[&id],
                 )
                 .await?;
@@ -334,7 +335,8 @@ impl Store {
                     "/* erasured:fail_found */ WITH bad AS MATERIALIZED ( \
                        SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \
                                ON s.ticket_id = t.id AND s.generation = t.generation AND s.sweep_id = $1 \
-                        WHERE t.state = 'verifying' AND EXISTS (SELECT FROM erasured.finding f \
+                        WHERE t.state = 'verifying' AND t.verifying_since <= (SELECT p.started_at FROM erasured.sweep p WHERE p.id = $1) \
+                          AND EXISTS (SELECT FROM erasured.finding f \
                               WHERE f.ticket_id = t.id AND f.resolved_at IS NULL) ORDER BY t.id FOR UPDATE OF t) \
                      UPDATE erasured.ticket t SET state = 'failed', problem_code = $2, problem = $3 \
                        FROM bad WHERE t.id = bad.id RETURNING t.id",
@@ -373,7 +375,8 @@ impl Store {
     }
 
     /// Steps of tickets of the sweep in which more is to be done, in systems that are no databases: they are planned
-    /// again, and the tickets go back to be run. The sweep goes on without them. Returns them.
+    /// again, and the tickets go back to be run. The sweep goes on without them: one that waits again before its end
+    /// waits for the next, as what was read meanwhile was not read for it. Returns them.
     pub async fn redo(
         &self,
         token: Uuid,
@@ -384,9 +387,7 @@ impl Store {
         run_tx!(self, "redo", |tx| {
             let sweep = hold_sweep(tx, token).await?;
             let again = planned_again(tx, sweep, steps, code, problem).await?;
-            let tickets: Vec<Uuid> = steps.iter().map(|s| s.ticket).collect();
-            let generations: Vec<i32> = steps.iter().map(|s| s.generation).collect();
-            let systems: Vec<&str> = steps.iter().map(|s| s.system.as_str()).collect();
+            let (tickets, generations, systems) = columns(steps);
             tx.execute(
                 "/* erasured:redo */ INSERT INTO erasured.event (kind, ticket_id, body) \
                  SELECT 'step_reopened', n.id, jsonb_build_object('system', n.system, 'generation', n.generation) \
@@ -449,7 +450,9 @@ impl Store {
                 .query(
                     "/* erasured:close */ SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \
                             ON s.ticket_id = t.id AND s.generation = t.generation AND s.sweep_id = $2 \
-                      WHERE t.id = ANY ($1) AND t.state = 'verifying' AND NOT EXISTS (SELECT FROM erasured.document h \
+                      WHERE t.id = ANY ($1) AND t.state = 'verifying' \
+                        AND t.verifying_since <= (SELECT p.started_at FROM erasured.sweep p WHERE p.id = $2) \
+                        AND NOT EXISTS (SELECT FROM erasured.document h \
                             WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL) ORDER BY t.id FOR UPDATE OF t",
                     &[&tickets, &sweep],
                 )
@@ -528,6 +531,14 @@ async fn hold_sweep(tx: &Tx<'_>, token: Uuid) -> Result<Uuid> {
     .ok_or(StoreError::LeaseLost { lost: 1 })
 }
 
+/// Tickets, generations and systems, as statements take them.
+fn columns(steps: &[StepRow]) -> (Vec<Uuid>, Vec<i32>, Vec<&str>) {
+    let tickets = steps.iter().map(|s| s.ticket).collect();
+    let generations = steps.iter().map(|s| s.generation).collect();
+    let systems = steps.iter().map(|s| s.system.as_str()).collect();
+    (tickets, generations, systems)
+}
+
 /// Plans steps of tickets of a sweep once more, and puts these tickets back to be run. Returns them.
 async fn planned_again(
     tx: &Tx<'_>,
@@ -536,9 +547,7 @@ async fn planned_again(
     code: &str,
     problem: &str,
 ) -> Result<Vec<Uuid>> {
-    let tickets: Vec<Uuid> = steps.iter().map(|s| s.ticket).collect();
-    let generations: Vec<i32> = steps.iter().map(|s| s.generation).collect();
-    let systems: Vec<&str> = steps.iter().map(|s| s.system.as_str()).collect();
+    let (tickets, generations, systems) = columns(steps);
     let again: Vec<Uuid> = tx
         .query(
             "/* erasured:undone */ SELECT t.id FROM erasured.ticket t JOIN erasured.sweep_ticket s \

@@ -46,6 +46,8 @@ pub enum Erased {
 pub struct Failed {
     /// Another try may succeed; nothing about the people need change.
     pub transient: bool,
+    /// It is about something of these people; the system is there, and others may fare better.
+    pub of_them: bool,
     /// What happened, fit to be shown.
     pub problem: String,
 }
@@ -252,7 +254,8 @@ impl System {
                 self.timeout
             ))),
         };
-        let up = !answer.as_ref().is_err_and(|failed| failed.transient);
+        let away = |failed: &Failed| failed.transient && !failed.of_them;
+        let up = !answer.as_ref().is_err_and(away);
         metrics::gauge!(crate::metrics::SYSTEM_UP, "system" => self.name.clone())
             .set(f64::from(u8::from(up)));
         answer.map_err(|failed| Failed {
@@ -307,7 +310,16 @@ impl Failed {
     pub fn later(problem: impl Into<String>) -> Self {
         Self {
             transient: true,
+            of_them: false,
             problem: problem.into(),
+        }
+    }
+
+    /// Another try may succeed, and what stands in the way is something of these people.
+    pub fn not_yet(problem: impl Into<String>) -> Self {
+        Self {
+            of_them: true,
+            ..Self::later(problem)
         }
     }
 
@@ -315,6 +327,7 @@ impl Failed {
     pub fn stuck(problem: impl Into<String>) -> Self {
         Self {
             transient: false,
+            of_them: false,
             problem: problem.into(),
         }
     }

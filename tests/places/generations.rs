@@ -103,3 +103,21 @@ fn what_comes_beside_what_stays_goes() {
     company.says(&["run", "--until-idle"], 1);
     assert_eq!(company.states(), ["account-1 failed E0510"]);
 }
+
+/// Who says that something is kept, and shows it no more, is believed.
+#[test]
+fn what_is_kept_and_hidden_is_not_said_to_be_gone() {
+    let company = Company::open();
+    company.list.say("hides", "");
+    company.file(&[1], "account");
+    ends(&company);
+    assert_eq!(company.certified("account-1"), (0, 6));
+    let certificate = company.certificate("account-1");
+    assert_eq!(
+        certificate.places[0]
+            .stays()
+            .map(|(_, s)| s.things)
+            .sum::<u64>(),
+        2
+    );
+}

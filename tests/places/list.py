@@ -2,7 +2,7 @@
 """A mailing list as `kind = "command"` knows one: a folder with a file of subscriptions, one `id email` a line.
 
 Other files of the folder say how it behaves: `down` and `broken` (exit codes), `slow` (seconds), `silent`, `garbage`,
-`kept` (a reason), `keeps` (an id that stays, for an open invoice), `comes` (a subscription made meanwhile), `broken-erase`, `pending` (how often), `child` (leaves a process behind), `everybody` (is found, whoever is asked for). `calls` is what it was asked to do."""
+`kept` (a reason), `keeps` (an id that stays, for an open invoice), `comes` (a subscription made meanwhile), `hides` (what it keeps, it does not show any more), `broken-erase`, `pending` (how often), `child` (leaves a process behind), `everybody` (is found, whoever is asked for). `calls` is what it was asked to do."""
 import fcntl, json, os, subprocess, sys, time
 
 folder = sys.argv[1]
@@ -77,6 +77,9 @@ for person in question["people"]:
         with open(path("new"), "w") as file:
             file.writelines(f"{id} {email}\n" for id, email in left)
         os.replace(path("new"), path("list"))
+    if says("hides") is not None:
+        answers.append({"result": "kept", "reason": "open-invoice"})
+        continue
     stays = says("keeps") in person["found"]
     answers.append({"result": "kept", "reason": "open-invoice"} if stays else {"result": "gone"})
 print(json.dumps({"people": answers}))

@@ -177,6 +177,58 @@ fn what_a_row_comes_to_share_meanwhile_is_known() {
     assert_eq!(files.certified("account-1"), 3);
 }
 
+/// A sweep that has read on without somebody and broken off closes nobody who has come back to it since.
+#[test]
+fn who_went_back_is_swept_anew() {
+    let memo =
+        "CREATE TABLE memo (id int PRIMARY KEY, body text); INSERT INTO memo VALUES (1, 'M-2');";
+    let files = Files::with(memo, "");
+    let server = files.company.server;
+    // Read behind the shop; and one sweep is for all three.
+    let other = server.fresh_database("other");
+    let path = files.company.workspace.config();
+    let settings = std::fs::read_to_string(&path).unwrap();
+    let settings = settings.replace("attempts = 3", "attempts = 3\nworkers = 1");
+    let url = server.url(&other);
+    std::fs::write(
+        &path,
+        format!("{settings}\n[system.zother]\nurl = \"{url}\"\n"),
+    )
+    .unwrap();
+    files.company.says(&["migrate", "--only", "zother"], 0);
+    files.company.file(&[2, 3, 5], "account");
+    let mut daemon = files.company.workspace.process(["run", "--until-idle"]);
+    let mut daemon = daemon
+        .env("FAILPOINTS", "after-verifying=1*sleep(3000)->off")
+        .spawn()
+        .unwrap();
+    let rows = "SELECT count(*) FROM customer WHERE id IN (2, 3, 5)";
+    wait_until("the rows to go", Duration::from_secs(60), || {
+        files.company.count(rows) == 0
+    });
+    let may = |may: bool| {
+        let sql = format!("ALTER DATABASE {other} ALLOW_CONNECTIONS {may}");
+        server.execute("postgres", &sql);
+    };
+    may(false);
+    let sessions = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{other}'"
+    );
+    server.value("postgres", &sessions);
+    wait_until("what both had named to go", Duration::from_secs(60), || {
+        !files.path("default.png").exists()
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    may(true);
+    assert_eq!(daemon.wait().unwrap().code(), Some(1));
+    let states = [
+        "account-2 failed E0510",
+        "account-3 completed",
+        "account-5 completed",
+    ];
+    assert_eq!(files.company.states(), states);
+}
+
 /// The policy calls the place otherwise by then: no step comes back to it, so a person must.
 #[test]
 fn what_was_left_in_a_place_that_is_there_no_more_is_a_finding() {

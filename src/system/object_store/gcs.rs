@@ -66,7 +66,7 @@ impl Gcs {
                 listed(wanted, &mut found, page).await?;
             }
         }
-        Ok(found)
+        Ok(found.iter().map(Thing::address).collect())
     }
 
     async fn page(
@@ -120,7 +120,7 @@ impl Gcs {
                 let reason = self.lock(thing, name, generation).await?;
                 match reason {
                     Some(reason) => Ok(Some(reason)),
-                    None => Err(Failed::later(format!(
+                    None => Err(Failed::not_yet(format!(
                         "the store does not delete something that is not locked: {}",
                         said::reason(&answer).as_deref().unwrap_or("no code")
                     ))),

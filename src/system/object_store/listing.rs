@@ -14,6 +14,7 @@ pub(super) trait Lies: Serialize + DeserializeOwned {
     /// The key.
     fn key(&self) -> &str;
 
+    /// By what it is counted: the same thing has the same, whenever it is listed.
     fn address(&self) -> Address {
         Address::new(serde_json::to_vec(self).expect("a thing is always JSON"))
     }
@@ -25,7 +26,7 @@ pub(super) trait Lies: Serialize + DeserializeOwned {
 }
 
 /// What lies in a bucket that counts its versions: a key, and which of those under it.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Thing {
     Version(String, String),
     Upload(String, String),
@@ -61,22 +62,21 @@ pub(super) fn prefix(wanted: &Wanted) -> Option<&str> {
 ///
 /// # Errors
 /// A page's, or that the next is the same again.
-pub(super) async fn listed<'p, T: Lies>(
+pub(super) async fn listed<'p, T: Lies + Ord>(
     wanted: &Wanted,
-    found: &mut BTreeSet<Address>,
+    found: &mut BTreeSet<T>,
     page: impl Fn(Option<Marker>) -> BoxFuture<'p, Adapted<Page<T>>>,
 ) -> Adapted<()> {
     let mut from = None;
     loop {
         let page = page(from.clone()).await?;
-        let theirs = page.things.iter();
-        let theirs = theirs.filter(|thing| wanted.takes(thing.key().as_bytes()));
-        found.extend(theirs.map(T::address));
         // Keys come in their order, so a whole one comes before all that begin so.
         let past = match wanted {
             Wanted::Key(key) => page.things.iter().any(|thing| thing.key() != key),
             _ => false,
         };
+        let theirs = page.things.into_iter();
+        found.extend(theirs.filter(|thing| wanted.takes(thing.key().as_bytes())));
         if page.next.is_none() || past || found.len() > MOST {
             return Ok(());
         }

@@ -67,7 +67,7 @@ impl S3 {
                 listed(wanted, &mut found, page).await?;
             }
         }
-        Ok(found)
+        Ok(found.iter().map(Thing::address).collect())
     }
 
     async fn page(
@@ -147,7 +147,7 @@ impl S3 {
                 Some(reason) => kept = Some(reason),
                 None => {
                     let code = xml::word(&left.code).unwrap_or("no code");
-                    return Err(Failed::later(format!(
+                    return Err(Failed::not_yet(format!(
                         "the store does not delete something that is not locked: {code}"
                     )));
                 }

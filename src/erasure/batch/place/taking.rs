@@ -162,14 +162,18 @@ impl<'a> Taking<'a> {
         Err(Setback::Later("refilled", problem))
     }
 
-    /// Of what a system has said that it keeps what is there yet: the rest is gone.
+    /// Of what a system has said that it keeps what is there yet: the rest is gone. If it shows nothing of it any
+    /// more it is believed what it has said.
     fn stays(&mut self, place: &PlacePlan, left: &[Vec<Address>]) {
         for (at, left) in left.iter().enumerate() {
-            if let Some((_, stays)) = self.kept.get_mut(&(place.place.clone(), at)) {
-                stays.retain(|kept| left.contains(kept));
+            let Some((_, kept)) = self.kept.get_mut(&(place.place.clone(), at)) else {
+                continue;
+            };
+            let left: BTreeSet<&Address> = left.iter().collect();
+            if kept.iter().any(|address| left.contains(address)) {
+                kept.retain(|address| left.contains(address));
             }
         }
-        self.kept.retain(|_, (_, stays)| !stays.is_empty());
     }
 
     /// What to look for of each.
@@ -529,6 +533,7 @@ fn control(error: StoreError) -> Setback {
 
 fn failed(failed: Failed) -> Setback {
     match failed.transient {
+        true if failed.of_them => Setback::Later("not_yet", failed.to_string()),
         true => Setback::Later("unreachable", failed.to_string()),
         false => Setback::Stuck("E0541", failed.to_string()),
     }
