@@ -483,6 +483,31 @@ fn a_tickets_blobs_go_and_are_certified() {
     company.keeps_nothing();
 }
 
+/// Something of one person's cannot go now: the others of the batch go, and the one gives up in the end.
+#[test]
+fn what_is_leased_holds_up_nobody_else() {
+    let azurite = Azurite::start();
+    azurite.container("leased");
+    for n in 1..=5 {
+        azurite.put(&format!("/leased/avatars/M-{n}/a"));
+    }
+    let lease = "x-ms-lease-action: acquire\r\nx-ms-lease-duration: -1\r\n";
+    azurite.well("PUT", "/leased/avatars/M-3/a?comp=lease", lease, "");
+    let url = format!("http://127.0.0.1:{}/{ACCOUNT}", azurite.port);
+    let (keys, _secret) = configured(&url, "leased", "account_key", KEY);
+    let place = "\n[[place]]\nsystem = \"files\"\nname = \"avatars\"\nprefix = [\"avatars/{member_no}/\"]\n";
+    let system = format!("[system.files]\nkind = \"object-store\"\n{keys}");
+    let company = Company::beside(&format!("{POLICY}{place}"), &system);
+    company.file(&[1, 2, 3, 4, 5], "account");
+    company.says(&["run", "--until-idle"], 1);
+    let states = [1, 2, 3, 4, 5].map(|n| match n {
+        3 => "account-3 failed E0501".to_owned(),
+        n => format!("account-{n} completed"),
+    });
+    assert_eq!(company.states(), states);
+    assert_eq!(azurite.names("leased"), ["avatars/M-3/a"]);
+}
+
 #[test]
 fn mistakes_are_told() {
     let keys = "account = \"files\"\ncontainer = \"c\"\naccount_key = { env = \"A\" }\n";
