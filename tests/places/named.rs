@@ -56,6 +56,15 @@ impl Files {
         files
     }
 
+    /// All tickets that wait are one batch's, and one sweep's.
+    fn one_worker(&self) {
+        let path = self.company.workspace.config();
+        let settings = std::fs::read_to_string(&path).unwrap();
+        let one = settings.replace("attempts = 3", "attempts = 3\nworkers = 1");
+        assert_ne!(one, settings);
+        std::fs::write(&path, one).unwrap();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("img").join(name)
     }
@@ -121,6 +130,7 @@ fn what_rows_name_goes_with_them_and_what_others_name_stays() {
 #[test]
 fn what_two_name_who_go_together_goes_with_them() {
     let files = Files::open();
+    files.one_worker();
     files.company.file(&[2, 3, 5], "account");
     files.runs();
     let gone = ["a/2.png", "a/3.png", "a/5.png", "default.png"];
@@ -135,9 +145,9 @@ fn what_two_name_who_go_together_goes_with_them() {
     files.company.keeps_nothing();
     // Whoever dies between the two looks leaves it to the next.
     let files = Files::open();
+    files.one_worker();
     files.company.file(&[2, 3], "account");
     files.company.dies_at("before-sign=return");
-    assert!(files.path("default.png").exists());
     files.runs();
     files.lacks(&["a/2.png", "a/3.png", "default.png"]);
     // Somebody who stays keeps it.
@@ -184,11 +194,11 @@ fn who_went_back_is_swept_anew() {
         "CREATE TABLE memo (id int PRIMARY KEY, body text); INSERT INTO memo VALUES (1, 'M-2');";
     let files = Files::with(memo, "");
     let server = files.company.server;
-    // Read behind the shop; and one sweep is for all three.
+    files.one_worker();
+    // Read behind the shop.
     let other = server.fresh_database("other");
     let path = files.company.workspace.config();
     let settings = std::fs::read_to_string(&path).unwrap();
-    let settings = settings.replace("attempts = 3", "attempts = 3\nworkers = 1");
     let url = server.url(&other);
     std::fs::write(
         &path,
@@ -233,6 +243,7 @@ fn who_went_back_is_swept_anew() {
 #[test]
 fn what_was_left_in_a_place_that_is_there_no_more_is_a_finding() {
     let files = Files::open();
+    files.one_worker();
     files.company.file(&[2, 3], "account");
     files.company.dies_at("before-sign=return");
     let renamed = format!("{POLICY}{PLACE}").replace("\"avatars\"", "\"pictures\"");
