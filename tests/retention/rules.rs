@@ -109,9 +109,9 @@ fn the_latest_of_several_dates_counts() {
         CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM (0) TO (1000);
         CREATE TABLE visit_2 PARTITION OF visit FOR VALUES FROM (1000) TO (100000);
         INSERT INTO visit SELECT a * 400 + b * 20 + c,
-               CASE WHEN a > 0 THEN (now() AT TIME ZONE 'America/New_York')::date - 30 - a END,
-               CASE WHEN b > 0 THEN (now() AT TIME ZONE 'America/New_York') - (30 * 24 + b * 7) * interval '1 hour' END,
-               CASE WHEN c > 0 THEN now() - (30 * 24 + c * 5) * interval '1 hour' END
+               CASE WHEN a > 0 THEN (now() AT TIME ZONE 'America/New_York')::date - 25 - 4 * a END,
+               CASE WHEN b > 0 THEN (now() AT TIME ZONE 'America/New_York') - (25 * 24 + b * 24) * interval '1 hour' END,
+               CASE WHEN c > 0 THEN now() - (25 * 24 + c * 30) * interval '1 hour' END
           FROM generate_series(0, 3) a, generate_series(0, 9) b, generate_series(0, 9) c;";
     let policy = POLICY.split("[[table]]").next().unwrap().to_owned()
         + r#"
@@ -138,7 +138,7 @@ timezone = "America/New_York"
     );
     let all = company.count("SELECT count(*) FROM visit");
     let run = company.json(&["retention", "run", "visits"]);
-    // By the hour and the length of the month more or less.
+    // By the hour and the length of the month more or less: all three must be over a month old, or be none.
     assert!(
         run["changed"]["public.visit"]["deleted"].as_i64() > Some(20),
         "{run}"
