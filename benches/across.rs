@@ -177,7 +177,7 @@ fn throughput(setting: &Setting, rounds: &[Rates]) -> Entry {
         "tickets/s",
         &against,
         (Must::BeAtLeast, 0.7),
-        "fsync on; from the moment when all tickets may begin to their last step; by hand: benches/by_hand/across.rs, one system after the other, batches of 500",
+        "fsync on; from the moment when all tickets may begin to their last step; `limits.workers = 4`; by hand: benches/by_hand/across.rs, one system after the other, batches of 500",
     );
     for scope in ALONE.into_iter().chain([ALL]) {
         let ours = median(rounds.iter().map(|r| r.0[scope].0));

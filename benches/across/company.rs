@@ -14,6 +14,9 @@ const MANY: u32 = 3;
 /// Groups of people at which the cache and the folder may be asked at the same time.
 pub(super) const CONCURRENCY: usize = 4;
 
+/// More than by default: a batch goes from system to system, and while it waits for one another goes on.
+const WORKERS: usize = 4;
+
 const SHOP: &str = "
 CREATE TABLE customer (id int PRIMARY KEY, member_no text UNIQUE NOT NULL, name text NOT NULL, email text NOT NULL);
 CREATE TABLE booking (id int PRIMARY KEY, customer int NOT NULL REFERENCES customer, note text NOT NULL);
@@ -159,7 +162,8 @@ impl Company {
             ],
         );
         workspace.configure(&format!(
-            "[system.crm]\nkind = \"mariadb\"\nurl = \"{}\"\n\n\
+            "[limits]\nworkers = {WORKERS}\n\n\
+             [system.crm]\nkind = \"mariadb\"\nurl = \"{}\"\n\n\
              [system.cache]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}/0\"\nconcurrency = {CONCURRENCY}\n\n\
              [system.files]\nkind = \"object-store\"\nfolder = {:?}\nconcurrency = {CONCURRENCY}\n",
             crm.url("erasured"),
