@@ -173,7 +173,8 @@ impl Store {
     /// Opens a sweep for the tickets of the kind that have waited longest (at most ten thousand: they
     /// are held in memory, and as many cost little more than one), or takes over one whose holder is
     /// gone. `None` while another daemon is at it, or when nothing waits. One that was begun under
-    /// another policy is given up: what it has read proves nothing about this one's columns.
+    /// another policy is given up: what it has read proves nothing about this one's columns. Who has begun to wait
+    /// behind its opening is not its: what it has read was not read for them.
     pub async fn open_sweep(
         &self,
         subject: &str,
@@ -207,12 +208,13 @@ impl Store {
                         "/* erasured:open_sweep */ WITH opened AS ( \
                            INSERT INTO erasured.sweep (subject, holder, lease_token, lease_until, policy_sha256) \
                            SELECT $1, $2, gen_random_uuid(), now() + make_interval(secs => $3), $4 \
-                            WHERE EXISTS (SELECT FROM erasured.ticket t WHERE t.state = 'verifying' AND t.subject = $1 AND NOT EXISTS ( \
+                            WHERE EXISTS (SELECT FROM erasured.ticket t WHERE t.state = 'verifying' AND t.subject = $1 \
+                                  AND t.verifying_since <= now() AND NOT EXISTS ( \
                                   SELECT FROM erasured.document h WHERE h.ticket_id = t.id AND h.copied AND h.destroyed_at IS NULL)) \
                            ON CONFLICT (subject) WHERE finished_at IS NULL DO NOTHING RETURNING id, lease_token, started_at), \
                          chosen AS ( \
                            INSERT INTO erasured.sweep_ticket (sweep_id, ticket_id, generation) \
-                           SELECT o.id, t.id, t.generation FROM opened o, (SELECT id, generation FROM erasured.ticket WHERE state = 'verifying' AND subject = $1 \
+                           SELECT o.id, t.id, t.generation FROM opened o, (SELECT id, generation FROM erasured.ticket WHERE state = 'verifying' AND subject = $1 AND verifying_since <= now() \
                                                       ORDER BY verifying_since LIMIT 10000) t) \
                          SELECT id, lease_token, started_at FROM opened",
                         &[&subject, &holder, &seconds(for_), &policy_sha256],
