@@ -1,4 +1,5 @@
-//! A ticket over every kind of system that is no database: Redis, memcached, a bucket that speaks S3, and a program.
+//! A ticket over systems that are no databases: Redis, memcached, a bucket that speaks S3, and a program. A service over
+//! HTTP is walked with the tickets over two databases; Azure's and Google's stores are not walked.
 
 use super::bucket::Moto;
 use super::company::Running;
